@@ -1,0 +1,54 @@
+"""The contract between whoever logs and whoever reads: keys of a W&B run, columns of the tables. Stdlib only.
+
+A run's W&B config::
+
+    schema_version  int
+    study           str
+    trial           {key, number}                  key is the run id's last part and stays the same across retries
+    search          {dotted name: value}           the searched leaves that are active in this trial
+    space           {dotted name: {kind, low, high, step, choices, only_if}}
+    trainer         the whole training config, nested
+    objective       {metric, mode}
+    scheduler       {name, grace_epochs, reduction, max_epochs, rungs}
+    classes         [class names]
+    origin          {split_hash, git_commit, versions, world_size, host}
+
+A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (last value).
+History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch that is logged twice is the same row.
+"""
+
+from typing import Literal
+
+SCHEMA_VERSION = 1
+
+State = Literal["complete", "stopped", "failed", "interrupted", "running", "crashed"]
+"""complete: ran all its epochs. stopped: by the scheduler. failed: retries used up. interrupted: the user stopped the
+study. running: no end was logged and the study is alive. crashed: no end was logged (readers say this)."""
+
+RUN_COLUMNS = {
+    "run_id": "string",
+    "study": "string",
+    "phase": "string",
+    "trial": "int64",
+    "state": "string",
+    "error": "string",
+    "retries": "int64",
+    "seed": "int64",
+    "epochs": "int64",
+    "max_epochs": "int64",
+    "metric": "string",
+    "mode": "string",
+    "objective": "double",
+    "split_hash": "string",
+    "git_commit": "string",
+    "started": "double",
+    "runtime_s": "double",
+    "config": "string",
+}
+"""Of the table `runs`: one row a run. Searched leaves follow as `param.<dotted name>`; `config` is the training config
+as JSON; `started` is seconds since 1970."""
+
+HISTORY_COLUMNS = {"run_id": "string", "epoch": "int64", "time": "double"}
+"""Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their own names."""
+
+PARAM_PREFIX = "param."

@@ -1,0 +1,148 @@
+"""The study file, typed. The training config inside it (`trainer`) is partial: `search` fills the rest."""
+
+import builtins
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainers.schema import Section
+
+Value = builtins.bool | builtins.int | float | str | None
+"""What one leaf of the training config can be set to."""
+
+KINDS = ("uniform", "loguniform", "quniform", "int", "logint", "choice")
+
+
+class Dimension(Section):
+    """One search dimension: exactly one kind, and optionally a condition."""
+
+    uniform: tuple[float, float] | None = None
+    """[low, high]"""
+    loguniform: tuple[float, float] | None = None
+    """[low, high], both above 0"""
+    quniform: tuple[float, float, float] | None = None
+    """[low, high, step]"""
+    int: tuple[builtins.int, builtins.int] | None = None
+    """[low, high], both ends included"""
+    logint: tuple[builtins.int, builtins.int] | None = None
+    """[low, high], both ends included, low above 0"""
+    choice: tuple[Value, ...] | None = None
+    """the values to choose from"""
+    only_if: dict[str, Value | list[Value]] | None = None
+    """Searched only where these other keys (searched or fixed) have this value, or one of these values."""
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @model_validator(mode="after")
+    def _one_kind_in_range(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(KINDS)}; got {', '.join(given) or 'none'}")
+        kind, value = given[0], getattr(self, given[0])
+        if kind == "choice":
+            if not value:
+                raise ValueError("choice is empty; list at least one value")
+            if len(set(map(repr, value))) < len(value):
+                raise ValueError(f"choice lists a value twice: {list(value)}")
+            return self
+        low, high = value[0], value[1]
+        if low >= high:
+            raise ValueError(f"{kind} [{low}, {high}] is empty: low must be below high")
+        if kind.startswith("log") and low <= 0:
+            raise ValueError(f"{kind} [{low}, {high}] passes through 0: low must be above 0")
+        if kind == "quniform" and value[2] <= 0:
+            raise ValueError(f"quniform step is {value[2]}; it must be above 0")
+        return self
+
+
+class ObjectiveConfig(Section):
+    """What a trial is scored by: the last value of an epoch metric."""
+
+    metric: str = "val/miou"
+    """A metric that the trainer reports (trainers.report lists them); the default is on held-out training images."""
+    mode: Literal["max", "min"] = "max"
+
+
+class SamplerConfig(Section):
+    """Where new configurations come from."""
+
+    name: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
+    seed: Annotated[int, Field(ge=0)] = 0
+    startup_trials: Annotated[int, Field(ge=0)] = 10
+    """Random trials before the model takes over (tpe, gp, cmaes)."""
+
+
+class SchedulerConfig(Section):
+    """Which trials go on. Fidelity is the epoch; the full length is `trainer.schedule.epochs`."""
+
+    name: Literal["asha", "none"] = "asha"
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    """No trial is stopped before it has run this many epochs: the first rung."""
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """One in so many goes on at each rung; rungs are grace * reduction ** k."""
+
+
+class BudgetConfig(Section):
+    """When no new trial starts any more."""
+
+    trials: Annotated[int, Field(ge=1)]
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Wall time; running trials are stopped when it is over."""
+
+
+class ResourcesConfig(Section):
+    """What one trial takes."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes per trial. One runs in the trial's own actor; several run under Ray Train."""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    """Fractions share a GPU between trials; they need `workers: 1`."""
+    concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Trials at once; none: as many as the cluster holds."""
+
+    @model_validator(mode="after")
+    def _fractions_need_one_worker(self) -> Self:
+        gpus = self.gpus_per_worker
+        if gpus != builtins.int(gpus) and (gpus > 1 or self.workers > 1):
+            raise ValueError(
+                f"gpus_per_worker = {gpus} with workers = {self.workers}: a fraction must be below 1 and needs "
+                "workers = 1, because NCCL refuses two ranks on one GPU"
+            )
+        return self
+
+
+class LoggingConfig(Section):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    """The environment variable WANDB_MODE takes precedence."""
+    project: str = "ipix-tune"
+    entity: str | None = None
+
+
+class StudyConfig(Section):
+    """One study, whole."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the study and of its folder."""
+    trainer: dict[str, Any]
+    """The training config, as far as it is fixed."""
+    search: dict[str, Dimension]
+    """Dimensions by the dotted name of a training config leaf."""
+    points: list[dict[str, Value]] = []
+    """Configurations to try first; the shipped studies put the paper's defaults here."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    budget: BudgetConfig
+    resources: ResourcesConfig = ResourcesConfig()
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a trial that fails is taken up again from its own checkpoint."""
+    storage: str = "studies"
+    """Folder that all nodes share; the study lives in <storage>/<name>."""
+    keep_checkpoints: Literal["best", "all", "none"] = "best"
+    """Of finished trials: keep those of the best trial only, of all, or of none."""
+    logging: LoggingConfig = LoggingConfig()

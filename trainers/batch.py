@@ -1,0 +1,89 @@
+"""What a training step receives. Shapes: B images, H x W crop; images are normalised float32.
+
+``ignore`` marks what is not image: 255 where padding was added, 0 elsewhere. A VOC void pixel of an unlabelled
+image stays 0, since unlabelled masks are never read.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Weakly augmented labelled crops: ``image`` (B, 3, H, W), ``mask`` (B, H, W) int64 with 255 = ignore."""
+
+    image: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(
+            image=self.image.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One random crop of each unlabelled image.
+
+    ``weak`` (B, 3, H, W); ``strong`` holds as many strong versions of the *same* crop and flip as the method asks
+    for; ``ignore`` (B, H, W) int64, 255 = padding.
+    """
+
+    weak: Tensor
+    strong: tuple[Tensor, ...]
+    ignore: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(
+            weak=self.weak.to(device, non_blocking=True),
+            strong=tuple(s.to(device, non_blocking=True) for s in self.strong),
+            ignore=self.ignore.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlabelled:
+    """Unlabelled crops with what CutMix needs.
+
+    ``boxes`` has one (B, H, W) bool map per strong version, True inside the pasted box. ``partner`` is another random
+    view of the same raw images (``cutmix_partner: second_view``), or None, and then image i is mixed with
+    its neighbour in the batch (``cutmix_partner: batch``, see ``trainers.data.views.neighbour``).
+    """
+
+    view: View
+    boxes: tuple[Tensor, ...]
+    partner: View | None
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(
+            view=self.view.to(device),
+            boxes=tuple(b.to(device, non_blocking=True) for b in self.boxes),
+            partner=None if self.partner is None else self.partner.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemiBatch:
+    """One step's images on this process, and where they lie in the global batch.
+
+    ``seed`` is the same on every process of a step and differs between steps; ``rank`` and ``world`` say which
+    contiguous slice of the global batch this is, so that a random draw over the global batch can be sliced.
+    """
+
+    labelled: Labelled
+    unlabelled: Unlabelled | None
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(
+            labelled=self.labelled.to(device),
+            unlabelled=None if self.unlabelled is None else self.unlabelled.to(device),
+            seed=self.seed,
+            rank=self.rank,
+            world=self.world,
+        )

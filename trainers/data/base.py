@@ -1,0 +1,61 @@
+"""What every data layout's config has, and what every layout must offer."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainers.schema import Section
+
+
+class HoldoutConfig(Section):
+    """Training images cut off for evaluation during a search, so that tuning never sees the reporting set."""
+
+    images: Annotated[int, Field(ge=1)]
+    """How many images are cut off."""
+    source: Literal["labelled", "unlabelled"] = "labelled"
+    """The list that they are cut from. `unlabelled` needs masks beside those images: the estimate is better, but the
+    search then uses more labels than the labelled split has, and the report says so."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Which images; independent of the training's seed, so that all seeds are scored on the same ones."""
+
+
+class DrawConfig(Section):
+    """Draw the labelled split from a list of images with masks instead of reading one; the rest is unlabelled."""
+
+    labelled: Annotated[int, Field(ge=1)]
+    """How many images keep their labels. Splits of one seed are nested from small to large."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class BaseDataConfig(Section):
+    """Lists are split files, one image a line, relative to `root` unless absolute."""
+
+    crop: Annotated[int, Field(ge=16)]
+    """Side of the square training crop in pixels."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Labelled images per step over all processes; as many unlabelled ones come with them."""
+    labelled: str | None = None
+    """Split file of the labelled images."""
+    unlabelled: str | None = None
+    """Split file of the unlabelled images; a mask column is allowed and not read."""
+    train: str | None = None
+    """Instead of the two: one list of all training images with masks, from which `draw` takes the labelled ones."""
+    draw: DrawConfig | None = None
+    val: str | None = None
+    """Split file of the official validation set; read only in a final run."""
+    holdout: HoldoutConfig | None = None
+    """Images on which a search is scored; none is allowed only where `evaluation.final` is true."""
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes per training process. The images do not depend on it."""
+    on_corrupt: Literal["error", "skip"] = "error"
+    """An image that cannot be decoded stops the run by name, or is replaced by the next one and counted."""
+
+    @model_validator(mode="after")
+    def _one_source_of_labels(self) -> Self:
+        if self.draw is not None and self.train is None:
+            raise ValueError("draw needs train: the list of images to draw from")
+        if self.draw is None and self.train is not None:
+            raise ValueError("train needs draw: how many of its images keep their labels")
+        if self.train is not None and (self.labelled is not None or self.unlabelled is not None):
+            raise ValueError("give either train with draw, or labelled with unlabelled, not both")
+        return self

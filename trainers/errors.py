@@ -1,0 +1,37 @@
+"""Errors that a user can mend. Command lines print them without a traceback and exit with code 2.
+
+UserError
+├── ConfigError       a key or value in a YAML file or on the command line
+├── DataError         a file of the data set, or a split
+└── CheckpointError   a checkpoint that is torn, or that belongs to another run
+TrainingError         the run itself went wrong (not the user's spelling): a loss is NaN or infinite
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake outside the code; the message says where, what, and what is allowed."""
+
+
+class ConfigError(UserError):
+    """A config file or override cannot be accepted."""
+
+
+class DataError(UserError):
+    """The data set on disk is not what the config says."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be used for this run."""
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message names the step and the loss term."""
+
+
+def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:
+    """'; did you mean "x"?' for the nearest valid spelling, or '' when none is near."""
+    near = difflib.get_close_matches(wrong, list(allowed), n=1, cutoff=0.5)
+    return f'; did you mean "{near[0]}"?' if near else ""

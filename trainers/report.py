@@ -1,0 +1,57 @@
+"""All that a trainer knows of whoever is watching: one record per epoch out, one verdict back.
+
+Metric names are flat and slashed. mIoU and IoU are in percent, times in seconds.
+
+==============================  ==========================================================================
+``train/loss``                  total loss, mean over the epoch's steps
+``train/loss/<term>``           one raw loss term, before its weight (``interpixel`` is before alpha and ramp)
+``train/interpixel/omega``      mean |Omega| / (H W) over images, steps and views
+``train/interpixel/empty``      share of images with |Omega| < 2, which contribute 0
+``train/interpixel/ramp``       warm-up factor r(it) at the epoch's last step
+``train/lr``                    backbone learning rate at the epoch's last step
+``train/skipped_images``        corrupt images skipped so far (only where the config allows it)
+``val/miou``                    the network that the method evaluates, on the held-out training images
+``val/<network>/miou``          every network there is: student, teacher, ...
+``val/iou/<class index>``       per class, missing where the class is absent
+``val/absent_classes``          classes that occur neither in prediction nor in target
+``final/<...>``                 the same on the official validation set, only in a final run
+``time/epoch_s``                wall time of the epoch's training steps
+``time/eval_s``                 wall time of its evaluation
+==============================  ==========================================================================
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+class Verdict(Enum):
+    """What the watcher answers after an epoch."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One finished epoch.
+
+    Args:
+        epoch: number of finished epochs, from 1.
+        step: number of finished optimiser steps.
+        metrics: flat numbers, named as in the module docstring.
+        checkpoint: file from which this epoch can be resumed, already on disk; None where none was due.
+        split_hash: hash of the labelled, unlabelled and held-out lists.
+    """
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+    checkpoint: Path | None
+    split_hash: str
+
+
+Callback = Callable[[EpochRecord], Verdict]
+"""Called on every process after every epoch; rank 0's verdict counts. A resumed run first gives every earlier record
+again, oldest first, so that a watcher that missed one learns of it: a watcher keeps the first record of an epoch."""
