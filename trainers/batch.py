@@ -19,9 +19,7 @@ class Labelled:
     mask: Tensor
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(
-            image=self.image.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True)
-        )
+        return type(self)(image=self.image.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True, kw_only=True)

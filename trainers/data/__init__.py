@@ -9,6 +9,4 @@ from trainers.data.digits import DigitsConfig
 from trainers.data.folder import FolderConfig
 from trainers.data.voc import VocConfig
 
-DataConfig = Annotated[
-    DigitsConfig | VocConfig | CityscapesConfig | FolderConfig, Field(discriminator="name")
-]
+DataConfig = Annotated[DigitsConfig | VocConfig | CityscapesConfig | FolderConfig, Field(discriminator="name")]
