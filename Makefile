@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow check clean
+
+demo: .venv/.demo  ## search, report and export on the embedded data set
+	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
+	@echo "report:      studies/digits/report.html"
+	@echo "best config: studies/digits/best.yaml   (train it: $(BIN)/python -m trainers.train studies/digits/best.yaml)"
+
+test: .venv/.dev  ## linters, types and the default tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: .venv/.dev  ## the tests that train to a score, kill processes or drive a browser
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ipix-tune needs Python 3.11 or newer; say which with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	@touch $@ .venv/.demo
