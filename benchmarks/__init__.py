@@ -1,0 +1,1 @@
+"""Measurements whose figures are kept in benchmarks/results/, each with the command that makes it."""
