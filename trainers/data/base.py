@@ -1,9 +1,10 @@
 """What every data layout's config has, and what every layout must offer."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from trainers.data.layout import Layout
 from trainers.schema import Section
 
 
@@ -30,6 +31,9 @@ class DrawConfig(Section):
 class BaseDataConfig(Section):
     """Lists are split files, one image a line, relative to `root` unless absolute."""
 
+    own_lists: ClassVar[bool] = False
+    """The data set brings split files of its own, used where the config names none."""
+
     crop: Annotated[int, Field(ge=16)]
     """Side of the square training crop in pixels."""
     batch_size: Annotated[int, Field(ge=1)]
@@ -52,10 +56,14 @@ class BaseDataConfig(Section):
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:
-        if self.draw is not None and self.train is None:
+        if self.draw is not None and self.train is None and not self.own_lists:
             raise ValueError("draw needs train: the list of images to draw from")
         if self.draw is None and self.train is not None:
             raise ValueError("train needs draw: how many of its images keep their labels")
-        if self.train is not None and (self.labelled is not None or self.unlabelled is not None):
+        if (self.train or self.draw) and (self.labelled is not None or self.unlabelled is not None):
             raise ValueError("give either train with draw, or labelled with unlabelled, not both")
         return self
+
+    def layout(self) -> Layout:
+        """Where the data lies and how its split lines are read; makes the data first where it is ours to make."""
+        raise NotImplementedError

@@ -1,17 +1,30 @@
 """`digits`: a small scene data set in VOC layout, made once into a cache from what scikit-learn ships."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from trainers.data.base import BaseDataConfig
+from trainers.data.layout import Layout, cache_folder, plain_columns
+
+CLASSES = ("background", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class DigitsConfig(BaseDataConfig):
     """Scanned handwritten digits as objects on photographic textures: 10 classes and background."""
+
+    own_lists: ClassVar[bool] = True
 
     name: Literal["digits"]
     root: str | None = None
     """Cache folder; none: the user's cache directory."""
     scene_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes; the same seed gives the same bytes."""
+
+    def layout(self) -> Layout:
+        from trainers.data.scenes import LISTS, cached_scenes
+
+        cache = cache_folder() if self.root is None else Path(self.root).expanduser()
+        root = cached_scenes(cache, seed=self.scene_seed)
+        return Layout(root=root, classes=CLASSES, resolve=plain_columns, lists=LISTS)

@@ -1,16 +1,22 @@
 """Any folder of images and index masks."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trainers.data.base import BaseDataConfig
+from trainers.data.layout import Layout, plain_columns
 
 
 class FolderConfig(BaseDataConfig):
-    """Images and PNG index masks with a class count of the user's own."""
+    """Images and PNG index masks with a class count of the user's own. Split lines: image path, mask path."""
 
     name: Literal["folder"]
     root: str
     num_classes: Annotated[int, Field(ge=2, le=255)]
     """Classes, background included; mask values 0 .. num_classes - 1, and 255 = ignore."""
+
+    def layout(self) -> Layout:
+        classes = tuple(f"class {index}" for index in range(self.num_classes))
+        return Layout(root=Path(self.root).expanduser(), classes=classes, resolve=plain_columns)
