@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from trainers.data import DataConfig
 from trainers.data.layout import Item, Layout
-from trainers.data.splits import hold_out, read_split, split_hash, split_path, stratified_order
+from trainers.data.lists import read_split, split_path
+from trainers.data.splits import hold_out, split_hash, stratified_order
 from trainers.errors import ConfigError, DataError
 
 

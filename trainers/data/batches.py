@@ -1,0 +1,108 @@
+"""Makes the tensors of one process's part of a batch."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trainers.data.layout import Item
+from trainers.data.open import OpenData
+from trainers.data.order import Stream, Walk, generator
+from trainers.data.read import CorruptError, Reader
+from trainers.data.views import Geometry, Strong, draw_box, normalise
+from trainers.errors import DataError, UserError
+from trainers.methods.base import Needs
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+
+@dataclass(kw_only=True)
+class BatchMaker(Dataset[dict[str, Any]]):
+    """Makes this process's part of any (epoch, step)'s batch; sent whole to loader workers."""
+
+    data: OpenData
+    config: "TrainConfig"
+    needs: Needs
+    rank: int
+    world: int
+    labelled: Walk
+    unlabelled: Walk | None
+    _reader: Reader | None = field(default=None, init=False, repr=False)
+    _skipped: int = field(default=0, init=False, repr=False)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """`make`, or the user's mistake that came up as `error`: a loader worker would bury it in a traceback."""
+        try:
+            return self.make(key)
+        except UserError as error:
+            return {"error": error}
+
+    def make(self, key: tuple[int, int]) -> dict[str, Any]:
+        """The tensors of (epoch, step) by name, its `seed`, and `skipped`, the number of corrupt images replaced."""
+        if self._reader is None:
+            self._reader = Reader(self.data.num_classes)
+        self._skipped = 0
+        epoch, step = key
+        batch: dict[str, Any] = {
+            "labelled": self._stack([self._labelled(*at) for at in self._part(self.labelled, key)])
+        }
+        if self.unlabelled is not None:
+            batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
+        seed = int(generator(self.config.seed, Stream.STEP, epoch, step).integers(2**62))
+        return batch | {"seed": seed, "skipped": self._skipped}
+
+    def _part(self, walk: Walk, key: tuple[int, int]) -> list[tuple[int, int]]:
+        batch_size = self.config.data.batch_size
+        share = batch_size // self.world
+        start = key[1] * batch_size + self.rank * share
+        return [walk.at(key[0], place) for place in range(start, start + share)]
+
+    @staticmethod
+    def _stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def _labelled(self, walked: int, index: int) -> dict[str, Tensor]:
+        image, mask = self._read(self.data.labelled, index, with_mask=True)
+        assert mask is not None
+        rng = generator(self.config.seed, Stream.LABELLED_VIEW, walked, index)
+        geometry = self._geometry(rng, image)
+        return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+
+    def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
+        image, _ = self._read(self.data.unlabelled, index, with_mask=False)
+        views, seed = self.config.views, self.config.seed
+        sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index))
+        if self.needs.strong:
+            if views.cutmix_partner == "second_view":
+                sample |= self._view("partner_", image, generator(seed, Stream.PARTNER_VIEW, walked, index))
+            rng = generator(seed, Stream.BOXES, walked, index)
+            for number in range(self.needs.strong):
+                sample[f"box{number}"] = draw_box(rng, self.config.data.crop, views=views)
+        return sample
+
+    def _view(self, prefix: str, image: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        geometry = self._geometry(rng, image)
+        weak = geometry.image(image)
+        sample = {f"{prefix}weak": normalise(weak), f"{prefix}ignore": geometry.ignore()}
+        for number in range(self.needs.strong):
+            sample[f"{prefix}strong{number}"] = normalise(Strong.draw(rng, views=self.config.views)(weak))
+        return sample
+
+    def _geometry(self, rng: np.random.Generator, image: Tensor) -> Geometry:
+        size = (image.shape[-2], image.shape[-1])
+        return Geometry.draw(rng, size, crop=self.config.data.crop, views=self.config.views)
+
+    def _read(self, items: tuple[Item, ...], index: int, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
+        assert self._reader is not None
+        for shift in range(len(items)):
+            try:
+                return self._reader(items[(index + shift) % len(items)], with_mask=with_mask)
+            except CorruptError:
+                if self.config.data.on_corrupt == "error":
+                    raise
+                self._skipped += 1
+        raise DataError(f"not one of {len(items)} images can be decoded, the first is {items[0].image}")
