@@ -1,7 +1,8 @@
 """Split files, read and written.
 
 A line names an image and, for labelled images, its mask, in columns apart by blanks (or by one tab where paths hold
-blanks), relative to the data root (a leading slash is allowed). CRLF, blank lines and a missing final newline are fine.
+blanks; an image alone is then followed by a tab), relative to the data root. A leading slash, CRLF, blank lines and a
+missing final newline are fine.
 """
 
 import os
@@ -38,7 +39,9 @@ def read_split(path: Path, layout: Layout, *, labelled: bool) -> tuple[Item, ...
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        columns = tuple(column.strip() for column in line.split("\t")) if "\t" in line else tuple(line.split())
+        columns = tuple(
+            column.strip() for column in (line.split("\t") if "\t" in line else line.split()) if column.strip()
+        )
         if len(columns) > 2:
             raise DataError(
                 f"{where}: {len(columns)} columns; a line is an image path and perhaps a mask path (put one tab "
@@ -82,7 +85,8 @@ def _line(item: Item) -> str:
         if path is not None:
             inside = item.root is not None and path.is_relative_to(item.root)
             names.append(path.relative_to(item.root).as_posix() if item.root and inside else path.as_posix())
-    return ("\t" if any(" " in name for name in names) else " ").join(names)
+    blanks = any(" " in name for name in names)
+    return ("\t" if blanks else " ").join(names) + ("\t" if blanks and len(names) == 1 else "")
 
 
 class _Files:
@@ -95,7 +99,7 @@ class _Files:
         folder, name = os.path.split(path)
         if folder not in self._folders:
             try:
-                self._folders[folder] = frozenset(entry.name for entry in os.scandir(folder))
+                self._folders[folder] = frozenset(entry.name for entry in os.scandir(folder) if not entry.is_dir())
             except OSError:
                 self._folders[folder] = frozenset()
         return name in self._folders[folder]
