@@ -1,6 +1,7 @@
 """The study file, typed. The training config inside it (`trainer`) is partial: `search` fills the rest."""
 
 import builtins
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -52,9 +53,27 @@ class Dimension(Section):
             raise ValueError(f"{kind} [{low}, {high}] is empty: low must be below high")
         if kind.startswith("log") and low <= 0:
             raise ValueError(f"{kind} [{low}, {high}] passes through 0: low must be above 0")
-        if kind == "quniform" and value[2] <= 0:
-            raise ValueError(f"quniform step is {value[2]}; it must be above 0")
+        if kind == "quniform":
+            _check_step(low, high, value[2])
         return self
+
+    @model_validator(mode="after")
+    def _conditions_can_hold(self) -> Self:
+        if self.only_if is not None and (not self.only_if or [] in self.only_if.values()):
+            raise ValueError("only_if is empty; name a key and the value, or values, under which this is searched")
+        return self
+
+
+def _check_step(low: float, high: float, step: float) -> None:
+    """Decimal arithmetic, as YAML's numbers are decimal: 0.1 divides 0.7."""
+    if step <= 0:
+        raise ValueError(f"quniform step is {step}; it must be above 0")
+    steps = (Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step))
+    reached = Decimal(str(low)) + steps * Decimal(str(step))
+    if reached != Decimal(str(high)):
+        raise ValueError(
+            f"quniform [{low}, {high}, {step}] does not reach {high}; the last value below it is {reached}"
+        )
 
 
 class ObjectiveConfig(Section):
@@ -132,7 +151,7 @@ class StudyConfig(Section):
     """The training config, as far as it is fixed."""
     search: dict[str, Dimension]
     """Dimensions by the dotted name of a training config leaf."""
-    points: list[dict[str, Value]] = []
+    points: list[dict[str, Value]] = Field(default_factory=list)
     """Configurations to try first; the shipped studies put the paper's defaults here."""
     objective: ObjectiveConfig = ObjectiveConfig()
     sampler: SamplerConfig = SamplerConfig()

@@ -1,0 +1,245 @@
+"""`python -m ipix_tune.export studies/voc --out best.yaml`: the best config of a study, whole, and where it came from.
+
+Reads the tables that the analysis made from W&B's files and nothing else; Ray's folder may be gone.
+"""
+
+import datetime
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from analysis.columns import PARAM_PREFIX
+from ipix_tune.console import run
+from trainers.errors import UserError, did_you_mean
+
+Row = dict[str, Any]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class ExportError(UserError):
+    """There is nothing to export, or nowhere to write it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The exported run (a row of the table `runs`), how it was chosen, and out of how many."""
+
+    row: Row
+    rule: str
+    caveats: tuple[str, ...]
+    candidates: int
+    seeds: int
+
+
+@app.command()
+def export(
+    study: Annotated[Path, typer.Argument(help="Folder of the study, such as studies/voc.")],
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")],
+    trial: Annotated[str | None, typer.Option(help="Key or number of a trial, instead of the best one.")] = None,
+    final: Annotated[
+        bool | None,
+        typer.Option(
+            "--final/--no-final",
+            help="Also evaluate the official validation set at the end of the training; default: if there is one.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write the best training config of a study."""
+    choice = export_best(study, out, trial=trial, final=final, force=force)
+    row = choice.row
+    typer.echo(f"{out}: trial {trial_key(row)}, {row['metric']} {row['objective']:.2f} after {row['epochs']} epochs")
+    for caveat in choice.caveats:
+        typer.echo(f"note: {caveat}", err=True)
+    typer.echo(f"train it: python -m trainers.train {out}")
+
+
+def export_best(
+    study: Path, out: Path, *, trial: str | None = None, final: bool | None = None, force: bool = False
+) -> Choice:
+    """Choose a run of the study in folder ``study`` and write its training config to ``out``.
+
+    Raises:
+        ExportError: no such study, trial or score; ``out`` exists and ``force`` is false.
+    """
+    if out.exists() and not force:
+        raise ExportError(f"{out} exists; give --force to overwrite it, or another --out")
+    choice = choose(read_runs(study), trial=trial)
+    text = to_yaml(choice, study=study, final=final)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.partial")
+    temporary.write_text(text)
+    temporary.replace(out)
+    return choice
+
+
+def read_runs(study: Path) -> list[Row]:
+    """Rows of `tables/runs.parquet`, brought up to date from the study's W&B files where those are at hand.
+
+    Raises:
+        ExportError: no such folder, or it holds neither logs nor tables.
+    """
+    if not study.is_dir():
+        there = [str(folder) for folder in study.parent.glob("*/") if (folder / "study.yaml").exists()]
+        raise ExportError(f"there is no study folder {study}{did_you_mean(str(study), there)}")
+    table = study / "tables" / "runs.parquet"
+    if not table.exists():
+        from analysis.tables import write_tables
+
+        write_tables(study)
+    import pyarrow.parquet as pq
+
+    rows: list[Row] = pq.read_table(table).to_pylist()
+    return rows
+
+
+def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
+    """The run to export: the best last objective among the runs that ran all their epochs.
+
+    Where none did, the best among those that ran longest; the caveats say so. Scores at different numbers of
+    epochs are never compared.
+
+    Raises:
+        ExportError: no run has a finite objective, or ``trial`` names none.
+    """
+    if not runs:
+        raise ExportError("the study has logged no run yet")
+    scored = [row for row in runs if row["objective"] is not None and math.isfinite(row["objective"])]
+    if trial is not None:
+        row = _named(runs, trial)
+        if row not in scored:
+            raise ExportError(f"trial {trial} has no score: its state is {row['state']}")
+        return _choice(runs, row, rule=f"named: --trial {trial}", candidates=1)
+    if not scored:
+        states = ", ".join(sorted({str(row["state"]) for row in runs}))
+        raise ExportError(f"none of the {len(runs)} runs has a score (states: {states}); there is nothing to export")
+    complete = [row for row in scored if row["state"] == "complete"]
+    if complete:
+        rule = "best last objective among the trials that ran all their epochs"
+        return _choice(runs, _best(complete), rule=rule, candidates=len(complete))
+    longest = max(row["epochs"] for row in scored)
+    pool = [row for row in scored if row["epochs"] == longest]
+    rule = f"NO TRIAL RAN ALL ITS EPOCHS: best last objective among the trials that ran longest ({longest} epochs)"
+    return _choice(runs, _best(pool), rule=rule, candidates=len(pool))
+
+
+def _best(rows: list[Row]) -> Row:
+    """The best objective; of equal ones the earliest trial."""
+    sign = -1 if rows[0]["mode"] == "max" else 1
+    return min(rows, key=lambda row: (sign * row["objective"], row["trial"]))
+
+
+def _named(runs: list[Row], trial: str) -> Row:
+    for row in runs:
+        if trial in (row["run_id"], trial_key(row), str(row["trial"])):
+            return row
+    keys = [trial_key(row) for row in runs]
+    raise ExportError(f"there is no trial {trial}{did_you_mean(trial, keys)}; the study has {', '.join(keys)}")
+
+
+def trial_key(row: Row) -> str:
+    """The key under which the study's folder `trials` holds the run: the last part of the run's id."""
+    run_id, study = str(row["run_id"]), str(row["study"])
+    return run_id.removeprefix(f"{study}-")
+
+
+def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
+    seeds = len({other["seed"] for other in runs if other["state"] == "complete" and _params(other) == _params(row)})
+    seeds = max(seeds, 1)
+    caveats = []
+    if row["state"] != "complete":
+        caveats.append(f"it ran {row['epochs']} of {row['max_epochs']} epochs ({row['state']})")
+        if rule.startswith("NO TRIAL"):
+            caveats.append("no trial of the study ran all its epochs")
+    if seeds == 1:
+        caveats.append(f"PROVISIONAL: 1 seed, the best of {candidates}: seed noise alone makes the best look too good")
+    return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds)
+
+
+def _params(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name.startswith(PARAM_PREFIX)}
+
+
+def to_yaml(choice: Choice, *, study: Path, final: bool | None = None) -> str:
+    """The training config with its `provenance`, below a first line that says how far to trust it.
+
+    Raises:
+        ExportError: ``final`` is asked for and the data has no validation set.
+    """
+    from trainers.config import TrainConfig
+    from trainers.yamlfile import dump, validate
+
+    row = choice.row
+    source = f"{study}: trial {trial_key(row)}"
+    config = validate(TrainConfig, json.loads(row["config"]), source=source, lines={})
+    has_val = config.data.val is not None or type(config.data).own_lists
+    if final and not has_val:
+        raise ExportError(
+            f"{source}: the data names no validation set (data.val), so there is nothing to evaluate finally; "
+            "run the study with --set trainer.data.val=..., or give --no-final"
+        )
+    use_final = has_val if final is None else final
+    config = config.model_copy(
+        update={
+            "evaluation": config.evaluation.model_copy(update={"final": use_final}),
+            "provenance": _provenance(choice, study=study),
+        }
+    )
+    return "\n".join([*_head(choice, final=use_final, has_val=has_val), dump(config)])
+
+
+def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
+    row = choice.row
+    trust = f"PROVISIONAL: {choice.seeds} seed, not confirmed" if choice.seeds == 1 else f"{choice.seeds} seeds"
+    lines = [
+        f"# {trust}; {row['metric']} {row['objective']:.2f} after {row['epochs']} of {row['max_epochs']} epochs",
+        f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} candidates)",
+    ]
+    if row["state"] != "complete":
+        lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")
+    if not has_val:
+        lines.append("# data.val is not given: name the official validation set and set evaluation.final: true")
+    elif final:
+        lines.append("# evaluation.final: the official validation set is evaluated once, at the end")
+    return lines
+
+
+def _provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
+    row = choice.row
+    return {
+        "study": row["study"],
+        "trial": trial_key(row),
+        "number": row["trial"],
+        "phase": row["phase"],
+        "objective": {"metric": row["metric"], "mode": row["mode"], "value": row["objective"]},
+        "selection": choice.rule,
+        "candidates": choice.candidates,
+        "seeds": choice.seeds,
+        "state": row["state"],
+        "epochs": row["epochs"],
+        "max_epochs": row["max_epochs"],
+        "split_hash": row["split_hash"],
+        "git_commit": row["git_commit"],
+        "versions": _versions(study),
+        "wandb_run": row["run_id"],
+        "exported": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _versions(study: Path) -> dict[str, Any] | None:
+    """Of the study's environment, where it was kept."""
+    try:
+        environment = json.loads((study / "environment.json").read_text())
+    except (OSError, ValueError):
+        return None
+    versions = environment.get("versions") if isinstance(environment, dict) else None
+    return versions if isinstance(versions, dict) else None
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,235 @@
+"""What a study will cost and whether it fits, computed before it starts. Pure functions; only `render` draws."""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ipix_tune.config import ResourcesConfig, StudyConfig, Value
+from ipix_tune.cost import Cost
+from ipix_tune.space import SearchSpace, describe_range
+from trainers.errors import UserError
+
+
+class ResourceError(UserError):
+    """The cluster cannot hold a single trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How many trials run at once, and what one takes of what there is (Ray's resource names)."""
+
+    concurrent: int
+    per_trial: dict[str, float]
+    cluster: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study before it starts. ``epochs_expected`` is None without early stopping."""
+
+    study: StudyConfig
+    trials: int
+    grid_size: int | None
+    max_epochs: int
+    rungs: tuple[int, ...]
+    epochs_at_most: int
+    epochs_expected: float | None
+    fit: Fit | None
+    sample: dict[str, Value]
+
+
+def rungs(study: StudyConfig, *, max_epochs: int) -> tuple[int, ...]:
+    """Epochs at which the scheduler decides: grace * reduction^k up to the full length; empty without a scheduler."""
+    if study.scheduler.name == "none":
+        return ()
+    found = []
+    rung = study.scheduler.grace_epochs
+    while rung <= max_epochs:
+        found.append(rung)
+        rung *= study.scheduler.reduction
+    return tuple(found)
+
+
+def passing(arrivals: float, *, reduction: int) -> float:
+    """Trials expected to pass a rung that ``arrivals`` trials reach one after the other, in an order that has
+    nothing to do with their scores.
+
+    The first always passes. A later one passes if it is not below the (1 - 1/reduction) quantile of the n before it,
+    whose expected rank among n + 1 (uniform scores, linear interpolation) gives
+    P = 1 - ((1 - 1/reduction)(n - 1) + 1) / (n + 1). This tends to 1/reduction from above.
+    """
+    quantile = 1 - 1 / reduction
+
+    def chance(n: int) -> float:
+        return 1.0 if n == 0 else 1 - (quantile * (n - 1) + 1) / (n + 1)
+
+    whole = math.floor(arrivals)
+    return sum(chance(n) for n in range(whole)) + (arrivals - whole) * chance(whole)
+
+
+def expected_epochs(trials: int, *, rungs: Sequence[int], max_epochs: int, reduction: int) -> float:
+    """Sum over the stretches between rungs of their length times the trials expected on them (see `passing`)."""
+    total, running, start = 0.0, float(trials), 0
+    for rung in (*(rung for rung in rungs if rung < max_epochs), max_epochs):
+        total += running * (rung - start)
+        running, start = passing(running, reduction=reduction), rung
+    return total
+
+
+def fit_resources(
+    resources: ResourcesConfig, *, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
+) -> Fit:
+    """Trials that the cluster holds at once: floor(slots / workers), where a slot is room for one worker on one node.
+
+    Args:
+        cluster: total resources by Ray's names, such as {"CPU": 16, "GPU": 4}.
+        nodes: the same of every node; without it the cluster counts as one node.
+
+    Raises:
+        ResourceError: not even one trial fits, with the numbers.
+    """
+    worker = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+    worker = {name: amount for name, amount in worker.items() if amount > 0}
+    slots = sum(_slots(node, worker) for node in nodes or [cluster])
+    concurrent = slots // resources.workers
+    per_trial = {name: amount * resources.workers for name, amount in worker.items()}
+    if concurrent < 1:
+        raise ResourceError(
+            f"one trial takes {resources.workers} x ({_amounts(worker)}) = {_amounts(per_trial)}, and the cluster has "
+            f"{_amounts({name: cluster.get(name, 0) for name in worker})}{_on_nodes(nodes, worker, slots)}. Lower "
+            "resources.workers, resources.cpus_per_worker or resources.gpus_per_worker, or add nodes"
+        )
+    if resources.concurrent is not None:
+        concurrent = min(concurrent, resources.concurrent)
+    return Fit(concurrent=concurrent, per_trial=per_trial, cluster=dict(cluster))
+
+
+def _slots(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
+    return min(math.floor(node.get(name, 0) / amount + 1e-9) for name, amount in worker.items())
+
+
+def _amounts(amounts: Mapping[str, float]) -> str:
+    return " + ".join(f"{amount:g} {name}" for name, amount in amounts.items())
+
+
+def _on_nodes(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float], slots: int) -> str:
+    if len(nodes) < 2:
+        return ""
+    each = "; ".join(_amounts({name: node.get(name, 0) for name in worker}) for node in nodes)
+    return f" on {len(nodes)} nodes ({each}), where {slots} such workers fit, since one cannot span two nodes"
+
+
+def make_plan(
+    study: StudyConfig,
+    *,
+    cluster: Mapping[str, float] | None = None,
+    nodes: Sequence[Mapping[str, float]] = (),
+) -> Plan:
+    """The plan of a study that `studyfile.load` accepted.
+
+    Raises:
+        ResourceError: the cluster cannot hold one trial.
+    """
+    space = SearchSpace(study)
+    sample = space.sample(random.Random(study.sampler.seed))
+    max_epochs = space.to_config(sample).schedule.epochs
+    grid_size = len(space.grid_points()) if study.sampler.name == "grid" else None
+    trials = study.budget.trials if grid_size is None else min(study.budget.trials, grid_size + len(study.points))
+    levels = rungs(study, max_epochs=max_epochs)
+    return Plan(
+        study=study,
+        trials=trials,
+        grid_size=grid_size,
+        max_epochs=max_epochs,
+        rungs=levels,
+        epochs_at_most=trials * max_epochs,
+        epochs_expected=expected_epochs(
+            trials, rungs=levels, max_epochs=max_epochs, reduction=study.scheduler.reduction
+        )
+        if levels
+        else None,
+        fit=None if cluster is None else fit_resources(study.resources, cluster=cluster, nodes=nodes),
+        sample=sample,
+    )
+
+
+def render(plan: Plan, *, data: Sequence[str] = (), cost: Cost | None = None) -> RenderableType:
+    """The plan as `--dry-run` prints it; ``data`` are lines about the data set."""
+    study = plan.study
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("study", f"{study.name} in {study.storage}/{study.name}")
+    table.add_row("objective", f"{study.objective.mode} {study.objective.metric}, last epoch, 1 seed per configuration")
+    for line in data:
+        table.add_row("data" if line is data[0] else "", line)
+    table.add_row("trials", _trials(plan))
+    table.add_row("rungs", _rungs(plan))
+    table.add_row("epochs", f"at most {plan.epochs_at_most} ({plan.trials} x {plan.max_epochs})")
+    if plan.epochs_expected is not None and plan.epochs_expected < plan.epochs_at_most:
+        table.add_row("", f"about {plan.epochs_expected:.0f} expected, if trials reach the rungs in random order")
+    table.add_row("resources", _resources(plan))
+    for i, line in enumerate(_cost_lines(plan, cost)):
+        table.add_row("" if i else "cost", line)
+    return Group(table, Text(), _space_table(plan))
+
+
+def _trials(plan: Plan) -> str:
+    study = plan.study
+    parts = [f"{plan.trials} by {study.sampler.name}, {len(study.points)} of them given as points"]
+    if plan.grid_size is not None:
+        parts.append(f"the grid has {plan.grid_size} configurations")
+    if study.budget.hours is not None:
+        parts.append(f"no new one after {study.budget.hours:g} h")
+    return "; ".join(parts)
+
+
+def _rungs(plan: Plan) -> str:
+    stops = [rung for rung in plan.rungs if rung < plan.max_epochs]
+    if not stops:
+        return f"none: every trial runs all {plan.max_epochs} epochs"
+    listed = ", ".join(map(str, stops))
+    return f"after epoch {listed} of {plan.max_epochs}; about 1 in {plan.study.scheduler.reduction} goes on"
+
+
+def _resources(plan: Plan) -> str:
+    resources = plan.study.resources
+    gpus = f" + {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
+    wanted = f"{resources.workers} x ({resources.cpus_per_worker:g} CPU{gpus}) a trial"
+    if plan.fit is None:
+        return f"{wanted}; no cluster was asked"
+    return f"{wanted}, {plan.fit.concurrent} at once on {_amounts(plan.fit.cluster)}"
+
+
+def _cost_lines(plan: Plan, cost: Cost | None) -> list[str]:
+    if cost is None:
+        return ["not measured (--dry-run=measure times a few steps)"]
+    lines = [
+        f"{low:.2g} to {high:.2g} s a step, {cost.evaluation_s:.2g} s an evaluation on this machine's {cost.device}"
+        for low, high in [cost.step_s]
+    ]
+    at_once = plan.fit.concurrent if plan.fit is not None else 1
+    for label, epochs in (("expected", plan.epochs_expected), ("at most", plan.epochs_at_most)):
+        if epochs is not None:
+            low, high = (hours / at_once for hours in cost.trial_hours(epochs))
+            lines.append(f"{label}: {low:.2g} to {high:.2g} h with {at_once} at once, without start-up times")
+    return lines
+
+
+def _space_table(plan: Plan) -> Table:
+    table = Table(title="search space, and one configuration drawn from it", title_justify="left")
+    table.add_column("key")
+    table.add_column("range")
+    table.add_column("only if")
+    table.add_column("drawn", justify="right")
+    for name, dimension in SearchSpace(plan.study).dimensions.items():
+        conditions = ", ".join(f"{key}: {value}" for key, value in (dimension.only_if or {}).items())
+        value = plan.sample.get(name, "inactive")
+        drawn = f"{value:.4g}" if isinstance(value, float) else str(value)
+        table.add_row(name, Text(describe_range(dimension)), conditions, drawn)
+    return table

@@ -1,0 +1,63 @@
+"""`python -m ipix_tune.schema`: writes search_spaces/study.schema.json, by which editors complete and check studies.
+
+Made from the models. In a study the training config is partial, so below `trainer` nothing is required.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ipix_tune.config import KINDS, StudyConfig
+from ipix_tune.leaves import train_leaves
+from trainers.config import TrainConfig
+
+FILE = Path(__file__).parent.parent / "search_spaces" / "study.schema.json"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def study_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a study file."""
+    trainer = _partial(TrainConfig.model_json_schema())
+    trainer.get("properties", {}).pop("provenance", None)
+    schema = StudyConfig.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    definitions |= trainer.pop("$defs")
+    trainer["description"] = "The training config, as far as it is fixed."
+    definitions["Dimension"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
+    names = sorted(train_leaves())
+    schema["properties"]["trainer"] = trainer
+    schema["properties"]["search"]["propertyNames"] = {"enum": names}
+    schema["properties"]["points"]["items"]["propertyNames"] = {"enum": names}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _partial(node: Any) -> Any:  # noqa: ANN401
+    """The schema with nothing required: several variants of a union may then match, so one-of becomes any-of."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        "anyOf" if key == "oneOf" else key: _partial(value)
+        for key, value in node.items()
+        if not (key == "required" and isinstance(value, list)) and key != "discriminator"
+    }
+
+
+def schema_text() -> str:
+    """The file's whole text."""
+    return json.dumps(study_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+@app.command()
+def write() -> None:
+    """Write the schema next to the shipped studies."""
+    FILE.write_text(schema_text())
+    typer.echo(str(FILE))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,300 @@
+"""The search space of a study: dotted names of training config leaves, in an order where conditions come first.
+
+Optuna's parameter names are the dotted names. A dimension whose `only_if` does not hold is inactive: it is neither
+suggested nor set, and the training config's own value stands.
+"""
+
+import copy
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ipix_tune.config import Dimension, StudyConfig, Value
+from ipix_tune.leaves import canonical, get_dotted, method_keys
+from trainers.config import TrainConfig
+from trainers.errors import ConfigError, did_you_mean
+from trainers.yamlfile import set_dotted, validate
+
+if TYPE_CHECKING:
+    import optuna
+
+_MISSING = object()
+
+
+class SpaceError(ConfigError):
+    """A search space or point that cannot be used; `path` says where in the study file it stands."""
+
+    def __init__(self, message: str, *, path: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SearchSpace:
+    """What a study searches, checked for order only; `ipix_tune.spacecheck` checks it against the training config."""
+
+    def __init__(self, study: StudyConfig) -> None:
+        self.trainer = study.trainer
+        self.dimensions: dict[str, Dimension] = _parents_first(study.search)
+
+    def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
+        """Active leaves and their values, asked of Optuna one after the other (define by run)."""
+        return self._draw(lambda name, dimension: _suggest(trial, name, dimension))
+
+    def sample(self, rng: random.Random, *, corners: bool = False) -> dict[str, Value]:
+        """One independent draw without Optuna; with ``corners`` ranges give only their ends."""
+        return self._draw(lambda _, dimension: _sample(rng, dimension, corners=corners))
+
+    def _draw(self, draw: Callable[[str, Dimension], Value]) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        for name, dimension in self.dimensions.items():
+            if self._holds(dimension, values):
+                values[name] = draw(name, dimension)
+        return values
+
+    def _holds(self, dimension: Dimension, values: Mapping[str, Value]) -> bool:
+        for key, wanted in (dimension.only_if or {}).items():
+            allowed = wanted if isinstance(wanted, list) else [wanted]
+            value = values.get(key, _MISSING) if key in self.dimensions else self.fixed(key)
+            if not any(same(value, one) for one in allowed):
+                return False
+        return True
+
+    def fixed(self, key: str) -> object:
+        """The value of ``key`` in the study's `trainer` section, as the training config reads it; a marker that
+        equals nothing where it is not given."""
+        value = get_dotted(self.trainer, key, _MISSING)
+        return value if value is _MISSING else canonical(key, value)
+
+    def active(self, values: Mapping[str, Value]) -> tuple[str, ...]:
+        """Names of the dimensions whose conditions hold under ``values``."""
+        known: dict[str, Value] = {}
+        names = []
+        for name, dimension in self.dimensions.items():
+            if self._holds(dimension, known):
+                names.append(name)
+                if name in values:
+                    known[name] = values[name]
+        return tuple(names)
+
+    def check_point(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The point with its values in the leaves' own types and the space's order.
+
+        Raises:
+            SpaceError: a key that is not searched, that is inactive here or that is missing; a value out of range.
+                Its path is relative to the point.
+        """
+        for name in values:
+            if name not in self.dimensions:
+                hint = did_you_mean(name, self.dimensions)
+                raise SpaceError(f"{name} is not searched{hint}; remove it from the point", path=(name,))
+        point = {name: canonical(name, value) for name, value in values.items()}
+        active = self.active(point)
+        for name, value in point.items():
+            if name not in active:
+                conditions = _conditions(self.dimensions[name])
+                raise SpaceError(f"{name} is inactive in this point: it is searched only if {conditions}", path=(name,))
+            if not contains(self.dimensions[name], value):
+                described = describe_range(self.dimensions[name])
+                raise SpaceError(f"{name} = {value!r} is outside {described}", path=(name,))
+        if missing := [name for name in active if name not in point]:
+            raise SpaceError(f"the point is incomplete: it lacks {', '.join(missing)}", path=())
+        return {name: point[name] for name in active}
+
+    def to_config(self, values: Mapping[str, Value]) -> TrainConfig:
+        """The training config of one trial.
+
+        Where `method.name` is searched, keys of `trainer.method` that belong to another of the searched methods
+        and that the chosen one does not have are left out; a key that none of them has is an error.
+
+        Raises:
+            ConfigError: the training config refuses the values.
+        """
+        named = ", ".join(f"{name}={value}" for name, value in values.items())
+        return validate(TrainConfig, self.to_data(values), source=f"trial ({named})", lines={})
+
+    def to_data(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """The same as plain data, not yet validated."""
+        data = copy.deepcopy(self.trainer)
+        for name, value in values.items():
+            set_dotted(data, name, value)
+        if "method.name" in values and isinstance(data.get("method"), dict):
+            _drop_keys_of_other_methods(data["method"], self.dimensions["method.name"], self.trainer)
+        return data
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Every dimension as `analysis.columns` has it under `space`; what does not apply is None."""
+        return {name: _describe(dimension) for name, dimension in self.dimensions.items()}
+
+    def fixed_distributions(self) -> "dict[str, optuna.distributions.BaseDistribution]":
+        """Optuna's distribution of every dimension, active or not."""
+        return {name: _distribution(dimension) for name, dimension in self.dimensions.items()}
+
+    def grid(self) -> dict[str, list[Value]]:
+        """Every value of every dimension, for a grid search.
+
+        Raises:
+            SpaceError: a dimension is continuous and so has no grid.
+        """
+        for name, dimension in self.dimensions.items():
+            if dimension.kind in ("uniform", "loguniform"):
+                raise SpaceError(
+                    f"{name} is continuous ({describe_range(dimension)}), and a grid needs values: use quniform "
+                    "[low, high, step], int or choice, or another sampler",
+                    path=("search", name),
+                )
+        return {name: list(_every_value(dimension)) for name, dimension in self.dimensions.items()}
+
+    def grid_points(self) -> list[dict[str, Value]]:
+        """Every distinct configuration of the grid, inactive dimensions left out."""
+        self.grid()
+        return list(self._extend({}, list(self.dimensions.items())))
+
+    def _extend(self, values: dict[str, Value], rest: list[tuple[str, Dimension]]) -> Iterator[dict[str, Value]]:
+        if not rest:
+            yield values
+            return
+        (name, dimension), *others = rest
+        if not self._holds(dimension, values):
+            yield from self._extend(values, others)
+            return
+        for value in _every_value(dimension):
+            yield from self._extend({**values, name: value}, others)
+
+
+def same(a: object, b: object) -> bool:
+    """Equality in which true is not 1, since YAML tells them apart."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+def contains(dimension: Dimension, value: object) -> bool:
+    """Whether the dimension can take this value."""
+    if dimension.choice is not None:
+        return any(same(value, one) for one in dimension.choice)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    low, high = _ends(dimension)
+    if not low <= value <= high:
+        return False
+    if dimension.quniform is not None:
+        steps = (value - low) / dimension.quniform[2]
+        return math.isclose(steps, round(steps), abs_tol=1e-6)
+    return dimension.kind not in ("int", "logint") or value == int(value)
+
+
+def describe_range(dimension: Dimension) -> str:
+    """`loguniform [0.01, 10.0]`, for messages."""
+    return f"{dimension.kind} {list(getattr(dimension, dimension.kind))}"
+
+
+def _ends(dimension: Dimension) -> tuple[float, float]:
+    low, high = getattr(dimension, dimension.kind)[:2]
+    return low, high
+
+
+def end_values(dimension: Dimension) -> tuple[Value, ...]:
+    """All choices, or both ends of a range."""
+    return dimension.choice if dimension.choice is not None else _ends(dimension)
+
+
+def _every_value(dimension: Dimension) -> Iterator[Value]:
+    if dimension.choice is not None:
+        yield from dimension.choice
+    elif dimension.quniform is not None:
+        low, high, step = dimension.quniform
+        for k in range(round((high - low) / step) + 1):
+            yield float(f"{low + k * step:.12g}")
+    else:
+        low, high = _ends(dimension)
+        yield from range(int(low), int(high) + 1)
+
+
+def _suggest(trial: "optuna.Trial", name: str, dimension: Dimension) -> Value:
+    value: Value
+    if dimension.choice is not None:
+        value = trial.suggest_categorical(name, dimension.choice)
+    elif dimension.kind in ("int", "logint"):
+        low, high = _ends(dimension)
+        value = trial.suggest_int(name, int(low), int(high), log=dimension.kind == "logint")
+    elif dimension.quniform is not None:
+        low, high, step = dimension.quniform
+        value = trial.suggest_float(name, low, high, step=step)
+    else:
+        low, high = _ends(dimension)
+        value = trial.suggest_float(name, low, high, log=dimension.kind == "loguniform")
+    return value
+
+
+def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if dimension.choice is not None:
+        return CategoricalDistribution(dimension.choice)
+    low, high = _ends(dimension)
+    if dimension.kind in ("int", "logint"):
+        return IntDistribution(int(low), int(high), log=dimension.kind == "logint")
+    if dimension.quniform is not None:
+        return FloatDistribution(low, high, step=dimension.quniform[2])
+    return FloatDistribution(low, high, log=dimension.kind == "loguniform")
+
+
+def _sample(rng: random.Random, dimension: Dimension, *, corners: bool) -> Value:
+    if corners:
+        return rng.choice(end_values(dimension))
+    if dimension.choice is not None or dimension.quniform is not None:
+        return rng.choice(list(_every_value(dimension)))
+    low, high = _ends(dimension)
+    if dimension.kind == "int":
+        return rng.randint(int(low), int(high))
+    if dimension.kind == "uniform":
+        return rng.uniform(low, high)
+    value = min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high)
+    return round(value) if dimension.kind == "logint" else value
+
+
+def _describe(dimension: Dimension) -> dict[str, Any]:
+    ranged = dimension.choice is None
+    return {
+        "kind": dimension.kind,
+        "low": _ends(dimension)[0] if ranged else None,
+        "high": _ends(dimension)[1] if ranged else None,
+        "step": dimension.quniform[2] if dimension.quniform is not None else None,
+        "choices": None if ranged else list(dimension.choice or ()),
+        "only_if": dimension.only_if,
+    }
+
+
+def _conditions(dimension: Dimension) -> str:
+    return " and ".join(f"{key} is {wanted!r}" for key, wanted in (dimension.only_if or {}).items())
+
+
+def _drop_keys_of_other_methods(method: dict[str, Any], searched: Dimension, trainer: Mapping[str, Any]) -> None:
+    known = method_keys()
+    own = known.get(str(method.get("name")))
+    if own is None:
+        return
+    others = set(itertools.chain.from_iterable(known.get(str(name), ()) for name in searched.choice or ()))
+    for key in trainer.get("method") or {}:
+        if key not in own and key in others:
+            del method[key]
+
+
+def _parents_first(search: Mapping[str, Dimension]) -> dict[str, Dimension]:
+    """The file's order, except that a dimension comes after those that its conditions name."""
+    done: dict[str, Dimension] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            circle = " -> ".join((*trail[trail.index(name) :], name))
+            raise SpaceError(f"only_if goes in a circle: {circle}", path=("search", name, "only_if"))
+        if name in done:
+            return
+        for parent in search[name].only_if or {}:
+            if parent in search:
+                visit(parent, (*trail, name))
+        done[name] = search[name]
+
+    for name in search:
+        visit(name, ())
+    return done

@@ -1,0 +1,71 @@
+"""`ipix-tune validate FILE`: spelling, types and ranges of a study file or a training config; starts nothing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ipix_tune.console import run
+from trainers.errors import ConfigError
+
+STUDY_KEYS = {"trainer", "search", "budget"}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="A study file or a training config, YAML.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, of a study file; repeatable.")
+    ] = None,
+) -> None:
+    """Check a study file or a training config."""
+    for line in check_file(file, overrides or []):
+        typer.echo(line)
+
+
+def check_file(file: Path, overrides: list[str]) -> list[str]:
+    """What was checked, a line each.
+
+    Raises:
+        ConfigError: what is wrong, with file and line.
+    """
+    from trainers.yamlfile import read
+
+    data, _ = read(file)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: neither a study file nor a training config: it holds no keys")
+    return _study(file, overrides) if STUDY_KEYS & set(data) else _training(file, overrides)
+
+
+def _study(file: Path, overrides: list[str]) -> list[str]:
+    from ipix_tune.spacecheck import CORNERS
+    from ipix_tune.studyfile import load
+
+    study = load(file, overrides)
+    return [
+        f"{file}: study {study.name} is valid",
+        f"checked: keys and types; {len(study.search)} search dimensions against the training config, at every choice,"
+        f" both ends of every range and {CORNERS} corners of the space; {len(study.points)} points",
+        "not checked: data paths and the cluster (ipix-tune sweep --dry-run does)",
+    ]
+
+
+def _training(file: Path, overrides: list[str]) -> list[str]:
+    from trainers.config import TrainConfig
+    from trainers.yamlfile import load
+
+    if overrides:
+        raise ConfigError(f"{file} is a training config; --set belongs to study files")
+    config = load(file, TrainConfig)
+    return [
+        f"{file}: training config is valid ({config.method.name} on {config.data.name}, "
+        f"{config.schedule.epochs} epochs)",
+        "checked: keys, types and ranges",
+        "not checked: data paths (python -m trainers.train does, before it trains)",
+    ]
+
+
+if __name__ == "__main__":
+    run(app)
