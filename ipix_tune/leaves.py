@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainers.config import TrainConfig
 from trainers.errors import did_you_mean
-from trainers.methods import MethodConfig
+from trainers.methods.registry import MethodConfig
 from trainers.yamlfile import leaves
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from trainers.data import DataConfig
-from trainers.methods import MethodConfig
+from trainers.methods.registry import MethodConfig
 from trainers.schema import Section
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -2,9 +2,16 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import nn
 
-from trainers.methods.supervised import OhemConfig
+from trainers.batch import SemiBatch
+from trainers.losses.functional import pseudo_label_cross_entropy
+from trainers.methods.base import Denominator, Needs, StepOutput
+from trainers.methods.ema import Buffers
+from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
+from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.schema import Section
 
 
@@ -18,8 +25,45 @@ class FixMatchConfig(Section):
     """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
     """Largest decay of the moving average; used with `teacher: ema`."""
-    ema_buffers: Literal["own", "ema", "copy"] = "ema"
+    ema_buffers: Buffers = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     unsupervised_weight: Annotated[float, Field(ge=0)] = 1.0
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class FixMatch(PseudoLabelMethod):
+    """L = 1/2 (L_x + w L_s)."""
+
+    needs = Needs(unlabelled=True, strong=1)
+
+    def __init__(self, config: FixMatchConfig, *, student: nn.Module, pairs: bool, feature_pairs: bool) -> None:
+        super().__init__(config, student=student)
+        self.config = config
+        self.pairs = pairs
+
+    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
+        config, unlabelled = self.config, batch.unlabelled
+        assert unlabelled is not None
+        partner = self.teacher.partner(unlabelled)
+        student.train()
+        labelled = len(batch.labelled.image)
+        clean = student(torch.cat([batch.labelled.image, unlabelled.view.weak]))
+        strong = student(pasted(unlabelled, 0))
+
+        own = self.teacher.own(unlabelled, clean[labelled:])
+        box = unlabelled.boxes[0]
+        target = mixed_target(own, partner, box)
+        label, confidence = target.pseudo_labels()
+        terms = {
+            "supervised": supervised_loss(clean[:labelled], batch.labelled, denominator, config.ohem),
+            "strong1": pseudo_label_cross_entropy(
+                strong, label, confidence, target.ignore, denominator, thresh=config.conf_thresh
+            ),
+        }
+        return StepOutput(
+            terms=terms,
+            weights={"supervised": 0.5, "strong1": 0.5 * config.unsupervised_weight},
+            pairs=(target.pair("s1", strong, box),) if self.pairs else (),
+            metrics={"mask_ratio": own.mask_ratio(config.conf_thresh)},
+        )

@@ -2,8 +2,13 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor, nn
 
+from trainers.batch import Labelled, SemiBatch
+from trainers.losses.functional import cross_entropy, ohem_cross_entropy
+from trainers.methods.base import Denominator, Needs, Pair, StepOutput
 from trainers.schema import Section
 
 
@@ -21,3 +26,48 @@ class SupervisedConfig(Section):
     name: Literal["supervised"]
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+def supervised_loss(logits: Tensor, labelled: Labelled, denominator: Denominator, ohem: OhemConfig | None) -> Tensor:
+    """L_x of every method: cross-entropy, or OHEM where configured."""
+    if ohem is None:
+        return cross_entropy(logits, labelled.mask, denominator)
+    return ohem_cross_entropy(logits, labelled.mask, denominator, thresh=ohem.thresh, min_kept=ohem.min_kept)
+
+
+class Supervised:
+    """L = L_x. With the inter-pixel loss attached, an unlabelled batch comes along: its weak view teaches, without
+    gradient and in eval mode, and its strong view (without CutMix) learns."""
+
+    eval_network = "student"
+
+    def __init__(self, config: SupervisedConfig, *, student: nn.Module, pairs: bool, feature_pairs: bool) -> None:
+        self.config = config
+        self.student = student
+        self.needs = Needs(unlabelled=pairs, strong=1 if pairs else 0)
+
+    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
+        pairs: tuple[Pair, ...] = ()
+        if batch.unlabelled is not None:
+            view = batch.unlabelled.view
+            self.student.eval()
+            with torch.no_grad():
+                target = self.student(view.weak)
+            student.train()
+            pairs = (Pair(view="s1", teacher=target, student=student(view.strong[0]), ignore=view.ignore, box=None),)
+        student.train()
+        logits = student(batch.labelled.image)
+        loss = supervised_loss(logits, batch.labelled, denominator, self.config.ohem)
+        return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=pairs)
+
+    def after_step(self) -> None:
+        """Nothing moves but the student."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """There is no state."""

@@ -2,9 +2,17 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor, nn
 
-from trainers.methods.supervised import OhemConfig
+from trainers.batch import SemiBatch
+from trainers.losses.functional import pseudo_label_cross_entropy
+from trainers.methods.base import Denominator, Needs, StepOutput
+from trainers.methods.ema import Buffers
+from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
@@ -20,7 +28,7 @@ class UniMatchConfig(Section):
     """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
     """Largest decay of the moving average; used with `teacher: ema`."""
-    ema_buffers: Literal["own", "ema", "copy"] = "ema"
+    ema_buffers: Buffers = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     strong1_weight: Weight = 0.25
     strong2_weight: Weight = 0.25
@@ -30,3 +38,76 @@ class UniMatchConfig(Section):
     """Probability that a channel is dropped in the feature-dropout stream."""
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class UniMatch(PseudoLabelMethod):
+    """L = 1/2 (L_x + w1 L_s1 + w2 L_s2 + w_fp L_fp)."""
+
+    needs = Needs(unlabelled=True, strong=2)
+
+    def __init__(self, config: UniMatchConfig, *, student: DeepLabV3Plus, pairs: bool, feature_pairs: bool) -> None:
+        super().__init__(config, student=student)
+        self.config = config
+        self.stream_channels = student.stream_channels
+        self.pairs = pairs
+        self.feature_pairs = feature_pairs
+
+    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
+        config, unlabelled = self.config, batch.unlabelled
+        assert unlabelled is not None
+        partner = self.teacher.partner(unlabelled)
+        student.train()
+        labelled = len(batch.labelled.image)
+        clean, dropped = student(torch.cat([batch.labelled.image, unlabelled.view.weak]), dropout=self._dropout(batch))
+        feature = dropped[labelled:]
+        strong = student(torch.cat([pasted(unlabelled, 0), pasted(unlabelled, 1)])).chunk(2)
+
+        own = self.teacher.own(unlabelled, clean[labelled:])
+        targets = [mixed_target(own, partner, box) for box in unlabelled.boxes]
+
+        def consistency(logits: Tensor, target: Target) -> Tensor:
+            label, confidence = target.pseudo_labels()
+            return pseudo_label_cross_entropy(
+                logits, label, confidence, target.ignore, denominator, thresh=config.conf_thresh
+            )
+
+        pairs = []
+        if self.pairs:
+            pairs = [
+                target.pair(view, logits, box)
+                for view, target, logits, box in zip(("s1", "s2"), targets, strong, unlabelled.boxes, strict=True)
+            ]
+            if self.feature_pairs:
+                pairs.append(own.pair("fp", feature, None))
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(clean[:labelled], batch.labelled, denominator, config.ohem),
+                "strong1": consistency(strong[0], targets[0]),
+                "strong2": consistency(strong[1], targets[1]),
+                "feature": consistency(feature, own),
+            },
+            weights={
+                "supervised": 0.5,
+                "strong1": 0.5 * config.strong1_weight,
+                "strong2": 0.5 * config.strong2_weight,
+                "feature": 0.5 * config.feature_weight,
+            },
+            pairs=tuple(pairs),
+            metrics={"mask_ratio": own.mask_ratio(config.conf_thresh)},
+        )
+
+    def _dropout(self, batch: SemiBatch) -> tuple[Tensor, Tensor]:
+        """Channel multipliers for this process's labelled and unlabelled images, cut from a draw for the whole global
+        batch, so that they do not depend on the number of processes."""
+        per_process = len(batch.labelled.image)
+        generator = torch.Generator().manual_seed(batch.seed)
+        keep = 1 - self.config.feature_dropout
+        mine = slice(batch.rank * per_process, (batch.rank + 1) * per_process)
+        device = batch.labelled.image.device
+
+        def draw(channels: int) -> Tensor:
+            kept = torch.rand(2, batch.world * per_process, channels, 1, 1, generator=generator) < keep
+            return (kept.float() / keep)[:, mine].flatten(0, 1).to(device)
+
+        low, high = self.stream_channels
+        return draw(low), draw(high)

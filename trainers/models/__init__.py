@@ -1,0 +1,1 @@
+"""Segmentation models; `build.build_model` makes one from the config."""

@@ -1,0 +1,60 @@
+"""Pixel cross-entropy with stated denominators. Labels (B, H, W) int64, 255 = ignore; logits (B, C, H, W).
+
+Probabilities are gathered instead of handed to the spatial NLL kernel, which has no deterministic version on CUDA.
+"""
+
+import torch
+from torch import Tensor
+
+from trainers.methods.base import Denominator
+
+IGNORE = 255
+
+
+def pixel_nll(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p of the labelled class, per pixel (B, H, W) in float32 or float64; 0 where the label is 255."""
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    target = torch.where(labels == IGNORE, torch.zeros_like(labels), labels)
+    nll = -exact.log_softmax(dim=1).gather(1, target[:, None]).squeeze(1)
+    return torch.where(labels == IGNORE, torch.zeros_like(nll), nll)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, denominator: Denominator) -> Tensor:
+    """Sum of the loss over labelled pixels / denominator(number of labelled pixels)."""
+    return pixel_nll(logits, labels).sum() / denominator((labels != IGNORE).sum())
+
+
+def ohem_cross_entropy(
+    logits: Tensor, labels: Tensor, denominator: Denominator, *, thresh: float, min_kept: int
+) -> Tensor:
+    """Cross-entropy over hard pixels only: those whose true class has a probability of at most
+    max(thresh, the ``min_kept``-th smallest); all of them where fewer than ``min_kept`` are labelled.
+
+    The k-th smallest is taken per process, as in every public implementation; the sum is divided by
+    denominator(number of kept pixels).
+    """
+    nll = pixel_nll(logits, labels)
+    valid = labels != IGNORE
+    with torch.no_grad():
+        probability = torch.where(valid, (-nll).exp(), torch.full_like(nll, torch.inf)).flatten()
+        kth = probability.kthvalue(min(min_kept, probability.numel())).values
+        limit = torch.where(valid.sum() < min_kept, torch.full_like(kth, torch.inf), kth.clamp(min=thresh))
+        kept = valid & (probability.view_as(nll) <= limit)
+    return torch.where(kept, nll, torch.zeros_like(nll)).sum() / denominator(kept.sum())
+
+
+def pseudo_label_cross_entropy(
+    logits: Tensor, labels: Tensor, confidence: Tensor, ignore: Tensor, denominator: Denominator, *, thresh: float
+) -> Tensor:
+    """UniMatch's consistency term: cross-entropy where confidence >= thresh and no padding, summed, divided by the
+    count of *non-padded* pixels (not of confident ones).
+
+    Args:
+        labels: pseudo-labels (B, H, W).
+        confidence: the teacher's largest class probability (B, H, W).
+        ignore: (B, H, W), 255 = padding.
+    """
+    valid = ignore != IGNORE
+    trained = valid & (confidence >= thresh)
+    nll = pixel_nll(logits, labels)
+    return torch.where(trained, nll, torch.zeros_like(nll)).sum() / denominator(valid.sum())

@@ -1,0 +1,64 @@
+"""An exponential moving average of a network, as a teacher (methods: section 0)."""
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Buffers = Literal["own", "ema", "copy"]
+
+
+class EmaTeacher:
+    """theta_t <- d theta_t + (1 - d) theta_s with d = min(1 - 1 / (n + 1), d_max) after n updates, so that the first
+    update copies the student.
+
+    Args:
+        student: the network to average; copied.
+        decay: d_max.
+        buffers: batch-norm statistics. ``own``: left alone, and the teacher runs in train mode so that it gathers
+            its own; ``ema``: averaged like the weights; ``copy``: the student's. Integer buffers are always copied.
+    """
+
+    def __init__(self, student: nn.Module, *, decay: float, buffers: Buffers) -> None:
+        self.student = student
+        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.decay = decay
+        self.buffers = buffers
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """One step of the average, after the student's optimiser step."""
+        decay = min(1 - 1 / (self.updates + 1), self.decay)
+        self.updates += 1
+        averaged = list(zip(self.network.parameters(), self.student.parameters(), strict=True))
+        for mine, theirs in zip(self.network.buffers(), self.student.buffers(), strict=True):
+            if not mine.is_floating_point():
+                if self.buffers != "own":
+                    mine.copy_(theirs)
+            elif self.buffers == "ema":
+                averaged.append((mine, theirs))  # type: ignore[arg-type]
+            elif self.buffers == "copy":
+                mine.copy_(theirs)
+        teacher, student = [list(column) for column in zip(*averaged, strict=True)]
+        torch._foreach_mul_(teacher, decay)
+        torch._foreach_add_(teacher, student, alpha=1 - decay)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits, without gradient."""
+        self.network.train(self.buffers == "own")
+        logits: Tensor = self.network(images)
+        return logits
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = {f"teacher.{name}": value for name, value in self.network.state_dict().items()}
+        return {**state, "updates": torch.tensor(self.updates)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        prefix = "teacher."
+        self.network.load_state_dict(
+            {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+        )
+        self.updates = int(state["updates"])

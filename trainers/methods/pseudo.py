@@ -1,0 +1,125 @@
+"""What FixMatch and UniMatch share: who teaches, and how pseudo-labels are mixed as the images are."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from trainers.batch import Unlabelled
+from trainers.data.views import neighbour
+from trainers.losses.functional import IGNORE
+from trainers.methods.base import Pair
+from trainers.methods.ema import Buffers, EmaTeacher
+
+
+class TeacherConfig(Protocol):
+    """The fields that say who teaches."""
+
+    @property
+    def teacher(self) -> str: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def ema_buffers(self) -> Buffers: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A soft teacher's answer (detached logits (B, C, H, W)) and where there is no image (``ignore``, 255)."""
+
+    logits: Tensor
+    ignore: Tensor
+
+    def mixed(self, box: Tensor, partner: Self) -> "Target":
+        """With the partner's inside ``box`` (B, H, W)."""
+        return Target(
+            logits=torch.where(box[:, None], partner.logits, self.logits),
+            ignore=torch.where(box, partner.ignore, self.ignore),
+        )
+
+    def pseudo_labels(self) -> tuple[Tensor, Tensor]:
+        """Labels (B, H, W) int64 and confidences, the largest class probability."""
+        confidence, label = self.logits.float().softmax(dim=1).max(dim=1)
+        return label, confidence
+
+    def mask_ratio(self, thresh: float) -> Tensor:
+        """Share of the pixels without padding whose pseudo-label trains the student."""
+        valid = self.ignore != IGNORE
+        return ((self.pseudo_labels()[1] >= thresh) & valid).sum() / valid.sum().clamp(min=1)
+
+    def pair(self, view: str, student: Tensor, box: Tensor | None) -> Pair:
+        return Pair(view=view, teacher=self.logits, student=student, ignore=self.ignore, box=box)
+
+
+class Teacher:
+    """The student itself, detached, or its moving average.
+
+    A shared teacher answers for a partner batch in eval mode, and for the batch itself with the logits that the
+    student's own training forward gave (so that its batch-norm statistics see clean images too).
+    """
+
+    def __init__(self, config: TeacherConfig, student: nn.Module) -> None:
+        self.student = student
+        self.ema = (
+            EmaTeacher(student, decay=config.ema_decay, buffers=config.ema_buffers) if config.teacher == "ema" else None
+        )
+
+    @torch.no_grad()
+    def partner(self, unlabelled: Unlabelled) -> Target | None:
+        """Its answer for the partner view, before the student trains; None for an in-batch partner."""
+        if unlabelled.partner is None:
+            return None
+        view = unlabelled.partner
+        if self.ema is not None:
+            return Target(logits=self.ema(view.weak), ignore=view.ignore)
+        self.student.eval()
+        logits = self.student(view.weak)
+        self.student.train()
+        return Target(logits=logits, ignore=view.ignore)
+
+    def own(self, unlabelled: Unlabelled, student_logits: Tensor) -> Target:
+        """Its answer for the weak view."""
+        view = unlabelled.view
+        logits = student_logits.detach() if self.ema is None else self.ema(view.weak)
+        return Target(logits=logits, ignore=view.ignore)
+
+
+class PseudoLabelMethod:
+    """The state of a method whose only state is its teacher."""
+
+    eval_network = "student"
+
+    def __init__(self, config: TeacherConfig, *, student: nn.Module) -> None:
+        self.student = student
+        self.teacher = Teacher(config, student)
+
+    def after_step(self) -> None:
+        if self.teacher.ema is not None:
+            self.teacher.ema.update()
+
+    def networks(self) -> dict[str, nn.Module]:
+        if self.teacher.ema is None:
+            return {"student": self.student}
+        return {"student": self.student, "teacher": self.teacher.ema.network}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self.teacher.ema is None else self.teacher.ema.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if self.teacher.ema is not None:
+            self.teacher.ema.load_state_dict(state)
+
+
+def pasted(unlabelled: Unlabelled, stream: int) -> Tensor:
+    """Strong images of one stream with the partner's pasted into the boxes."""
+    images = unlabelled.view.strong[stream]
+    other = neighbour(images) if unlabelled.partner is None else unlabelled.partner.strong[stream]
+    return torch.where(unlabelled.boxes[stream][:, None], other, images)
+
+
+def mixed_target(own: Target, partner: Target | None, box: Tensor) -> Target:
+    """The target of :func:`pasted`, mixed with the same box."""
+    if partner is None:
+        partner = Target(logits=neighbour(own.logits), ignore=neighbour(own.ignore))
+    return own.mixed(box, partner)

@@ -1,0 +1,26 @@
+"""A model from its config: seeded initialisation, then pretrained backbone weights where asked."""
+
+import torch
+
+from trainers.config import ModelConfig
+from trainers.models.backbones import build_backbone
+from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.weights import load_weights
+
+RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+
+
+def build_model(config: ModelConfig, *, num_classes: int, seed: int) -> DeepLabV3Plus:
+    """DeepLabV3+ on the CPU. The same config and seed give the same weights; global random state is left alone.
+
+    Raises:
+        ConfigError, CheckpointError: the weights that the config asks for cannot be had or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = build_backbone(config.backbone, output_stride=config.output_stride, stem=config.stem)
+        model = DeepLabV3Plus(
+            backbone, num_classes=num_classes, rates=RATES[config.output_stride], upsample=config.upsample
+        )
+    load_weights(backbone, config)
+    return model

@@ -1,0 +1,89 @@
+"""DeepLabV3+ (methods: section 19): encoder, ASPP, stride-4 decoder, and the feature-dropout stream of UniMatch.
+
+Shape letters: B images, C classes, H x W input pixels. C1 and C4 are the channels of the stride-4 stage and of the last.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainers.models.backbones import Backbone
+
+
+def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation if kernel == 3 else 0
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Upsample(nn.Module):
+    """The one way in which the network upsamples: bilinear with aligned corners, or nearest."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.mode == "nearest":
+            return F.interpolate(features, size=size, mode="nearest")
+        return F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+
+
+class Aspp(nn.Module):
+    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and image pooling, each to ``width`` channels."""
+
+    def __init__(self, channels: int, *, width: int, rates: tuple[int, int, int], upsample: Upsample) -> None:
+        super().__init__()
+        self.local = _conv_bn(channels, width, kernel=1)
+        self.dilated = nn.ModuleList(_conv_bn(channels, width, kernel=3, dilation=rate) for rate in rates)
+        self.image = _conv_bn(channels, width, kernel=1)
+        self.project = _conv_bn(5 * width, width, kernel=1)
+        self.upsample = upsample
+
+    def forward(self, features: Tensor) -> Tensor:
+        size = (features.shape[-2], features.shape[-1])
+        pooled = self.upsample(self.image(features.mean(dim=(2, 3), keepdim=True)), size)
+        return self.project(torch.cat([self.local(features), *(one(features) for one in self.dilated), pooled], dim=1))
+
+
+class DeepLabV3Plus(nn.Module):
+    """Encoder and decoder. ``backbone`` is one optimiser group, all else the head.
+
+    ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on.
+    """
+
+    def __init__(self, backbone: Backbone, *, num_classes: int, rates: tuple[int, int, int], upsample: str) -> None:
+        super().__init__()
+        low, high = backbone.channels
+        width = max(high // 8, 32)
+        self.backbone = backbone
+        self.stream_channels = (low, high)
+        self.upsample = Upsample(upsample)
+        self.aspp = Aspp(high, width=width, rates=rates, upsample=self.upsample)
+        self.reduce = _conv_bn(low, min(48, low), kernel=1)
+        self.fuse = nn.Sequential(_conv_bn(width + min(48, low), width, kernel=3), _conv_bn(width, width, kernel=3))
+        self.classify = nn.Conv2d(width, num_classes, 1)
+
+    def decode(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, C, *size) from the stride-4 and last-stage features."""
+        context = self.upsample(self.aspp(high), (low.shape[-2], low.shape[-1]))
+        fused = self.fuse(torch.cat([self.reduce(low), context], dim=1))
+        return self.upsample(self.classify(fused), size)
+
+    def forward(self, images: Tensor, dropout: tuple[Tensor, Tensor] | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, C, H, W) of images (B, 3, H, W).
+
+        With ``dropout``, multipliers (B, C1, 1, 1) and (B, C4, 1, 1), also the logits of the dropped features; the
+        decoder then runs once on both halves, so that both are in its batch statistics.
+        """
+        size = (images.shape[-2], images.shape[-1])
+        low, high = self.backbone(images)
+        if dropout is None:
+            return self.decode(low, high, size)
+        keep_low, keep_high = (mask.to(low.dtype) for mask in dropout)
+        logits = self.decode(torch.cat([low, low * keep_low]), torch.cat([high, high * keep_high]), size)
+        plain, dropped = logits.chunk(2)
+        return plain, dropped
