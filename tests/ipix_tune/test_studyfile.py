@@ -2,9 +2,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.ipix_tune.studies import base, line_of, write
 
 from ipix_tune.studyfile import dump, load
+from tests.ipix_tune.studies import base, line_of, write
 from trainers.errors import ConfigError
 
 

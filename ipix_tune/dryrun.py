@@ -1,0 +1,62 @@
+"""`--dry-run`: everything short of a trial. Opens the data, builds the model, fits the cluster, prints the plan."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import RenderableType
+
+from ipix_tune.config import StudyConfig
+from ipix_tune.cost import measure
+from ipix_tune.plan import make_plan, render
+from ipix_tune.space import SearchSpace
+from trainers.config import TrainConfig
+
+
+def dry_run(
+    study: StudyConfig,
+    *,
+    cluster: Mapping[str, float] | None,
+    nodes: Sequence[Mapping[str, float]] = (),
+    measured: bool = False,
+) -> RenderableType:
+    """The plan, ready to print.
+
+    Args:
+        cluster, nodes: as for `plan.fit_resources`; None where no cluster was asked.
+        measured: also time a few steps of the first point and of a drawn configuration.
+
+    Raises:
+        UserError: the study cannot run: data, weights, batch, resources.
+    """
+    plan = make_plan(study, cluster=cluster, nodes=nodes)
+    space = SearchSpace(study)
+    configs = [space.to_config(values) for values in (*study.points[:1], plan.sample)]
+    data = check_run(configs[0], workers=study.resources.workers)
+    return render(plan, data=data, cost=measure(configs) if measured else None)
+
+
+def check_run(config: TrainConfig, *, workers: int) -> list[str]:
+    """Open and decode the data, build model, method and loader as a trial will; lines that describe the data.
+
+    Raises:
+        UserError: whatever would stop the trial at its start.
+    """
+    from trainers.data.check import check_data
+    from trainers.data.loader import TrainLoader
+    from trainers.data.open import open_data
+    from trainers.methods import build
+    from trainers.models import build_model
+
+    data = open_data(config.data, final=False)
+    summary = check_data(data, config.data)
+    student = build_model(config.model, num_classes=data.num_classes, seed=config.seed)
+    method = build(config.method, student=student, interpixel=config.interpixel)
+    loader = TrainLoader(data, config, method.needs, rank=0, world=workers)
+    counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
+    lines = [
+        f"{config.data.name}: {counts}; {data.num_classes} classes; split {summary.split_hash[:12]}",
+        f"{loader.steps_per_epoch} steps an epoch, {config.data.batch_size} labelled images each",
+    ]
+    lines += [f"no {name} image shows {', '.join(absent)}" for name, absent in summary.absent.items() if absent]
+    if summary.corrupt:
+        lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")
+    return lines

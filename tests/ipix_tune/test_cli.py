@@ -1,0 +1,143 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from ipix_tune.cli import app
+from ipix_tune.console import run
+from tests.ipix_tune.studies import base, line_of, write
+from trainers.config import TrainConfig
+from trainers.errors import DataError, TrainingError
+from trainers.yamlfile import dump
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+
+def call(capsys, *args):
+    """Exit code, stdout, stderr of `ipix-tune args`."""
+    with pytest.raises(SystemExit) as caught:
+        run(app, args=args, prog_name="ipix-tune")
+    printed = capsys.readouterr()
+    return caught.value.code, printed.out, printed.err
+
+
+def test_help_names_every_command(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for name in ("sweep", "report", "export", "train", "validate"):
+        assert f" {name} " in out
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("export", "--force"), ("train", "--workers"), ("validate", "--set")])
+def test_help_of_a_command_is_that_of_its_module(capsys, name, wanted):
+    code, out, _ = call(capsys, name, "--help")
+    assert code == 0
+    assert f"ipix-tune {name}" in out
+    assert wanted in out
+
+
+def test_a_valid_study_is_recognised_and_what_was_checked_is_said(capsys, tmp_path):
+    code, out, _ = call(capsys, "validate", str(write(tmp_path, base())))
+    assert code == 0
+    assert "study small is valid" in out
+    assert "5 search dimensions" in out
+    assert "not checked: data paths" in out
+
+
+def test_a_training_config_is_recognised(capsys, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(TrainConfig.model_validate(base()["trainer"])))
+    code, out, _ = call(capsys, "validate", str(path))
+    assert code == 0
+    assert "training config is valid (unimatch on digits, 9 epochs)" in out
+
+
+def test_overrides_reach_the_validation(capsys, tmp_path):
+    code, _, err = call(capsys, "validate", str(write(tmp_path, base())), "--set", "budget.trials=0")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "budget.trials" in err
+
+
+def test_a_mistake_is_one_line_with_file_and_line_and_no_traceback(capsys, tmp_path):
+    data = base()
+    data["search"]["optim.lrr"] = {"uniform": [0, 1]}
+    path = write(tmp_path, data)
+    code, out, err = call(capsys, "validate", str(path))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {path}:{line_of(path, 'optim.lrr')}: optim.lrr is not a key")
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(capsys, tmp_path):
+    code, _, err = call(capsys, "validate", str(tmp_path / "none.yaml"))
+    assert code == 2
+    assert "none.yaml" in err
+
+
+def test_an_export_of_no_study_is_refused(capsys, tmp_path):
+    code, _, err = call(capsys, "export", str(tmp_path / "none"), "--out", str(tmp_path / "best.yaml"))
+    assert code == 2
+    assert "there is no study folder" in err
+
+
+def test_ray_trains_only_where_workers_are_given(capsys, tmp_path):
+    code, _, err = call(capsys, "train", str(tmp_path / "c.yaml"), "--gpus-per-worker", "1")
+    assert code == 2
+    assert "give --workers" in err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(DataError("no mask"), 2, "error: no mask\n"), (TrainingError("loss is nan"), 1, "error: loss is nan\n")],
+)
+def test_an_error_class_decides_the_exit_code(capsys, raised, code, said):
+    failing = typer.Typer()
+
+    @failing.command()
+    def fail() -> None:
+        raise raised
+
+    with pytest.raises(SystemExit) as caught:
+        run(failing, args=[])
+    assert caught.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_an_error_in_a_log_is_a_users_error_too(capsys):
+    from analysis.errors import LogsError
+
+    failing = typer.Typer()
+
+    @failing.command()
+    def fail() -> None:
+        raise LogsError("no runs")
+
+    with pytest.raises(SystemExit) as caught:
+        run(failing, args=[])
+    assert caught.value.code == 2
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    failing = typer.Typer(pretty_exceptions_enable=False)
+
+    @failing.command()
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(failing, args=[])
+
+
+def test_the_module_and_the_console_script_give_the_same_answer():
+    path = str(SPACES / "digits.yaml")
+    answers = [
+        subprocess.run([*command, path], capture_output=True, text=True, check=True).stdout
+        for command in (
+            [sys.executable, "-m", "ipix_tune.validate"],
+            [sys.executable, "-m", "ipix_tune.cli", "validate"],
+        )
+    ]
+    assert answers[0] == answers[1] != ""

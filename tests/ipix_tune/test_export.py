@@ -1,0 +1,189 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.columns import RUN_COLUMNS
+from ipix_tune.export import ExportError, choose, export_best, trial_key
+from tests.ipix_tune.studies import base
+from trainers.config import TrainConfig
+from trainers.yamlfile import load, read
+
+
+def config_of(**changes):
+    trainer = base()["trainer"] | {"interpixel": {"alpha": 0.5}} | changes
+    return TrainConfig.model_validate(trainer)
+
+
+def row(number, objective, *, state="complete", epochs=9, seed=0, lr=0.01, config=None):
+    values = dict.fromkeys(RUN_COLUMNS)
+    values |= {
+        "run_id": f"small-{number:05d}",
+        "study": "small",
+        "phase": "search",
+        "trial": number,
+        "state": state,
+        "seed": seed,
+        "epochs": epochs,
+        "max_epochs": 9,
+        "metric": "val/miou",
+        "mode": "max",
+        "objective": objective,
+        "split_hash": "abc",
+        "git_commit": "def",
+        "config": (config or config_of()).model_dump_json(),
+        "param.optim.lr": lr,
+    }
+    return values
+
+
+def study_with(folder, rows):
+    study = folder / "studies" / "small"
+    (study / "tables").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), study / "tables" / "runs.parquet")
+    (study / "environment.json").write_text(json.dumps({"versions": {"torch": "2.15.0"}}))
+    return study
+
+
+def test_the_best_complete_trial_is_chosen():
+    choice = choose([row(0, 30.0), row(1, 40.0), row(2, 35.0)])
+    assert choice.row["trial"] == 1
+    assert choice.candidates == 3
+
+
+def test_a_stopped_trial_is_not_chosen_however_well_it_scored():
+    assert choose([row(0, 30.0), row(1, 90.0, state="stopped", epochs=3)]).row["trial"] == 0
+
+
+def test_the_lowest_objective_is_the_best_where_less_is_better():
+    rows = [row(0, 30.0) | {"mode": "min"}, row(1, 20.0) | {"mode": "min"}]
+    assert choose(rows).row["trial"] == 1
+
+
+def test_of_equal_trials_the_earliest_is_chosen():
+    assert choose([row(2, 40.0), row(1, 40.0)]).row["trial"] == 1
+
+
+def test_a_trial_without_a_number_for_a_score_is_not_chosen():
+    assert choose([row(0, float("nan")), row(1, None), row(2, 10.0)]).row["trial"] == 2
+
+
+def test_where_no_trial_is_complete_the_best_of_the_longest_is_chosen_and_said_loudly():
+    rows = [
+        row(0, 60.0, state="stopped", epochs=1),
+        row(1, 30.0, state="interrupted", epochs=3),
+        row(2, 40.0, state="stopped", epochs=3),
+    ]
+    choice = choose(rows)
+    assert choice.row["trial"] == 2
+    assert "NO TRIAL RAN ALL ITS EPOCHS" in choice.rule
+    assert any("3 of 9 epochs" in caveat for caveat in choice.caveats)
+
+
+@pytest.mark.parametrize("name", ["1", "00001", "small-00001"])
+def test_a_trial_can_be_named_by_number_key_or_run_id(name):
+    assert choose([row(0, 50.0), row(1, 40.0)], trial=name).row["trial"] == 1
+
+
+def test_a_trial_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(ExportError, match=r"no trial 7.*00000, 00001"):
+        choose([row(0, 50.0), row(1, 40.0)], trial="7")
+
+
+def test_a_study_without_a_score_cannot_be_exported():
+    with pytest.raises(ExportError, match="none of the 1 runs has a score"):
+        choose([row(0, None, state="failed")])
+
+
+def test_seeds_are_counted_over_complete_runs_of_the_same_configuration():
+    rows = [
+        row(0, 50.0, seed=0),
+        row(1, 40.0, seed=1),
+        row(2, 41.0, seed=2, lr=0.5),
+        row(3, 1.0, seed=3, state="failed"),
+    ]
+    assert choose(rows).seeds == 2
+
+
+def test_the_key_of_a_trial_is_what_follows_the_studys_name():
+    assert trial_key(row(3, 1.0)) == "00003"
+
+
+def test_the_exported_file_is_the_trials_config_and_says_where_it_came_from(tmp_path):
+    config = config_of(optim={"lr": 0.02})
+    out = tmp_path / "best.yaml"
+    export_best(study_with(tmp_path, [row(4, 41.5, config=config)]), out, final=False)
+    loaded = load(out, TrainConfig)
+    assert loaded.model_copy(update={"provenance": None}) == config
+    wanted = {
+        "study": "small", "trial": "00004", "phase": "search", "candidates": 1, "seeds": 1, "max_epochs": 9,
+        "objective": {"metric": "val/miou", "mode": "max", "value": 41.5}, "split_hash": "abc",
+        "git_commit": "def", "versions": {"torch": "2.15.0"}, "wandb_run": "small-00004",
+    }  # fmt: skip
+    assert wanted.items() <= loaded.provenance.items()
+
+
+def test_the_first_line_says_that_one_seed_is_provisional(tmp_path):
+    out = tmp_path / "best.yaml"
+    export_best(study_with(tmp_path, [row(0, 41.5)]), out)
+    assert out.read_text().startswith("# PROVISIONAL: 1 seed, not confirmed; val/miou 41.50 after 9 of 9 epochs\n")
+
+
+def test_two_seeds_are_not_called_provisional(tmp_path):
+    out = tmp_path / "best.yaml"
+    export_best(study_with(tmp_path, [row(0, 41.5), row(1, 40.0, seed=1)]), out)
+    assert out.read_text().startswith("# 2 seeds;")
+
+
+def test_the_final_training_evaluates_the_validation_set_where_there_is_one(tmp_path):
+    out = tmp_path / "best.yaml"
+    export_best(study_with(tmp_path, [row(0, 41.5)]), out)
+    assert load(out, TrainConfig).evaluation.final is True
+
+
+def voc(**data):
+    trainer = base()["trainer"]
+    trainer["data"] |= {"name": "voc", "root": "voc", "labelled": "l.txt", "unlabelled": "u.txt"} | data
+    return TrainConfig.model_validate(trainer)
+
+
+def test_without_a_validation_set_the_export_says_so_and_stays_not_final(tmp_path):
+    out = tmp_path / "best.yaml"
+    export_best(study_with(tmp_path, [row(0, 41.5, config=voc())]), out)
+    assert load(out, TrainConfig).evaluation.final is False
+    assert "data.val is not given" in out.read_text()
+
+
+def test_a_final_evaluation_without_a_validation_set_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="no validation set"):
+        export_best(study_with(tmp_path, [row(0, 41.5, config=voc())]), tmp_path / "best.yaml", final=True)
+
+
+def test_the_held_out_images_stay_held_out_so_that_the_curve_can_be_compared(tmp_path):
+    out = tmp_path / "best.yaml"
+    export_best(study_with(tmp_path, [row(0, 41.5)]), out)
+    assert read(out)[0]["data"]["holdout"]["images"] == 8
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path):
+    out = tmp_path / "best.yaml"
+    out.write_text("mine")
+    with pytest.raises(ExportError, match="--force"):
+        export_best(study_with(tmp_path, [row(0, 41.5)]), out)
+    assert out.read_text() == "mine"
+
+
+def test_an_existing_file_is_overwritten_by_force(tmp_path):
+    out = tmp_path / "best.yaml"
+    out.write_text("mine")
+    export_best(study_with(tmp_path, [row(0, 41.5)]), out, force=True)
+    assert load(out, TrainConfig).provenance["study"] == "small"
+
+
+def test_a_study_that_is_not_there_is_refused_with_the_nearest_that_is(tmp_path):
+    study = study_with(tmp_path, [row(0, 1.0)])
+    (study / "study.yaml").write_text("")
+    with pytest.raises(ExportError, match=r'did you mean ".*small"'):
+        export_best(Path(str(study) + "l"), tmp_path / "best.yaml")

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from ipix_tune.schema import FILE, schema_text, study_schema
+from ipix_tune.studyfile import load
+from tests.ipix_tune.studies import base
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+STUDIES = sorted(SPACES.glob("*.yaml"))
+
+COMMON = {
+    "interpixel.alpha": 1 / 16,  # alpha = 1 at t = 4, as alpha / t^2
+    "interpixel.temperature": 4,
+    "interpixel.tau": 0.8,
+    "interpixel.distance": "kl",
+}
+UNIMATCH = COMMON | {"interpixel.domain": "omega", "method.teacher": "shared"}
+PAPER = {
+    "digits": COMMON,
+    "voc": UNIMATCH | {"interpixel.warmup_fraction": 5 / 80, "method.conf_thresh": 0.95, "optim.lr": 0.0005},
+    "cityscapes": UNIMATCH | {"interpixel.warmup_fraction": 30 / 240, "method.conf_thresh": 0, "optim.lr": 0.0025},
+}
+
+
+def errors(data):
+    validator = jsonschema.Draft202012Validator(study_schema())
+    return [error.message for error in validator.iter_errors(data)]
+
+
+def test_the_schema_on_disk_is_the_one_that_the_models_give():
+    assert FILE.read_text() == schema_text(), "run: python -m ipix_tune.schema"
+
+
+def test_the_schema_is_a_schema():
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema_text()))
+
+
+def test_the_schema_accepts_a_study_whose_trainer_section_is_partial():
+    data = base()
+    del data["trainer"]["data"]["crop"]
+    assert errors(data) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(bugdet={"trials": 1}),
+        lambda d: d.pop("budget"),
+        lambda d: d["trainer"].update(optm={}),
+        lambda d: d["trainer"].update(optim={"lrr": 1}),
+        lambda d: d["trainer"].update(optim={"momentum": 1.5}),
+        lambda d: d["search"].update({"optim.lrr": {"uniform": [0, 1]}}),
+        lambda d: d["search"].update({"optim.lr": {"uniform": [0, 1], "choice": [1]}}),
+        lambda d: d["search"].update({"optim.lr": {}}),
+        lambda d: d["points"][0].update({"optim.lrr": 1}),
+    ],
+)
+def test_the_schema_refuses_what_the_loader_refuses(change):
+    data = base()
+    change(data)
+    assert errors(data) != []
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_agrees_with_the_schema_that_it_names(path):
+    first = path.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=study.schema.json"
+    assert errors(YAML(typ="safe").load(path)) == []
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_is_valid_and_starts_with_the_papers_defaults(path):
+    study = load(path)
+    assert PAPER[path.stem].items() <= study.points[0].items()
+    assert study.trainer["interpixel"]["t2_scale"] is True
+
+
+@pytest.mark.parametrize("name", ["voc", "cityscapes"])
+def test_a_shipped_study_fixes_the_papers_settings(name):
+    trainer = load(SPACES / f"{name}.yaml").trainer
+    paper = {"voc": (321, 4, 80, 10), "cityscapes": (801, 4, 240, 1)}[name]
+    data, schedule, optim = trainer["data"], trainer["schedule"], trainer["optim"]
+    assert (data["crop"], data["batch_size"], schedule["epochs"], optim["head_lr_multiplier"]) == paper
+    assert (trainer["model"]["upsample"], trainer["method"]["name"]) == ("nearest", "unimatch")
