@@ -22,7 +22,7 @@ def train_leaves() -> Mapping[str, Any]:
 @cache
 def method_keys() -> Mapping[str, frozenset[str]]:
     """Keys of each method's section, by the method's name."""
-    variants = get_args(get_args(MethodConfig)[0])
+    variants = get_args(TrainConfig.model_fields["method"].annotation)
     return {get_args(one.model_fields["name"].annotation)[0]: frozenset(one.model_fields) for one in variants}
 
 

@@ -4,6 +4,7 @@ Everything that shapes the scenes is a field of `Scenes`; a hash of those fields
 change of any of them makes a new folder and never meets an old one.
 """
 
+import colorsys
 import contextlib
 import hashlib
 import json
@@ -48,6 +49,9 @@ class Scenes:
     """Largest rotation in degrees, either way."""
     stroke: float = 0.35
     """Ink above this share of full ink is the object."""
+    hue_spread: float = 0.1
+    """Standard deviation of an object's hue round its digit's own, in turns of the colour circle: digits ten to the
+    circle overlap, so that colour is a hint and shape decides."""
     contrast: float = 60.0
     """Least distance of an object's mean colour from the background's, over the three channels."""
     texture: float = 0.5
@@ -176,7 +180,7 @@ def _scene(sources: _Sources, scenes: Scenes, rng: np.random.Generator) -> tuple
         if not body.any() or min(left, default=1.0) < scenes.visible:
             continue
         border = np.asarray(Image.fromarray(body.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))) > body
-        canvas = _paint(canvas, alpha, back_colour, sources, scenes, rng)
+        canvas = _paint(canvas, alpha, _colour(int(sources.digits[which]), back_colour, scenes, rng), sources, scenes, rng)
         owner = covered
         areas.append(int(np.count_nonzero(body)))
         mask[border] = IGNORE
@@ -217,13 +221,19 @@ def _place(ink: Floats, size: int, rng: np.random.Generator) -> Floats:
     return whole[height : height + size, width : width + size]
 
 
+def _colour(digit: int, back_colour: Floats, scenes: Scenes, rng: np.random.Generator) -> Floats:
+    """RGB of the digit's hue, more or less, that stands out from the background."""
+    while True:
+        hue = (digit / 10 + rng.normal(0, scenes.hue_spread)) % 1
+        colour = 255 * np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.4, 1), rng.uniform(0.4, 1)), dtype=np.float32)
+        if np.linalg.norm(colour - back_colour) >= scenes.contrast:
+            return colour
+
+
 def _paint(
-    canvas: Floats, alpha: Floats, back_colour: Floats, sources: _Sources, scenes: Scenes, rng: np.random.Generator
+    canvas: Floats, alpha: Floats, colour: Floats, sources: _Sources, scenes: Scenes, rng: np.random.Generator
 ) -> Floats:
     """Blend a coloured, faintly textured object over the canvas where alpha is 1."""
-    colour = rng.uniform(0, 255, size=3)
-    while np.linalg.norm(colour - back_colour) < scenes.contrast:
-        colour = rng.uniform(0, 255, size=3)
     texture = _background(sources, scenes.size, rng)
     amount = rng.uniform(0, scenes.texture)
     paint = colour + amount * (texture - texture.mean(axis=(0, 1)))

@@ -1,0 +1,123 @@
+"""Checkpoints: written whole or not at all, checked before they are believed.
+
+A folder holds `last.pt`, `previous.pt` (the one before) and `best.pt`. At every instant one of the first two is whole.
+"""
+
+import errno
+import json
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers.config import TrainConfig
+from trainers.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+FORMAT = 1
+
+
+def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
+    data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True})
+    for section, key in (("data", "root"), ("data", "loader_workers"), ("precision", "device")):
+        data[section].pop(key, None)
+    return {"config": data, "split_hash": split_hash, "format": FORMAT}
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write under a temporary name, flush to disk, rename.
+
+    Raises:
+        CheckpointError: no space left; earlier checkpoints are as they were.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        reason = "no space left on its disk; free some and resume" if full else str(error)
+        raise CheckpointError(f"{path}: checkpoint not written: {reason}") from error
+
+
+def save_last(folder: Path, state: dict[str, Any]) -> Path:
+    """Save as `last.pt`; what was there becomes `previous.pt`."""
+    fresh = folder / "fresh.pt"
+    save(fresh, state)
+    if (folder / LAST).exists():
+        (folder / LAST).replace(folder / PREVIOUS)
+    fresh.replace(folder / LAST)
+    return folder / LAST
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint, every byte of it checked.
+
+    Raises:
+        CheckpointError: it is torn, damaged, or no checkpoint of this program.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{path}: damaged: the checksum of {damaged} is wrong")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path}: torn or not a checkpoint ({str(error).splitlines()[0]})") from None
+    if not isinstance(state, dict) or "identity" not in state:
+        raise CheckpointError(f"{path}: not a checkpoint of this program")
+    return state
+
+
+def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest whole checkpoint, or None where there is none at all. A torn one is named and the one before is used.
+
+    Raises:
+        CheckpointError: the newest whole one belongs to another run, or none is whole.
+    """
+    torn: list[str] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            state = load(path)
+        except CheckpointError as error:
+            torn.append(str(error))
+            logger.warning("%s; trying the one before", error)
+            continue
+        if changed := differences(json.loads(state["identity"]), expected):
+            raise CheckpointError(
+                f"{path}: belongs to another run; it differs in {'; '.join(changed[:6])}. "
+                "Use another folder, or the config that it was made with"
+            )
+        return state
+    if torn:
+        raise CheckpointError(
+            f"{folder}: no whole checkpoint ({'; '.join(torn)}). Delete the folder to start this run again"
+        )
+    return None
+
+
+def differences(theirs: Any, ours: Any, prefix: str = "") -> list[str]:
+    """Dotted keys at which two nested dicts differ, with both values."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = sorted(set(theirs) | set(ours))
+        return [
+            line
+            for key in keys
+            for line in differences(theirs.get(key), ours.get(key), f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [] if theirs == ours else [f"{prefix.removeprefix('config.')}: {theirs} there, {ours} here"]

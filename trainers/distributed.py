@@ -1,0 +1,121 @@
+"""This process among the others: rank, device, sums over processes, and batch norm over the global batch."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from trainers.errors import ConfigError
+from trainers.methods.base import Denominator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One of ``world`` training processes."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """``tensor`` summed over processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def min_(self, tensor: Tensor) -> Tensor:
+        """The smallest over processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MIN)
+        return tensor
+
+    def agree(self, decision: bool) -> bool:
+        """Rank 0's decision, on every process."""
+        if self.world == 1:
+            return decision
+        flag = torch.tensor(float(decision), device=self.device)
+        dist.broadcast(flag, src=0)
+        return bool(flag)
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+    def denominator(self, mode: Literal["global", "device"]) -> Denominator:
+        """See `trainers.methods.base.Denominator`."""
+
+        def divisor(count: Tensor) -> Tensor:
+            total = count.detach().to(torch.float32).clone()
+            if mode == "global" and self.world > 1:
+                total = self.sum_(total) / self.world
+                return total.clamp(min=1 / self.world)
+            return total.clamp(min=1)
+
+        return divisor
+
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model as training calls it: in DDP where there are several processes."""
+        if self.world == 1:
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+
+def current(device: Literal["auto", "cpu", "cuda"]) -> Process:
+    """This process, from torch.distributed where it is initialised.
+
+    Raises:
+        ConfigError: `precision.device: cuda` without one.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("precision.device = cuda: PyTorch finds no CUDA device here; allowed: auto, cpu")
+    use_cuda = device != "cpu" and torch.cuda.is_available()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    chosen = torch.device("cuda", local % torch.cuda.device_count()) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(chosen)
+    if dist.is_available() and dist.is_initialized():
+        return Process(rank=dist.get_rank(), world=dist.get_world_size(), device=chosen)
+    return Process(rank=0, world=1, device=chosen)
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the batch of all processes, for devices on which torch.nn.SyncBatchNorm does not run (CPU)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(features)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        count = dist.get_world_size() * features.numel() / features.shape[1]
+        mean = all_reduce(features.sum(dim=(0, 2, 3))) / count
+        centred = features - mean[:, None, None]
+        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def synchronise_batch_norm(model: nn.Module, process: Process) -> nn.Module:
+    """The model with batch norm over all processes; the same model where there is one process.
+
+    Names and values of parameters and buffers stay as they are, so that checkpoints fit either form.
+    """
+    if process.world == 1:
+        return model
+    if process.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = GlobalBatchNorm2d
+    return model

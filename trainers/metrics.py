@@ -1,0 +1,34 @@
+"""Confusion matrices and what follows from them (methods: section 20). Counts are int64, scores in percent."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainers.losses.functional import IGNORE
+
+
+def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out."""
+    valid = target != IGNORE
+    index = target[valid] * num_classes + prediction[valid]
+    return torch.bincount(index, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def scores(confusion: Tensor, *, absent: Literal["skip", "zero"], prefix: str) -> dict[str, float]:
+    """``<prefix>/miou``, ``<prefix>/iou/<class>`` and ``<prefix>/absent_classes`` from summed counts.
+
+    A class that occurs in neither prediction nor target has no IoU of its own; ``zero`` counts it as 0 in the mean.
+    """
+    counts = confusion.double().cpu()
+    intersection = counts.diag()
+    union = counts.sum(0) + counts.sum(1) - intersection
+    present = union > 0
+    iou = 100 * intersection / union.clamp(min=1)
+    considered = iou[present] if absent == "skip" else iou
+    found = {f"{prefix}/iou/{index}": float(iou[index]) for index in range(len(iou)) if present[index]}
+    return {
+        f"{prefix}/miou": float(considered.mean()) if len(considered) else 0.0,
+        f"{prefix}/absent_classes": float((~present).sum()),
+        **found,
+    }

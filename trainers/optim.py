@@ -1,0 +1,41 @@
+"""Optimiser groups (backbone, head) and the poly schedule (methods: section 0)."""
+
+import torch
+from torch import nn
+
+from trainers.config import OptimConfig
+from trainers.models.deeplabv3plus import DeepLabV3Plus
+
+
+def build_optimizer(model: DeepLabV3Plus, config: OptimConfig) -> torch.optim.Optimizer:
+    """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``. Each keeps its rate at step 0 as
+    ``initial_lr``."""
+    backbone = list(model.backbone.parameters())
+    known = {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    groups = [
+        {"params": backbone, "lr": config.lr, "initial_lr": config.lr},
+        {
+            "params": head,
+            "lr": config.lr * config.head_lr_multiplier,
+            "initial_lr": config.lr * config.head_lr_multiplier,
+        },
+    ]
+    if config.name == "adamw":
+        return torch.optim.AdamW(groups, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
+    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def set_poly_lr(optimizer: torch.optim.Optimizer, *, step: int, total: int, power: float) -> float:
+    """Set every group to initial_lr * (1 - step / total) ** power, before step ``step`` (from 0) of ``total``; returns
+    the backbone's."""
+    factor = (1 - step / total) ** power
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def clip(model: nn.Module, norm: float | None) -> None:
+    """Clip the gradient to an L2 norm, where one is given."""
+    if norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), norm)
