@@ -31,18 +31,26 @@ class Cost:
         return low, high
 
 
-def measure(configs: Sequence[TrainConfig], *, steps: int = 4) -> Cost:
-    """Train each config for two short epochs of ``steps`` steps and time the second, one process, on this machine.
+def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: int, threads: int, steps: int = 4) -> Cost:
+    """Train each config for two short epochs of ``steps`` steps and time the second: one process, on this machine,
+    with as many CPU threads as Ray gives a worker.
 
     Raises:
         UserError: whatever stops a training: data, weights, memory.
     """
-    timed = [_times(config, steps) for config in configs]
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        timed = [_times(config, steps) for config in configs]
+    finally:
+        torch.set_num_threads(before)
     return Cost(
         device=_device(configs[0]),
         step_s=(min(step for step, _ in timed), max(step for step, _ in timed)),
         evaluation_s=max(evaluation for _, evaluation in timed),
-        steps_per_epoch=_steps_per_epoch(configs[0]),
+        steps_per_epoch=steps_per_epoch,
         every=configs[0].evaluation.every,
     )
 
@@ -64,16 +72,6 @@ def _times(config: TrainConfig, steps: int) -> tuple[float, float]:
         fit(short, Path(folder), callbacks=[keep])
     last = records[-1].metrics
     return last["time/epoch_s"] / steps, last["time/eval_s"]
-
-
-def _steps_per_epoch(config: TrainConfig) -> int:
-    if config.schedule.steps_per_epoch is not None:
-        return config.schedule.steps_per_epoch
-    from trainers.data.open import open_data
-
-    data = open_data(config.data, final=False)
-    images = len(data.labelled if config.schedule.epoch_base == "labelled" else data.unlabelled)
-    return max(1, images // config.data.batch_size)
 
 
 def _device(config: TrainConfig) -> str:

@@ -30,12 +30,15 @@ def dry_run(
     plan = make_plan(study, cluster=cluster, nodes=nodes)
     space = SearchSpace(study)
     configs = [space.to_config(values) for values in (*study.points[:1], plan.sample)]
-    data = check_run(configs[0], workers=study.resources.workers)
-    return render(plan, data=data, cost=measure(configs) if measured else None)
+    data, steps = check_run(configs[0], workers=study.resources.workers)
+    threads = max(1, int(study.resources.cpus_per_worker))
+    cost = measure(configs, steps_per_epoch=steps, threads=threads) if measured else None
+    return render(plan, data=data, cost=cost)
 
 
-def check_run(config: TrainConfig, *, workers: int) -> list[str]:
-    """Open and decode the data, build model, method and loader as a trial will; lines that describe the data.
+def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
+    """Open and decode the data, build model, method and loader as a trial will; lines that describe the data, and
+    steps per epoch.
 
     Raises:
         UserError: whatever would stop the trial at its start.
@@ -43,13 +46,13 @@ def check_run(config: TrainConfig, *, workers: int) -> list[str]:
     from trainers.data.check import check_data
     from trainers.data.loader import TrainLoader
     from trainers.data.open import open_data
-    from trainers.methods import build
-    from trainers.models import build_model
+    from trainers.methods.registry import build_method
+    from trainers.models.build import build_model
 
     data = open_data(config.data, final=False)
     summary = check_data(data, config.data)
     student = build_model(config.model, num_classes=data.num_classes, seed=config.seed)
-    method = build(config.method, student=student, interpixel=config.interpixel)
+    method = build_method(config.method, student=student, interpixel=config.interpixel)
     loader = TrainLoader(data, config, method.needs, rank=0, world=workers)
     counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
     lines = [
@@ -59,4 +62,4 @@ def check_run(config: TrainConfig, *, workers: int) -> list[str]:
     lines += [f"no {name} image shows {', '.join(absent)}" for name, absent in summary.absent.items() if absent]
     if summary.corrupt:
         lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")
-    return lines
+    return lines, loader.steps_per_epoch

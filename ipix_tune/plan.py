@@ -213,12 +213,16 @@ def _cost_lines(plan: Plan, cost: Cost | None) -> list[str]:
         f"{low:.2g} to {high:.2g} s a step, {cost.evaluation_s:.2g} s an evaluation on this machine's {cost.device}"
         for low, high in [cost.step_s]
     ]
-    at_once = plan.fit.concurrent if plan.fit is not None else 1
+    at_once = min(plan.fit.concurrent, plan.trials) if plan.fit is not None else 1
     for label, epochs in (("expected", plan.epochs_expected), ("at most", plan.epochs_at_most)):
         if epochs is not None:
-            low, high = (hours / at_once for hours in cost.trial_hours(epochs))
-            lines.append(f"{label}: {low:.2g} to {high:.2g} h with {at_once} at once, without start-up times")
+            low, high = (_duration(hours / at_once) for hours in cost.trial_hours(epochs))
+            lines.append(f"{label}: {low} to {high} with {at_once} at once, without start-up times")
     return lines
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.3g} h" if hours >= 1 else f"{hours * 60:.2g} min"
 
 
 def _space_table(plan: Plan) -> Table:

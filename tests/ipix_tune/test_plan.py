@@ -136,12 +136,17 @@ def test_the_printed_plan_says_what_is_at_stake():
         assert wanted in text, text
 
 
-def test_a_measured_cost_is_printed_as_a_range_of_hours():
+def test_a_measured_cost_is_printed_as_a_range_of_time():
     cost = Cost(device="CPU", step_s=(1.0, 2.0), evaluation_s=8.0, steps_per_epoch=100, every=2)
     assert cost.trial_hours(9) == (9 * 104 / 3600, 9 * 204 / 3600)
     text = printed(render(make_plan(study_of(), cluster={"CPU": 2}), cost=cost))
     low, high = 108 * 104 / 3600 / 2, 108 * 204 / 3600 / 2
-    assert f"at most: {low:.2g} to {high:.2g} h with 2 at once" in text
+    assert f"at most: {low:.3g} h to {high:.3g} h with 2 at once" in text
+
+
+def test_a_cost_below_an_hour_is_printed_in_minutes():
+    cost = Cost(device="CPU", step_s=(0.1, 0.1), evaluation_s=0, steps_per_epoch=10, every=1)
+    assert "at most: 1.8 min to 1.8 min" in printed(render(make_plan(study_of()), cost=cost))
 
 
 def test_the_sampled_config_is_the_same_every_time():

@@ -1,0 +1,43 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from ipix_tune.config import StudyConfig
+from ipix_tune.dryrun import dry_run
+from ipix_tune.plan import ResourceError
+from ipix_tune.spacecheck import check_study
+from tests.ipix_tune.studies import base
+from trainers.errors import DataError
+
+
+def study_of(**data):
+    study = base()
+    study["trainer"]["data"] |= data
+    return check_study(StudyConfig.model_validate(study), source="study", lines={})
+
+
+def test_a_dry_run_opens_the_data_and_times_real_steps():
+    console = Console(file=io.StringIO(), width=200)
+    console.print(dry_run(study_of(), cluster={"CPU": 2}, measured=True))
+    text = console.file.getvalue()
+    assert "8 holdout" in text
+    assert "steps an epoch, 4 labelled images each" in text
+    assert "s a step" in text
+    assert "expected: " in text
+
+
+def test_a_dry_run_names_a_data_root_that_is_missing(tmp_path):
+    missing = {"name": "voc", "root": str(tmp_path / "VOC2012"), "labelled": "l.txt", "unlabelled": "u.txt"}
+    with pytest.raises(DataError, match="VOC2012"):
+        dry_run(study_of(**missing), cluster={"CPU": 2})
+
+
+def test_a_dry_run_refuses_fewer_labelled_images_than_the_batch():
+    with pytest.raises(DataError, match="more than the 20 labelled images"):
+        dry_run(study_of(batch_size=64), cluster={"CPU": 2})
+
+
+def test_a_dry_run_refuses_a_cluster_that_is_too_small():
+    with pytest.raises(ResourceError):
+        dry_run(study_of(), cluster={"CPU": 0.5})
