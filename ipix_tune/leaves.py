@@ -9,7 +9,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainers.config import TrainConfig
 from trainers.errors import did_you_mean
-from trainers.methods.registry import MethodConfig
 from trainers.yamlfile import leaves
 
 
