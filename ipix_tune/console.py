@@ -21,9 +21,8 @@ def run(app: typer.Typer, *, args: Sequence[str] | None = None, prog_name: str |
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        from analysis.errors import LogsError
-
-        if isinstance(error, LogsError):
+        logs = sys.modules.get("analysis.errors")  # whoever raises its error has imported it
+        if logs is not None and isinstance(error, logs.LogsError):
             _leave(error, code=2)
         raise
     sys.exit(result if isinstance(result, int) else 0)

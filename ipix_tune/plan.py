@@ -138,8 +138,12 @@ def make_plan(
     space = SearchSpace(study)
     sample = space.sample(random.Random(study.sampler.seed))
     max_epochs = space.to_config(sample).schedule.epochs
-    grid_size = len(space.grid_points()) if study.sampler.name == "grid" else None
-    trials = study.budget.trials if grid_size is None else min(study.budget.trials, grid_size + len(study.points))
+    grid_size = None
+    trials = study.budget.trials
+    if study.sampler.name == "grid":
+        grid = space.grid_points()
+        grid_size = len(grid)
+        trials = min(trials, grid_size + sum(point not in grid for point in study.points))
     levels = rungs(study, max_epochs=max_epochs)
     return Plan(
         study=study,

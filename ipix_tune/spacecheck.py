@@ -13,7 +13,7 @@ from ipix_tune.leaves import canonical, get_dotted, method_keys, refusal, train_
 from ipix_tune.metricnames import check_metric
 from ipix_tune.space import SearchSpace, SpaceError, contains, describe_range, end_values, same
 from trainers.config import TrainConfig
-from trainers.errors import did_you_mean
+from trainers.errors import ConfigError, did_you_mean
 from trainers.yamlfile import validate
 
 CORNERS = 200
@@ -29,6 +29,7 @@ UNSEARCHABLE = {
     "data.unlabelled": "trials on different data cannot be compared",
     "data.train": "trials on different data cannot be compared",
     "data.draw": "trials on different data cannot be compared",
+    "seed": "the best of several seeds is luck, not a setting; repeat the best configurations with other seeds",
     "provenance": "it is written by the export",
 }
 """Keys (and all below them) that a search must not vary, and why."""
@@ -59,9 +60,8 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
         _check_conditions(space, name, dimension)
     for values in _probes(space):
         _check_method_keys(space, values)
-        config = validate(
-            TrainConfig, space.to_data(values), source=source, lines=_lines_of_trial(space, values, lines)
-        )
+        data = _data_of_trial(space, values)
+        config = validate(TrainConfig, data, source=source, lines=_lines_of_trial(space, values, lines))
         _check_trial(study, config)
     for number, point in enumerate(study.points):
         _check_point(space, number, point)
@@ -214,6 +214,14 @@ def _check_method_keys(space: SearchSpace, values: Mapping[str, Value]) -> None:
         else:
             cure = f"it belongs to {', '.join(having)}; remove it"
         raise SpaceError(f"{name} is not a key of method {method}; {cure}", path=("search", name))
+
+
+def _data_of_trial(space: SearchSpace, values: Mapping[str, Value]) -> dict[str, Any]:
+    try:
+        return space.to_data(values)
+    except ConfigError as error:
+        first = str(error).split(".", 1)[0]
+        raise SpaceError(f"trainer: {error}", path=("trainer", first)) from None
 
 
 def _lines_of_trial(space: SearchSpace, values: Mapping[str, Value], lines: Lines) -> dict[tuple[str | int, ...], int]:

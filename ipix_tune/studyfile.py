@@ -12,8 +12,7 @@ from ipix_tune.leaves import train_leaves
 from ipix_tune.space import SpaceError
 from ipix_tune.spacecheck import check_study, nearest_leaf
 from trainers.errors import ConfigError, did_you_mean
-from trainers.yamlfile import dump as dump_yaml
-from trainers.yamlfile import parse_value, read, validate
+from trainers.yamlfile import dump_data, parse_value, read, validate
 
 Path_ = tuple[str | int, ...]
 
@@ -44,7 +43,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 def dump(study: StudyConfig) -> str:
     """The study as YAML; `load` gives an equal one back."""
-    return dump_yaml(study)
+    data = study.model_dump(mode="json")
+    for name, dimension in data["search"].items():
+        data["search"][name] = {key: value for key, value in dimension.items() if value is not None}
+    return dump_data(data)
 
 
 def apply_override(data: dict[str, Any], override: str) -> Path_:

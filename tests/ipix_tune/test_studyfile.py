@@ -131,6 +131,12 @@ BAD = {
         "evaluation.absent",
         ["cannot be searched", "scored"],
     ),
+    "the seed as a search key": (lambda d: d["search"].update({"seed": {"int": [0, 9]}}), "seed:", ["luck"]),
+    "a value in place of a section": (
+        lambda d: d["trainer"].update(optim=5),
+        "optim: 5",
+        ["optim is a value (5), not a section"],
+    ),
     "unknown method": (lambda d: d["trainer"]["method"].update(name="unimach"), "unimach", ["unimach", "unimatch"]),
     "a choice that the training config refuses": (
         lambda d: (
