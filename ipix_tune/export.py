@@ -6,6 +6,7 @@ Reads the tables that the analysis made from W&B's files and nothing else; Ray's
 import datetime
 import json
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from ipix_tune.console import run
 from trainers.errors import UserError, did_you_mean
 
 Row = dict[str, Any]
+Params = tuple[tuple[str, str], ...]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -27,7 +29,7 @@ class ExportError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The exported run (a row of the table `runs`), how it was chosen, and out of how many."""
+    """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations."""
 
     row: Row
     rule: str
@@ -120,18 +122,23 @@ def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
         raise ExportError(f"none of the {len(runs)} runs has a score (states: {states}); there is nothing to export")
     complete = [row for row in scored if row["state"] == "complete"]
     if complete:
-        rule = "best last objective among the trials that ran all their epochs"
-        return _choice(runs, _best(complete), rule=rule, candidates=len(complete))
+        rule = (
+            "best last objective among the trials that ran all their epochs (mean over seeds where there are several)"
+        )
+        return _choice(runs, _best(complete), rule=rule, candidates=len({_params(row) for row in complete}))
     longest = max(row["epochs"] for row in scored)
     pool = [row for row in scored if row["epochs"] == longest]
     rule = f"NO TRIAL RAN ALL ITS EPOCHS: best last objective among the trials that ran longest ({longest} epochs)"
-    return _choice(runs, _best(pool), rule=rule, candidates=len(pool))
+    return _choice(runs, _best(pool), rule=rule, candidates=len({_params(row) for row in pool}))
 
 
 def _best(rows: list[Row]) -> Row:
-    """The best objective; of equal ones the earliest trial."""
+    """The best configuration by its mean over seeds, so that the luckiest seed does not win; its earliest trial."""
     sign = -1 if rows[0]["mode"] == "max" else 1
-    return min(rows, key=lambda row: (sign * row["objective"], row["trial"]))
+    scores: dict[Params, list[float]] = {}
+    for row in rows:
+        scores.setdefault(_params(row), []).append(row["objective"])
+    return min(rows, key=lambda row: (sign * statistics.fmean(scores[_params(row)]), row["trial"]))
 
 
 def _named(runs: list[Row], trial: str) -> Row:
@@ -161,8 +168,13 @@ def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
     return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds)
 
 
-def _params(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name.startswith(PARAM_PREFIX)}
+def _params(row: Row) -> Params:
+    """The configuration without its seed."""
+    return tuple(
+        (name, repr(value))
+        for name, value in sorted(row.items())
+        if name.startswith(PARAM_PREFIX) and name != f"{PARAM_PREFIX}seed"
+    )
 
 
 def to_yaml(choice: Choice, *, study: Path, final: bool | None = None) -> str:
@@ -198,7 +210,7 @@ def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     trust = f"PROVISIONAL: {choice.seeds} seed, not confirmed" if choice.seeds == 1 else f"{choice.seeds} seeds"
     lines = [
         f"# {trust}; {row['metric']} {row['objective']:.2f} after {row['epochs']} of {row['max_epochs']} epochs",
-        f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} candidates)",
+        f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} configurations)",
     ]
     if row["state"] != "complete":
         lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")

@@ -29,7 +29,6 @@ UNSEARCHABLE = {
     "data.unlabelled": "trials on different data cannot be compared",
     "data.train": "trials on different data cannot be compared",
     "data.draw": "trials on different data cannot be compared",
-    "seed": "the best of several seeds is luck, not a setting; repeat the best configurations with other seeds",
     "provenance": "it is written by the export",
 }
 """Keys (and all below them) that a search must not vary, and why."""
@@ -46,6 +45,12 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
     """
     for name in study.search:
         _check_name(name)
+    if "seed" in study.search and study.sampler.name != "grid":
+        raise SpaceError(
+            "seed cannot be searched: the best of several seeds is luck, not a setting. To run every configuration "
+            "with every seed, use sampler.name: grid",
+            path=("search", "seed"),
+        )
     study = study.model_copy(
         update={
             "search": {name: _canonical_dimension(name, dimension) for name, dimension in study.search.items()},
@@ -240,10 +245,12 @@ def _check_trial(study: StudyConfig, config: TrainConfig) -> None:
             "e.g. data.holdout: {images: 60, source: labelled}",
             path=("trainer", "data"),
         )
-    if config.evaluation.final:
+    selects_nothing = study.sampler.name == "grid" and study.scheduler.name == "none"
+    if config.evaluation.final and not selects_nothing:
         raise SpaceError(
-            "trainer.evaluation.final is true: a search must not see the official validation set; remove it "
-            "(the export sets it for the final training)",
+            "trainer.evaluation.final is true: a search must not see the official validation set; remove it (the "
+            "export sets it for the final training). It may stay with sampler.name: grid and scheduler.name: none, "
+            "where every configuration runs in full and none is selected",
             path=("trainer", "evaluation", "final"),
         )
     workers = study.resources.workers

@@ -20,7 +20,7 @@ def config_of(**changes):
 def row(number, objective, *, state="complete", epochs=9, seed=0, lr=0.01, config=None):
     values = dict.fromkeys(RUN_COLUMNS)
     values |= {
-        "run_id": f"small-{number:05d}",
+        "run_id": f"small-t{number:04d}",
         "study": "small",
         "phase": "search",
         "trial": number,
@@ -48,9 +48,8 @@ def study_with(folder, rows):
 
 
 def test_the_best_complete_trial_is_chosen():
-    choice = choose([row(0, 30.0), row(1, 40.0), row(2, 35.0)])
-    assert choice.row["trial"] == 1
-    assert choice.candidates == 3
+    choice = choose([row(0, 30.0, lr=0.1), row(1, 40.0, lr=0.2), row(2, 35.0, lr=0.3)])
+    assert (choice.row["trial"], choice.candidates) == (1, 3)
 
 
 def test_a_stopped_trial_is_not_chosen_however_well_it_scored():
@@ -58,12 +57,23 @@ def test_a_stopped_trial_is_not_chosen_however_well_it_scored():
 
 
 def test_the_lowest_objective_is_the_best_where_less_is_better():
-    rows = [row(0, 30.0) | {"mode": "min"}, row(1, 20.0) | {"mode": "min"}]
+    rows = [row(0, 30.0) | {"mode": "min"}, row(1, 20.0, lr=0.2) | {"mode": "min"}]
     assert choose(rows).row["trial"] == 1
 
 
+def test_the_mean_over_seeds_decides_and_not_the_luckiest_seed():
+    rows = [
+        row(0, 45.0, lr=0.1) | {"param.seed": 0},
+        row(1, 30.0, lr=0.1, seed=1) | {"param.seed": 1},
+        row(2, 41.0, lr=0.2) | {"param.seed": 0},
+        row(3, 40.0, lr=0.2, seed=1) | {"param.seed": 1},
+    ]
+    choice = choose(rows)
+    assert (choice.row["trial"], choice.seeds, choice.candidates) == (2, 2, 2)
+
+
 def test_of_equal_trials_the_earliest_is_chosen():
-    assert choose([row(2, 40.0), row(1, 40.0)]).row["trial"] == 1
+    assert choose([row(2, 40.0), row(1, 40.0, lr=0.2)]).row["trial"] == 1
 
 
 def test_a_trial_without_a_number_for_a_score_is_not_chosen():
@@ -73,8 +83,8 @@ def test_a_trial_without_a_number_for_a_score_is_not_chosen():
 def test_where_no_trial_is_complete_the_best_of_the_longest_is_chosen_and_said_loudly():
     rows = [
         row(0, 60.0, state="stopped", epochs=1),
-        row(1, 30.0, state="interrupted", epochs=3),
-        row(2, 40.0, state="stopped", epochs=3),
+        row(1, 30.0, state="interrupted", epochs=3, lr=0.2),
+        row(2, 40.0, state="stopped", epochs=3, lr=0.3),
     ]
     choice = choose(rows)
     assert choice.row["trial"] == 2
@@ -82,13 +92,13 @@ def test_where_no_trial_is_complete_the_best_of_the_longest_is_chosen_and_said_l
     assert any("3 of 9 epochs" in caveat for caveat in choice.caveats)
 
 
-@pytest.mark.parametrize("name", ["1", "00001", "small-00001"])
+@pytest.mark.parametrize("name", ["1", "t0001", "small-t0001"])
 def test_a_trial_can_be_named_by_number_key_or_run_id(name):
     assert choose([row(0, 50.0), row(1, 40.0)], trial=name).row["trial"] == 1
 
 
 def test_a_trial_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(ExportError, match=r"no trial 7.*00000, 00001"):
+    with pytest.raises(ExportError, match=r"no trial 7.*t0000, t0001"):
         choose([row(0, 50.0), row(1, 40.0)], trial="7")
 
 
@@ -108,7 +118,7 @@ def test_seeds_are_counted_over_complete_runs_of_the_same_configuration():
 
 
 def test_the_key_of_a_trial_is_what_follows_the_studys_name():
-    assert trial_key(row(3, 1.0)) == "00003"
+    assert trial_key(row(3, 1.0)) == "t0003"
 
 
 def test_the_exported_file_is_the_trials_config_and_says_where_it_came_from(tmp_path):
@@ -118,9 +128,9 @@ def test_the_exported_file_is_the_trials_config_and_says_where_it_came_from(tmp_
     loaded = load(out, TrainConfig)
     assert loaded.model_copy(update={"provenance": None}) == config
     wanted = {
-        "study": "small", "trial": "00004", "phase": "search", "candidates": 1, "seeds": 1, "max_epochs": 9,
+        "study": "small", "trial": "t0004", "phase": "search", "candidates": 1, "seeds": 1, "max_epochs": 9,
         "objective": {"metric": "val/miou", "mode": "max", "value": 41.5}, "split_hash": "abc",
-        "git_commit": "def", "versions": {"torch": "2.15.0"}, "wandb_run": "small-00004",
+        "git_commit": "def", "versions": {"torch": "2.15.0"}, "wandb_run": "small-t0004",
     }  # fmt: skip
     assert wanted.items() <= loaded.provenance.items()
 

@@ -270,6 +270,13 @@ def test_a_mistake_is_refused_with_its_line_and_what_to_do(tmp_path, case):
         assert int(place[1]) in range(line_of(path, at), line_of(path, at) + 2), message
 
 
+def test_a_grid_without_early_stopping_may_repeat_seeds_and_evaluate_the_validation_set(tmp_path):
+    data = base() | {"sampler": {"name": "grid"}, "scheduler": {"name": "none"}, "points": []}
+    data["search"] = {"seed": {"choice": [0, 1, 2]}, "interpixel.alpha": {"choice": [0, 1]}}
+    data["trainer"]["evaluation"] = {"final": True}
+    assert load(write(tmp_path, data)).search["seed"].choice == (0, 1, 2)
+
+
 def test_an_override_sets_a_key_of_the_training_config(tmp_path):
     study = load(write(tmp_path, base()), ["trainer.data.root=/data/VOC2012"])
     assert study.trainer["data"]["root"] == "/data/VOC2012"
