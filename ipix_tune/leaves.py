@@ -30,7 +30,7 @@ def _adapter(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(train_leaves()[name])
 
 
-def canonical(name: str, value: Any) -> Any:  # noqa: ANN401
+def canonical(name: str, value: Any) -> Any:
     """``value`` in the type of the leaf ("1e-4" becomes 0.0001, 1 becomes 1.0 where the leaf is a float); as it is
     where the leaf refuses it, since whoever checks says so with more to go by."""
     try:
@@ -52,7 +52,7 @@ def refusal(name: str, value: object) -> str | None:
     return None
 
 
-def get_dotted(data: Mapping[str, Any], name: str, default: object = None) -> Any:  # noqa: ANN401
+def get_dotted(data: Mapping[str, Any], name: str, default: object = None) -> Any:
     """The value at a dotted name of nested mappings."""
     node: Any = data
     for part in name.split("."):

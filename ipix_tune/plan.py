@@ -11,7 +11,8 @@ from rich.text import Text
 
 from ipix_tune.config import ResourcesConfig, StudyConfig, Value
 from ipix_tune.cost import Cost
-from ipix_tune.space import SearchSpace, describe_range
+from ipix_tune.dimensions import describe_range
+from ipix_tune.space import SearchSpace
 from trainers.errors import UserError
 
 

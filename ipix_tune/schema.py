@@ -34,7 +34,7 @@ def study_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _partial(node: Any) -> Any:  # noqa: ANN401
+def _partial(node: Any) -> Any:
     """The schema with nothing required: several variants of a union may then match, so one-of becomes any-of."""
     if isinstance(node, list):
         return [_partial(item) for item in node]

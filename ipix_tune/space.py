@@ -6,11 +6,11 @@ suggested nor set, and the training config's own value stands.
 
 import copy
 import itertools
-import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ipix_tune import dimensions
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.leaves import canonical, get_dotted, method_keys
 from trainers.config import TrainConfig
@@ -40,11 +40,11 @@ class SearchSpace:
 
     def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
         """Active leaves and their values, asked of Optuna one after the other (define by run)."""
-        return self._draw(lambda name, dimension: _suggest(trial, name, dimension))
+        return self._draw(lambda name, dimension: dimensions.suggest(trial, name, dimension))
 
     def sample(self, rng: random.Random, *, corners: bool = False) -> dict[str, Value]:
         """One independent draw without Optuna; with ``corners`` ranges give only their ends."""
-        return self._draw(lambda _, dimension: _sample(rng, dimension, corners=corners))
+        return self._draw(lambda _, dimension: dimensions.sample(rng, dimension, corners=corners))
 
     def _draw(self, draw: Callable[[str, Dimension], Value]) -> dict[str, Value]:
         values: dict[str, Value] = {}
@@ -57,7 +57,7 @@ class SearchSpace:
         for key, wanted in (dimension.only_if or {}).items():
             allowed = wanted if isinstance(wanted, list) else [wanted]
             value = values.get(key, _MISSING) if key in self.dimensions else self.fixed(key)
-            if not any(same(value, one) for one in allowed):
+            if not any(dimensions.same(value, one) for one in allowed):
                 return False
         return True
 
@@ -95,8 +95,8 @@ class SearchSpace:
             if name not in active:
                 conditions = _conditions(self.dimensions[name])
                 raise SpaceError(f"{name} is inactive in this point: it is searched only if {conditions}", path=(name,))
-            if not contains(self.dimensions[name], value):
-                described = describe_range(self.dimensions[name])
+            if not dimensions.contains(self.dimensions[name], value):
+                described = dimensions.describe_range(self.dimensions[name])
                 raise SpaceError(f"{name} = {value!r} is outside {described}", path=(name,))
         if missing := [name for name in active if name not in point]:
             raise SpaceError(f"the point is incomplete: it lacks {', '.join(missing)}", path=())
@@ -125,11 +125,11 @@ class SearchSpace:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Every dimension as `analysis.columns` has it under `space`; what does not apply is None."""
-        return {name: _describe(dimension) for name, dimension in self.dimensions.items()}
+        return {name: dimensions.describe(dimension) for name, dimension in self.dimensions.items()}
 
     def fixed_distributions(self) -> "dict[str, optuna.distributions.BaseDistribution]":
         """Optuna's distribution of every dimension, active or not."""
-        return {name: _distribution(dimension) for name, dimension in self.dimensions.items()}
+        return {name: dimensions.distribution(dimension) for name, dimension in self.dimensions.items()}
 
     def grid(self) -> dict[str, list[Value]]:
         """Every value of every dimension, for a grid search.
@@ -140,11 +140,11 @@ class SearchSpace:
         for name, dimension in self.dimensions.items():
             if dimension.kind in ("uniform", "loguniform"):
                 raise SpaceError(
-                    f"{name} is continuous ({describe_range(dimension)}), and a grid needs values: use quniform "
+                    f"{name} is continuous ({dimensions.describe_range(dimension)}), and a grid needs values: use quniform "
                     "[low, high, step], int or choice, or another sampler",
                     path=("search", name),
                 )
-        return {name: list(_every_value(dimension)) for name, dimension in self.dimensions.items()}
+        return {name: list(dimensions.every_value(dimension)) for name, dimension in self.dimensions.items()}
 
     def grid_points(self) -> list[dict[str, Value]]:
         """Every distinct configuration of the grid, inactive dimensions left out."""
@@ -159,110 +159,8 @@ class SearchSpace:
         if not self._holds(dimension, values):
             yield from self._extend(values, others)
             return
-        for value in _every_value(dimension):
+        for value in dimensions.every_value(dimension):
             yield from self._extend({**values, name: value}, others)
-
-
-def same(a: object, b: object) -> bool:
-    """Equality in which true is not 1, since YAML tells them apart."""
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
-
-
-def contains(dimension: Dimension, value: object) -> bool:
-    """Whether the dimension can take this value."""
-    if dimension.choice is not None:
-        return any(same(value, one) for one in dimension.choice)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    low, high = _ends(dimension)
-    if not low <= value <= high:
-        return False
-    if dimension.quniform is not None:
-        steps = (value - low) / dimension.quniform[2]
-        return math.isclose(steps, round(steps), abs_tol=1e-6)
-    return dimension.kind not in ("int", "logint") or value == int(value)
-
-
-def describe_range(dimension: Dimension) -> str:
-    """`loguniform [0.01, 10.0]`, for messages."""
-    return f"{dimension.kind} {list(getattr(dimension, dimension.kind))}"
-
-
-def _ends(dimension: Dimension) -> tuple[float, float]:
-    low, high = getattr(dimension, dimension.kind)[:2]
-    return low, high
-
-
-def end_values(dimension: Dimension) -> tuple[Value, ...]:
-    """All choices, or both ends of a range."""
-    return dimension.choice if dimension.choice is not None else _ends(dimension)
-
-
-def _every_value(dimension: Dimension) -> Iterator[Value]:
-    if dimension.choice is not None:
-        yield from dimension.choice
-    elif dimension.quniform is not None:
-        low, high, step = dimension.quniform
-        for k in range(round((high - low) / step) + 1):
-            yield float(f"{low + k * step:.12g}")
-    else:
-        low, high = _ends(dimension)
-        yield from range(int(low), int(high) + 1)
-
-
-def _suggest(trial: "optuna.Trial", name: str, dimension: Dimension) -> Value:
-    value: Value
-    if dimension.choice is not None:
-        value = trial.suggest_categorical(name, dimension.choice)
-    elif dimension.kind in ("int", "logint"):
-        low, high = _ends(dimension)
-        value = trial.suggest_int(name, int(low), int(high), log=dimension.kind == "logint")
-    elif dimension.quniform is not None:
-        low, high, step = dimension.quniform
-        value = trial.suggest_float(name, low, high, step=step)
-    else:
-        low, high = _ends(dimension)
-        value = trial.suggest_float(name, low, high, log=dimension.kind == "loguniform")
-    return value
-
-
-def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if dimension.choice is not None:
-        return CategoricalDistribution(dimension.choice)
-    low, high = _ends(dimension)
-    if dimension.kind in ("int", "logint"):
-        return IntDistribution(int(low), int(high), log=dimension.kind == "logint")
-    if dimension.quniform is not None:
-        return FloatDistribution(low, high, step=dimension.quniform[2])
-    return FloatDistribution(low, high, log=dimension.kind == "loguniform")
-
-
-def _sample(rng: random.Random, dimension: Dimension, *, corners: bool) -> Value:
-    if corners:
-        return rng.choice(end_values(dimension))
-    if dimension.choice is not None or dimension.quniform is not None:
-        return rng.choice(list(_every_value(dimension)))
-    low, high = _ends(dimension)
-    if dimension.kind == "int":
-        return rng.randint(int(low), int(high))
-    if dimension.kind == "uniform":
-        return rng.uniform(low, high)
-    value = min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high)
-    return round(value) if dimension.kind == "logint" else value
-
-
-def _describe(dimension: Dimension) -> dict[str, Any]:
-    ranged = dimension.choice is None
-    return {
-        "kind": dimension.kind,
-        "low": _ends(dimension)[0] if ranged else None,
-        "high": _ends(dimension)[1] if ranged else None,
-        "step": dimension.quniform[2] if dimension.quniform is not None else None,
-        "choices": None if ranged else list(dimension.choice or ()),
-        "only_if": dimension.only_if,
-    }
 
 
 def _conditions(dimension: Dimension) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ipix_tune.config import Dimension, StudyConfig, Value
+from ipix_tune.dimensions import contains, describe_range, end_values, same
 from ipix_tune.leaves import canonical, get_dotted, method_keys, refusal, train_leaves
 from ipix_tune.metricnames import check_metric
-from ipix_tune.space import SearchSpace, SpaceError, contains, describe_range, end_values, same
+from ipix_tune.space import SearchSpace, SpaceError
 from trainers.config import TrainConfig
 from trainers.errors import ConfigError, did_you_mean
 from trainers.yamlfile import validate

@@ -1,0 +1,112 @@
+"""Ray on this machine or a cluster that is there already: connect, count, leave nothing behind."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from trainers.errors import UserError
+
+SETTLE_S = 3.0
+"""Wait before leaving a cluster after nested trials: a controller that loses its workers while the job ends can
+otherwise make a placement group that nobody frees."""
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+}
+"""Set before Ray is imported: Ray's own printing off, our signal handling, no snapshots that we do not read."""
+
+_WORKERS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""For trials of several workers: how often their reports are collected, and one process fewer."""
+
+
+class ClusterError(UserError):
+    """The Ray cluster cannot be reached."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None, *, nested: bool) -> Iterator[None]:
+    """Ray for the length of a study.
+
+    Args:
+        address: a cluster's address or ``auto``; None: what RAY_ADDRESS says, else a Ray started on this machine.
+        nested: trials start workers of their own. Their placement groups are freed through Ray's State API, which
+            needs the dashboard.
+
+    Raises:
+        ClusterError: there is no cluster at the address.
+    """
+    for name, value in {**_QUIET, **_WORKERS}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {**_WORKERS, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
+    }
+    if address is None:
+        options |= {"include_dashboard": nested, "num_cpus": os.cpu_count(), "address": "local"}
+    else:
+        options["address"] = address
+    started = not ray.is_initialized()
+    if started:
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ClusterError(
+                f"no Ray cluster at {address}: {str(error).splitlines()[0]}. Start one with: ray start --head; or leave "
+                "out --address and RAY_ADDRESS for a Ray on this machine"
+            ) from None
+    try:
+        yield
+    finally:
+        if nested:
+            time.sleep(SETTLE_S)
+            free_groups()
+        if started:
+            ray.shutdown()
+
+
+def inventory() -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Resources of the cluster, and of every live node."""
+    import ray
+
+    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return dict(ray.cluster_resources()), nodes
+
+
+def created_groups() -> list[str]:
+    """Ids of placement groups that hold resources."""
+    from ray.util import placement_group_table
+
+    return [name for name, group in placement_group_table().items() if group["state"] == "CREATED"]
+
+
+def free_groups() -> int:
+    """Remove this job's placement groups that are still there once its trials are over; returns how many."""
+    import ray
+    from ray._raylet import PlacementGroupID
+    from ray.util import remove_placement_group
+    from ray.util.placement_group import PlacementGroup
+
+    job = ray.get_runtime_context().get_job_id()
+    left = [name for name in created_groups() if PlacementGroupID(bytes.fromhex(name)).job_id().hex() == job]
+    for name in left:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+    return len(left)

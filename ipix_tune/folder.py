@@ -1,0 +1,105 @@
+"""The study's folder: what lies where, whose it is, and that only one driver works in it."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ipix_tune.config import StudyConfig
+from trainers.checkpoint import differences
+from trainers.environment import describe
+from trainers.errors import UserError
+
+STUDY, ENVIRONMENT, LOCK = "study.yaml", "environment.json", ".lock"
+FREE_BYTES = 500 * 1024**2
+"""Least free space on the study's disk for a start."""
+
+CHANGEABLE = ("budget", "resources", "retries", "storage", "keep_checkpoints", "logging", "name")
+"""Sections that a resumed study may change: they say how much and where, not what is compared."""
+
+
+class FolderError(UserError):
+    """The study's folder cannot be used as asked."""
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def study_folder(study: StudyConfig) -> Path:
+    """<storage>/<name>, absolute."""
+    return (Path(study.storage) / study.name).absolute()
+
+
+def prepare(study: StudyConfig, *, resume: bool) -> Path:
+    """Make the study's folder, or check that it is this study's.
+
+    Raises:
+        FolderError: it exists and ``resume`` was not asked for; there is nothing to resume; it belongs to a study
+            that differs in more than `CHANGEABLE`; its disk is full.
+    """
+    from ipix_tune.studyfile import dump, load
+
+    folder = study_folder(study)
+    file = folder / STUDY
+    if resume:
+        if not file.is_file():
+            raise FolderError(f"{folder}: there is no study to resume; leave out --resume to start it")
+        before = load(file).model_dump(mode="json", exclude=set(CHANGEABLE))
+        after = study.model_dump(mode="json", exclude=set(CHANGEABLE))
+        if changed := differences(before, after):
+            raise FolderError(
+                f"{folder} holds another study; it differs in {'; '.join(changed[:8])}. Resume with the study "
+                f"file that it was started with ({file}), or give this one another --name"
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise FolderError(
+            f"{folder} exists. Continue that study with --resume, or give this one another name with --name"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be made: {error.strerror}; give another --set storage=...") from None
+    if free < FREE_BYTES:
+        raise FolderError(
+            f"{folder}: no space left on the study's disk: {free / 1e6:.0f} MB free, {FREE_BYTES / 1e6:.0f} MB needed "
+            "at least. Free some, or give another --set storage=..."
+        )
+    replace_bytes(file, dump(study).encode())
+    replace_bytes(folder / ENVIRONMENT, json.dumps(describe(), indent=2).encode())
+    return folder
+
+
+@contextmanager
+def only_driver(folder: Path) -> Iterator[None]:
+    """Hold the study's folder; a second driver is refused.
+
+    Raises:
+        FolderError: another process holds it.
+    """
+    with (folder / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise FolderError(
+                f"{folder}: another driver runs this study ({lock.read().strip() or 'unknown'}); stop it first"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        yield
+
+
+def remove_checkpoints(folder: Path, *, keep: set[str]) -> None:
+    """Delete the checkpoints of all trials but ``keep``; configs, metrics and environments stay."""
+    for trial in (folder / "trials").glob("t*"):
+        if trial.name not in keep:
+            shutil.rmtree(trial / "checkpoints", ignore_errors=True)

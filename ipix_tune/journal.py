@@ -1,0 +1,182 @@
+"""The record of a study: an Optuna study in a journal file, from which everything about the search can be rebuilt.
+
+Every ask, every epoch's score and every end goes into the file at once. A study that was interrupted is read back from
+it: finished trials as history, trials that were running to be taken up again under the same key.
+"""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from analysis.columns import State
+from ipix_tune.config import SamplerConfig, StudyConfig, Value
+from ipix_tune.folder import replace_bytes
+from ipix_tune.space import SearchSpace
+
+JOURNAL, SAMPLER = "journal.log", "sampler.pkl"
+
+_OPTUNA_STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "interrupted": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`."""
+
+    key: str
+    values: dict[str, Value]
+    scores: dict[int, float]
+    state: State
+    error: str | None
+    retries: int
+
+
+class Journal:
+    """Asks Optuna for configurations and writes down what became of them.
+
+    Args:
+        folder: the study's folder.
+        study: the study file.
+        space: its search space.
+        total: trials that the study may start in all.
+    """
+
+    def __init__(self, folder: Path, study: StudyConfig, space: SearchSpace, *, total: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self._space = space
+        self._total = total
+        self._sampler_file = folder / SAMPLER
+        self._grid = study.sampler.name == "grid"
+        self._study = optuna.create_study(
+            study_name=study.name,
+            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            sampler=self._restored_sampler() or build_sampler(study.sampler),
+            direction="maximize" if study.objective.mode == "max" else "minimize",
+            load_if_exists=True,
+        )
+        known = self._study.get_trials(deepcopy=False)
+        if not known:
+            points = [*study.points, *(space.grid_points() if self._grid else [])]
+            for point in points:
+                self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
+        self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
+        self._asked = sum(trial.state != TrialState.WAITING for trial in known)
+        self._open: dict[str, optuna.Trial] = {}
+
+    @property
+    def remaining(self) -> int:
+        """Trials still to be handed out, those to be taken up again included."""
+        fresh = self._total - self._asked
+        if self._grid:
+            fresh = min(fresh, len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))))
+        return len(self._again) + max(fresh, 0)
+
+    def next(self) -> tuple[str, dict[str, Value]] | None:
+        """Key and values of the next trial, those that were running when the study stopped first; None when the
+        study has started all its trials."""
+        if self._again:
+            number = self._again.pop(0)
+            frozen = self._study.get_trials(deepcopy=False)[number]
+            trial = optuna.Trial(self._study, frozen._trial_id)
+        elif self.remaining > 0:
+            trial = self._study.ask()
+            self._asked += 1
+        else:
+            return None
+        values = self._space.suggest(trial)
+        key = key_of(trial.number)
+        replace_bytes(self._sampler_file, pickle.dumps(self._study.sampler))
+        self._open[key] = trial
+        return key, values
+
+    def record(self, key: str, *, epoch: int, score: float) -> None:
+        """One epoch's score; an epoch that is known already is left as it is."""
+        trial = self._open.get(key)
+        if trial is not None and epoch not in self._frozen(trial).intermediate_values:
+            trial.report(score, step=epoch)
+
+    def end(self, key: str, *, state: State, error: str | None = None) -> None:
+        """How a trial ended. One that failed tells the sampler that it failed, not a made-up score."""
+        trial = self._open.pop(key, None)
+        if trial is None:
+            return
+        trial.set_user_attr("state", state)
+        if error is not None:
+            trial.set_user_attr("error", error)
+        scores = self._frozen(trial).intermediate_values
+        if state == "complete" and not scores:
+            state = "failed"
+        value = scores[max(scores)] if state == "complete" else None
+        self._study.tell(trial, value, state=_OPTUNA_STATES[state])
+
+    def retried(self, key: str) -> int:
+        """Count one retry; returns how many there were."""
+        trial = self._open.get(key)
+        if trial is None:
+            return 0
+        retries = int(trial.user_attrs.get("retries", 0)) + 1
+        trial.set_user_attr("retries", retries)
+        return retries
+
+    def entries(self) -> list[Entry]:
+        """All trials that were ever started, in the order of their keys."""
+        return [_entry(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
+    def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+        return self._study._storage.get_trial(trial._trial_id)
+
+    def _restored_sampler(self) -> optuna.samplers.BaseSampler | None:
+        """The sampler with its random state, as it was after the last configuration that it gave."""
+        if not self._sampler_file.exists():
+            return None
+        sampler: optuna.samplers.BaseSampler = pickle.loads(self._sampler_file.read_bytes())
+        return sampler
+
+
+def key_of(number: int) -> str:
+    """The key of Optuna's trial ``number``: t0000, t0001, ..."""
+    return f"t{number:04d}"
+
+
+def _entry(trial: optuna.trial.FrozenTrial) -> Entry:
+    attributes: Mapping[str, Any] = trial.user_attrs
+    return Entry(
+        key=key_of(trial.number),
+        values=dict(trial.params),
+        scores=dict(trial.intermediate_values),
+        state="running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed"),
+        error=attributes.get("error"),
+        retries=int(attributes.get("retries", 0)),
+    )
+
+
+def build_sampler(config: SamplerConfig) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler. TPE models all dimensions together, a group for every set of conditions that hold together,
+    and counts pending trials as bad, so that trials that run side by side are not alike. A grid is enqueued; nothing
+    is left to sample."""
+    if config.name == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=config.seed,
+            n_startup_trials=config.startup_trials,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+        )
+    if config.name == "gp":
+        return optuna.samplers.GPSampler(seed=config.seed, n_startup_trials=config.startup_trials)
+    if config.name == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=config.seed, n_startup_trials=max(1, config.startup_trials))
+    return optuna.samplers.RandomSampler(seed=config.seed)

@@ -1,0 +1,74 @@
+"""The journal as Ray Tune's searcher. Tune's own snapshots of it are not used: the journal is the record."""
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from analysis.columns import State
+from ipix_tune.journal import Journal
+from ipix_tune.scheduler import EPOCH, SCORE
+
+FAILED = "failed"
+"""Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
+
+
+class JournalSearcher(Searcher):  # type: ignore[misc]
+    """Hands out the journal's trials, at most ``concurrent`` at once, and writes back what they report.
+
+    Args:
+        journal: the study's record.
+        trial_config: what a trial needs besides its key and values, by key and values.
+        concurrent: trials at once.
+        max_epochs: full length of a trial.
+    """
+
+    def __init__(self, journal: Journal, *, trial_config: Any, concurrent: int, max_epochs: int) -> None:
+        super().__init__(metric=SCORE)
+        self._journal = journal
+        self._trial_config = trial_config
+        self._concurrent = concurrent
+        self._max_epochs = max_epochs
+        self._keys: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self._keys) >= self._concurrent:
+            return None
+        found = self._journal.next()
+        if found is None:
+            return str(Searcher.FINISHED)
+        key, values = found
+        self._keys[trial_id] = key
+        config: dict[str, Any] = self._trial_config(key, values)
+        return config
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if SCORE in result:
+            self._journal.record(self._keys[trial_id], epoch=int(result[EPOCH]), score=float(result[SCORE]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        key = self._keys.pop(trial_id, None)
+        if key is None:
+            return
+        result = result or {}
+        if SCORE in result:
+            self._journal.record(key, epoch=int(result[EPOCH]), score=float(result[SCORE]))
+        state, reason = end_of(result, error=error, max_epochs=self._max_epochs)
+        self._journal.end(key, state=state, error=reason)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is on disk already."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see :meth:`save`."""
+
+
+def end_of(result: dict[str, Any], *, error: bool, max_epochs: int) -> tuple[State, str | None]:
+    """How a trial with this last result ended, and why where it failed."""
+    if FAILED in result:
+        return "failed", str(result[FAILED])
+    if error:
+        return "failed", "its process died, or raised, more often than retries allow"
+    return ("complete" if int(result.get(EPOCH, 0)) >= max_epochs else "stopped"), None

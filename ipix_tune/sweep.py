@@ -1,0 +1,104 @@
+"""`python -m ipix_tune.sweep STUDY.yaml`: plan, smoke-test, run or resume a study."""
+
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperCommand
+
+from ipix_tune.console import run as run_app
+
+if TYPE_CHECKING:
+    from ipix_tune.config import StudyConfig
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class DryRun(StrEnum):
+    """How dry: the plan alone, or with a few timed steps."""
+
+    PLAN = "plan"
+    MEASURE = "measure"
+
+
+class SweepCommand(TyperCommand):
+    """Reads a bare `--dry-run` as `--dry-run=plan`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--dry-run=plan" if arg == "--dry-run" else arg for arg in args])
+
+
+@app.command(cls=SweepCommand)
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A study file, such as search_spaces/voc.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as trainer.data.root=/data/voc."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Another name for the study and its folder.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up the study where it stopped.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two tiny trials through every part, in <name>-smoke.")
+    ] = False,
+    dry_run: Annotated[
+        DryRun | None,
+        typer.Option(help="Check everything and print the plan; --dry-run=measure also times a few steps."),
+    ] = None,
+) -> None:
+    """Search the space of a study file on Ray."""
+    from ipix_tune.studyfile import load
+
+    console = Console()
+    study = load(file, [*(overrides or []), *([f"name={name}"] if name else [])])
+    if dry_run is not None:
+        _dry_run(study, address=address, measured=dry_run is DryRun.MEASURE, console=console)
+        return
+    if smoke:
+        study = _tiny(study)
+    _run(study, file, resume=resume, smoke=smoke, address=address, console=console)
+
+
+def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, console: Console) -> None:
+    from ipix_tune.cluster import connected, inventory
+    from ipix_tune.dryrun import dry_run as plan
+
+    with connected(address, nested=False):
+        cluster, nodes = inventory()
+    console.print(plan(study, cluster=cluster, nodes=nodes, measured=measured))
+
+
+def _run(study: "StudyConfig", file: Path, *, resume: bool, smoke: bool, address: str | None, console: Console) -> None:
+    from ipix_tune import folder
+    from ipix_tune.study import finish, run
+
+    if smoke:
+        shutil.rmtree(folder.study_folder(study), ignore_errors=True)
+    outcome = run(study, resume=resume and not smoke, address=address, console=console)
+    console.print(outcome.headline, highlight=False)
+    finish(study, outcome, console=console)
+    if outcome.interrupted:
+        console.print(f"stopped. Go on with: python -m ipix_tune.sweep {file} --resume", highlight=False)
+        sys.exit(130)
+
+
+def _tiny(study: "StudyConfig") -> "StudyConfig":
+    """Two trials of two epochs of two steps, all else as it is."""
+    schedule = {**study.trainer.get("schedule", {}), "epochs": 2, "steps_per_epoch": 2}
+    return study.model_copy(
+        update={
+            "name": f"{study.name}-smoke",
+            "trainer": {**study.trainer, "schedule": schedule},
+            "budget": study.budget.model_copy(update={"trials": 2}),
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,96 @@
+"""Ray Tune's callback: what trials report goes to W&B and to the board."""
+
+from typing import Any
+
+from ray.tune import Callback
+
+from analysis.columns import State
+from ipix_tune.journal import Journal
+from ipix_tune.live import Display, Row
+from ipix_tune.scheduler import EPOCH, SCORE
+from ipix_tune.searcher import end_of
+from ipix_tune.tracking import Tracker
+from ipix_tune.trial import METRICS
+
+
+class Watcher(Callback):  # type: ignore[misc]
+    """Fans out what happens to trials.
+
+    Args:
+        journal: counts retries.
+        tracker: W&B.
+        display: the board on the console.
+        values: values by trial key, filled by whoever hands trials out.
+    """
+
+    def __init__(self, journal: Journal, tracker: Tracker, display: Display, *, values: dict[str, Any]) -> None:
+        self._journal = journal
+        self._tracker = tracker
+        self._display = display
+        self._values = values
+        self.interrupted = False
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        key = trial.config["key"]
+        if key in self._display.board.rows and self._display.board.rows[key].retries:
+            return
+        values = self._values[key]
+        self._display.board.rows[key] = Row(values=values)
+        self._tracker.start(key, values=values, trainer=trial.config["trainer"])
+        self._display.started(key)
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if EPOCH not in result:
+            return
+        key, epoch = trial.config["key"], int(result[EPOCH])
+        self._tracker.log(key, epoch=epoch, metrics=result[METRICS])
+        row = self._display.board.rows[key]
+        if epoch <= row.epoch:
+            return
+        row.epoch, row.score = epoch, result.get(SCORE, row.score)
+        self._display.epoch(key)
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        key = trial.config["key"]
+        row = self._display.board.rows[key]
+        row.retries = self._journal.retried(key)
+        row.error = last_line(trial)
+        self._display.retried(key)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        state, error = end_of(trial.last_result or {}, error=False, max_epochs=self._display.board.max_epochs)
+        self._end(trial.config["key"], state, error)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._end(trial.config["key"], "failed", last_line(trial))
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        """Trials that are still open were cut off by the user or the time budget; their runs are closed as such."""
+        for key, row in self._display.board.rows.items():
+            if row.state == "running":
+                row.state = "interrupted"
+                self._finish(key, row)
+
+    def _end(self, key: str, state: State, error: str | None) -> None:
+        row = self._display.board.rows[key]
+        if row.state != "running":
+            return
+        row.state, row.error = state, error
+        self._display.board.finished_here += 1
+        self._finish(key, row)
+        self._display.ended(key)
+
+    def _finish(self, key: str, row: Row) -> None:
+        self._tracker.finish(
+            key, state=row.state, error=row.error, retries=row.retries, objective=row.score, epochs=row.epoch
+        )
+
+
+def last_line(trial: Any) -> str:
+    """The last line of what a trial raised."""
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "its process died"
