@@ -140,8 +140,8 @@ class SearchSpace:
         for name, dimension in self.dimensions.items():
             if dimension.kind in ("uniform", "loguniform"):
                 raise SpaceError(
-                    f"{name} is continuous ({dimensions.describe_range(dimension)}), and a grid needs values: use quniform "
-                    "[low, high, step], int or choice, or another sampler",
+                    f"{name} is continuous ({dimensions.describe_range(dimension)}), and a grid needs values: use "
+                    "quniform [low, high, step], int or choice, or another sampler",
                     path=("search", name),
                 )
         return {name: list(dimensions.every_value(dimension)) for name, dimension in self.dimensions.items()}
