@@ -81,7 +81,8 @@ def export_best(
 
 
 def read_runs(study: Path) -> list[Row]:
-    """Rows of `tables/runs.parquet`, brought up to date from the study's W&B files where those are at hand.
+    """Rows of `tables/runs.parquet`; the tables and the report are made first where they are missing or older than
+    the study's W&B files.
 
     Raises:
         ExportError: no such folder, or it holds neither logs nor tables.
@@ -90,14 +91,21 @@ def read_runs(study: Path) -> list[Row]:
         there = [str(folder) for folder in study.parent.glob("*/") if (folder / "study.yaml").exists()]
         raise ExportError(f"there is no study folder {study}{did_you_mean(str(study), there)}")
     table = study / "tables" / "runs.parquet"
-    if not table.exists():
-        from analysis.tables import write_tables
+    if _outdated(table, logs=study / "wandb"):
+        from analysis.report import build
 
-        write_tables(study)
+        build(study)
     import pyarrow.parquet as pq
 
     rows: list[Row] = pq.read_table(table).to_pylist()
     return rows
+
+
+def _outdated(table: Path, *, logs: Path) -> bool:
+    if not table.exists():
+        return True
+    made = table.stat().st_mtime
+    return any(file.stat().st_mtime > made for file in logs.rglob("*.wandb"))
 
 
 def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
