@@ -70,8 +70,8 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ClusterError(
-                f"no Ray cluster at {address}: {str(error).splitlines()[0]}. Start one with: ray start --head; or leave "
-                "out --address and RAY_ADDRESS for a Ray on this machine"
+                f"no Ray cluster at {address}: {str(error).splitlines()[0]}. Start one with: ray start --head; or "
+                "leave out --address and RAY_ADDRESS for a Ray on this machine"
             ) from None
     try:
         yield
@@ -87,8 +87,12 @@ def inventory() -> tuple[dict[str, float], list[dict[str, float]]]:
     """Resources of the cluster, and of every live node."""
     import ray
 
-    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    return dict(ray.cluster_resources()), nodes
+    nodes = [
+        dict(node["Resources"])
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+    return dict(ray.cluster_resources()), nodes  # type: ignore[no-untyped-call]
 
 
 def created_groups() -> list[str]:
@@ -99,14 +103,15 @@ def created_groups() -> list[str]:
 
 
 def free_groups() -> int:
-    """Remove this job's placement groups that are still there once its trials are over; returns how many."""
+    """Remove this job's placement groups that are still there once its trials are over; returns how many. A group's
+    id ends with the id of the job that made it."""
     import ray
     from ray._raylet import PlacementGroupID
     from ray.util import remove_placement_group
     from ray.util.placement_group import PlacementGroup
 
     job = ray.get_runtime_context().get_job_id()
-    left = [name for name in created_groups() if PlacementGroupID(bytes.fromhex(name)).job_id().hex() == job]
+    left = [name for name in created_groups() if name.endswith(job)]
     for name in left:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
     return len(left)

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+
+from ipix_tune import folder
+from ipix_tune.config import StudyConfig
+from ipix_tune.folder import FolderError
+from tests.ipix_tune.studies import base
+
+
+def study(tmp_path, **changes):
+    return StudyConfig.model_validate({**base(), "storage": str(tmp_path), **changes})
+
+
+def test_a_new_study_has_its_resolved_file_and_its_environment(tmp_path):
+    place = folder.prepare(study(tmp_path), resume=False)
+    assert {"study.yaml", "environment.json"} <= {path.name for path in place.iterdir()}
+
+
+def test_a_study_whose_folder_exists_asks_for_resume_or_another_name(tmp_path):
+    folder.prepare(study(tmp_path), resume=False)
+    with pytest.raises(FolderError, match=r"exists.*--resume.*--name"):
+        folder.prepare(study(tmp_path), resume=False)
+
+
+def test_resuming_what_was_never_started_is_refused(tmp_path):
+    with pytest.raises(FolderError, match="no study to resume"):
+        folder.prepare(study(tmp_path), resume=True)
+
+
+def test_resuming_with_another_space_names_what_differs(tmp_path):
+    folder.prepare(study(tmp_path), resume=False)
+    other = study(tmp_path, scheduler={"reduction": 4})
+    with pytest.raises(FolderError, match=r"scheduler.reduction: 3 there, 4 here"):
+        folder.prepare(other, resume=True)
+
+
+def test_the_budget_may_change_on_resume(tmp_path):
+    folder.prepare(study(tmp_path), resume=False)
+    place = folder.prepare(study(tmp_path, budget={"trials": 99}), resume=True)
+    assert "trials: 99" in (place / "study.yaml").read_text()
+
+
+def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "FREE_BYTES", 2**62)
+    with pytest.raises(FolderError, match="no space left on the study's disk"):
+        folder.prepare(study(tmp_path), resume=False)
+
+
+def test_a_second_driver_is_refused_by_the_first_ones_process_number(tmp_path):
+    place = folder.prepare(study(tmp_path), resume=False)
+    code = (
+        "import sys, pathlib\nfrom ipix_tune.folder import only_driver\n"
+        "with only_driver(pathlib.Path(sys.argv[1])):\n    print('holding', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "holding\n"
+        with pytest.raises(FolderError, match=f"another driver.*process {other.pid}"), folder.only_driver(place):
+            pass
+        other.stdin.close()
+        other.wait()
+    with folder.only_driver(place):
+        pass
+
+
+def test_only_the_checkpoints_to_keep_are_kept(tmp_path):
+    for key in ("t0000", "t0001"):
+        (tmp_path / "trials" / key / "checkpoints").mkdir(parents=True)
+        (tmp_path / "trials" / key / "metrics.jsonl").touch()
+    folder.remove_checkpoints(tmp_path, keep={"t0001"})
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("trials/*/*")) == [
+        "trials/t0000/metrics.jsonl",
+        "trials/t0001/checkpoints",
+        "trials/t0001/metrics.jsonl",
+    ]

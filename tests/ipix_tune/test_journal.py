@@ -1,0 +1,207 @@
+import math
+
+import optuna
+import pytest
+
+from ipix_tune.config import StudyConfig
+from ipix_tune.journal import Journal
+from ipix_tune.scheduler import KeyedAsha
+from ipix_tune.space import SearchSpace
+from tests.ipix_tune.studies import base
+
+
+def study(**changes):
+    return StudyConfig.model_validate({**base(), **changes})
+
+
+def journal(folder, config=None, total=12):
+    config = config or study()
+    return Journal(folder, config, SearchSpace(config), total=total)
+
+
+def test_the_first_trial_is_the_first_point(tmp_path):
+    key, values = journal(tmp_path).next()
+    assert key == "t0000"
+    assert values == base()["points"][0]
+
+
+def test_no_more_trials_are_handed_out_than_the_budget_has(tmp_path):
+    book = journal(tmp_path, total=3)
+    assert [book.next() is not None for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_stopped_trial_is_told_as_pruned_with_every_score_it_reported(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    for epoch, score in ((1, 10.0), (2, 12.0), (3, 11.0)):
+        book.record(key, epoch=epoch, score=score)
+    book.end(key, state="stopped")
+    trial = book._study.trials[0]
+    assert trial.state == optuna.trial.TrialState.PRUNED
+    assert trial.intermediate_values == {1: 10.0, 2: 12.0, 3: 11.0}
+
+
+def test_a_complete_trial_has_its_last_score(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    book.record(key, epoch=1, score=30.0)
+    book.record(key, epoch=2, score=20.0)
+    book.end(key, state="complete")
+    assert book._study.trials[0].value == 20.0
+
+
+def test_a_failed_trial_tells_the_sampler_no_score(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    book.record(key, epoch=1, score=30.0)
+    book.end(key, state="failed", error="loss strong1 is NaN at step 7")
+    trial = book._study.trials[0]
+    assert (trial.state, trial.value) == (optuna.trial.TrialState.FAIL, None)
+    assert book.entries()[0].error == "loss strong1 is NaN at step 7"
+
+
+def test_an_epoch_that_is_reported_twice_keeps_its_first_score(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    book.record(key, epoch=1, score=30.0)
+    book.record(key, epoch=1, score=99.0)
+    assert book.entries()[0].scores == {1: 30.0}
+
+
+def test_a_reopened_journal_hands_out_running_trials_first_under_the_same_key_and_values(tmp_path):
+    first = journal(tmp_path)
+    handed_out = [first.next() for _ in range(4)]
+    first.end(handed_out[1][0], state="failed", error="x")
+    again = journal(tmp_path)
+    assert [again.next() for _ in range(3)] == [handed_out[0], handed_out[2], handed_out[3]]
+
+
+def test_a_reopened_journal_leaves_ended_trials_as_they_were(tmp_path):
+    first = journal(tmp_path)
+    key, _ = first.next()
+    first.record(key, epoch=1, score=5.0)
+    first.end(key, state="stopped")
+    before = first.entries()
+    assert journal(tmp_path).entries() == before
+
+
+def test_the_remaining_budget_survives_reopening(tmp_path):
+    first = journal(tmp_path, total=5)
+    for _ in range(3):
+        first.end(first.next()[0], state="failed", error="x")
+    assert journal(tmp_path, total=5).remaining == 2
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes"])
+def test_the_next_suggestion_after_reopening_is_the_one_that_would_have_come(tmp_path, sampler):
+    def run(book, trials):
+        found = []
+        for number in range(trials):
+            key, values = book.next()
+            found.append(values)
+            book.record(key, epoch=1, score=float(len(found) + number))
+            book.end(key, state="stopped" if number % 2 else "complete")
+        return found
+
+    config = study(sampler={"name": sampler, "startup_trials": 2})
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    unbroken = run(journal(tmp_path / "a", config), 7)
+    run(journal(tmp_path / "b", config), 6)
+    reopened = journal(tmp_path / "b", config).next()[1]
+    assert reopened == unbroken[6]
+
+
+def test_a_trial_that_was_cut_off_while_it_was_asked_gets_the_rest_of_its_values(tmp_path):
+    first = journal(tmp_path)
+    first.next()
+    trial = first._study.ask()
+    alpha = trial.suggest_float("interpixel.alpha", 0.01, 10, log=True)
+    again = journal(tmp_path)
+    again.next()
+    key, values = again.next()
+    assert key == "t0001"
+    assert values["interpixel.alpha"] == alpha
+    assert {"interpixel.distance", "method.teacher", "optim.lr"} <= set(values)
+
+
+def test_a_grid_is_run_once_over_with_inactive_dimensions_left_out(tmp_path):
+    search = {
+        "method.teacher": {"choice": ["shared", "ema"]},
+        "method.ema_decay": {"choice": [0.99, 0.996], "only_if": {"method.teacher": "ema"}},
+    }
+    book = journal(tmp_path, study(search=search, points=[], sampler={"name": "grid"}), total=100)
+    found = []
+    while (one := book.next()) is not None:
+        found.append(tuple(sorted(one[1].items())))
+    assert sorted(found) == sorted(
+        [
+            (("method.teacher", "shared"),),
+            (("method.ema_decay", 0.99), ("method.teacher", "ema")),
+            (("method.ema_decay", 0.996), ("method.teacher", "ema")),
+        ]
+    )
+
+
+def test_retries_are_counted_and_kept(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    assert [book.retried(key), book.retried(key)] == [1, 2]
+    assert journal(tmp_path).entries()[0].retries == 2
+
+
+def asha():
+    return KeyedAsha(mode="max", max_epochs=9, grace_epochs=1, reduction=3)
+
+
+class Trial:
+    def __init__(self, key, trial_id):
+        self.config = {"key": key}
+        self.trial_id = trial_id
+
+
+def report(scheduler, key, epoch, score, trial_id=None):
+    return scheduler.on_trial_result(None, Trial(key, trial_id or key), {"epoch": epoch, "objective": score})
+
+
+def test_rungs_after_a_replay_equal_those_of_the_unbroken_study(tmp_path):
+    book, live = journal(tmp_path), asha()
+    for number in range(6):
+        key, _ = book.next()
+        for epoch in (1, 2, 3):
+            score = float((number * 7) % 5 + epoch)
+            book.record(key, epoch=epoch, score=score)
+            if report(live, key, epoch, score) == "STOP":
+                book.end(key, state="stopped")
+                break
+    rebuilt = asha()
+    rebuilt.replay(journal(tmp_path).entries())
+    assert rebuilt.rungs == live.rungs
+    assert sum(map(len, live.rungs.values())) > 6
+
+
+def test_a_trial_taken_up_under_a_new_tune_id_is_not_counted_twice_in_a_rung():
+    scheduler = asha()
+    report(scheduler, "t0000", 1, 10.0, trial_id="a")
+    report(scheduler, "t0000", 1, 10.0, trial_id="b")
+    report(scheduler, "t0000", 2, 11.0, trial_id="b")
+    assert scheduler.rungs == {1: {"t0000": 10.0}, 3: {}, 9: {}}
+
+
+def test_asha_stops_what_is_below_the_top_third_of_the_rung():
+    scheduler = asha()
+    scores = {f"t{number:04d}": float(number) for number in range(9)}
+    decisions = {key: report(scheduler, key, 1, scores[key]) for key in sorted(scores, reverse=True)}
+    kept = [key for key, decision in decisions.items() if decision == "CONTINUE"]
+    assert kept == ["t0008"]
+
+
+def test_when_less_is_better_asha_stops_the_larger_score():
+    scheduler = KeyedAsha(mode="min", max_epochs=9, grace_epochs=1, reduction=3)
+    assert report(scheduler, "t0000", 1, 1.0) == "CONTINUE"
+    assert report(scheduler, "t0001", 1, 2.0) == "STOP"
+
+
+def test_a_trial_at_its_last_epoch_is_not_stopped_but_ends():
+    scheduler = asha()
+    assert report(scheduler, "t0000", 9, -math.inf) == "CONTINUE"

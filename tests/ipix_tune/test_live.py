@@ -1,0 +1,57 @@
+import io
+
+from rich.console import Console
+
+from ipix_tune.live import Board, Display, Row, describe
+
+
+def board(**rows):
+    made = Board(metric="val/miou", mode="max", total=4, max_epochs=9)
+    made.rows.update(rows)
+    return made
+
+
+def row(epoch, score, state="complete", **more):
+    return Row(values={"interpixel.alpha": 0.5}, epoch=epoch, score=score, state=state, **more)
+
+
+def test_the_incumbent_is_the_best_of_those_that_ran_the_longest():
+    shown = board(t0000=row(9, 40.0), t0001=row(9, 42.0), t0002=row(1, 60.0, "stopped"))
+    assert shown.best() == ("t0001", 42.0)
+
+
+def test_a_failed_trial_is_never_the_incumbent():
+    assert board(t0000=row(9, 40.0), t0001=row(9, 50.0, "failed")).best() == ("t0000", 40.0)
+
+
+def test_where_less_is_better_the_incumbent_has_the_least():
+    shown = board(t0000=row(9, 1.0), t0001=row(9, 2.0))
+    shown.mode = "min"
+    assert shown.best() == ("t0000", 1.0)
+
+
+def test_the_headline_counts_trials_by_state():
+    line = board(t0000=row(9, 40.0), t0001=row(1, 1.0, "stopped"), t0002=row(2, 5.0, "running")).headline()
+    assert "2/4 trials ended (1 complete, 1 stopped, 0 failed), 1 running" in line
+    assert "best so far t0000 40.00 after 9/9 epochs" in line
+
+
+def test_without_a_terminal_there_are_plain_lines():
+    out = io.StringIO()
+    with Display(board(t0000=row(3, 41.234, "running")), Console(file=out, width=200)) as display:
+        display.epoch("t0000")
+    assert out.getvalue() == "t0000 epoch 3/9  val/miou 41.23\n"
+
+
+def test_on_a_terminal_there_is_a_table_with_every_trial():
+    out = io.StringIO()
+    shown = board(t0000=row(9, 41.234), t0001=row(2, 3.0, "failed", error="loss strong1 is NaN"))
+    Console(file=out, width=160, force_terminal=True).print(shown.table())
+    text = out.getvalue()
+    assert "t0000" in text
+    assert "41.23" in text
+    assert "loss strong1 is NaN" in text
+
+
+def test_names_that_end_alike_are_written_whole():
+    assert describe({"a.lr": 0.12345, "b.lr": 1, "c.tau": None}) == "a.lr=0.123 b.lr=1 tau=None"
