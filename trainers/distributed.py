@@ -2,12 +2,11 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import ConfigError
@@ -63,7 +62,7 @@ class Process:
         if self.world == 1:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False)
 
 
 def current(device: Literal["auto", "cpu", "cuda"]) -> Process:
@@ -84,6 +83,22 @@ def current(device: Literal["auto", "cpu", "cuda"]) -> Process:
     return Process(rank=0, world=1, device=chosen)
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over processes; so is its gradient, since every process's loss depends on every process's summand."""
+
+    @staticmethod
+    def forward(ctx: Any, summand: Tensor) -> Tensor:
+        total = summand.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the batch of all processes, for devices on which torch.nn.SyncBatchNorm does not run (CPU)."""
 
@@ -95,9 +110,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         count = dist.get_world_size() * features.numel() / features.shape[1]
-        mean = all_reduce(features.sum(dim=(0, 2, 3))) / count
+        mean: Tensor = _Sum.apply(features.sum(dim=(0, 2, 3))) / count
         centred = features - mean[:, None, None]
-        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

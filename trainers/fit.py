@@ -255,7 +255,7 @@ def fit(
         if resume:
             run.restore()
         log = MetricsLog(run)
-        stopped = any([_ask(run, callbacks, record) for record in run.records])
+        stopped = any(_ask(run, callbacks, record) for record in run.records)
         for epoch in range(len(run.records), config.schedule.epochs):
             if stopped:
                 break

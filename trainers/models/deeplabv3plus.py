@@ -1,6 +1,6 @@
 """DeepLabV3+ (methods: section 19): encoder, ASPP, stride-4 decoder, and the feature-dropout stream of UniMatch.
 
-Shape letters: B images, C classes, H x W input pixels. C1 and C4 are the channels of the stride-4 stage and of the last.
+Shape letters: B images, C classes, H x W input pixels. C1, C4 channels of the stride-4 and the last stage.
 """
 
 import torch

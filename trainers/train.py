@@ -1,0 +1,127 @@
+"""`python -m trainers.train cfg.yaml`, alone or under torchrun: one training run from a config file."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from trainers.config import TrainConfig
+from trainers.errors import ConfigError, TrainingError, UserError
+from trainers.fit import TrainResult, fit
+from trainers.progress import ProgressLine
+from trainers.yamlfile import parse_value, read, set_dotted, validate
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+) -> None:
+    """Train one config."""
+    config = load(file, overrides or [])
+    folder = run_dir or Path("runs") / f"{file.stem}-seed{config.seed}"
+    with process_group(config):
+        train(config, folder, resume=resume)
+
+
+def load(file: Path, overrides: list[str]) -> TrainConfig:
+    """The config in ``file`` with ``key=value`` overrides laid over it.
+
+    Raises:
+        ConfigError: the file or an override is wrong.
+    """
+    data, lines = read(file)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: write --set dotted.key=value, such as --set seed=1")
+        set_dotted(data, key.strip(), parse_value(text, source=f"--set {override}"))
+        lines.pop(tuple(key.strip().split(".")), None)
+    return validate(TrainConfig, data, source=str(file), lines=lines)
+
+
+def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainResult:
+    """Train with progress on the console, and say at the end what came out.
+
+    Raises:
+        ConfigError: the folder holds a run and ``resume`` was not asked for.
+    """
+    first = int(os.environ.get("RANK", "0")) == 0
+    if not resume and (run_dir / "checkpoints").exists():
+        raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
+    console = Console()
+    with ProgressLine(console, epochs=config.schedule.epochs, shown=first) as progress:
+        result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step)
+    if first:
+        for text in closing_lines(config, result):
+            console.print(text, highlight=False, soft_wrap=True)
+        console.print(f"run: {run_dir}", highlight=False, soft_wrap=True)
+    return result
+
+
+def closing_lines(config: TrainConfig, result: TrainResult) -> list[str]:
+    """Scores with what they are worth: which images, which epoch, which budget, one seed."""
+    last = result.records[-1]
+    lines = []
+    if "val/miou" in last.metrics:
+        best = max(record.metrics.get("val/miou", -1.0) for record in result.records)
+        lines.append(
+            f"held-out training images: mIoU {last.metrics['val/miou']:.2f} % in the last epoch, "
+            f"{best:.2f} % in the best (epoch {result.best_epoch})"
+        )
+    if "final/last/miou" in last.metrics:
+        text = f"official validation set: mIoU {last.metrics['final/last/miou']:.2f} % with the last weights"
+        if "final/best/miou" in last.metrics:
+            text += f", {last.metrics['final/best/miou']:.2f} % with those of epoch {result.best_epoch}"
+        lines.append(text)
+    lines.append(
+        f"1 seed ({config.seed}), {last.epoch} epochs, {last.step} steps, split {result.split_hash[:12]}; "
+        "seeds of one config differ, so one run decides nothing"
+    )
+    return lines
+
+
+@contextmanager
+def process_group(config: TrainConfig) -> Iterator[None]:
+    """torch.distributed, where torchrun started this process."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    cuda = config.precision.device != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def run() -> None:
+    """Entry point: a user's mistake ends with code 2, a loss that is not finite with 1, Ctrl-C with 130."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except TrainingError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()
