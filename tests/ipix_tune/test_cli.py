@@ -8,6 +8,8 @@ import typer
 from ipix_tune.cli import app
 from ipix_tune.console import run
 from tests.ipix_tune.studies import base, line_of, write
+from tests.ipix_tune.test_export import row as export_row
+from tests.ipix_tune.test_export import study_with
 from trainers.config import TrainConfig
 from trainers.errors import DataError, TrainingError
 from trainers.yamlfile import dump
@@ -87,6 +89,28 @@ def test_ray_trains_only_where_workers_are_given(capsys, tmp_path):
     code, _, err = call(capsys, "train", str(tmp_path / "c.yaml"), "--gpus-per-worker", "1")
     assert code == 2
     assert "give --workers" in err
+
+
+def test_a_run_folder_that_is_in_use_is_not_trained_over(capsys, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(dump(TrainConfig.model_validate(base()["trainer"])))
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for more in ([], ["--workers", "2"]):
+        code, _, err = call(capsys, "train", str(config), "--run-dir", str(tmp_path / "run"), *more)
+        assert code == 2
+        assert "holds a run" in err
+
+
+@pytest.mark.slow
+def test_an_exported_config_trains(capsys, tmp_path):
+    data = base()["trainer"] | {"schedule": {"epochs": 1, "steps_per_epoch": 1}, "precision": {"device": "cpu"}}
+    row = export_row(0, 41.5, config=TrainConfig.model_validate(data))
+    best, folder = tmp_path / "best.yaml", tmp_path / "run"
+    assert call(capsys, "export", str(study_with(tmp_path, [row])), "--out", str(best))[0] == 0
+    code, out, err = call(capsys, "train", str(best), "--run-dir", str(folder))
+    assert (code, err) == (0, "")
+    assert "official validation set: mIoU" in out
+    assert (folder / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(
