@@ -1,10 +1,16 @@
-"""A small valid study that tests change one key of."""
+"""A small valid study that tests change one key of, and the tables of a study that has run."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
+
+from analysis.columns import RUN_COLUMNS
+from trainers.config import TrainConfig
 
 BASE: dict[str, Any] = {
     "name": "small",
@@ -42,3 +48,38 @@ def write(folder: Path, data: dict[str, Any]) -> Path:
 def line_of(path: Path, text: str) -> int:
     """Number of the first line that holds ``text``."""
     return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+def config_of(**changes):
+    trainer = base()["trainer"] | {"interpixel": {"alpha": 0.5}} | changes
+    return TrainConfig.model_validate(trainer)
+
+
+def row(number, objective, *, state="complete", epochs=9, seed=0, lr=0.01, config=None):
+    values = dict.fromkeys(RUN_COLUMNS)
+    values |= {
+        "run_id": f"small-t{number:04d}",
+        "study": "small",
+        "phase": "search",
+        "trial": number,
+        "state": state,
+        "seed": seed,
+        "epochs": epochs,
+        "max_epochs": 9,
+        "metric": "val/miou",
+        "mode": "max",
+        "objective": objective,
+        "split_hash": "abc",
+        "git_commit": "def",
+        "config": (config or config_of()).model_dump_json(),
+        "param.optim.lr": lr,
+    }
+    return values
+
+
+def study_with(folder, rows):
+    study = folder / "studies" / "small"
+    (study / "tables").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), study / "tables" / "runs.parquet")
+    (study / "environment.json").write_text(json.dumps({"versions": {"torch": "2.15.0"}}))
+    return study

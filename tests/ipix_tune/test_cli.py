@@ -7,9 +7,7 @@ import typer
 
 from ipix_tune.cli import app
 from ipix_tune.console import run
-from tests.ipix_tune.studies import base, line_of, write
-from tests.ipix_tune.test_export import row as export_row
-from tests.ipix_tune.test_export import study_with
+from tests.ipix_tune.studies import base, line_of, row, study_with, write
 from trainers.config import TrainConfig
 from trainers.errors import DataError, TrainingError
 from trainers.yamlfile import dump
@@ -101,12 +99,11 @@ def test_a_run_folder_that_is_in_use_is_not_trained_over(capsys, tmp_path):
         assert "holds a run" in err
 
 
-@pytest.mark.slow
 def test_an_exported_config_trains(capsys, tmp_path):
     data = base()["trainer"] | {"schedule": {"epochs": 1, "steps_per_epoch": 1}, "precision": {"device": "cpu"}}
-    row = export_row(0, 41.5, config=TrainConfig.model_validate(data))
+    winner = row(0, 41.5, config=TrainConfig.model_validate(data))
     best, folder = tmp_path / "best.yaml", tmp_path / "run"
-    assert call(capsys, "export", str(study_with(tmp_path, [row])), "--out", str(best))[0] == 0
+    assert call(capsys, "export", str(study_with(tmp_path, [winner])), "--out", str(best))[0] == 0
     code, out, err = call(capsys, "train", str(best), "--run-dir", str(folder))
     assert (code, err) == (0, "")
     assert "official validation set: mIoU" in out

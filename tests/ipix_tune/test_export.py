@@ -1,50 +1,11 @@
-import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from analysis.columns import RUN_COLUMNS
 from ipix_tune.export import ExportError, choose, export_best, trial_key
-from tests.ipix_tune.studies import base
+from tests.ipix_tune.studies import base, config_of, row, study_with
 from trainers.config import TrainConfig
 from trainers.yamlfile import load, read
-
-
-def config_of(**changes):
-    trainer = base()["trainer"] | {"interpixel": {"alpha": 0.5}} | changes
-    return TrainConfig.model_validate(trainer)
-
-
-def row(number, objective, *, state="complete", epochs=9, seed=0, lr=0.01, config=None):
-    values = dict.fromkeys(RUN_COLUMNS)
-    values |= {
-        "run_id": f"small-t{number:04d}",
-        "study": "small",
-        "phase": "search",
-        "trial": number,
-        "state": state,
-        "seed": seed,
-        "epochs": epochs,
-        "max_epochs": 9,
-        "metric": "val/miou",
-        "mode": "max",
-        "objective": objective,
-        "split_hash": "abc",
-        "git_commit": "def",
-        "config": (config or config_of()).model_dump_json(),
-        "param.optim.lr": lr,
-    }
-    return values
-
-
-def study_with(folder, rows):
-    study = folder / "studies" / "small"
-    (study / "tables").mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), study / "tables" / "runs.parquet")
-    (study / "environment.json").write_text(json.dumps({"versions": {"torch": "2.15.0"}}))
-    return study
 
 
 def test_the_best_complete_trial_is_chosen():
