@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
 from ipix_tune.cli import app
@@ -100,6 +101,7 @@ def test_a_run_folder_that_is_in_use_is_not_trained_over(capsys, tmp_path):
 
 
 def test_an_exported_config_trains(capsys, tmp_path):
+    torch.set_num_threads(1)
     data = base()["trainer"] | {"schedule": {"epochs": 1, "steps_per_epoch": 1}, "precision": {"device": "cpu"}}
     winner = row(0, 41.5, config=TrainConfig.model_validate(data))
     best, folder = tmp_path / "best.yaml", tmp_path / "run"
