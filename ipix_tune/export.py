@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.columns import PARAM_PREFIX
+from analysis.columns import PARAM_PREFIX, SCHEMA_VERSION
 from ipix_tune.console import run
 from trainers.errors import UserError, did_you_mean
 
@@ -102,10 +102,17 @@ def read_runs(study: Path) -> list[Row]:
 
 
 def _outdated(table: Path, *, logs: Path) -> bool:
-    if not table.exists():
+    if not table.exists() or _version(table) != SCHEMA_VERSION:
         return True
     made = table.stat().st_mtime
     return any(file.stat().st_mtime > made for file in logs.rglob("*.wandb"))
+
+
+def _version(table: Path) -> int:
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(table).metadata or {}
+    return int(metadata.get(b"schema_version", 0))
 
 
 def choose(runs: list[Row], *, trial: str | None = None) -> Choice:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from analysis.columns import RUN_COLUMNS
+from analysis.columns import RUN_COLUMNS, SCHEMA_VERSION
 from trainers.config import TrainConfig
 
 BASE: dict[str, Any] = {
@@ -80,6 +80,7 @@ def row(number, objective, *, state="complete", epochs=9, seed=0, lr=0.01, confi
 def study_with(folder, rows):
     study = folder / "studies" / "small"
     (study / "tables").mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), study / "tables" / "runs.parquet")
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
+    pq.write_table(table, study / "tables" / "runs.parquet")
     (study / "environment.json").write_text(json.dumps({"versions": {"torch": "2.15.0"}}))
     return study
