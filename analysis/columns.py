@@ -13,8 +13,9 @@ A run's W&B config::
     classes         [class names]
     origin          {split_hash, git_commit, versions, world_size, host}
 
-A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (last value).
-History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch that is logged twice is the same row.
+A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (its last
+value). History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch that is logged twice is
+the same row.
 """
 
 from typing import Literal
@@ -23,7 +24,8 @@ SCHEMA_VERSION = 1
 
 State = Literal["complete", "stopped", "failed", "interrupted", "running", "crashed"]
 """complete: ran all its epochs. stopped: by the scheduler. failed: retries used up. interrupted: the user stopped the
-study. running: no end was logged and the study is alive. crashed: no end was logged (readers say this)."""
+study. running: no end was logged, and something was within the last minutes. crashed: no end was logged. The last two
+are what readers say, not what is logged."""
 
 RUN_COLUMNS = {
     "run_id": "string",
@@ -49,6 +51,6 @@ RUN_COLUMNS = {
 as JSON; `started` is seconds since 1970."""
 
 HISTORY_COLUMNS = {"run_id": "string", "epoch": "int64", "time": "double"}
-"""Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their own names."""
+"""Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their names."""
 
 PARAM_PREFIX = "param."

@@ -1,0 +1,142 @@
+"""W&B's offline run files, straight from disk.
+
+A file is a 7-byte header, then a log in LevelDB's framing: blocks of 32 KiB, in them records of a 7-byte head (checksum
+over type and data, length, type) and data; a record that does not fit is split into first, middle and last. Joined
+records are protobuf messages. Whatever ends too early or fails its checksum ends the file there, and is reported.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis.logs.run import LoggedRun
+
+MAGIC = b":W&B"
+HEADER = struct.Struct("<4sHB")
+BLOCK = 32 * 1024
+HEAD = struct.Struct("<IHB")
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+class Torn(Exception):
+    """The file cannot be read beyond this point."""
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """The joined records of a file's bytes.
+
+    Raises:
+        Torn: after the last whole record, if anything follows it that is not one.
+    """
+    if len(data) < HEADER.size or data[:4] != MAGIC:
+        raise Torn("it is empty or not a W&B file")
+    position, parts = HEADER.size, b""
+    joining = False
+    while position < len(data):
+        room = BLOCK - position % BLOCK
+        if room < HEAD.size:
+            position += room
+            continue
+        if position + HEAD.size > len(data):
+            raise Torn(f"the head of a record is cut off at byte {position}")
+        checksum, length, kind = HEAD.unpack_from(data, position)
+        if (checksum, length, kind) == (0, 0, 0):
+            position += room
+            continue
+        chunk = data[position + HEAD.size : position + HEAD.size + length]
+        if len(chunk) < length:
+            raise Torn(f"a record is cut off at byte {position}")
+        if zlib.crc32(chunk, zlib.crc32(bytes([kind]))) != checksum:
+            raise Torn(f"the checksum of a record is wrong at byte {position}")
+        if kind not in (FULL, FIRST, MIDDLE, LAST) or joining != (kind in (MIDDLE, LAST)):
+            raise Torn(f"a record of kind {kind} is out of place at byte {position}")
+        position += HEAD.size + length
+        parts += chunk
+        joining = kind in (FIRST, MIDDLE)
+        if not joining:
+            yield parts
+            parts = b""
+    if joining:
+        raise Torn("its last record is cut off")
+
+
+def read_file(path: Path) -> tuple[LoggedRun | None, str | None]:
+    """The run in a file as far as it can be read (None where not even its start can), and what is wrong with it."""
+    from google.protobuf.message import DecodeError
+    from wandb.proto import wandb_internal_pb2
+
+    run: LoggedRun | None = None
+    problem = None
+    try:
+        for data in records(path.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            run = _take(run, record)
+    except (Torn, DecodeError) as error:
+        problem = f"{path}: {error}; read up to there" if run is not None else f"{path}: {error}"
+    except OSError as error:
+        problem = f"{path}: cannot be read: {error.strerror}"
+    if run is None and problem is None:
+        problem = f"{path}: holds no run"
+    return run, problem
+
+
+def _take(run: LoggedRun | None, record: Any) -> LoggedRun | None:
+    kind = record.WhichOneof("record_type")
+    if kind == "run":
+        found = LoggedRun(run_id=record.run.run_id) if run is None else run
+        found.group, found.job_type = record.run.run_group, record.run.job_type
+        found.started = record.run.start_time.seconds + record.run.start_time.nanos * 1e-9
+        found.config.update(_items(record.run.config.update))
+        return found
+    if run is None:
+        return None
+    if kind == "config":
+        run.config.update(_items(record.config.update))
+    elif kind == "summary":
+        run.summary.update(_items(record.summary.update))
+    elif kind == "history":
+        row = _items(record.history.item)
+        run.add_row(row)
+        if "_runtime" in row:
+            run.runtime_s = float(row["_runtime"])
+    elif kind == "exit":
+        run.ended = True
+        run.runtime_s = max(run.runtime_s or 0.0, float(record.exit.runtime))
+    return run
+
+
+def _items(items: Any) -> dict[str, Any]:
+    found = {}
+    for item in items:
+        name = item.key or "/".join(item.nested_key)
+        try:
+            found[name] = json.loads(item.value_json)
+        except json.JSONDecodeError:
+            continue
+    return {name: value for name, value in found.items() if not name.startswith("_wandb")}
+
+
+def read_folder(folder: Path) -> tuple[list[LoggedRun], list[str]]:
+    """All runs below a folder, and what is wrong with its files. Parts of one run, made by retries and resumes, are
+    joined in the order in which they were begun."""
+    parts: dict[str, list[LoggedRun]] = {}
+    problems = []
+    files = {path.resolve() for path in folder.glob("*run-*/run-*.wandb")}
+    for path in sorted(files):
+        run, problem = read_file(path)
+        if problem is not None:
+            problems.append(problem)
+        if run is not None:
+            parts.setdefault(run.run_id, []).append(run)
+    joined = []
+    for several in parts.values():
+        several.sort(key=lambda part: part.started or 0.0)
+        whole = several[0]
+        for later in several[1:]:
+            whole = whole.continued_by(later)
+        joined.append(whole)
+    return sorted(joined, key=lambda run: run.run_id), problems

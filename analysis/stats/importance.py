@@ -1,0 +1,87 @@
+"""Which parameters matter: fANOVA (Hutter et al. 2014, through Optuna) at one budget, with bootstrap intervals."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.stats.bootstrap import interval, resampled
+from analysis.stats.study import Study
+
+LEAST = 8
+"""Trials below which nothing is said."""
+TREES = 32
+REPEATS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """Share of the score's variance by parameter with its 95 % interval, from ``trials`` trials at ``epoch`` epochs.
+    ``left_out``: parameters that are searched only under a condition, and so lack values."""
+
+    epoch: int
+    trials: int
+    shares: dict[str, tuple[float, float, float]]
+    left_out: tuple[str, ...]
+
+
+def importance(study: Study, *, least: int = LEAST, repeats: int = REPEATS) -> Importance | None:
+    """Importance at the largest budget that ``least`` trials reached; None where there is none.
+
+    Scores at different budgets are not mixed: a stopped trial counts with its score at this budget, or not at all.
+    Trials are resampled for the intervals.
+    """
+    import optuna
+
+    epoch = study.budget_with(least)
+    if epoch is None:
+        return None
+    numbers = set(study.at(epoch))
+    trials = [trial for trial in study.trials if trial.number in numbers]
+    names = [
+        name
+        for name in study.parameters
+        if all(name in trial.values for trial in trials) and len({repr(trial.values[name]) for trial in trials}) > 1
+    ]
+    scores = np.array([trial.curve[epoch] for trial in trials])
+    if not names or np.ptp(scores) == 0:
+        return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    distributions = {name: _distribution(study.space[name]) for name in names}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=0)
+
+    def shares(rows: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        picked = scores[rows]
+        if np.ptp(picked) == 0:
+            return np.zeros(len(names))
+        frozen = [
+            optuna.trial.create_trial(
+                params={name: trials[row].values[name] for name in names},
+                distributions=distributions,
+                value=float(scores[row]),
+            )
+            for row in rows
+        ]
+        sampled = optuna.create_study()
+        sampled.add_trials(frozen)
+        found = evaluator.evaluate(sampled, params=names)
+        total = sum(found.values()) or 1.0
+        return np.array([found[name] / total for name in names])
+
+    point = shares(np.arange(len(trials)))
+    draws = resampled(len(trials), shares, repeats=repeats)
+    found = {name: (float(point[index]), *interval(draws[:, index])) for index, name in enumerate(names)}
+    ordered = dict(sorted(found.items(), key=lambda item: -item[1][0]))
+    left_out = tuple(name for name in study.parameters if name not in names)
+    return Importance(epoch=epoch, trials=len(trials), shares=ordered, left_out=left_out)
+
+
+def _distribution(dimension: dict[str, Any]) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if dimension["choices"] is not None:
+        return CategoricalDistribution(dimension["choices"])
+    log = dimension["kind"].startswith("log")
+    if dimension["kind"] in ("int", "logint"):
+        return IntDistribution(dimension["low"], dimension["high"], log=log)
+    return FloatDistribution(dimension["low"], dimension["high"], log=log, step=dimension["step"])

@@ -1,0 +1,143 @@
+"""A study's trials in the form that all statistics share: scores by epoch, levels of equal budget, the incumbent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.columns import PARAM_PREFIX
+from analysis.tables import Tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run. ``values`` are the searched leaves that were active; ``curve`` maps epochs to scores."""
+
+    run_id: str
+    number: int
+    state: str
+    error: str | None
+    retries: int
+    seed: int | None
+    epochs: int
+    values: dict[str, Any]
+    curve: dict[int, float]
+    runtime_s: float
+    ended_at: float
+
+    @property
+    def score(self) -> float | None:
+        """The last score."""
+        return self.curve[max(self.curve)] if self.curve else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All trials by number, and what they share."""
+
+    name: str
+    metric: str
+    mode: str
+    max_epochs: int
+    rungs: tuple[int, ...]
+    space: dict[str, dict[str, Any]]
+    trials: tuple[Trial, ...]
+    split_hash: str | None
+    git_commit: str | None
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return 1 if self.mode == "max" else -1
+
+    @property
+    def complete(self) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.trials if trial.state == "complete" and trial.curve)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Searched leaves without the seed, which is no choice."""
+        return tuple(name for name in self.space if name != "seed")
+
+    def seeds_of(self, trial: Trial) -> int:
+        """Seeds with which the trial's configuration ran all its epochs, at least 1."""
+        same = [other for other in self.complete if self.settings(other) == self.settings(trial)]
+        return max(1, len({other.seed for other in same}))
+
+    def settings(self, trial: Trial) -> tuple[tuple[str, Any], ...]:
+        """The configuration without its seed."""
+        return tuple(sorted((name, repr(value)) for name, value in trial.values.items() if name != "seed"))
+
+    def best(self) -> Trial | None:
+        """The configuration with the best last score, a mean over its seeds, among trials that ran all their epochs;
+        where there is none, among those that ran the longest. Scores at different budgets are never compared."""
+        pool = self.complete or self._longest()
+        if not pool:
+            return None
+        scores: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+        for trial in pool:
+            scores.setdefault(self.settings(trial), []).append(trial.score or 0.0)
+        means = {settings: sum(found) / len(found) for settings, found in scores.items()}
+        return min(pool, key=lambda trial: (-self.sign * means[self.settings(trial)], trial.number))
+
+    def _longest(self) -> tuple[Trial, ...]:
+        scored = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
+        most = max((trial.epochs for trial in scored), default=0)
+        return tuple(trial for trial in scored if trial.epochs == most)
+
+    def at(self, epoch: int) -> dict[int, float]:
+        """Score after ``epoch`` by trial number, of all trials that got there."""
+        return {trial.number: trial.curve[epoch] for trial in self.trials if epoch in trial.curve}
+
+    def budgets(self) -> tuple[int, ...]:
+        """Epochs at which trials can be compared: the rungs, and the full length."""
+        return tuple(sorted({*self.rungs, self.max_epochs}))
+
+    def budget_with(self, least: int) -> int | None:
+        """The largest of :meth:`budgets` that at least ``least`` trials reached, or None."""
+        return max((epoch for epoch in self.budgets() if len(self.at(epoch)) >= least), default=None)
+
+
+def from_tables(tables: Tables) -> Study:
+    """The study in the tables."""
+    rows = tables.runs.to_pylist()
+    metric, mode = rows[0]["metric"], rows[0]["mode"]
+    curves: dict[str, dict[int, float]] = {}
+    ends: dict[str, float] = {}
+    if metric in tables.history.column_names:
+        for run_id, epoch, when, score in zip(
+            *(tables.history[name].to_pylist() for name in ("run_id", "epoch", "time", metric)), strict=True
+        ):
+            ends[run_id] = max(ends.get(run_id, 0.0), when or 0.0)
+            if score is not None:
+                curves.setdefault(run_id, {})[epoch] = score
+    trials = [
+        Trial(
+            run_id=row["run_id"],
+            number=row["trial"],
+            state=row["state"],
+            error=row["error"],
+            retries=row["retries"],
+            seed=row["seed"],
+            epochs=row["epochs"],
+            values={
+                name.removeprefix(PARAM_PREFIX): value
+                for name, value in row.items()
+                if name.startswith(PARAM_PREFIX) and value is not None
+            },
+            curve=curves.get(row["run_id"], {}),
+            runtime_s=row["runtime_s"] or 0.0,
+            ended_at=ends.get(row["run_id"], row["started"] or 0.0),
+        )
+        for row in rows
+    ]
+    scheduler = tables.facts.get("scheduler") or {}
+    return Study(
+        name=rows[0]["study"],
+        metric=metric,
+        mode=mode,
+        max_epochs=scheduler.get("max_epochs") or max(row["epochs"] for row in rows),
+        rungs=tuple(scheduler.get("rungs") or ()),
+        space=tables.facts.get("space") or {},
+        trials=tuple(sorted(trials, key=lambda trial: trial.number)),
+        split_hash=rows[0]["split_hash"],
+        git_commit=rows[0]["git_commit"],
+    )

@@ -1,0 +1,156 @@
+"""The two tables, `runs` and `history`, from logged runs, and back from Parquet. Columns: `analysis.columns`."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.columns import HISTORY_COLUMNS, PARAM_PREFIX, RUN_COLUMNS, SCHEMA_VERSION
+from analysis.errors import LogsError
+from analysis.logs.run import LoggedRun
+
+TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64()}
+FOLDER, RUNS, HISTORY = "tables", "runs.parquet", "history.parquet"
+ALIVE_S = 15 * 60
+"""A run whose end was not logged counts as running for so long after its last row."""
+VERSION_KEY, FACTS_KEY = b"schema_version", b"facts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """``runs``: a row a run. ``history``: a row a run and epoch. ``facts``: what all runs of the study share (space,
+    scheduler, classes)."""
+
+    runs: pa.Table
+    history: pa.Table
+    facts: dict[str, Any]
+
+
+def build_tables(logged: Sequence[LoggedRun]) -> Tables:
+    """Tables of runs that this program logged; other runs are left out.
+
+    Raises:
+        LogsError: none of the runs was logged by it.
+    """
+    ours = [run for run in logged if "schema_version" in run.config]
+    if not ours:
+        raise LogsError("no run in the logs was written by a study of this program")
+    rows = [_run_row(run) for run in ours]
+    names = sorted({name for row in rows for name in row if name.startswith(PARAM_PREFIX)})
+    fields = [pa.field(name, TYPES[kind]) for name, kind in RUN_COLUMNS.items()]
+    fields += [pa.field(name, _type_of([row.get(name) for row in rows])) for name in names]
+    runs = pa.Table.from_pylist([_fitted(row, fields) for row in rows], schema=pa.schema(fields))
+
+    epochs = [
+        {"run_id": run.run_id, "epoch": epoch, "time": _number(row.get("_timestamp")), **_metrics(row)}
+        for run in ours
+        for epoch, row in sorted(run.history.items())
+    ]
+    metrics = sorted({name for row in epochs for name in row} - set(HISTORY_COLUMNS))
+    columns = [pa.field(name, TYPES[kind]) for name, kind in HISTORY_COLUMNS.items()]
+    columns += [pa.field(name, pa.float64()) for name in metrics]
+    history = pa.Table.from_pylist(epochs, schema=pa.schema(columns))
+    facts = {name: ours[-1].config.get(name) for name in ("study", "space", "scheduler", "classes", "objective")}
+    return Tables(runs=runs, history=history, facts=facts)
+
+
+def _run_row(run: LoggedRun) -> dict[str, Any]:
+    config, summary = run.config, run.summary
+    objective, trainer, origin = config["objective"], config["trainer"], config.get("origin") or {}
+    epochs = max(run.history, default=0)
+    scores = {epoch: row.get(objective["metric"]) for epoch, row in run.history.items()}
+    known = {epoch: score for epoch, score in scores.items() if isinstance(score, int | float)}
+    return {
+        "run_id": run.run_id,
+        "study": config["study"],
+        "phase": run.job_type,
+        "trial": config["trial"]["number"],
+        "state": summary.get("state") or _state_without_end(run),
+        "error": summary.get("error"),
+        "retries": summary.get("retries") or 0,
+        "seed": trainer.get("seed"),
+        "epochs": epochs,
+        "max_epochs": (config.get("scheduler") or {}).get("max_epochs"),
+        "metric": objective["metric"],
+        "mode": objective["mode"],
+        "objective": _number(known[max(known)]) if known else None,
+        "split_hash": origin.get("split_hash"),
+        "git_commit": origin.get("git_commit"),
+        "started": run.started,
+        "runtime_s": run.runtime_s,
+        "config": json.dumps(trainer, sort_keys=True),
+        **{f"{PARAM_PREFIX}{name}": value for name, value in (config.get("search") or {}).items()},
+    }
+
+
+def _state_without_end(run: LoggedRun) -> str:
+    last = max((row.get("_timestamp") or 0.0 for row in run.history.values()), default=run.started or 0.0)
+    return "running" if time.time() - last < ALIVE_S and not run.ended else "crashed"
+
+
+def _metrics(row: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float) and not name.startswith("_") and name != "epoch"
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _type_of(values: Sequence[Any]) -> pa.DataType:
+    """The narrowest column type that holds all values; text where they are of several kinds."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    if kinds and kinds <= {int, float}:
+        return pa.float64()
+    return pa.string()
+
+
+def _fitted(row: dict[str, Any], fields: Sequence[pa.Field]) -> dict[str, Any]:
+    def one(field: pa.Field) -> Any:
+        value = row.get(field.name)
+        if value is None or not pa.types.is_string(field.type) or isinstance(value, str):
+            return value
+        return json.dumps(value)
+
+    return {field.name: one(field) for field in fields}
+
+
+def save(tables: Tables, study_dir: Path) -> None:
+    """Write both as Parquet, each whole or not at all."""
+    folder = study_dir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for table, name in ((tables.history, HISTORY), (tables.runs, RUNS)):
+        metadata = {VERSION_KEY: str(SCHEMA_VERSION).encode(), FACTS_KEY: json.dumps(tables.facts).encode()}
+        temporary = folder / f".{name}.partial"
+        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+        temporary.replace(folder / name)
+
+
+def load(study_dir: Path) -> Tables:
+    """Tables that :func:`save` wrote.
+
+    Raises:
+        LogsError: there are none, or they have another schema version.
+    """
+    folder = study_dir / FOLDER
+    try:
+        runs, history = pq.read_table(folder / RUNS), pq.read_table(folder / HISTORY)
+    except FileNotFoundError:
+        raise LogsError(f"{folder}: no tables; make them with: python -m analysis.report {study_dir}") from None
+    version = int(runs.schema.metadata[VERSION_KEY])
+    if version != SCHEMA_VERSION:
+        raise LogsError(f"{folder}: tables of schema version {version}, expected {SCHEMA_VERSION}; make them again")
+    return Tables(runs=runs, history=history, facts=json.loads(runs.schema.metadata[FACTS_KEY]))
