@@ -1,0 +1,1 @@
+"""Figures, one question a file: each draws what was computed elsewhere and decides nothing."""

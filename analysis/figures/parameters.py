@@ -1,0 +1,67 @@
+"""What did every parameter do? Each against the last score, with the budget in colour."""
+
+import math
+
+import numpy as np
+from matplotlib.colors import BoundaryNorm, Normalize
+from matplotlib.figure import Figure
+
+from analysis.figures import style
+from analysis.stats.study import Study
+
+COLUMNS = 3
+
+
+def draw(study: Study, theme: style.Theme) -> Figure:
+    """A panel a parameter; inactive trials are missing from it."""
+    names = study.parameters
+    rows = math.ceil(len(names) / COLUMNS)
+    scored = [trial for trial in study.trials if trial.curve]
+    with style.themed(theme):
+        figure, grid = style.new(2.9 * COLUMNS, 2.4 * rows + 0.6, nrows=rows, ncols=COLUMNS, squeeze=False, sharey=True)
+        panels = list(grid.flat)
+        budgets = sorted({trial.epochs for trial in scored})
+        norm = (
+            BoundaryNorm([*(b - 0.5 for b in budgets), budgets[-1] + 0.5], 256)
+            if 1 < len(budgets) <= 8
+            else Normalize(min(budgets, default=0), max(budgets, default=1))
+        )
+        dots = None
+        for axes, name in zip(panels, names, strict=False):
+            active = [trial for trial in scored if name in trial.values]
+            dimension = study.space[name]
+            if dimension["choices"] is not None:
+                labels = [str(choice) for choice in dimension["choices"]]
+                jitter = np.random.default_rng(0).uniform(-0.14, 0.14, len(active))
+                x = [labels.index(str(trial.values[name])) + j for trial, j in zip(active, jitter, strict=True)]
+                axes.set_xticks(range(len(labels)), labels)
+                axes.set_xlim(-0.5, len(labels) - 0.5)
+            else:
+                x = [float(trial.values[name]) for trial in active]
+                style.logarithmic(axes, dimension)
+            if active:
+                dots = axes.scatter(
+                    x,
+                    [trial.score for trial in active],
+                    c=[trial.epochs for trial in active],
+                    cmap="viridis",
+                    norm=norm,
+                    s=30,
+                    edgecolors=theme.faint,
+                    linewidths=0.5,
+                )
+            axes.set_xlabel(f"{name} (n = {len(active)})")
+        for axes in panels[len(names) :]:
+            axes.set_visible(False)
+        for axes in grid[:, 0]:
+            axes.set_ylabel(style.unit(study.metric).replace(" on held-out images", ""))
+        if dots is not None:
+            bar = figure.colorbar(dots, ax=grid, shrink=0.85, pad=0.02)
+            if len(budgets) <= 8:
+                bar.set_ticks(budgets, labels=[str(budget) for budget in budgets])
+            bar.set_label("epochs run")
+        figure.suptitle(
+            f"Last score against every parameter (n = {len(scored)} trials, of different budgets)", x=0.01, ha="left",
+            fontsize=11,
+        )  # fmt: skip
+    return figure
