@@ -64,7 +64,8 @@ def parse_value(text: str, *, source: str) -> Any:
 def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Any:
     if isinstance(node, CommentedMap):
         for key in node:
-            lines[(*path, str(key))] = node.lc.key(key)[0] + 1
+            if key in node.lc.data:
+                lines[(*path, str(key))] = node.lc.key(key)[0] + 1
         return {str(key): _plain(value, (*path, str(key)), lines) for key, value in node.items()}
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):

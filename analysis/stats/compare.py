@@ -13,8 +13,8 @@ LEAST = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Scores of two choices of ``name`` after ``epoch`` epochs. ``difference``: mean(first) - mean(second) with its 95 %
-    interval; None with fewer than `LEAST` trials of either."""
+    """Scores of two choices of ``name`` after ``epoch`` epochs. ``difference``: mean(first) - mean(second), with its
+    95 % interval; None with fewer than `LEAST` trials of either."""
 
     name: str
     first: str

@@ -1,0 +1,153 @@
+"""What the report says, in words, each statement with its n. No drawing, no HTML."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.stats.compare import Comparison
+from analysis.stats.importance import LEAST, Importance
+from analysis.stats.study import Study, Trial
+from analysis.tables import Tables
+
+SEED_SPREAD = 0.5
+"""Published differences between seeds of one config, in points of mIoU (three runs of one UniMatch setting: 0.7 apart)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The first screen: what was asked, what can be said, and how far to trust it."""
+
+    headline: str
+    trust: str
+    best: Trial | None
+    config: tuple[tuple[str, str], ...]
+    cost: str
+    scored_on: str
+
+
+def answer(study: Study, tables: Tables) -> Answer:
+    """The provisional answer, with what stands behind it."""
+    best = study.best()
+    if best is None or best.score is None:
+        headline, trust, config = "No trial has a score yet.", "", ()
+    else:
+        seeds, rivals = study.seeds_of(best), len({study.settings(trial) for trial in study.complete})
+        runs = f"{best.epochs} of {study.max_epochs} epochs"
+        headline = (
+            f"{'Provisional winner' if seeds == 1 else 'Best configuration'}: trial {best.number}, "
+            f"{study.metric} {best.score:.2f} after {runs}, {_seeds(seeds)}."
+        )
+        trust = _trust(study, best, seeds=seeds, rivals=rivals)
+        config = tuple((name, _shown(value)) for name, value in best.values.items())
+    return Answer(
+        headline=headline, trust=trust, best=best, config=config, cost=_cost(study), scored_on=_scored_on(tables)
+    )
+
+
+def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:
+    if best.state != "complete":
+        return (
+            f"No trial has run all {study.max_epochs} epochs; this is the best of those that ran longest. "
+            "It is no result, only where the search stands."
+        )
+    if seeds > 1:
+        return f"Mean over {seeds} seeds; the best of {rivals} configurations that ran to the end."
+    runner_up = _runner_up(study, best)
+    gap = "" if runner_up is None else f" It leads the next by {abs((best.score or 0) - runner_up):.2f}."
+    return (
+        f"One seed per configuration: the winner is provisional. It is the best of {rivals} that ran to the end, so "
+        f"its score is too high on average.{gap} Seeds of one configuration differ by about ±{SEED_SPREAD} mIoU in "
+        "published runs; train the leading configurations with several seeds before you believe an order among them."
+    )
+
+
+def _runner_up(study: Study, best: Trial) -> float | None:
+    others = [trial.score for trial in study.complete if trial.number != best.number and trial.score is not None]
+    return None if not others else study.sign * max(study.sign * score for score in others)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _cost(study: Study) -> str:
+    epochs = sum(trial.epochs for trial in study.trials)
+    counts = {state: sum(trial.state == state for trial in study.trials) for state in _STATES}
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    full = len(study.trials) * study.max_epochs
+    hours = sum(trial.runtime_s for trial in study.trials) / 3600
+    return (
+        f"{len(study.trials)} trials ({states}), {epochs} epochs of {full} without early stopping, "
+        f"{hours:.2g} trial hours."
+    )
+
+
+_STATES = ("complete", "stopped", "failed", "interrupted", "running", "crashed")
+
+
+def _scored_on(tables: Tables) -> str:
+    config: dict[str, Any] = json.loads(tables.runs["config"][0].as_py())
+    holdout = config["data"].get("holdout")
+    if not holdout:
+        return "Scores are on the official validation set."
+    text = (
+        f"Scores are on {holdout['images']} training images that were cut off the {holdout['source']} list; the "
+        "official validation set was not used for the search."
+    )
+    if holdout["source"] == "unlabelled":
+        text += (
+            " Their labels are in use for the choice of the configuration, so that the search knows more labels than "
+            "the labelled split holds."
+        )
+    return text
+
+
+def say_importance(found: Importance | None, study: Study) -> str:
+    """One sentence of reading."""
+    if found is None:
+        return f"Nothing can be said: fewer than {LEAST} trials share a budget, or their scores are all alike."
+    name, (share, low, high) = next(iter(found.shares.items()))
+    text = (
+        f"After {found.epoch} epochs, {name} accounts for {100 * share:.0f} % of the variance between the "
+        f"{found.trials} trials that got there (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+    )
+    spans = list(found.shares.values())
+    if len(spans) > 1 and spans[1][2] > low:
+        text += " The intervals of the leading parameters overlap: their order is not settled."
+    if found.left_out:
+        text += f" Not considered, since not every trial has a value of its own: {', '.join(found.left_out)}."
+    if found.epoch < study.max_epochs:
+        text += f" This is a rung, not the full {study.max_epochs} epochs, which too few trials reached."
+    return text
+
+
+def say_comparison(found: Comparison | None, *, first: str, second: str) -> str:
+    """One sentence of reading."""
+    if found is None:
+        return f"Nothing can be said: no budget was reached by trials of both {first.upper()} and {second.upper()}."
+    counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, 1 seed each"
+    if found.difference is None:
+        return f"Too few trials for an interval after {found.epoch} epochs ({counts}): nothing can be said yet."
+    value, low, high = found.difference
+    verdict = "The interval covers 0: undecided." if low <= 0 <= high else "The interval excludes 0."
+    return (
+        f"{first.upper()} minus {second.upper()} after {found.epoch} epochs: {value:+.2f}, 95 % interval {low:+.2f} to "
+        f"{high:+.2f} ({counts}). {verdict} The trials differ in everything else too, as the search happened to "
+        "choose: this is an observation, not an experiment."
+    )
+
+
+def say_curves(study: Study) -> str:
+    """One sentence of reading."""
+    stopped = sum(trial.state == "stopped" for trial in study.trials)
+    rungs = ", ".join(str(rung) for rung in study.rungs if rung < study.max_epochs)
+    if not rungs:
+        return "Every trial ran all its epochs: there was no scheduler."
+    return (
+        f"{stopped} of {len(study.trials)} trials were stopped at the rungs ({rungs} epochs); their scores are early "
+        "ones and are not compared with final scores anywhere in this report."
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
