@@ -61,6 +61,11 @@ class Scenes:
     """Least share of every object that stays uncovered."""
     noise: tuple[float, float] = (2.0, 8.0)
     """Standard deviation of the sensor noise."""
+    exposure: float = 0.5
+    """Brightness, contrast and saturation of a whole image are drawn from [1 - e, 1 + e]: what a few labelled images do
+    not show, and many unlabelled ones do."""
+    defocus: float = 1.5
+    """Largest sigma of the blur that half of the images have."""
     jpeg_quality: int = 90
 
     @property
@@ -189,7 +194,16 @@ def _scene(sources: _Sources, scenes: Scenes, rng: np.random.Generator) -> tuple
         mask[border] = IGNORE
         mask[body] = sources.digits[which] + 1
     noisy = canvas + rng.normal(0, rng.uniform(*scenes.noise), canvas.shape)
-    return Image.fromarray(np.clip(noisy, 0, 255).round().astype(np.uint8)), mask
+    image = Image.fromarray(np.clip(noisy, 0, 255).round().astype(np.uint8))
+    return _photographed(image, scenes, rng), mask
+
+
+def _photographed(image: Image.Image, scenes: Scenes, rng: np.random.Generator) -> Image.Image:
+    """The image as one camera among many takes it."""
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = change(image).enhance(float(rng.uniform(1 - scenes.exposure, 1 + scenes.exposure)))
+    sigma = float(rng.uniform(0.1, scenes.defocus))
+    return image.filter(ImageFilter.GaussianBlur(sigma)) if rng.random() < 0.5 else image
 
 
 def _background(sources: _Sources, size: int, rng: np.random.Generator) -> Floats:

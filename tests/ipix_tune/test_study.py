@@ -1,0 +1,286 @@
+"""Real studies on a real Ray, as small as they get."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from analysis.report import build
+from ipix_tune import study as studies
+from ipix_tune.journal import Journal
+from ipix_tune.plan import ResourceError
+from ipix_tune.space import SearchSpace
+from ipix_tune.studyfile import load
+from tests.ipix_tune.studies import write
+from trainers.config import TrainConfig
+from trainers.fit import fit
+from trainers.yamlfile import load as load_config
+
+TINY = {
+    "name": "tiny",
+    "trainer": {
+        "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 4, "source": "unlabelled"}},
+        "method": {"name": "unimatch"},
+        "model": {"backbone": "small", "weights": "none"},
+        "schedule": {"epochs": 4, "steps_per_epoch": 2},
+    },
+    "search": {
+        "interpixel.alpha": {"loguniform": [0.01, 10]},
+        "interpixel.distance": {"choice": ["kl", "cr"]},
+        "optim.lr": {"loguniform": [0.001, 0.2]},
+    },
+    "scheduler": {"grace_epochs": 1, "reduction": 2},
+    "budget": {"trials": 6},
+    "resources": {"cpus_per_worker": 1, "concurrent": 2},
+}
+
+
+def tiny(folder, **changes):
+    return write(folder, {**TINY, "storage": str(folder / "studies"), **changes})
+
+
+def run(file, *, resume=False, overrides=()):
+    study = load(file, overrides)
+    console = Console(file=(file.parent / "console.txt").open("a"), width=200)
+    outcome = studies.run(study, resume=resume, address=None, console=console)
+    studies.finish(study, outcome, console=console)
+    return outcome
+
+
+def entries(place):
+    study = load(place / "study.yaml")
+    return {entry.key: entry for entry in Journal(place, study, SearchSpace(study), total=0).entries()}
+
+
+def metrics_of(place, key):
+    lines = (place / "trials" / key / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that ran to its end; tests read it and change nothing."""
+    file = tiny(tmp_path_factory.mktemp("finished"))
+    return run(file).folder
+
+
+def test_asha_really_stops_some_trials_and_lets_some_run_to_the_end(finished):
+    states = [entry.state for entry in entries(finished).values()]
+    assert len(states) == 6
+    assert set(states) == {"complete", "stopped"}
+
+
+def test_the_journal_has_every_epoch_that_a_stopped_trial_reported(finished):
+    for key, entry in entries(finished).items():
+        reported = {row["epoch"]: row["val/miou"] for row in metrics_of(finished, key)}
+        assert entry.scores == {epoch: reported[epoch] for epoch in entry.scores}
+        if entry.state == "stopped":
+            assert max(entry.scores) in (1, 2)
+
+
+def test_the_tables_from_wandb_hold_what_the_trainers_wrote(finished):
+    history = pq.read_table(finished / "tables" / "history.parquet").to_pylist()
+    runs = {row["run_id"]: row for row in pq.read_table(finished / "tables" / "runs.parquet").to_pylist()}
+    for key, entry in entries(finished).items():
+        written = {row["epoch"]: row for row in metrics_of(finished, key)}
+        logged = {row["epoch"]: row for row in history if row["run_id"] == f"tiny-{key}"}
+        assert set(logged) == set(entry.scores)
+        for epoch, row in logged.items():
+            assert row["val/miou"] == written[epoch]["val/miou"]
+            assert row["train/loss"] == written[epoch]["train/loss"]
+        assert runs[f"tiny-{key}"]["state"] == entry.state
+        assert runs[f"tiny-{key}"]["split_hash"] == written[1]["split_hash"]
+
+
+def test_without_rays_folder_the_report_is_the_same(finished, tmp_path):
+    place = tmp_path / "tiny"
+    shutil.copytree(finished, place)
+    before = pq.read_table(place / "tables" / "history.parquet")
+    shutil.rmtree(place / "ray")
+    shutil.rmtree(place / "tables")
+    build(place)
+    assert pq.read_table(place / "tables" / "history.parquet").equals(before)
+
+
+def test_the_exported_config_trains_to_the_same_curve_as_in_the_study(finished, tmp_path):
+    config = load_config(finished / "best.yaml", TrainConfig)
+    key = config.provenance["trial"]
+    fit(config, tmp_path / "run")
+    again = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for row, before in zip(again, metrics_of(finished, key), strict=True):
+        assert {name: row[name] for name in before} == before
+
+
+def test_only_the_best_trial_keeps_its_checkpoints(finished):
+    kept = {path.parent.name for path in finished.glob("trials/*/checkpoints")}
+    assert kept == {load_config(finished / "best.yaml", TrainConfig).provenance["trial"]}
+
+
+def test_resuming_a_finished_study_changes_no_trial(finished, tmp_path):
+    place = tmp_path / "studies" / "tiny"
+    shutil.copytree(finished, place)
+    before = entries(place)
+    run(tiny(tmp_path), resume=True)
+    assert entries(place) == before
+
+
+def test_more_trials_may_be_added_to_a_finished_study(finished, tmp_path):
+    place = tmp_path / "studies" / "tiny"
+    shutil.copytree(finished, place)
+    before = entries(place)
+    run(tiny(tmp_path, budget={"trials": 7}), resume=True)
+    after = entries(place)
+    assert len(after) == 7
+    assert {key: after[key] for key in before} == before
+
+
+def test_a_study_that_cannot_fit_the_cluster_says_so_with_the_numbers_before_it_starts(tmp_path):
+    file = tiny(tmp_path, resources={"workers": 2, "cpus_per_worker": 64})
+    with pytest.raises(ResourceError, match=r"2 x \(64 CPU\) = 128 CPU, and the cluster has"):
+        run(file)
+    assert not (tmp_path / "studies" / "tiny" / "trials").exists()
+
+
+def test_a_loss_that_is_not_finite_fails_its_trial_without_a_retry_and_the_study_goes_on(tmp_path):
+    file = tiny(
+        tmp_path,
+        search={"optim.lr": {"choice": [1e30, 0.01]}},
+        points=[{"optim.lr": 1e30}, {"optim.lr": 0.01}],
+        budget={"trials": 2},
+        scheduler={"name": "none"},
+    )
+    place = run(file).folder
+    found = entries(place)
+    assert (found["t0000"].state, found["t0000"].retries) == ("failed", 0)
+    assert "is NaN or infinite at step" in found["t0000"].error
+    assert found["t0001"].state == "complete"
+    rows = {row["trial"]: row for row in pq.read_table(place / "tables" / "runs.parquet").to_pylist()}
+    assert rows[0]["state"] == "failed"
+    assert rows[0]["error"] == found["t0000"].error
+
+
+def wait_for(condition, *, seconds, what):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := condition()) is not None:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen in {seconds} s")
+
+
+def sweep(file, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ipix_tune.sweep", str(file), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def long(folder, **changes):
+    """One trial after the other, long enough to be met in the middle."""
+    trainer = {**TINY["trainer"], "schedule": {"epochs": 6, "steps_per_epoch": 6}}
+    resources = {"cpus_per_worker": 1, "concurrent": 1}
+    settings = {"trainer": trainer, "budget": {"trials": 3}, "scheduler": {"name": "none"}, "resources": resources}
+    return tiny(folder, **{**settings, **changes})
+
+
+def epochs_on_disk(place, key):
+    file = place / "trials" / key / "metrics.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The study of `long`, as it ends when nothing happens to it."""
+    return run(long(tmp_path_factory.mktemp("undisturbed"))).folder
+
+
+def assert_same_study(place, reference):
+    ours, theirs = entries(place), entries(reference)
+    assert {key: (one.values, one.scores, one.state) for key, one in ours.items()} == {
+        key: (one.values, one.scores, one.state) for key, one in theirs.items()
+    }
+    for key in ours:
+        assert metrics_of(place, key) == metrics_of(reference, key)
+
+
+def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undisturbed):
+    file, place = long(tmp_path), tmp_path / "studies" / "tiny"
+    process = sweep(file)
+    wait_for(lambda: epochs_on_disk(place, "t0001") >= 2 or None, seconds=120, what="epoch 2 of the second trial")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    assert "--resume" in output
+    assert entries(place)["t0000"].state == "complete"
+    assert entries(place)["t0001"].state == "running"
+    run(file, resume=True)
+    assert_same_study(place, undisturbed)
+
+
+def test_after_the_driver_is_killed_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undisturbed):
+    file, place = long(tmp_path), tmp_path / "studies" / "tiny"
+    process = sweep(file)
+    wait_for(lambda: epochs_on_disk(place, "t0001") >= 2 or None, seconds=120, what="epoch 2 of the second trial")
+    process.kill()
+    process.communicate()
+    run(file, resume=True)
+    assert_same_study(place, undisturbed)
+    history = pq.read_table(place / "tables" / "history.parquet").to_pylist()
+    logged = {(row["run_id"], row["epoch"]) for row in history}
+    assert logged == {(f"tiny-t000{trial}", epoch) for trial in range(3) for epoch in range(1, 7)}
+    assert len(history) == len(logged)
+
+
+def trial_processes(key):
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "name", "cmdline"]):
+        title = " ".join(process.info["cmdline"] or [])
+        if title.startswith("ray::ImplicitFunc") or title.startswith("ray::in_actor"):
+            found.append(process.info["pid"])
+    return found
+
+
+def test_a_killed_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_curve(tmp_path, undisturbed):
+    file, place = long(tmp_path, budget={"trials": 1}), tmp_path / "studies" / "tiny"
+    process = sweep(file)
+    wait_for(lambda: epochs_on_disk(place, "t0000") >= 2 or None, seconds=120, what="epoch 2")
+    for pid in trial_processes("t0000"):
+        os.kill(pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    entry = entries(place)["t0000"]
+    assert (entry.state, entry.retries) == ("complete", 1)
+    assert metrics_of(place, "t0000") == metrics_of(undisturbed, "t0000")
+
+
+@pytest.mark.slow
+def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path):
+    from ipix_tune import cluster
+
+    file = tiny(
+        tmp_path,
+        resources={"workers": 2, "cpus_per_worker": 0.5},
+        budget={"trials": 5},
+        search={"optim.lr": {"choice": [0.01, 1e-8]}},
+        points=[{"optim.lr": 0.01}, *[{"optim.lr": 1e-8}] * 1],
+    )
+    study = load(file)
+    with cluster.connected(None, nested=True):
+        outcome = studies.run(study, resume=False, address=None, console=Console(quiet=True))
+        assert cluster.created_groups() == []
+    states = [entry.state for entry in entries(outcome.folder).values()]
+    assert states.count("stopped") > 2
