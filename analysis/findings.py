@@ -10,7 +10,7 @@ from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
 
 SEED_SPREAD = 0.5
-"""Published differences between seeds of one config, in points of mIoU (three runs of one UniMatch setting: 0.7 apart)."""
+"""Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def answer(study: Study, tables: Tables) -> Answer:
         runs = f"{best.epochs} of {study.max_epochs} epochs"
         headline = (
             f"{'Provisional winner' if seeds == 1 else 'Best configuration'}: trial {best.number}, "
-            f"{study.metric} {best.score:.2f} after {runs}, {_seeds(seeds)}."
+            f"{study.metric} {best.score:.2f}{_percent(study)} after {runs}, {_seeds(seeds)}."
         )
         trust = _trust(study, best, seeds=seeds, rivals=rivals)
         config = tuple((name, _shown(value)) for name, value in best.values.items())
@@ -64,6 +64,14 @@ def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:
 def _runner_up(study: Study, best: Trial) -> float | None:
     others = [trial.score for trial in study.complete if trial.number != best.number and trial.score is not None]
     return None if not others else study.sign * max(study.sign * score for score in others)
+
+
+def _percent(study: Study) -> str:
+    return " %" if "iou" in study.metric else ""
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _seeds(count: int) -> str:
@@ -108,7 +116,7 @@ def say_importance(found: Importance | None, study: Study) -> str:
         return f"Nothing can be said: fewer than {LEAST} trials share a budget, or their scores are all alike."
     name, (share, low, high) = next(iter(found.shares.items()))
     text = (
-        f"After {found.epoch} epochs, {name} accounts for {100 * share:.0f} % of the variance between the "
+        f"After {_epochs(found.epoch)}, {name} accounts for {100 * share:.0f} % of the variance between the "
         f"{found.trials} trials that got there (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
     )
     spans = list(found.shares.values())
@@ -127,12 +135,12 @@ def say_comparison(found: Comparison | None, *, first: str, second: str) -> str:
         return f"Nothing can be said: no budget was reached by trials of both {first.upper()} and {second.upper()}."
     counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, 1 seed each"
     if found.difference is None:
-        return f"Too few trials for an interval after {found.epoch} epochs ({counts}): nothing can be said yet."
+        return f"Too few trials for an interval after {_epochs(found.epoch)} ({counts}): nothing can be said yet."
     value, low, high = found.difference
     verdict = "The interval covers 0: undecided." if low <= 0 <= high else "The interval excludes 0."
     return (
-        f"{first.upper()} minus {second.upper()} after {found.epoch} epochs: {value:+.2f}, 95 % interval {low:+.2f} to "
-        f"{high:+.2f} ({counts}). {verdict} The trials differ in everything else too, as the search happened to "
+        f"{first.upper()} minus {second.upper()} after {_epochs(found.epoch)}: {value:+.2f}, 95 % interval {low:+.2f} "
+        f"to {high:+.2f} ({counts}). {verdict} The trials differ in everything else too, as the search happened to "
         "choose: this is an observation, not an experiment."
     )
 

@@ -86,7 +86,7 @@ class Tracker:
         if run is None or epoch in self._seen[key]:
             return
         self._seen[key].add(epoch)
-        self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch))
+        self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch, commit=True))
 
     def finish(
         self,

@@ -20,5 +20,8 @@ def draw(found: Comparison, theme: style.Theme, *, unit: str) -> Figure:
         axes.set_xticks([0, 1], [f"{name.upper()} (n = {len(scores)})" for name, scores, _ in groups])
         axes.set_xlim(-0.6, 1.6)
         axes.set_ylabel(unit)
-        axes.set_title(f"{found.name} after {found.epoch} epochs; lines are means")
+        axes.set_title(
+            f"{found.name} at epoch {found.epoch} (n = {len(found.first_scores) + len(found.second_scores)} trials; "
+            "lines: means)"
+        )
     return figure

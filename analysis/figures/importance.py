@@ -22,5 +22,5 @@ def draw(found: Importance, theme: style.Theme) -> Figure:
         axes.grid(visible=False, axis="y")
         axes.set_xlim(0, 100)
         axes.set_xlabel("share of the score's variance (%), with 95 % bootstrap interval")
-        axes.set_title(f"Importance after {found.epoch} epochs (fANOVA, n = {found.trials} trials, 1 run each)")
+        axes.set_title(f"Importance at epoch {found.epoch} (fANOVA, n = {found.trials} trials, 1 run each)")
     return figure

@@ -15,10 +15,11 @@ COLUMNS = 3
 def draw(study: Study, theme: style.Theme) -> Figure:
     """A panel a parameter; inactive trials are missing from it."""
     names = study.parameters
-    rows = math.ceil(len(names) / COLUMNS)
+    columns = min(COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
     scored = [trial for trial in study.trials if trial.curve]
     with style.themed(theme):
-        figure, grid = style.new(2.9 * COLUMNS, 2.4 * rows + 0.6, nrows=rows, ncols=COLUMNS, squeeze=False, sharey=True)
+        figure, grid = style.new(2.9 * columns, 2.4 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False, sharey=True)
         panels = list(grid.flat)
         budgets = sorted({trial.epochs for trial in scored})
         norm = (

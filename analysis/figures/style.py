@@ -71,8 +71,9 @@ def save(figure: Figure, folder: Path, name: str, theme: Theme) -> Path:
     """`<name>.png` and `<name>.svg`, the dark ones with `-dark`; returns the SVG's path."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = name if theme is LIGHT else f"{name}-dark"
-    figure.savefig(folder / f"{stem}.png", dpi=160, metadata={"Software": None})
-    figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
+    with themed(theme):
+        figure.savefig(folder / f"{stem}.png", dpi=160, metadata={"Software": None})
+        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
     return folder / f"{stem}.svg"
 
 

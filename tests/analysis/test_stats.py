@@ -1,0 +1,135 @@
+import math
+
+import numpy as np
+import pytest
+
+from analysis import tables
+from analysis.logs.offline import read_folder
+from analysis.logs.run import LoggedRun
+from analysis.stats.bootstrap import mean_difference
+from analysis.stats.compare import compare
+from analysis.stats.importance import importance
+from analysis.stats.study import from_tables
+from tests.analysis.conftest import config_of, make_trials
+
+
+def study_of(trials, seeds=None):
+    runs = []
+    for trial in trials:
+        seed = 0 if seeds is None else seeds[trial["number"]]
+        run = LoggedRun(run_id=f"s-t{trial['number']:04d}", config=config_of(trial, seed=seed), started=1.0, ended=True)
+        run.summary = {"state": trial["state"], "error": trial["error"]}
+        for epoch, score in trial["curve"].items():
+            run.add_row({"epoch": epoch, "val/miou": score, "_timestamp": 100.0 * trial["number"] + epoch})
+        runs.append(run)
+    return from_tables(tables.build_tables(runs))
+
+
+def trial(number, curve, state="complete", **values):
+    values = {"interpixel.alpha": 1.0, "interpixel.distance": "kl", "interpixel.tau": 0.01 * number} | values
+    return {"number": number, "values": values, "curve": curve, "state": state, "error": None}
+
+
+def full(last):
+    return {epoch: last - (9 - epoch) for epoch in range(1, 10)}
+
+
+def test_the_best_is_chosen_among_trials_that_ran_all_their_epochs():
+    study = study_of([trial(0, {1: 90.0}, "stopped"), trial(1, full(40.0)), trial(2, full(41.0))])
+    assert study.best().number == 2
+
+
+def test_with_no_complete_trial_the_best_is_among_those_that_ran_longest():
+    study = study_of([trial(0, {1: 90.0}, "stopped"), trial(1, {1: 1.0, 2: 2.0, 3: 3.0}, "stopped")])
+    assert study.best().number == 1
+
+
+def test_a_failed_trial_is_never_the_best():
+    study = study_of([trial(0, full(90.0), "failed"), trial(1, full(40.0))])
+    assert study.best().number == 1
+
+
+def test_a_configuration_is_judged_by_its_mean_over_seeds():
+    lucky = [trial(0, full(45.0), **{"interpixel.tau": 0.5}), trial(1, full(35.0), **{"interpixel.tau": 0.5})]
+    steady = [trial(2, full(41.0), **{"interpixel.tau": 0.1}), trial(3, full(41.5), **{"interpixel.tau": 0.1})]
+    study = study_of([*lucky, *steady], seeds={0: 0, 1: 1, 2: 0, 3: 1})
+    assert study.best().number in (2, 3)
+    assert study.seeds_of(study.best()) == 2
+
+
+def test_importance_finds_the_parameter_that_matters_and_calls_the_dead_one_small():
+    found = importance(study_of(make_trials(60, seed=1)), repeats=20)
+    assert next(iter(found.shares)) == "interpixel.alpha"
+    assert found.shares["interpixel.tau"][0] < 0.15
+    share, low, high = found.shares["interpixel.alpha"]
+    assert low <= share <= high
+
+
+def test_importance_uses_scores_of_one_budget_only():
+    trials = make_trials(24)
+    found = importance(study_of(trials), repeats=2)
+    assert found.epoch == 9
+    assert found.trials == sum(max(one["curve"]) == 9 for one in trials)
+
+
+def test_importance_leaves_out_conditional_parameters_and_says_so():
+    assert importance(study_of(make_trials(24)), repeats=2).left_out == ("method.ema_decay",)
+
+
+def test_with_few_trials_nothing_is_said_about_importance():
+    assert importance(study_of(make_trials(5))) is None
+
+
+def test_equal_scores_say_nothing_about_importance():
+    flat = [trial(number, full(40.0), **{"interpixel.alpha": 0.1 * (number + 1)}) for number in range(10)]
+    assert importance(study_of(flat), repeats=2) is None
+
+
+def test_choices_are_compared_at_one_budget_with_their_counts():
+    trials = make_trials(40, seed=3)
+    found = compare(study_of(trials), "interpixel.distance", first="kl", second="cr")
+    of = {
+        name: [one["curve"][9] for one in trials if 9 in one["curve"] and one["values"]["interpixel.distance"] == name]
+        for name in ("kl", "cr")
+    }
+    assert sorted(found.first_scores) == sorted(of["kl"])
+    assert sorted(found.second_scores) == sorted(of["cr"])
+    assert math.isclose(found.difference[0], np.mean(of["kl"]) - np.mean(of["cr"]))
+
+
+def test_with_too_few_trials_there_is_no_interval():
+    pair = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.distance": "cr"})]
+    assert compare(study_of(pair), "interpixel.distance", first="kl", second="cr").difference is None
+
+
+def test_a_choice_that_was_never_tried_cannot_be_compared():
+    assert compare(study_of([trial(0, full(40.0))]), "interpixel.distance", first="kl", second="cr") is None
+
+
+def test_bootstrap_intervals_cover_a_known_difference_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for repeat in range(200):
+        first, second = rng.normal(1.0, 1, 30), rng.normal(0.0, 1, 30)
+        _, (low, high) = mean_difference(first, second, repeats=400, seed=repeat)
+        covered += low <= 1.0 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_best_follows_the_objectives_mode(mode):
+    trials = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.tau": 0.1})]
+    runs = []
+    for one in trials:
+        config = config_of(one) | {"objective": {"metric": "val/miou", "mode": mode}}
+        run = LoggedRun(run_id=f"s-t{one['number']:04d}", config=config, started=1.0, ended=True)
+        run.summary = {"state": "complete"}
+        for epoch, score in one["curve"].items():
+            run.add_row({"epoch": epoch, "val/miou": score})
+        runs.append(run)
+    assert from_tables(tables.build_tables(runs)).best().number == (1 if mode == "max" else 0)
+
+
+def test_the_study_in_the_logs_is_the_study_in_the_tables(study_dir, trials):
+    study = from_tables(tables.build_tables(read_folder(study_dir / "wandb")[0]))
+    assert [one.curve for one in study.trials] == [one["curve"] for one in trials]
