@@ -28,8 +28,9 @@ class Answer:
 def answer(study: Study, tables: Tables) -> Answer:
     """The provisional answer, with what stands behind it."""
     best = study.best()
+    config: tuple[tuple[str, str], ...] = ()
     if best is None or best.score is None:
-        headline, trust, config = "No trial has a score yet.", "", ()
+        headline, trust = "No trial has a score yet.", ""
     else:
         seeds, rivals = study.seeds_of(best), len({study.settings(trial) for trial in study.complete})
         runs = f"{best.epochs} of {study.max_epochs} epochs"

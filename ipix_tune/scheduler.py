@@ -13,7 +13,7 @@ from ipix_tune.journal import Entry
 EPOCH, SCORE = "epoch", "objective"
 
 
-class KeyedAsha(ASHAScheduler):  # type: ignore[misc]
+class KeyedAsha(ASHAScheduler):
     """Ray Tune's ASHA with one bracket. Tune gives a trial a new id after a resume; the key stays.
 
     Args:
@@ -33,6 +33,7 @@ class KeyedAsha(ASHAScheduler):  # type: ignore[misc]
             reduction_factor=reduction,
             stop_last_trials=False,
         )
+        self._sign = 1.0 if mode == "max" else -1.0
 
     @property
     def rungs(self) -> dict[int, dict[str, float]]:
@@ -62,14 +63,15 @@ class KeyedAsha(ASHAScheduler):  # type: ignore[misc]
     def _record(self, key: str, epoch: int, score: float) -> str:
         if epoch >= self._max_t:
             return str(TrialScheduler.CONTINUE)
-        decision: str = self._brackets[0].on_result(SimpleNamespace(trial_id=key), epoch, self._metric_op * score)
+        keyed: Any = SimpleNamespace(trial_id=key)
+        decision: str = self._brackets[0].on_result(keyed, epoch, self._sign * score)
         return decision
 
 
 def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:
     """The study's scheduler, with empty rungs."""
     if study.scheduler.name == "none":
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     return KeyedAsha(
         mode=study.objective.mode,
         max_epochs=max_epochs,

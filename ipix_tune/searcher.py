@@ -12,7 +12,7 @@ FAILED = "failed"
 """Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
 
 
-class JournalSearcher(Searcher):  # type: ignore[misc]
+class JournalSearcher(Searcher):
     """Hands out the journal's trials, at most ``concurrent`` at once, and writes back what they report.
 
     Args:
@@ -33,7 +33,8 @@ class JournalSearcher(Searcher):  # type: ignore[misc]
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
+        """A trial's config; None: none now; `Searcher.FINISHED`: none any more."""
         if len(self._keys) >= self._concurrent:
             return None
         found = self._journal.next()

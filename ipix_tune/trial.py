@@ -40,7 +40,8 @@ def over_workers(config: dict[str, Any]) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     folder = Path(config["run_dir"])
-    run = RunConfig(name=f"{config['key']}-train", storage_path=str(folder / "ray"), callbacks=[TuneReportCallback()])
+    callbacks: list[Any] = [TuneReportCallback()]  # type: ignore[no-untyped-call]
+    run = RunConfig(name=f"{config['key']}-train", storage_path=str(folder / "ray"), callbacks=callbacks)
     _trainer(_report_from_worker, config, run=run).fit()
 
 

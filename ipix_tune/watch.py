@@ -13,7 +13,7 @@ from ipix_tune.tracking import Tracker
 from ipix_tune.trial import METRICS
 
 
-class Watcher(Callback):  # type: ignore[misc]
+class Watcher(Callback):
     """Fans out what happens to trials.
 
     Args:

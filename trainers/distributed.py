@@ -129,7 +129,8 @@ def synchronise_batch_norm(model: nn.Module, process: Process) -> nn.Module:
     if process.world == 1:
         return model
     if process.device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return converted
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GlobalBatchNorm2d

@@ -65,7 +65,7 @@ class Run:
         self.student = distributed.synchronise_batch_norm(model, self.process).to(self.process.device)
         self.method = build_method(config.method, student=self.student, interpixel=config.interpixel)
         self.trained = self.process.wrapped(self.student)
-        self.optimizer = build_optimizer(self.student, config.optim)
+        self.optimizer = build_optimizer(self.student, model.backbone, config.optim)
         self.loader = TrainLoader(
             self.data, config, self.method.needs, rank=self.process.rank, world=self.process.world
         )

@@ -4,17 +4,16 @@ import torch
 from torch import nn
 
 from trainers.config import OptimConfig
-from trainers.models.deeplabv3plus import DeepLabV3Plus
 
 
-def build_optimizer(model: DeepLabV3Plus, config: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``. Each keeps its rate at step 0 as
     ``initial_lr``."""
-    backbone = list(model.backbone.parameters())
-    known = {id(parameter) for parameter in backbone}
+    pretrained = list(backbone.parameters())
+    known = {id(parameter) for parameter in pretrained}
     head = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups = [
-        {"params": backbone, "lr": config.lr, "initial_lr": config.lr},
+        {"params": pretrained, "lr": config.lr, "initial_lr": config.lr},
         {
             "params": head,
             "lr": config.lr * config.head_lr_multiplier,

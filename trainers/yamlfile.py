@@ -71,10 +71,13 @@ def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, 
         for index in range(len(node)):
             lines[(*path, index)] = node.lc.item(index)[0] + 1
         return [_plain(value, (*path, index), lines) for index, value in enumerate(node)]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node if node is None else str(node)
+    if node is None or isinstance(node, bool):
+        return node
+    if isinstance(node, int):
+        return int(node)
+    if isinstance(node, float):
+        return float(node)
+    return str(node)
 
 
 def load(path: str | Path, model: type[Model]) -> Model:
@@ -184,7 +187,7 @@ def _keys_at(model: type[BaseModel], data: Any, path: Sequence[str | int]) -> li
     here: list[type[BaseModel]] = [model]
     node = data
     for part in path:
-        node = node[part] if isinstance(node, Mapping | list) else None
+        node = _child(node, part)
         if isinstance(part, int):
             continue
         here = [
@@ -193,6 +196,12 @@ def _keys_at(model: type[BaseModel], data: Any, path: Sequence[str | int]) -> li
         named = [one for one in here if isinstance(node, Mapping) and _tag(one) == node.get("name")]
         here = named or here
     return list(dict.fromkeys(name for one in here for name in one.model_fields))
+
+
+def _child(node: Any, part: str | int) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(part)
+    return node[part] if isinstance(node, list) and isinstance(part, int) else None
 
 
 def _values(annotation: Any) -> list[type[BaseModel]]:

@@ -25,7 +25,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
                     label=f"{state} ({len(group)})",
                     zorder=3,
                 )
-        steps = [(0.5, None)]
+        steps: list[tuple[float, float | None]] = [(0.5, None)]
         for trial in scored:
             score, best = trial.score, steps[-1][1]
             if trial.state == "complete" and score is not None:

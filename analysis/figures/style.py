@@ -36,7 +36,7 @@ THEMES = (LIGHT, DARK)
 @contextmanager
 def themed(theme: Theme) -> Iterator[None]:
     """matplotlib in the colours of a theme."""
-    settings: dict[str, Any] = {
+    settings: Any = {
         "figure.facecolor": theme.ground,
         "axes.facecolor": theme.ground,
         "savefig.facecolor": theme.ground,

@@ -72,7 +72,7 @@ def read_file(path: Path) -> tuple[LoggedRun | None, str | None]:
     problem = None
     try:
         for data in records(path.read_bytes()):
-            record = wandb_internal_pb2.Record()
+            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
             record.ParseFromString(data)
             run = _take(run, record)
     except (Torn, DecodeError) as error:

@@ -22,7 +22,8 @@ def mean_difference(
     rng = np.random.default_rng(seed)
 
     def means(sample: NDArray[np.float64]) -> NDArray[np.float64]:
-        return sample[rng.integers(len(sample), size=(repeats, len(sample)))].mean(axis=1)
+        drawn: NDArray[np.float64] = sample[rng.integers(len(sample), size=(repeats, len(sample)))].mean(axis=1)
+        return drawn
 
     return float(first.mean() - second.mean()), interval(means(first) - means(second))
 

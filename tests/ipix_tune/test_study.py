@@ -61,9 +61,7 @@ def entries(place):
 
 def metrics_of(place, key):
     lines = (place / "trials" / key / "metrics.jsonl").read_text().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines
-    ]
+    return [{name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,13 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 Name = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
 
 
-class Backbone(nn.Module):
+class Encoder(nn.Module):
+    """Any encoder: ``channels`` are the widths of the stride-4 and the last features."""
+
+    channels: tuple[int, int]
+
+
+class Backbone(Encoder):
     """A ResNet without pooling and classifier, under torchvision's parameter names."""
 
     def __init__(self, resnet: ResNet) -> None:
@@ -28,7 +34,7 @@ class Backbone(nn.Module):
         return low, high
 
 
-class SmallBackbone(nn.Module):
+class SmallBackbone(Encoder):
     """Three residual stages of strides 4, 8 and 16 (or 8), 24 to 64 channels wide; not a torchvision model."""
 
     def __init__(self, *, output_stride: int) -> None:
@@ -56,10 +62,12 @@ def _small_stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
 
 def _width(stage: nn.Sequential) -> int:
     last = stage[-1]
-    return int(last.conv3.out_channels if isinstance(last, Bottleneck) else last.conv2.out_channels)
+    final = last.conv3 if isinstance(last, Bottleneck) else last.conv2
+    assert isinstance(final, nn.Conv2d)
+    return final.out_channels
 
 
-def build_backbone(name: Name, *, output_stride: Literal[8, 16], stem: Literal["7x7", "deep"]) -> nn.Module:
+def build_backbone(name: Name, *, output_stride: Literal[8, 16], stem: Literal["7x7", "deep"]) -> Encoder:
     """An encoder with random weights.
 
     A stage that loses its stride is dilated instead: its first block keeps the dilation before it, the others take

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.models.backbones import Backbone
+from trainers.models.backbones import Encoder
 
 
 def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn.Sequential:
@@ -46,7 +46,10 @@ class Aspp(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         size = (features.shape[-2], features.shape[-1])
         pooled = self.upsample(self.image(features.mean(dim=(2, 3), keepdim=True)), size)
-        return self.project(torch.cat([self.local(features), *(one(features) for one in self.dilated), pooled], dim=1))
+        mixed: Tensor = self.project(
+            torch.cat([self.local(features), *(one(features) for one in self.dilated), pooled], dim=1)
+        )
+        return mixed
 
 
 class DeepLabV3Plus(nn.Module):
@@ -55,7 +58,7 @@ class DeepLabV3Plus(nn.Module):
     ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on.
     """
 
-    def __init__(self, backbone: Backbone, *, num_classes: int, rates: tuple[int, int, int], upsample: str) -> None:
+    def __init__(self, backbone: Encoder, *, num_classes: int, rates: tuple[int, int, int], upsample: str) -> None:
         super().__init__()
         low, high = backbone.channels
         width = max(high // 8, 32)
@@ -71,7 +74,8 @@ class DeepLabV3Plus(nn.Module):
         """Logits (B, C, *size) from the stride-4 and last-stage features."""
         context = self.upsample(self.aspp(high), (low.shape[-2], low.shape[-1]))
         fused = self.fuse(torch.cat([self.reduce(low), context], dim=1))
-        return self.upsample(self.classify(fused), size)
+        logits: Tensor = self.upsample(self.classify(fused), size)
+        return logits
 
     def forward(self, images: Tensor, dropout: tuple[Tensor, Tensor] | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (B, C, H, W) of images (B, 3, H, W).
