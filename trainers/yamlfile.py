@@ -71,8 +71,10 @@ def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, 
         for index in range(len(node)):
             lines[(*path, index)] = node.lc.item(index)[0] + 1
         return [_plain(value, (*path, index), lines) for index, value in enumerate(node)]
-    if node is None or isinstance(node, bool):
-        return node
+    if node is None:
+        return None
+    if isinstance(node, bool):
+        return bool(node)
     if isinstance(node, int):
         return int(node)
     if isinstance(node, float):
@@ -99,7 +101,7 @@ def dump(model: BaseModel) -> str:
 
 def dump_data(data: Mapping[str, Any]) -> str:
     """YAML of plain data, keys in their order."""
-    yaml = YAML(typ="safe", pure=True)
+    yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 4096
