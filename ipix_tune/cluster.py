@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from trainers.errors import UserError
@@ -12,6 +13,9 @@ from trainers.errors import UserError
 SETTLE_S = 3.0
 """Wait before leaving a cluster after nested trials: a controller that loses its workers while the job ends can
 otherwise make a placement group that nobody frees."""
+
+JOBS = ".jobs"
+"""File in a study's folder: a node of the cluster and the Ray job of every driver so far."""
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -64,6 +68,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
         options |= {"include_dashboard": nested, "num_cpus": os.cpu_count(), "address": "local"}
     else:
         options["address"] = address
+        options["runtime_env"]["py_modules"] = _our_code()
     started = not ray.is_initialized()
     if started:
         try:
@@ -81,6 +86,15 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             free_groups()
         if started:
             ray.shutdown()
+
+
+def _our_code() -> list[str]:
+    """Our packages' folders, sent to the cluster's nodes, which need what we depend on but not us."""
+    import analysis
+    import ipix_tune
+    import trainers
+
+    return [str(Path(str(package.__file__)).parent) for package in (trainers, ipix_tune, analysis)]
 
 
 def inventory() -> tuple[dict[str, float], list[dict[str, float]]]:
@@ -102,16 +116,31 @@ def created_groups() -> list[str]:
     return [name for name, group in placement_group_table().items() if group["state"] == "CREATED"]
 
 
-def free_groups() -> int:
-    """Remove this job's placement groups that are still there once its trials are over; returns how many. A group's
-    id ends with the id of the job that made it."""
+def free_groups(job: str | None = None) -> int:
+    """Remove a job's placement groups that are still there once its trials are over; returns how many. A group's id
+    ends with the id of the job that made it. Without ``job``: those of this job."""
     import ray
     from ray._raylet import PlacementGroupID
     from ray.util import remove_placement_group
     from ray.util.placement_group import PlacementGroup
 
-    job = ray.get_runtime_context().get_job_id()
+    job = job or ray.get_runtime_context().get_job_id()
     left = [name for name in created_groups() if name.endswith(job)]
     for name in left:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
     return len(left)
+
+
+def free_leftovers(folder: Path) -> int:
+    """Remove placement groups that a driver of this study, killed on this same cluster, left behind; returns how many.
+    Drivers note their cluster and job in ``folder``."""
+    import ray
+
+    note, job = folder / JOBS, ray.get_runtime_context().get_job_id()
+    cluster = ray.nodes()[0]["NodeID"] if ray.nodes() else ""  # type: ignore[no-untyped-call]
+    before = [line.split() for line in note.read_text().splitlines()] if note.exists() else []
+    alive = {node["NodeID"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+    freed = sum(free_groups(line[1]) for line in before if len(line) == 2 and line[0] in alive and line[1] != job)
+    with note.open("a") as file:
+        file.write(f"{cluster} {job}\n")
+    return freed

@@ -78,6 +78,23 @@ def prepare(study: StudyConfig, *, resume: bool) -> Path:
 
 
 @contextmanager
+def prepared(study: StudyConfig, *, resume: bool) -> Iterator[Path]:
+    """The study's folder, ready and held by this process alone. A second driver is refused before it changes a file.
+
+    Raises:
+        FolderError: as :func:`prepare` and :func:`only_driver`.
+    """
+    folder = study_folder(study)
+    if (folder / LOCK).exists() and resume:
+        with only_driver(folder):
+            yield prepare(study, resume=resume)
+        return
+    prepare(study, resume=resume)
+    with only_driver(folder):
+        yield folder
+
+
+@contextmanager
 def only_driver(folder: Path) -> Iterator[None]:
     """Hold the study's folder; a second driver is refused.
 
@@ -98,8 +115,7 @@ def only_driver(folder: Path) -> Iterator[None]:
         yield
 
 
-def remove_checkpoints(folder: Path, *, keep: set[str]) -> None:
-    """Delete the checkpoints of all trials but ``keep``; configs, metrics and environments stay."""
-    for trial in (folder / "trials").glob("t*"):
-        if trial.name not in keep:
-            shutil.rmtree(trial / "checkpoints", ignore_errors=True)
+def remove_checkpoints(folder: Path, *, of: set[str]) -> None:
+    """Delete the checkpoints of these trials; configs, metrics and environments stay."""
+    for key in of:
+        shutil.rmtree(folder / "trials" / key / "checkpoints", ignore_errors=True)

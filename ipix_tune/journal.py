@@ -4,7 +4,9 @@ Every ask, every epoch's score and every end goes into the file at once. A study
 it: finished trials as history, trials that were running to be taken up again under the same key.
 """
 
+import math
 import pickle
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +28,6 @@ JOURNAL, SAMPLER = "journal.log", "sampler.pkl"
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
-    "interrupted": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
 
@@ -60,21 +61,31 @@ class Journal:
         self._total = total
         self._sampler_file = folder / SAMPLER
         self._grid = study.sampler.name == "grid"
+        saved = self._restored_sampler()
         self._study = optuna.create_study(
             study_name=study.name,
             storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            sampler=self._restored_sampler() or build_sampler(study.sampler),
+            sampler=build_sampler(study.sampler) if saved is None else saved[1],
             direction="maximize" if study.objective.mode == "max" else "minimize",
             load_if_exists=True,
         )
+        for point in [*study.points, *(space.grid_points() if self._grid else [])]:
+            self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
         known = self._study.get_trials(deepcopy=False)
-        if not known:
-            points = [*study.points, *(space.grid_points() if self._grid else [])]
-            for point in points:
-                self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
         self._open: dict[str, optuna.Trial] = {}
+        self._before = float(self._study.user_attrs.get("seconds", 0))
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that the study has run, over all its drivers."""
+        return self._before + time.monotonic() - self._began
+
+    def write_seconds(self) -> None:
+        """Note how long the study has run, for the driver that takes it up."""
+        self._study.set_user_attr("seconds", self.seconds)
 
     @property
     def remaining(self) -> int:
@@ -88,24 +99,39 @@ class Journal:
         """Key and values of the next trial, those that were running when the study stopped first; None when the
         study has started all its trials."""
         if self._again:
-            number = self._again.pop(0)
-            frozen = self._study.get_trials(deepcopy=False)[number]
-            trial = optuna.Trial(self._study, frozen._trial_id)
+            trial = self._reopened(self._again.pop(0))
         elif self.remaining > 0:
             trial = self._study.ask()
             self._asked += 1
         else:
             return None
+        known = set(trial.params)
         values = self._space.suggest(trial)
+        if known and set(values) == known:
+            self._undo_draws(trial.number)
+        else:
+            replace_bytes(self._sampler_file, pickle.dumps((trial.number, self._study.sampler)))
         key = key_of(trial.number)
-        replace_bytes(self._sampler_file, pickle.dumps(self._study.sampler))
         self._open[key] = trial
         return key, values
 
+    def _undo_draws(self, number: int) -> None:
+        """Making Optuna's object for a trial anew draws from the sampler; the next trial must not see that. Where the
+        driver died between writing a trial and saving the sampler, the sampler gets a new seed, so that it does not
+        give the same trial again."""
+        saved = self._restored_sampler()
+        if saved is not None and saved[0] >= number:
+            self._study.sampler = saved[1]
+        else:
+            self._study.sampler.reseed_rng()
+
+    def _reopened(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+
     def record(self, key: str, *, epoch: int, score: float) -> None:
-        """One epoch's score; an epoch that is known already is left as it is."""
+        """One epoch's score; an epoch that is known already is left as it is, and so is a score that is no number."""
         trial = self._open.get(key)
-        if trial is not None and epoch not in self._frozen(trial).intermediate_values:
+        if trial is not None and math.isfinite(score) and epoch not in self._frozen(trial).intermediate_values:
             trial.report(score, step=epoch)
 
     def end(self, key: str, *, state: State, error: str | None = None) -> None:
@@ -113,14 +139,15 @@ class Journal:
         trial = self._open.pop(key, None)
         if trial is None:
             return
+        scores = self._frozen(trial).intermediate_values
+        if state == "complete" and not scores:
+            state, error = "failed", "it reported no score"
         trial.set_user_attr("state", state)
         if error is not None:
             trial.set_user_attr("error", error)
-        scores = self._frozen(trial).intermediate_values
-        if state == "complete" and not scores:
-            state = "failed"
         value = scores[max(scores)] if state == "complete" else None
         self._study.tell(trial, value, state=_OPTUNA_STATES[state])
+        self.write_seconds()
 
     def retried(self, key: str) -> int:
         """Count one retry; returns how many there were."""
@@ -135,15 +162,20 @@ class Journal:
         """All trials that were ever started, in the order of their keys."""
         return [_entry(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
+    def entry(self, key: str) -> Entry:
+        """The trial that was handed out under this key."""
+        return _entry(self._frozen(self._open[key]))
+
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
 
-    def _restored_sampler(self) -> optuna.samplers.BaseSampler | None:
-        """The sampler with its random state, as it was after the last configuration that it gave."""
+    def _restored_sampler(self) -> tuple[int, optuna.samplers.BaseSampler] | None:
+        """The sampler with its random state, as it was after the last configuration that it gave, and the number of
+        that trial."""
         if not self._sampler_file.exists():
             return None
-        sampler: optuna.samplers.BaseSampler = pickle.loads(self._sampler_file.read_bytes())
-        return sampler
+        saved: tuple[int, optuna.samplers.BaseSampler] = pickle.loads(self._sampler_file.read_bytes())
+        return saved
 
 
 def key_of(number: int) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 from rich.live import Live
@@ -42,15 +42,25 @@ class Board:
 
     def best(self) -> tuple[str, float] | None:
         """Key and score of the incumbent: the best last score among trials that ran all their epochs, or, while there
-        is none, among those that ran the most."""
+        is none, among those that ran the most; of equals the earliest, as the export chooses."""
         scored = {key: row for key, row in self.rows.items() if row.score is not None and row.state != "failed"}
         if not scored:
             return None
         most = max(row.epoch for row in scored.values())
         sign = 1 if self.mode == "max" else -1
         candidates = {key: row.score for key, row in scored.items() if row.epoch == most and row.score is not None}
-        key = max(candidates, key=lambda one: sign * candidates[one])
+        key = max(sorted(candidates), key=lambda one: sign * candidates[one])
         return key, candidates[key]
+
+    def ended(self) -> set[str]:
+        """Keys of the trials that will not run any more."""
+        return {key for key, row in self.rows.items() if row.state in ("complete", "stopped", "failed")}
+
+    def best_ended(self) -> str | None:
+        """Key of the best of those."""
+        rows = {key: self.rows[key] for key in self.ended()}
+        best = replace(self, rows=rows).best()
+        return None if best is None else best[0]
 
     def count(self, *states: State) -> int:
         return sum(row.state in states for row in self.rows.values())

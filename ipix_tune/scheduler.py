@@ -1,5 +1,6 @@
 """ASHA whose rungs are keyed by the study's own trial keys, so that a resumed study can fill them again."""
 
+import math
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -61,7 +62,7 @@ class KeyedAsha(ASHAScheduler):
         """What it scored stays in the rungs."""
 
     def _record(self, key: str, epoch: int, score: float) -> str:
-        if epoch >= self._max_t:
+        if epoch >= self._max_t or not math.isfinite(score):
             return str(TrialScheduler.CONTINUE)
         keyed: Any = SimpleNamespace(trial_id=key)
         decision: str = self._brackets[0].on_result(keyed, epoch, self._sign * score)

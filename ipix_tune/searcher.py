@@ -10,6 +10,8 @@ from ipix_tune.scheduler import EPOCH, SCORE
 
 FAILED = "failed"
 """Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
+DISK_FULL = "disk_full"
+"""Key of a result that says that the study's disk is full, and where; the trial may go on once there is space."""
 
 
 class JournalSearcher(Searcher):
@@ -50,14 +52,17 @@ class JournalSearcher(Searcher):
             self._journal.record(self._keys[trial_id], epoch=int(result[EPOCH]), score=float(result[SCORE]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The result that made the scheduler stop a trial arrives here first. Why a trial failed is not told to a
+        searcher: the watcher, which is told, ends those."""
         key = self._keys.pop(trial_id, None)
-        if key is None:
+        if key is None or error:
             return
         result = result or {}
         if SCORE in result:
             self._journal.record(key, epoch=int(result[EPOCH]), score=float(result[SCORE]))
-        state, reason = end_of(result, error=error, max_epochs=self._max_epochs)
-        self._journal.end(key, state=state, error=reason)
+        state, reason = end_of(result, max_epochs=self._max_epochs)
+        if state != "interrupted":
+            self._journal.end(key, state=state, error=reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is on disk already."""
@@ -66,10 +71,10 @@ class JournalSearcher(Searcher):
         """Nothing: see :meth:`save`."""
 
 
-def end_of(result: dict[str, Any], *, error: bool, max_epochs: int) -> tuple[State, str | None]:
-    """How a trial with this last result ended, and why where it failed."""
+def end_of(result: dict[str, Any], *, max_epochs: int) -> tuple[State, str | None]:
+    """How a trial that raised nothing and ended with this last result ended, and why where it did not go well."""
+    if DISK_FULL in result:
+        return "interrupted", str(result[DISK_FULL])
     if FAILED in result:
         return "failed", str(result[FAILED])
-    if error:
-        return "failed", "its process died, or raised, more often than retries allow"
     return ("complete" if int(result.get(EPOCH, 0)) >= max_epochs else "stopped"), None

@@ -1,16 +1,13 @@
 """A study from its file to its end: prepare, search, leave everything in its folder."""
 
+import errno
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray.tune import Stopper
 from rich.console import Console
 
 from ipix_tune import cluster, folder
@@ -18,17 +15,32 @@ from ipix_tune.config import StudyConfig, Value
 from ipix_tune.dryrun import check_run
 from ipix_tune.plan import Plan, make_plan
 from ipix_tune.space import SearchSpace
+from ipix_tune.stop import Stop
+
+if TYPE_CHECKING:
+    from ipix_tune.journal import Entry
+    from ipix_tune.live import Board
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """``interrupted``: the user stopped it; ``ended``: trials by state."""
+    """What a study came to.
+
+    Args:
+        folder: the study's folder.
+        headline: one line: how far it came, and the best trial.
+        by_user: the user stopped it.
+        cut_short: why it ended before its trials did, and what to do; None where it did not.
+        scored: trials that ended with a score.
+    """
 
     folder: Path
-    interrupted: bool
     headline: str
+    by_user: bool
+    cut_short: str | None
+    scored: int
 
 
 def run(study: StudyConfig, *, resume: bool, address: str | None, console: Console) -> Outcome:
@@ -42,21 +54,21 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     lines, _ = check_run(first, workers=study.resources.workers)
     for line in lines:
         console.print(line, highlight=False)
-    place = folder.prepare(study, resume=resume)
-    with (
-        folder.only_driver(place),
-        cluster.connected(address, nested=study.resources.workers > 1),
-    ):
+    nested = study.resources.workers > 1
+    with cluster.connected(address, nested=nested):
         total, nodes = cluster.inventory()
         plan = make_plan(study, cluster=total, nodes=nodes)
-        return _search(study, space, plan, place, console=console)
+        with folder.prepared(study, resume=resume) as place:
+            if nested:
+                cluster.free_leftovers(place)
+            return _search(study, space, plan, place, console=console)
 
 
 def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, console: Console) -> Outcome:
     from ray import tune
 
     from ipix_tune.journal import Journal
-    from ipix_tune.live import Board, Display, Row
+    from ipix_tune.live import Display
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
     from ipix_tune.searcher import JournalSearcher
     from ipix_tune.tracking import Tracker
@@ -68,23 +80,7 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
     scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
     if isinstance(scheduler, KeyedAsha):
         scheduler.replay(journal.entries())
-    board = Board(
-        metric=study.objective.metric,
-        mode=study.objective.mode,
-        total=plan.trials,
-        max_epochs=plan.max_epochs,
-    )
-    for entry in journal.entries():
-        if entry.state != "running":
-            last = max(entry.scores, default=0)
-            board.rows[entry.key] = Row(
-                values=entry.values,
-                state=entry.state,
-                epoch=last,
-                score=entry.scores.get(last),
-                retries=entry.retries,
-                error=entry.error,
-            )
+    board = _board(study, plan, journal.entries())
     handed_out: dict[str, dict[str, Value]] = {}
 
     def config_of(key: str, values: dict[str, Value]) -> dict[str, Any]:
@@ -99,44 +95,97 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         return config
 
     nested = study.resources.workers > 1
-    stop = Stop(hours=study.budget.hours)
+    hours = study.budget.hours
+    stop = Stop(place, seconds=None if hours is None else hours * 3600 - journal.seconds)
     tracker = Tracker(place, study, _facts(study, space, plan))
-    with Display(board, console) as display, stop.on_signals(console):
-        watcher = Watcher(journal, tracker, display, values=handed_out)
-        if journal.remaining:
-            tune.Tuner(
-                tune.with_resources(over_workers if nested else in_actor, _driver_resources(study)),
-                tune_config=tune.TuneConfig(
-                    search_alg=JournalSearcher(
-                        journal,
-                        trial_config=config_of,
-                        concurrent=plan.fit.concurrent,
-                        max_epochs=plan.max_epochs,
+
+    def trial_ended(key: str) -> None:
+        if study.keep_checkpoints != "all" and key != board.best_ended():
+            folder.remove_checkpoints(place, of=board.ended() - {board.best_ended()})
+
+    def disk_is_full(reason: str) -> None:
+        stop.disk_full = reason
+
+    try:
+        with Display(board, console) as display, stop.on_signals(console):
+            watcher = Watcher(
+                journal, tracker, display, values=handed_out, on_end=trial_ended, on_disk_full=disk_is_full
+            )
+            if journal.remaining and not stop.stop_all():
+                tune.Tuner(
+                    tune.with_resources(over_workers if nested else in_actor, _driver_resources(study)),
+                    tune_config=tune.TuneConfig(
+                        search_alg=JournalSearcher(
+                            journal,
+                            trial_config=config_of,
+                            concurrent=plan.fit.concurrent,
+                            max_epochs=plan.max_epochs,
+                        ),
+                        scheduler=scheduler,
+                        num_samples=journal.remaining,
+                        reuse_actors=not nested,
+                        trial_name_creator=lambda trial: str(trial.config["key"]),
+                        trial_dirname_creator=lambda trial: str(trial.config["key"]),
                     ),
-                    scheduler=scheduler,
-                    num_samples=journal.remaining,
-                    reuse_actors=not nested,
-                    trial_name_creator=lambda trial: str(trial.config["key"]),
-                    trial_dirname_creator=lambda trial: str(trial.config["key"]),
-                ),
-                run_config=tune.RunConfig(
-                    name=f"session-{int(time.time())}",
-                    storage_path=str(place / "ray"),
-                    callbacks=[watcher],
-                    failure_config=tune.FailureConfig(max_failures=study.retries),
-                    stop=stop,
-                    verbose=0,
-                ),
-            ).fit()
-    if stop.out_of_time:
-        for entry in journal.entries():
-            if entry.state == "running":
-                journal.end(entry.key, state="interrupted", error="budget.hours is over")
+                    run_config=tune.RunConfig(
+                        name=f"session-{int(time.time())}",
+                        storage_path=str(place / "ray"),
+                        callbacks=[watcher],
+                        failure_config=tune.FailureConfig(max_failures=study.retries),
+                        stop=stop,
+                        verbose=0,
+                    ),
+                ).fit()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        stop.disk_full = str(error)
+    finally:
+        tracker.close()
+    if stop.disk_full is None:
+        journal.write_seconds()
     if tracker.failures:
         console.print(
             f"W&B failed {tracker.failures} times; what it lacks is in trials/*/metrics.jsonl", style="yellow"
         )
-    return Outcome(folder=place, interrupted=stop.by_user, headline=board.headline())
+    return Outcome(
+        folder=place,
+        headline=board.headline(),
+        by_user=stop.by_user,
+        cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
+        scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
+    )
+
+
+def _board(study: StudyConfig, plan: Plan, entries: "Sequence[Entry]") -> "Board":
+    """The board, with the trials that ended before this driver started."""
+    from ipix_tune.live import Board, Row
+
+    board = Board(
+        metric=study.objective.metric, mode=study.objective.mode, total=plan.trials, max_epochs=plan.max_epochs
+    )
+    for entry in entries:
+        if entry.state != "running":
+            last = max(entry.scores, default=0)
+            board.rows[entry.key] = Row(
+                values=entry.values,
+                state=entry.state,
+                epoch=last,
+                score=entry.scores.get(last),
+                retries=entry.retries,
+                error=entry.error,
+            )
+    return board
+
+
+def _cut_short(stop: Stop, place: Path) -> str | None:
+    if stop.by_user:
+        return "stopped by the user; trials that were running kept their checkpoints"
+    if stop.disk_full is not None:
+        return f"no space left on the study's disk ({place}): {stop.disk_full}. Free some first"
+    if stop.out_of_time:
+        return "budget.hours is over; trials that were running kept their checkpoints. Set budget.hours higher first"
+    return None
 
 
 def _driver_resources(study: StudyConfig) -> dict[str, float]:
@@ -170,72 +219,42 @@ def _facts(study: StudyConfig, space: SearchSpace, plan: Plan) -> dict[str, Any]
     }
 
 
-class Stop(Stopper):
-    """When a study ends before its trials do: the user asked, or its time is over. A Ray Tune stopper.
-
-    The first SIGINT or SIGTERM ends it cleanly; the second ends the process at once.
-    """
-
-    def __init__(self, *, hours: float | None) -> None:
-        self.by_user = False
-        self._ends = None if hours is None else time.monotonic() + hours * 3600
-
-    @property
-    def out_of_time(self) -> bool:
-        return not self.by_user and self._ends is not None and time.monotonic() > self._ends
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.by_user or self.out_of_time
-
-    @contextmanager
-    def on_signals(self, console: Console) -> Iterator[None]:
-        """Listen for SIGINT and SIGTERM while the study runs."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: object) -> None:
-            if self.by_user:
-                raise SystemExit(130)
-            self.by_user = True
-            console.print("stopping: trials keep their checkpoints (once more: stop at once)", style="yellow")
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
     """Tables, report and best config from the study's logs, and the checkpoints that need not be kept removed. What
     fails here is said; the study itself is safe."""
     from analysis.report import build
-
     from ipix_tune.export import export_best, trial_key
 
     place, best = outcome.folder, outcome.folder / "best.yaml"
     try:
         page = build(place)
+    except Exception as error:
+        logger.debug("no report", exc_info=True)
+        _say(console, f"the trials are safe, the report failed: {error}")
+        _say(console, f"make it with: python -m analysis.report {_near(place)}")
+        return
+    _say(console, f"report:      {_near(page)}")
+    if outcome.scored == 0:
+        _say(console, "no trial ended with a score: there is no best config; the table says why")
+        return
+    try:
         choice = export_best(place, best, force=True)
     except Exception as error:
-        logger.exception("the report could not be made")
-        console.print(
-            f"the trials are safe, the report failed: {error}\nmake it with: python -m analysis.report {place}"
-        )
+        logger.debug("no best config", exc_info=True)
+        _say(console, f"the trials are safe, the export failed: {error}")
+        _say(console, f"make it with: python -m ipix_tune.export {_near(place)} --out best.yaml")
         return
-    if not outcome.interrupted:
-        kept = {"best": {trial_key(choice.row)}, "none": set[str](), "all": None}[study.keep_checkpoints]
-        if kept is not None:
-            folder.remove_checkpoints(place, keep=kept)
-    console.print(f"report:      {_near(page)}", highlight=False, soft_wrap=True)
-    console.print(f"best config: {_near(best)}", highlight=False, soft_wrap=True)
+    if study.keep_checkpoints != "all" and outcome.cut_short is None:
+        kept = {trial_key(choice.row)} if study.keep_checkpoints == "best" else set[str]()
+        folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("t*")} - kept)
+    _say(console, f"best config: {_near(best)}")
+    _say(console, f"{outcome.headline}; 1 seed each")
     for caveat in choice.caveats:
-        console.print(f"note: {caveat}", highlight=False, soft_wrap=True)
+        _say(console, f"note: {caveat}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _near(path: Path) -> Path:

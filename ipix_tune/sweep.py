@@ -1,5 +1,6 @@
 """`python -m ipix_tune.sweep STUDY.yaml`: plan, smoke-test, run or resume a study."""
 
+import shlex
 import shutil
 import sys
 from enum import StrEnum
@@ -62,7 +63,10 @@ def sweep(
         return
     if smoke:
         study = _tiny(study)
-    _run(study, file, resume=resume, smoke=smoke, address=address, console=console)
+    given = [*(f"--set={one}" for one in overrides or []), *([f"--name={name}"] if name else [])]
+    given += [f"--address={address}"] if address else []
+    again = shlex.join(["python", "-m", "ipix_tune.sweep", str(file), *given, "--resume"])
+    _run(study, again=again, resume=resume, smoke=smoke, address=address, console=console)
 
 
 def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, console: Console) -> None:
@@ -74,18 +78,22 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
     console.print(plan(study, cluster=cluster, nodes=nodes, measured=measured))
 
 
-def _run(study: "StudyConfig", file: Path, *, resume: bool, smoke: bool, address: str | None, console: Console) -> None:
+def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address: str | None, console: Console) -> None:
     from ipix_tune import folder
     from ipix_tune.study import finish, run
 
     if smoke:
         shutil.rmtree(folder.study_folder(study), ignore_errors=True)
     outcome = run(study, resume=resume and not smoke, address=address, console=console)
-    console.print(outcome.headline, highlight=False)
     finish(study, outcome, console=console)
-    if outcome.interrupted:
-        console.print(f"stopped. Go on with: python -m ipix_tune.sweep {file} --resume", highlight=False)
+    if outcome.cut_short is not None:
+        console.print(outcome.cut_short, style="yellow", highlight=False, soft_wrap=True, markup=False)
+        if not smoke:
+            console.print(f"go on with: {again}", highlight=False, soft_wrap=True, markup=False)
+    if outcome.by_user:
         sys.exit(130)
+    if outcome.cut_short is not None or outcome.scored == 0:
+        sys.exit(1)
 
 
 def _tiny(study: "StudyConfig") -> "StudyConfig":

@@ -30,6 +30,7 @@ class Tracker:
 
     def __init__(self, folder: Path, study: StudyConfig, facts: dict[str, Any]) -> None:
         self.mode = os.environ.get("WANDB_MODE") or study.logging.mode
+        os.environ.pop("WANDB_SERVICE", None)  # another program's W&B process may hold runs of the same ids
         self.failures = 0
         self._folder = folder
         self._study = study
@@ -109,6 +110,11 @@ class Tracker:
             run.finish(exit_code=1 if state == "failed" else 0)
 
         self._guarded(close)
+
+    def close(self) -> None:
+        """Close what is still open as interrupted."""
+        for key in list(self._runs):
+            self.finish(key, state="interrupted", epochs=max(self._seen[key], default=0))
 
     def _guarded(self, call: Callable[[], object]) -> None:
         try:

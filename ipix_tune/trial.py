@@ -4,16 +4,18 @@ A trial's folder has a stable place in the study's folder, so that a retry, on w
 its last checkpoint by the key alone.
 """
 
+import errno
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.scheduler import EPOCH, SCORE
-from ipix_tune.searcher import FAILED
+from ipix_tune.searcher import DISK_FULL, FAILED
+from trainers.errors import ConfigError, TrainingError, UserError
 
 METRICS, SPLIT = "metrics", "split_hash"
-MISSING_METRIC = "{metric} is not among the metrics of epoch {epoch}: {names}"
 
 
 def trial_config(key: str, *, trainer: dict[str, Any], run_dir: Path, metric: str, resources: ResourcesConfig) -> Any:
@@ -31,18 +33,43 @@ def in_actor(config: dict[str, Any]) -> None:
     """One worker: the training runs in the trial's own actor."""
     from ray import tune
 
-    _train(config, tune.report)
+    try:
+        _train(config, tune.report)
+    except Exception as error:
+        _say(error, tune.report)
 
 
 def over_workers(config: dict[str, Any]) -> None:
     """Several workers: this actor only drives; Ray Train starts the workers and joins them in one process group."""
+    from ray import tune
     from ray.train import RunConfig
     from ray.tune.integration.ray_train import TuneReportCallback
 
     folder = Path(config["run_dir"])
-    callbacks: list[Any] = [TuneReportCallback()]  # type: ignore[no-untyped-call]
-    run = RunConfig(name=f"{config['key']}-train", storage_path=str(folder / "ray"), callbacks=callbacks)
-    _trainer(_report_from_worker, config, run=run).fit()
+    report: Any = TuneReportCallback  # untyped, and no subclass of what RunConfig says it wants
+    run = RunConfig(name=f"{config['key']}-train", storage_path=str(folder / "ray"), callbacks=[report()])
+    try:
+        _fit_over_workers(config, run=run)
+    except Exception as error:
+        _say(error, tune.report)
+
+
+def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:
+    """Send what a retry would only repeat as the trial's last word; raise the rest, so that Tune retries."""
+    if _is_full(error):
+        send({DISK_FULL: str(error)})
+    elif isinstance(error, UserError | TrainingError):
+        send({FAILED: str(error)})
+    else:
+        raise error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "no space left" in str(error).lower():
+            return True
+        error = error.__cause__
+    return False
 
 
 def _report_from_worker(config: dict[str, Any]) -> None:
@@ -51,24 +78,41 @@ def _report_from_worker(config: dict[str, Any]) -> None:
     _train(config, train.report)
 
 
-def _train(config: dict[str, Any], send: Any) -> None:
-    """Fit, sending every epoch. A mistake that a retry would only repeat is sent as the trial's last word."""
+def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    """Fit, sending every epoch."""
     from trainers.config import TrainConfig
-    from trainers.errors import TrainingError, UserError
     from trainers.fit import fit
     from trainers.report import EpochRecord, Verdict
 
+    metric = config["metric"]
+
     def report(record: EpochRecord) -> Verdict:
-        metric = config["metric"]
-        score = {SCORE: record.metrics[metric]} if metric in record.metrics else {}
+        value = record.metrics.get(metric, math.nan)
+        score = {SCORE: value} if math.isfinite(value) else {}
         send({EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score})
         return Verdict.CONTINUE
 
     _limit_threads(config["resources"]["cpus_per_worker"])
     try:
-        fit(TrainConfig.model_validate(config["trainer"]), Path(config["run_dir"]), callbacks=[report])
-    except (UserError, TrainingError) as error:
-        send({FAILED: str(error)})
+        result = fit(TrainConfig.model_validate(config["trainer"]), Path(config["run_dir"]), callbacks=[report])
+    finally:
+        _free_gpu()
+    last = result.records[-1].metrics
+    if not math.isfinite(last.get(metric, math.nan)):
+        _complain(metric, last)
+
+
+def _complain(metric: str, last: Mapping[str, float]) -> None:
+    scores = ", ".join(name for name in last if name.startswith("val/") and not name.startswith("val/iou/"))
+    raise ConfigError(f"objective.metric = {metric} has no value after the last epoch; there are {scores}")
+
+
+def _free_gpu() -> None:
+    """Give the memory that PyTorch keeps back to the device: the actor may be reused, and may share the device."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 def _limit_threads(cpus: float) -> None:
@@ -77,22 +121,41 @@ def _limit_threads(cpus: float) -> None:
     torch.set_num_threads(max(1, math.floor(cpus)))
 
 
-def _trainer(loop: Any, config: dict[str, Any], *, run: Any) -> Any:
-    from ray.train import FailureConfig, ScalingConfig
+def _fit_over_workers(config: dict[str, Any], *, run: Any) -> None:
+    """Run Ray Train to its end.
+
+    Raises:
+        UserError, TrainingError: as the worker raised it.
+        RuntimeError: a worker died or raised something else; the last line says what.
+    """
+    from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     resources = config["resources"]
     gpus = resources["gpus_per_worker"]
     per_worker = {"CPU": resources["cpus_per_worker"], **({"GPU": gpus} if gpus else {})}
     run.failure_config = FailureConfig(max_failures=0)
-    return TorchTrainer(
-        loop,
+    trainer = TorchTrainer(
+        _report_from_worker,
         train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=resources["workers"], use_gpu=gpus > 0, resources_per_worker=per_worker
         ),
         run_config=run,
     )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        causes = {
+            rank: getattr(failure, "_base_exc", failure)
+            for rank, failure in sorted(getattr(error, "worker_failures", {}).items())
+        }
+        for cause in causes.values():
+            if isinstance(cause, UserError | TrainingError):
+                raise cause from None
+        lines = [f"worker {rank}: {type(cause).__name__}: {cause}" for rank, cause in causes.items()]
+        first = lines[0].strip().splitlines() if lines else [str(error)]
+        raise RuntimeError(first[0] if len(first) == 1 else f"{first[0]} ... {first[-1]}") from error
 
 
 def train_on_ray(
@@ -127,4 +190,4 @@ def train_on_ray(
             metric="val/miou",
             resources=resources,
         )
-        _trainer(_report_from_worker, data, run=RunConfig(name="final", storage_path=str(run_dir / "ray"))).fit()
+        _fit_over_workers(data, run=RunConfig(name="final", storage_path=str(run_dir / "ray")))

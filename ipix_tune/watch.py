@@ -1,5 +1,6 @@
 """Ray Tune's callback: what trials report goes to W&B and to the board."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
@@ -21,24 +22,39 @@ class Watcher(Callback):
         tracker: W&B.
         display: the board on the console.
         values: values by trial key, filled by whoever hands trials out.
+        on_end: called with a trial's key once it has ended.
+        on_disk_full: called with the reason when a trial found the study's disk full.
     """
 
-    def __init__(self, journal: Journal, tracker: Tracker, display: Display, *, values: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        tracker: Tracker,
+        display: Display,
+        *,
+        values: dict[str, Any],
+        on_end: Callable[[str], None],
+        on_disk_full: Callable[[str], None],
+    ) -> None:
         self._journal = journal
         self._tracker = tracker
         self._display = display
         self._values = values
-        self.interrupted = False
+        self._on_end = on_end
+        self._on_disk_full = on_disk_full
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key = trial.config["key"]
-        if key in self._display.board.rows and self._display.board.rows[key].retries:
+        if key in self._display.board.rows and self._display.board.rows[key].state == "running":
             return
-        values = self._values[key]
-        self._display.board.rows[key] = Row(values=values)
+        values, past = self._values[key], self._journal.entry(key)
+        epoch = max(past.scores, default=0)
+        self._display.board.rows[key] = Row(
+            values=values, epoch=epoch, score=past.scores.get(epoch), retries=past.retries
+        )
         self._tracker.start(key, values=values, trainer=trial.config["trainer"])
         self._display.started(key)
 
@@ -61,11 +77,15 @@ class Watcher(Callback):
         self._display.retried(key)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        state, error = end_of(trial.last_result or {}, error=False, max_epochs=self._display.board.max_epochs)
+        state, error = end_of(trial.last_result or {}, max_epochs=self._display.board.max_epochs)
+        if state == "interrupted":
+            self._on_disk_full(str(error))
         self._end(trial.config["key"], state, error)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._end(trial.config["key"], "failed", last_line(trial))
+        key, reason = trial.config["key"], last_line(trial)
+        self._journal.end(key, state="failed", error=reason)
+        self._end(key, "failed", reason)
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Trials that are still open were cut off by the user or the time budget; their runs are closed as such."""
@@ -82,6 +102,7 @@ class Watcher(Callback):
         self._display.board.finished_here += 1
         self._finish(key, row)
         self._display.ended(key)
+        self._on_end(key)
 
     def _finish(self, key: str, row: Row) -> None:
         self._tracker.finish(
@@ -90,7 +111,11 @@ class Watcher(Callback):
 
 
 def last_line(trial: Any) -> str:
-    """The last line of what a trial raised."""
+    """The last line of what a trial raised, or that its process died."""
+    from ray.exceptions import RayActorError
+
     error = trial.get_error()
+    if error is None or isinstance(error, RayActorError):
+        return "its process died: killed, or out of memory"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "its process died"
+    return lines[-1] if lines else type(error).__name__

@@ -66,11 +66,20 @@ def test_a_second_driver_is_refused_by_the_first_ones_process_number(tmp_path):
         pass
 
 
-def test_only_the_checkpoints_to_keep_are_kept(tmp_path):
+def test_a_second_driver_changes_nothing_before_it_is_refused(tmp_path):
+    place = folder.prepare(study(tmp_path), resume=False)
+    before = (place / "study.yaml").read_text()
+    second = folder.prepared(study(tmp_path, budget={"trials": 99}), resume=True)
+    with folder.only_driver(place), pytest.raises(FolderError, match="another driver"), second:
+        pass
+    assert (place / "study.yaml").read_text() == before
+
+
+def test_checkpoints_go_and_metrics_stay(tmp_path):
     for key in ("t0000", "t0001"):
         (tmp_path / "trials" / key / "checkpoints").mkdir(parents=True)
         (tmp_path / "trials" / key / "metrics.jsonl").touch()
-    folder.remove_checkpoints(tmp_path, keep={"t0001"})
+    folder.remove_checkpoints(tmp_path, of={"t0000"})
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("trials/*/*")) == [
         "trials/t0000/metrics.jsonl",
         "trials/t0001/checkpoints",

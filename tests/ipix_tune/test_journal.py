@@ -125,6 +125,62 @@ def test_a_trial_that_was_cut_off_while_it_was_asked_gets_the_rest_of_its_values
     assert {"interpixel.distance", "method.teacher", "optim.lr"} <= set(values)
 
 
+def test_a_trial_taken_up_whole_leaves_no_trace_in_what_is_suggested_next(tmp_path):
+    def run(book, trials):
+        found = []
+        for _ in range(trials):
+            key, values = book.next()
+            found.append(values)
+            book.record(key, epoch=1, score=float(key[1:]))
+            book.end(key, state="complete")
+        return found
+
+    config = study(sampler={"name": "tpe", "startup_trials": 2})
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    unbroken = run(journal(tmp_path / "a", config), 7)
+    book = journal(tmp_path / "b", config)
+    run(book, 5)
+    book.next()
+    assert run(journal(tmp_path / "b", config), 2) == unbroken[5:]
+
+
+def test_a_driver_that_dies_before_it_saved_the_sampler_does_not_give_the_same_trial_twice(tmp_path, monkeypatch):
+    config = study(points=[], sampler={"name": "random"})
+    first = journal(tmp_path, config)
+    first.next()
+    monkeypatch.setattr("ipix_tune.journal.replace_bytes", lambda path, data: None)
+    last = first.next()[1]
+    monkeypatch.undo()
+    again = journal(tmp_path, config)
+    assert [again.next()[1] for _ in range(2)][1] == last
+    assert again.next()[1] != last
+
+
+def test_points_that_a_killed_driver_did_not_write_are_still_tried_and_only_once(tmp_path):
+    points = [{**base()["points"][0], "optim.lr": lr} for lr in (0.01, 0.02, 0.03)]
+    journal(tmp_path, study(points=points[:1]))
+    book = journal(tmp_path, study(points=points))
+    assert [book.next()[1] for _ in range(3)] == points
+    assert len(journal(tmp_path, study(points=points)).entries()) == 3
+
+
+def test_the_time_that_earlier_drivers_took_is_counted(tmp_path):
+    book = journal(tmp_path)
+    book._before = 1000.0
+    book.write_seconds()
+    assert 1000 <= journal(tmp_path).seconds < 1100
+
+
+def test_a_score_that_is_no_number_is_no_score(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    book.record(key, epoch=1, score=math.nan)
+    book.end(key, state="complete")
+    (entry,) = book.entries()
+    assert (entry.state, entry.scores, entry.error) == ("failed", {}, "it reported no score")
+
+
 def test_a_grid_is_run_once_over_with_inactive_dimensions_left_out(tmp_path):
     search = {
         "method.teacher": {"choice": ["shared", "ema"]},
@@ -200,6 +256,12 @@ def test_when_less_is_better_asha_stops_the_larger_score():
     scheduler = KeyedAsha(mode="min", max_epochs=9, grace_epochs=1, reduction=3)
     assert report(scheduler, "t0000", 1, 1.0) == "CONTINUE"
     assert report(scheduler, "t0001", 1, 2.0) == "STOP"
+
+
+def test_a_score_that_is_no_number_takes_no_place_in_a_rung():
+    scheduler = asha()
+    assert report(scheduler, "t0000", 1, math.nan) == "CONTINUE"
+    assert scheduler.rungs[1] == {}
 
 
 def test_a_trial_at_its_last_epoch_is_not_stopped_but_ends():

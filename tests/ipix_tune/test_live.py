@@ -20,6 +20,16 @@ def test_the_incumbent_is_the_best_of_those_that_ran_the_longest():
     assert shown.best() == ("t0001", 42.0)
 
 
+def test_of_equal_trials_the_earliest_is_the_incumbent():
+    assert board(t0003=row(9, 40.0), t0001=row(9, 40.0)).best() == ("t0001", 40.0)
+
+
+def test_the_best_that_has_ended_is_not_one_that_still_runs():
+    shown = board(t0000=row(3, 40.0, "stopped"), t0001=row(3, 30.0, "stopped"), t0002=row(5, 50.0, "running"))
+    assert shown.best_ended() == "t0000"
+    assert shown.ended() == {"t0000", "t0001"}
+
+
 def test_a_failed_trial_is_never_the_incumbent():
     assert board(t0000=row(9, 40.0), t0001=row(9, 50.0, "failed")).best() == ("t0000", 40.0)
 

@@ -1,0 +1,76 @@
+"""When a study ends before its trials do: the user asked, its time is over, or its disk is full."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Stopper
+from rich.console import Console
+
+LOW_BYTES = 100 * 1024**2
+"""Free space on the study's disk below which no study goes on."""
+LOOK_EVERY_S = 5.0
+
+
+class Stop(Stopper):
+    """A Ray Tune stopper; trials that it cuts off keep their checkpoints and stay open in the journal.
+
+    The first SIGINT or SIGTERM ends the study cleanly; the second ends the process at once.
+
+    Args:
+        folder: the study's folder, whose disk is watched.
+        seconds: time left; None: no limit.
+    """
+
+    def __init__(self, folder: Path, *, seconds: float | None) -> None:
+        self.by_user = False
+        self.disk_full: str | None = None
+        self._folder = folder
+        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._looked = 0.0
+
+    @property
+    def out_of_time(self) -> bool:
+        return not self.by_user and self._ends is not None and time.monotonic() > self._ends
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self._look()
+        return self.by_user or self.out_of_time or self.disk_full is not None
+
+    def _look(self) -> None:
+        if self.disk_full is not None or time.monotonic() - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        free = shutil.disk_usage(self._folder).free
+        if free < LOW_BYTES:
+            self.disk_full = f"{free / 1e6:.0f} MB free, and a study needs {LOW_BYTES / 1e6:.0f} MB"
+
+    @contextmanager
+    def on_signals(self, console: Console) -> Iterator[None]:
+        """Listen for SIGINT and SIGTERM while the study runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            if self.by_user:
+                console.show_cursor(True)
+                os._exit(130)
+            self.by_user = True
+            console.print("stopping: trials keep their checkpoints (once more: stop at once)", style="yellow")
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

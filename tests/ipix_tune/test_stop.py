@@ -1,0 +1,48 @@
+import os
+import signal
+import subprocess
+import sys
+
+from rich.console import Console
+
+from ipix_tune import stop
+from ipix_tune.stop import Stop
+
+
+def test_a_study_without_limits_goes_on(tmp_path):
+    assert not Stop(tmp_path, seconds=None).stop_all()
+
+
+def test_a_study_ends_when_its_time_is_over(tmp_path):
+    ended = Stop(tmp_path, seconds=-1)
+    assert ended.stop_all()
+    assert ended.out_of_time
+    assert not ended.by_user
+
+
+def test_a_study_ends_while_there_is_still_room_to_end_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(stop, "LOW_BYTES", 2**62)
+    ended = Stop(tmp_path, seconds=None)
+    assert ended.stop_all()
+    assert "MB free" in ended.disk_full
+
+
+def test_the_first_sigterm_asks_the_study_to_end_and_the_handlers_come_back(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    ended = Stop(tmp_path, seconds=None)
+    with ended.on_signals(Console(quiet=True)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.stop_all()
+    assert ended.by_user
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_second_signal_ends_the_process_at_once(tmp_path):
+    code = (
+        "import os, pathlib, signal\nfrom rich.console import Console\nfrom ipix_tune.stop import Stop\n"
+        "with Stop(pathlib.Path('.'), seconds=None).on_signals(Console(quiet=True)):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n    print('first', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n    print('second', flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (130, "first\n")

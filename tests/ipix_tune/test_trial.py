@@ -1,0 +1,94 @@
+import errno
+
+import pytest
+
+from ipix_tune.config import ResourcesConfig
+from ipix_tune.journal import Journal
+from ipix_tune.searcher import DISK_FULL, FAILED, JournalSearcher
+from ipix_tune.space import SearchSpace
+from ipix_tune.trial import _say, _train, trial_config
+from tests.ipix_tune.studies import base, config_of
+from tests.ipix_tune.test_journal import study
+from trainers.errors import CheckpointError, ConfigError, DataError
+
+
+def config(folder, *, metric="val/miou"):
+    trainer = config_of(schedule={"epochs": 2, "steps_per_epoch": 2}).model_dump(mode="json")
+    return trial_config("t0000", trainer=trainer, run_dir=folder, metric=metric, resources=ResourcesConfig())
+
+
+def test_every_epoch_is_sent_with_its_score(tmp_path):
+    sent = []
+    _train(config(tmp_path), sent.append)
+    assert [row["epoch"] for row in sent] == [1, 2]
+    assert [row["objective"] for row in sent] == [row["metrics"]["val/miou"] for row in sent]
+
+
+def test_a_trial_that_is_taken_up_sends_its_earlier_epochs_again(tmp_path):
+    first, again = [], []
+    _train(config(tmp_path), first.append)
+    _train(config(tmp_path), again.append)
+    assert again == first
+
+
+def test_an_objective_that_the_method_never_reports_is_said_with_what_there_is(tmp_path):
+    with pytest.raises(ConfigError, match=r"val/teacher/miou has no value.*there are .*val/miou"):
+        _train(config(tmp_path, metric="val/teacher/miou"), lambda row: None)
+
+
+def test_a_users_mistake_is_the_trials_last_word_and_not_a_reason_to_retry():
+    sent = []
+    _say(DataError("a.png: no such file"), sent.append)
+    assert sent == [{FAILED: "a.png: no such file"}]
+
+
+def test_anything_else_is_raised_so_that_the_trial_is_retried():
+    with pytest.raises(ZeroDivisionError):
+        _say(ZeroDivisionError("x"), lambda row: None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        CheckpointError("last.pt: checkpoint not written: no space left on its disk; free some and resume"),
+    ],
+)
+def test_a_full_disk_is_not_the_trials_fault(error):
+    sent = []
+    _say(error, sent.append)
+    assert list(sent[0]) == [DISK_FULL]
+
+
+def searcher(folder):
+    book = Journal(folder, study(), SearchSpace(study()), total=12)
+    return book, JournalSearcher(book, trial_config=lambda key, values: {"key": key}, concurrent=2, max_epochs=9)
+
+
+def test_no_more_trials_run_at_once_than_fit(tmp_path):
+    _, search = searcher(tmp_path)
+    assert [search.suggest(name) for name in "abc"] == [{"key": "t0000"}, {"key": "t0001"}, None]
+
+
+def test_the_result_that_made_the_scheduler_stop_a_trial_is_in_the_journal(tmp_path):
+    book, search = searcher(tmp_path)
+    search.suggest("a")
+    search.on_trial_result("a", {"epoch": 1, "objective": 5.0})
+    search.on_trial_complete("a", {"epoch": 3, "objective": 7.0})
+    (entry,) = book.entries()
+    assert (entry.state, entry.scores) == ("stopped", {1: 5.0, 3: 7.0})
+
+
+def test_a_trial_that_found_the_disk_full_is_taken_up_by_the_next_driver(tmp_path):
+    book, search = searcher(tmp_path)
+    search.suggest("a")
+    search.on_trial_complete("a", {DISK_FULL: "last.pt"})
+    assert book.entries()[0].state == "running"
+    assert searcher(tmp_path)[0].next()[0] == "t0000"
+
+
+def test_the_first_configuration_is_the_studys_first_point(tmp_path):
+    book = Journal(tmp_path, study(), SearchSpace(study()), total=12)
+    found = {}
+    JournalSearcher(book, trial_config=found.setdefault, concurrent=2, max_epochs=9).suggest("a")
+    assert found == {"t0000": base()["points"][0]}
