@@ -1,0 +1,41 @@
+"""Small training runs, and what to compare of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers.config import TrainConfig
+
+TINY: dict[str, Any] = {
+    "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 4, "source": "unlabelled"}},
+    "method": {"name": "unimatch", "conf_thresh": 0.2},
+    "model": {"backbone": "small", "weights": "none"},
+    "optim": {"lr": 0.05, "head_lr_multiplier": 1},
+    "schedule": {"epochs": 4, "steps_per_epoch": 2},
+}
+
+
+def tiny(**sections: Any) -> TrainConfig:
+    """The small config with sections laid over it."""
+    merged = {
+        name: {**TINY.get(name, {}), **value} if isinstance(value, dict) else value for name, value in sections.items()
+    }
+    return TrainConfig.model_validate({**TINY, **merged})
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    """`metrics.jsonl` without the clock."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines]
+
+
+def tensors(run_dir: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
+    """Student and method tensors of a checkpoint."""
+    state = torch.load(run_dir / "checkpoints" / name, weights_only=True)
+    return {f"{part}.{key}": value for part in ("student", "method") for key, value in state[part].items()}
+
+
+def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
