@@ -46,11 +46,12 @@ def tiny(folder, **changes):
     return write(folder, {**TINY, "storage": str(folder / "studies"), **changes})
 
 
-def run(file, *, resume=False, overrides=()):
+def run(file, *, resume=False, report=True, overrides=()):
     study = load(file, overrides)
     console = Console(file=(file.parent / "console.txt").open("a"), width=200)
     outcome = studies.run(study, resume=resume, address=None, console=console)
-    studies.finish(study, outcome, console=console)
+    if report:
+        studies.finish(study, outcome, console=console)
     return outcome
 
 
@@ -127,7 +128,7 @@ def test_resuming_a_finished_study_changes_no_trial(finished, tmp_path):
     place = tmp_path / "studies" / "tiny"
     shutil.copytree(finished, place)
     before = entries(place)
-    run(tiny(tmp_path), resume=True)
+    run(tiny(tmp_path), resume=True, report=False)
     assert entries(place) == before
 
 
@@ -135,7 +136,7 @@ def test_more_trials_may_be_added_to_a_finished_study(finished, tmp_path):
     place = tmp_path / "studies" / "tiny"
     shutil.copytree(finished, place)
     before = entries(place)
-    run(tiny(tmp_path, budget={"trials": 7}), resume=True)
+    run(tiny(tmp_path, budget={"trials": 7}), resume=True, report=False)
     after = entries(place)
     assert len(after) == 7
     assert {key: after[key] for key in before} == before
@@ -182,6 +183,7 @@ def sweep(file, *more):
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )
 
 
@@ -201,7 +203,7 @@ def epochs_on_disk(place, key):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The study of `long`, as it ends when nothing happens to it."""
-    return run(long(tmp_path_factory.mktemp("undisturbed"))).folder
+    return run(long(tmp_path_factory.mktemp("undisturbed")), report=False).folder
 
 
 def assert_same_study(place, reference):
@@ -217,16 +219,17 @@ def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undi
     file, place = long(tmp_path), tmp_path / "studies" / "tiny"
     process = sweep(file)
     wait_for(lambda: epochs_on_disk(place, "t0001") >= 2 or None, seconds=120, what="epoch 2 of the second trial")
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 130, output
     assert "--resume" in output
     assert entries(place)["t0000"].state == "complete"
     assert entries(place)["t0001"].state == "running"
-    run(file, resume=True)
+    run(file, resume=True, report=False)
     assert_same_study(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_after_the_driver_is_killed_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undisturbed):
     file, place = long(tmp_path), tmp_path / "studies" / "tiny"
     process = sweep(file)
@@ -241,23 +244,24 @@ def test_after_the_driver_is_killed_a_resumed_study_ends_as_the_undisturbed_one(
     assert len(history) == len(logged)
 
 
-def trial_processes(key):
+def trial_processes(driver):
+    """Those of this driver's own Ray: other studies may run on the machine."""
     import psutil
 
-    found = []
-    for process in psutil.process_iter(["pid", "name", "cmdline"]):
-        title = " ".join(process.info["cmdline"] or [])
-        if title.startswith("ray::ImplicitFunc") or title.startswith("ray::in_actor"):
-            found.append(process.info["pid"])
-    return found
+    return [
+        process
+        for process in psutil.Process(driver).children(recursive=True)
+        if " ".join(process.cmdline()).startswith(("ray::ImplicitFunc", "ray::in_actor"))
+    ]
 
 
+@pytest.mark.slow
 def test_a_killed_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_curve(tmp_path, undisturbed):
     file, place = long(tmp_path, budget={"trials": 1}), tmp_path / "studies" / "tiny"
     process = sweep(file)
     wait_for(lambda: epochs_on_disk(place, "t0000") >= 2 or None, seconds=120, what="epoch 2")
-    for pid in trial_processes("t0000"):
-        os.kill(pid, signal.SIGKILL)
+    (trial,) = trial_processes(process.pid)
+    trial.kill()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     entry = entries(place)["t0000"]
@@ -282,3 +286,29 @@ def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path):
         assert cluster.created_groups() == []
     states = [entry.state for entry in entries(outcome.folder).values()]
     assert states.count("stopped") > 2
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_several_workers_fails_its_trial_without_a_retry(tmp_path):
+    file = tiny(
+        tmp_path,
+        resources={"workers": 2, "cpus_per_worker": 0.5},
+        budget={"trials": 1},
+        search={"optim.lr": {"choice": [1e30, 1e29]}},
+        points=[{"optim.lr": 1e30}],
+        scheduler={"name": "none"},
+    )
+    (entry,) = entries(run(file).folder).values()
+    assert (entry.state, entry.retries) == ("failed", 0)
+    assert "is NaN or infinite at step" in entry.error
+    assert "no trial ended with a score" in (tmp_path / "console.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_study_whose_time_is_over_keeps_its_running_trials_for_a_resume(tmp_path, undisturbed):
+    file, place = long(tmp_path), tmp_path / "studies" / "tiny"
+    outcome = run(file, report=False, overrides=["budget.hours=0.0025"])
+    assert "budget.hours is over" in outcome.cut_short
+    assert any(entry.state == "running" for entry in entries(place).values())
+    assert run(file, resume=True, report=False, overrides=["budget.hours=1"]).cut_short is None
+    assert_same_study(place, undisturbed)
