@@ -1,0 +1,160 @@
+"""Two real processes over gloo against one with the whole batch."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from tests.trainers.runs import rows, same_tensors, tensors, tiny
+from trainers.data.loader import TrainLoader
+from trainers.data.open import open_data
+from trainers.distributed import GlobalBatchNorm2d, Process, current
+from trainers.errors import TrainingError
+from trainers.fit import Run, fit
+from trainers.methods.base import Needs
+from trainers.tally import Tally
+
+WORLD = 2
+STEP = {
+    "data": {"batch_size": 4},
+    "method": {"name": "unimatch", "conf_thresh": 0.1},
+    "interpixel": {"alpha": 3.0, "tau": 0.05, "warmup_fraction": 0},
+}
+
+
+def in_processes(work, tmp_path, *arguments):
+    """Run ``work(rank, folder, *arguments)`` in two processes of one gloo group."""
+    mp.spawn(joined, args=(work, str(tmp_path), arguments), nprocs=WORLD)
+
+
+def joined(rank, work, folder, arguments):
+    from pathlib import Path
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    try:
+        work(rank, Path(folder), *arguments)
+    finally:
+        dist.destroy_process_group()
+
+
+def gradients(folder):
+    """Gradients of one step of UniMatch with the inter-pixel loss, averaged over processes where there are several."""
+    run = Run(tiny(**STEP), folder)
+    batch = next(iter(run.loader.epoch(0)))
+    output = run.method.losses(run.trained, batch, run.denominator)
+    run._total(output, Tally(run.process)).backward()
+    return {name: parameter.grad.clone() for name, parameter in run.student.named_parameters()}, run
+
+
+def save_gradients(rank, folder):
+    found, run = gradients(folder)
+    if rank == 0:
+        torch.save({"gradients": found, "buffers": dict(run.student.named_buffers())}, folder / "two.pt")
+
+
+def test_two_processes_give_the_gradients_of_one_with_the_same_global_batch(tmp_path):
+    in_processes(save_gradients, tmp_path)
+    two = torch.load(tmp_path / "two.pt")
+    one, run = gradients(tmp_path / "one")
+    assert sum(float(gradient.abs().sum()) for gradient in one.values()) > 0
+    for name, expected in one.items():
+        scale = expected.abs().max().clamp(min=1e-6)
+        assert float((two["gradients"][name] - expected).abs().max() / scale) < 1e-4, name
+    flat_one = torch.cat([one[name].flatten() for name in one])
+    flat_two = torch.cat([two["gradients"][name].flatten() for name in one])
+    assert float((flat_one - flat_two).norm() / flat_one.norm()) < 1e-5
+    for name, buffer in run.student.named_buffers():
+        torch.testing.assert_close(two["buffers"][name], buffer, rtol=1e-5, atol=1e-6)
+
+
+def test_the_labelled_batch_of_that_step_has_ignored_pixels_in_unequal_numbers():
+    config = tiny(**STEP)
+    data = open_data(config.data, final=False)
+    needs = Needs(unlabelled=False)
+    batch = next(iter(TrainLoader(data, config, needs).epoch(0)))
+    ignored = (batch.labelled.mask == 255).flatten(1).sum(dim=1)
+    assert int(ignored[:2].sum()) != int(ignored[2:].sum())
+
+
+def whole_batch():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(6, 5, 4, 3, generator=generator, dtype=torch.float64) * 3 + 1
+
+
+def weighting():
+    return torch.linspace(-1, 2, 6 * 5 * 4 * 3, dtype=torch.float64).view(6, 5, 4, 3)
+
+
+def save_normalised(rank, folder):
+    norm = GlobalBatchNorm2d(5).double()
+    part = slice(rank * 3, rank * 3 + 3)
+    features = whole_batch()[part].requires_grad_()
+    output = norm(features)
+    (output * weighting()[part]).sum().backward()
+    torch.save(
+        {"output": output.detach(), "gradient": features.grad, "state": norm.state_dict()}, folder / f"norm{rank}.pt"
+    )
+
+
+def test_batch_norm_over_processes_equals_batch_norm_over_the_whole_batch(tmp_path):
+    in_processes(save_normalised, tmp_path)
+    parts = [torch.load(tmp_path / f"norm{rank}.pt") for rank in range(WORLD)]
+    reference = nn.BatchNorm2d(5).double()
+    features = whole_batch().requires_grad_()
+    output = reference(features)
+    (output * weighting()).sum().backward()
+    torch.testing.assert_close(torch.cat([part["output"] for part in parts]), output.detach())
+    torch.testing.assert_close(torch.cat([part["gradient"] for part in parts]), features.grad)
+    for part in parts:
+        for name, value in reference.state_dict().items():
+            torch.testing.assert_close(part["state"][name], value)
+
+
+def watch_one_bad_rank(rank, folder):
+    tally = Tally(current("cpu"))
+    tally.watch({"fine": torch.tensor(1.0), "bad": torch.tensor(float("nan") if rank == 1 else 1.0)}, step=7)
+    try:
+        tally.check(epoch=1)
+    except TrainingError as error:
+        (folder / f"said{rank}").write_text(str(error))
+
+
+def test_a_loss_that_is_bad_on_one_process_stops_all_of_them(tmp_path):
+    in_processes(watch_one_bad_rank, tmp_path)
+    for rank in range(WORLD):
+        assert (tmp_path / f"said{rank}").read_text() == "loss bad is NaN or infinite at step 7 (epoch 1)"
+
+
+def fit_together(rank, folder, epochs):
+    schedule = {"epochs": 3, "steps_per_epoch": 2}
+    from trainers.report import Verdict
+
+    def stop(record):
+        return Verdict.STOP if rank == 0 and record.epoch == epochs else Verdict.CONTINUE
+
+    fit(tiny(schedule=schedule, data={"batch_size": 4}), folder / "run", callbacks=[stop])
+
+
+def test_a_run_of_two_processes_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
+    for name, stops in (("unbroken", (3,)), ("stopped", (1, 3))):
+        for number, epochs in enumerate(stops):
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            (folder / "meet").unlink(missing_ok=True)
+            in_processes(fit_together, folder, epochs)
+            assert len(rows(folder / "run")) == (1 if name == "stopped" and number == 0 else 3)
+    assert rows(tmp_path / "stopped" / "run") == rows(tmp_path / "unbroken" / "run")
+    assert same_tensors(tensors(tmp_path / "stopped" / "run"), tensors(tmp_path / "unbroken" / "run"))
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("global", 5.0), ("device", 5.0)])
+def test_with_one_process_both_denominators_are_the_count(mode, expected):
+    process = Process(rank=0, world=1, device=torch.device("cpu"))
+    assert float(process.denominator(mode)(torch.tensor(5))) == expected
+
+
+def test_an_empty_count_never_divides_by_zero():
+    process = Process(rank=0, world=1, device=torch.device("cpu"))
+    assert float(process.denominator("global")(torch.tensor(0))) == 1.0

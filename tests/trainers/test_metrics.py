@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix as sklearn_confusion
+from sklearn.metrics import jaccard_score
+from torch import nn
+
+from trainers.evaluate import predict_sliding, window_starts
+from trainers.metrics import confusion_matrix, scores
+from trainers.optim import build_optimizer, set_poly_lr
+
+
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 7))
+@settings(max_examples=40, deadline=None)
+def test_counts_and_iou_agree_with_scikit_learn(seed, classes):
+    rng = np.random.default_rng(seed)
+    target, prediction = rng.integers(0, classes, (2, 3, 8, 8))
+    ignored = rng.random(target.shape) < 0.2
+    labels = torch.from_numpy(np.where(ignored, 255, target))
+    counts = confusion_matrix(torch.from_numpy(prediction), labels, classes)
+    y, z = target[~ignored], prediction[~ignored]
+    assert np.array_equal(counts.numpy(), sklearn_confusion(y, z, labels=range(classes)))
+    found = scores(counts, absent="zero", prefix="val")
+    expected = 100 * jaccard_score(y, z, labels=range(classes), average=None, zero_division=0)
+    assert found["val/miou"] == pytest.approx(expected.mean())
+    for index, value in enumerate(expected):
+        assert found.get(f"val/iou/{index}", 0.0) == pytest.approx(value)
+
+
+def test_an_absent_class_is_left_out_of_the_mean_or_counts_zero():
+    counts = torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    skipped, zeroed = (scores(counts, absent=mode, prefix="val") for mode in ("skip", "zero"))
+    assert skipped["val/miou"] == pytest.approx(100 * (3 / 4 + 4 / 5) / 2)
+    assert zeroed["val/miou"] == pytest.approx(100 * (3 / 4 + 4 / 5) / 3)
+    assert skipped["val/absent_classes"] == 1
+    assert "val/iou/2" not in skipped
+
+
+@given(length=st.integers(1, 400), window=st.integers(3, 120))
+@settings(deadline=None)
+def test_windows_cover_every_pixel_and_never_leave_the_image(length, window):
+    starts = window_starts(length, window=window)
+    covered = {pixel for start in starts for pixel in range(start, min(start + window, length))}
+    assert covered == set(range(length))
+    assert all(start >= 0 and (start + window <= length or start == 0) for start in starts)
+    assert len(set(starts)) == len(starts)
+
+
+class Positional(nn.Module):
+    """A network whose answer at a pixel depends on the window that it is seen through."""
+
+    def forward(self, images):
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        return torch.cat([images[:, :1] - mean, mean - images[:, 1:2], images[:, 2:] * mean], dim=1)
+
+
+def test_sliding_windows_sum_the_softmax_of_every_window_that_sees_a_pixel():
+    image = torch.randn(1, 3, 13, 17, generator=torch.Generator().manual_seed(0))
+    window, stride = 6, 4
+    total = torch.zeros(3, 13, 17)
+    rows = [*range(0, 13 - window, stride), 13 - window]
+    columns = [*range(0, 17 - window, stride), 17 - window]
+    for top in rows:
+        for left in columns:
+            crop = image[:, :, top : top + window, left : left + window]
+            total[:, top : top + window, left : left + window] += Positional()(crop)[0].softmax(dim=0)
+    found = predict_sliding(Positional(), image, window=window, num_classes=3)
+    assert torch.equal(found[0], total.argmax(dim=0))
+
+
+def two_parts():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    return model, model[0]
+
+
+def optim_config(**values):
+    from trainers.config import OptimConfig
+
+    return OptimConfig(**values)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_every_parameter_is_optimised_once_the_head_at_a_multiple(name):
+    model, backbone = two_parts()
+    optimizer = build_optimizer(model, backbone, optim_config(name=name, lr=0.1, head_lr_multiplier=5))
+    groups = optimizer.param_groups
+    assert [group["lr"] for group in groups] == [0.1, 0.5]
+    listed = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(listed) == sorted(id(parameter) for parameter in model.parameters())
+    assert {id(parameter) for parameter in groups[0]["params"]} == {id(one) for one in backbone.parameters()}
+
+
+@given(step=st.integers(0, 99), power=st.floats(0, 3))
+@settings(deadline=None)
+def test_the_learning_rate_follows_the_poly_rule_in_every_group(step, power):
+    model, backbone = two_parts()
+    optimizer = build_optimizer(model, backbone, optim_config(lr=0.2, head_lr_multiplier=10))
+    backbone_lr = set_poly_lr(optimizer, step=step, total=100, power=power)
+    expected = 0.2 * (1 - step / 100) ** power
+    assert backbone_lr == pytest.approx(expected)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([expected, 10 * expected])
