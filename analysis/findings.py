@@ -17,7 +17,9 @@ SEED_SPREAD = 0.5
 class Answer:
     """The first screen: what was asked, what can be said, and how far to trust it."""
 
+    question: str
     headline: str
+    rule: str
     trust: str
     best: Trial | None
     config: tuple[tuple[str, str], ...]
@@ -33,15 +35,30 @@ def answer(study: Study, tables: Tables) -> Answer:
         headline, trust = "No trial has a score yet.", ""
     else:
         seeds, rivals = study.seeds_of(best), len({study.settings(trial) for trial in study.complete})
+        score = study.mean_score(best) or 0.0
         runs = f"{best.epochs} of {study.max_epochs} epochs"
         headline = (
             f"{'Provisional winner' if seeds == 1 else 'Best configuration'}: trial {best.number}, "
-            f"{study.metric} {best.score:.2f}{_percent(study)} after {runs}, {_seeds(seeds)}."
+            f"{study.metric} {score:.2f}{_percent(study)} after {runs}, "
+            f"{'' if seeds == 1 else 'mean over '}{_seeds(seeds)}."
         )
         trust = _trust(study, best, seeds=seeds, rivals=rivals)
         config = tuple((name, _shown(value)) for name, value in best.values.items())
     return Answer(
-        headline=headline, trust=trust, best=best, config=config, cost=_cost(study), scored_on=_scored_on(tables)
+        question=(
+            f"Which setting of {len(study.parameters)} searched parameters gives the "
+            f"{'highest' if study.mode == 'max' else 'lowest'} {study.metric} after {_epochs(study.max_epochs)}?"
+        ),
+        headline=headline,
+        rule=(
+            f"Selection: the best last score among trials that ran all {_epochs(study.max_epochs)}, a mean where a "
+            "configuration has several seeds. Stopped and failed trials cannot win."
+        ),
+        trust=trust,
+        best=best,
+        config=config,
+        cost=_cost(study),
+        scored_on=_scored_on(tables),
     )
 
 
@@ -79,15 +96,18 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
+
+
 def _cost(study: Study) -> str:
     epochs = sum(trial.epochs for trial in study.trials)
     counts = {state: sum(trial.state == state for trial in study.trials) for state in _STATES}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     full = len(study.trials) * study.max_epochs
-    hours = sum(trial.runtime_s for trial in study.trials) / 3600
     return (
         f"{len(study.trials)} trials ({states}), {epochs} epochs of {full} without early stopping, "
-        f"{hours:.2g} trial hours."
+        f"{_hours(sum(trial.runtime_s for trial in study.trials))}."
     )
 
 
@@ -123,8 +143,10 @@ def say_importance(found: Importance | None, study: Study) -> str:
     spans = list(found.shares.values())
     if len(spans) > 1 and spans[1][2] > low:
         text += " The intervals of the leading parameters overlap: their order is not settled."
+    for active, (_, _, _, count) in found.conditional.items():
+        text += f" {active} is measured among the {count} trials in which it was active."
     if found.left_out:
-        text += f" Not considered, since not every trial has a value of its own: {', '.join(found.left_out)}."
+        text += f" Not considered, since too few trials vary them: {', '.join(found.left_out)}."
     if found.epoch < study.max_epochs:
         text += f" This is a rung, not the full {study.max_epochs} epochs, which too few trials reached."
     return text
@@ -134,7 +156,7 @@ def say_comparison(found: Comparison | None, *, first: str, second: str) -> str:
     """One sentence of reading."""
     if found is None:
         return f"Nothing can be said: no budget was reached by trials of both {first.upper()} and {second.upper()}."
-    counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, 1 seed each"
+    counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, {found.seeds}"
     if found.difference is None:
         return f"Too few trials for an interval after {_epochs(found.epoch)} ({counts}): nothing can be said yet."
     value, low, high = found.difference

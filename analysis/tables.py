@@ -19,6 +19,7 @@ TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64()}
 FOLDER, RUNS, HISTORY = "tables", "runs.parquet", "history.parquet"
 ALIVE_S = 15 * 60
 """A run whose end was not logged counts as running for so long after its last row."""
+NEEDED = {"schema_version", "study", "trial", "trainer", "objective"}
 VERSION_KEY, FACTS_KEY = b"schema_version", b"facts"
 
 
@@ -36,11 +37,17 @@ def build_tables(logged: Sequence[LoggedRun]) -> Tables:
     """Tables of runs that this program logged; other runs are left out.
 
     Raises:
-        LogsError: none of the runs was logged by it.
+        LogsError: none of the runs was logged by it, or one by another version of it.
     """
-    ours = [run for run in logged if "schema_version" in run.config]
+    ours = [run for run in logged if run.config.keys() >= NEEDED]
     if not ours:
         raise LogsError("no run in the logs was written by a study of this program")
+    for run in ours:
+        if run.config["schema_version"] != SCHEMA_VERSION:
+            raise LogsError(
+                f"run {run.run_id} was logged with schema version {run.config['schema_version']}, this program reads "
+                f"{SCHEMA_VERSION}; make the report with the version of the program that ran the study"
+            )
     rows = [_run_row(run) for run in ours]
     names = sorted({name for row in rows for name in row if name.startswith(PARAM_PREFIX)})
     fields = [pa.field(name, TYPES[kind]) for name, kind in RUN_COLUMNS.items()]

@@ -9,23 +9,22 @@ from analysis.stats.study import Study
 
 def draw(study: Study, theme: style.Theme) -> Figure:
     """One line a trial, by how it ended."""
-    colours = {"complete": style.BLUE, "stopped": style.ORANGE, "interrupted": style.PURPLE, "failed": style.RED}
     scored = [trial for trial in study.trials if trial.curve]
     with style.themed(theme):
         figure, axes = style.new()
-        for state in ("stopped", "interrupted", "failed", "complete"):
+        for state, colour in reversed(style.COLOURS.items()):
             group = [trial for trial in scored if trial.state == state]
             for index, trial in enumerate(group):
                 epochs = sorted(trial.curve)
                 axes.plot(
                     epochs,
                     [trial.curve[epoch] for epoch in epochs],
-                    color=colours[state],
+                    color=colour,
                     lw=1.5 if state == "complete" else 1,
                     alpha=0.85,
                     label=f"{state} ({len(group)})" if index == 0 else None,
                 )
-                axes.plot(epochs[-1], trial.curve[epochs[-1]], style.MARKERS[state], color=colours[state], ms=5)
+                axes.plot(epochs[-1], trial.curve[epochs[-1]], style.MARKERS[state], color=colour, ms=5)
         for rung in (rung for rung in study.rungs if rung < study.max_epochs):
             axes.axvline(rung, color=theme.faint, lw=1, ls="--")
             axes.text(

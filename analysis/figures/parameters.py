@@ -1,10 +1,11 @@
-"""What did every parameter do? Each against the last score, with the budget in colour."""
+"""What did every parameter do? Each against the last score, with the budget in colour and the state as its marker."""
 
 import math
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.figures import style
 from analysis.stats.study import Study
@@ -40,16 +41,18 @@ def draw(study: Study, theme: style.Theme) -> Figure:
             else:
                 x = [float(trial.values[name]) for trial in active]
                 style.logarithmic(axes, dimension)
-            if active:
+            for state in sorted({trial.state for trial in active}):
+                shown = [(at, trial) for at, trial in zip(x, active, strict=True) if trial.state == state]
                 dots = axes.scatter(
-                    x,
-                    [trial.score for trial in active],
-                    c=[trial.epochs for trial in active],
+                    [at for at, _ in shown],
+                    [trial.score for _, trial in shown],
+                    c=[trial.epochs for _, trial in shown],
                     cmap="viridis",
                     norm=norm,
+                    marker=style.MARKERS[state],
                     s=30,
-                    edgecolors=theme.faint,
-                    linewidths=0.5,
+                    edgecolors=None if state == "failed" else theme.faint,
+                    linewidths=1.5 if state == "failed" else 0.5,
                 )
             axes.set_xlabel(f"{name} (n = {len(active)})")
         for axes in panels[len(names) :]:
@@ -61,6 +64,12 @@ def draw(study: Study, theme: style.Theme) -> Figure:
             if len(budgets) <= 8:
                 bar.set_ticks(budgets, labels=[str(budget) for budget in budgets])
             bar.set_label("epochs run")
+        states = [state for state in style.MARKERS if any(trial.state == state for trial in scored)]
+        figure.legend(
+            handles=[Line2D([], [], color=theme.faint, ls="", marker=style.MARKERS[one], label=one) for one in states],
+            loc="outside lower left",
+            ncols=len(states) or 1,
+        )
         figure.suptitle(
             f"Last score against every parameter (n = {len(scored)} trials, of different budgets)", x=0.01, ha="left",
             fontsize=11,

@@ -13,7 +13,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
         figure, axes = style.new()
         scored = sorted((trial for trial in study.trials if trial.curve), key=lambda trial: trial.ended_at)
         order = {trial.number: position for position, trial in enumerate(scored, 1)}
-        for state, colour in (("complete", style.BLUE), ("stopped", style.ORANGE), ("interrupted", style.PURPLE)):
+        for state, colour in style.COLOURS.items():
             group = [trial for trial in scored if trial.state == state]
             if group:
                 axes.scatter(
@@ -34,10 +34,10 @@ def draw(study: Study, theme: style.Theme) -> Figure:
         known = [(at, best) for at, best in steps if best is not None]
         if known:
             known.append((len(scored) + 0.5, known[-1][1]))
-            axes.step(*zip(*known, strict=True), where="post", color=style.GREEN, lw=1.8, label="incumbent")
+            axes.step(*zip(*known, strict=True), where="post", color=theme.ink, lw=1.6, label="incumbent")
         axes.set_xlabel("trials ended, in order of their end")
         axes.set_ylabel(style.unit(study.metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(f"Score of every trial and the incumbent (n = {len(scored)} trials)")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

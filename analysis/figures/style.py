@@ -1,6 +1,5 @@
 """One look for all figures: light and dark, colours that colour-blind readers tell apart, the same bytes every time."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ from matplotlib.figure import Figure
 mpl.use("agg")
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLOURS = {
+    "complete": BLUE, "stopped": ORANGE, "failed": RED, "interrupted": PURPLE, "running": GREEN, "crashed": SKY,
+}  # fmt: skip
 MARKERS = {"complete": "o", "stopped": "v", "failed": "x", "interrupted": "s", "running": "D", "crashed": "X"}
 
 
@@ -88,9 +90,3 @@ def logarithmic(axes: Axes, dimension: dict[str, Any]) -> bool:
     if log:
         axes.set_xscale("log")
     return log
-
-
-def ranked(values: list[float]) -> list[float]:
-    """0 .. 1 by size, for colours."""
-    low, high = min(values), max(values)
-    return [0.5 if math.isclose(low, high) else (value - low) / (high - low) for value in values]

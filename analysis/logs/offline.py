@@ -43,9 +43,6 @@ def records(data: bytes) -> Iterator[bytes]:
         if position + HEAD.size > len(data):
             raise Torn(f"the head of a record is cut off at byte {position}")
         checksum, length, kind = HEAD.unpack_from(data, position)
-        if (checksum, length, kind) == (0, 0, 0):
-            position += room
-            continue
         chunk = data[position + HEAD.size : position + HEAD.size + length]
         if len(chunk) < length:
             raise Torn(f"a record is cut off at byte {position}")
@@ -125,7 +122,7 @@ def read_folder(folder: Path) -> tuple[list[LoggedRun], list[str]]:
     joined in the order in which they were begun."""
     parts: dict[str, list[LoggedRun]] = {}
     problems = []
-    files = {path.resolve() for path in folder.glob("*run-*/run-*.wandb")}
+    files = {path.resolve() for path in folder.rglob("run-*.wandb")}
     for path in sorted(files):
         run, problem = read_file(path)
         if problem is not None:

@@ -23,6 +23,7 @@ class Comparison:
     first_scores: tuple[float, ...]
     second_scores: tuple[float, ...]
     difference: tuple[float, float, float] | None
+    seeds: str
 
 
 def compare(study: Study, name: str, *, first: str, second: str) -> Comparison | None:
@@ -46,6 +47,7 @@ def compare(study: Study, name: str, *, first: str, second: str) -> Comparison |
                 first_scores=tuple(a),
                 second_scores=tuple(b),
                 difference=difference,
+                seeds=study.seeds_each(),
             )
     return None
 

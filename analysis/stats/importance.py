@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.stats.bootstrap import interval, resampled
-from analysis.stats.study import Study
+from analysis.stats.study import Study, Trial
 
 LEAST = 8
 """Trials below which nothing is said."""
@@ -17,12 +18,18 @@ REPEATS = 40
 @dataclass(frozen=True, kw_only=True)
 class Importance:
     """Share of the score's variance by parameter with its 95 % interval, from ``trials`` trials at ``epoch`` epochs.
-    ``left_out``: parameters that are searched only under a condition, and so lack values."""
+
+    ``conditional``: the same, and the number of trials, for parameters that are searched only under a condition; each
+    is measured among the trials in which it was active, so that these shares do not add up with the others.
+    ``left_out``: parameters with one value only, or active in too few trials.
+    """
 
     epoch: int
     trials: int
     shares: dict[str, tuple[float, float, float]]
+    conditional: dict[str, tuple[float, float, float, int]]
     left_out: tuple[str, ...]
+    seeds: str
 
 
 def importance(study: Study, *, least: int = LEAST, repeats: int = REPEATS) -> Importance | None:
@@ -31,13 +38,35 @@ def importance(study: Study, *, least: int = LEAST, repeats: int = REPEATS) -> I
     Scores at different budgets are not mixed: a stopped trial counts with its score at this budget, or not at all.
     Trials are resampled for the intervals.
     """
-    import optuna
-
     epoch = study.budget_with(least)
     if epoch is None:
         return None
-    numbers = set(study.at(epoch))
-    trials = [trial for trial in study.trials if trial.number in numbers]
+    trials = [trial for trial in study.trials if epoch in trial.curve]
+    shares = _measure(study, trials, epoch=epoch, repeats=repeats)
+    if not shares:
+        return None
+    conditional = {}
+    for name in study.parameters:
+        active = [trial for trial in trials if name in trial.values]
+        if least <= len(active) < len(trials):
+            among = _measure(study, active, epoch=epoch, repeats=repeats)
+            if name in among:
+                conditional[name] = (*among[name], len(active))
+    return Importance(
+        epoch=epoch,
+        trials=len(trials),
+        shares=shares,
+        conditional=conditional,
+        left_out=tuple(name for name in study.parameters if name not in shares and name not in conditional),
+        seeds=study.seeds_each(),
+    )
+
+
+def _measure(study: Study, trials: list[Trial], *, epoch: int, repeats: int) -> dict[str, tuple[float, float, float]]:
+    """Shares, largest first, of the parameters that all ``trials`` have and that vary in them; empty where the scores
+    are all alike."""
+    import optuna
+
     names = [
         name
         for name in study.parameters
@@ -45,14 +74,13 @@ def importance(study: Study, *, least: int = LEAST, repeats: int = REPEATS) -> I
     ]
     scores = np.array([trial.curve[epoch] for trial in trials])
     if not names or np.ptp(scores) == 0:
-        return None
+        return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(study.space[name]) for name in names}
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=0)
 
-    def shares(rows: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        picked = scores[rows]
-        if np.ptp(picked) == 0:
+    def shares(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        if np.ptp(scores[rows]) == 0:
             return np.zeros(len(names))
         frozen = [
             optuna.trial.create_trial(
@@ -71,9 +99,7 @@ def importance(study: Study, *, least: int = LEAST, repeats: int = REPEATS) -> I
     point = shares(np.arange(len(trials)))
     draws = resampled(len(trials), shares, repeats=repeats)
     found = {name: (float(point[index]), *interval(draws[:, index])) for index, name in enumerate(names)}
-    ordered = dict(sorted(found.items(), key=lambda item: -item[1][0]))
-    left_out = tuple(name for name in study.parameters if name not in names)
-    return Importance(epoch=epoch, trials=len(trials), shares=ordered, left_out=left_out)
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 
 
 def _distribution(dimension: dict[str, Any]) -> Any:

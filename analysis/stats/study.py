@@ -1,5 +1,7 @@
 """A study's trials in the form that all statistics share: scores by epoch, levels of equal budget, the incumbent."""
 
+import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,13 @@ class Study:
         same = [other for other in self.complete if self.settings(other) == self.settings(trial)]
         return max(1, len({other.seed for other in same}))
 
+    def mean_score(self, trial: Trial) -> float | None:
+        """Mean of the last scores over the seeds that ran all epochs; the trial's own where it did not."""
+        if trial not in self.complete:
+            return trial.score
+        same = [other.score or 0.0 for other in self.complete if self.settings(other) == self.settings(trial)]
+        return sum(same) / len(same)
+
     def settings(self, trial: Trial) -> tuple[tuple[str, Any], ...]:
         """The configuration without its seed."""
         return tuple(sorted((name, repr(value)) for name, value in trial.values.items() if name != "seed"))
@@ -82,6 +91,14 @@ class Study:
         scored = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
         most = max((trial.epochs for trial in scored), default=0)
         return tuple(trial for trial in scored if trial.epochs == most)
+
+    def seeds_each(self) -> str:
+        """How many seeds a configuration was run with, in words."""
+        seeds: dict[tuple[tuple[str, Any], ...], set[int | None]] = {}
+        for trial in self.trials:
+            seeds.setdefault(self.settings(trial), set()).add(trial.seed)
+        low, high = min(map(len, seeds.values())), max(map(len, seeds.values()))
+        return f"{low} to {high} seeds each" if low < high else f"{low} seed{'s' if low > 1 else ''} each"
 
     def at(self, epoch: int) -> dict[int, float]:
         """Score after ``epoch`` by trial number, of all trials that got there."""
@@ -107,8 +124,9 @@ def from_tables(tables: Tables) -> Study:
             *(tables.history[name].to_pylist() for name in ("run_id", "epoch", "time", metric)), strict=True
         ):
             ends[run_id] = max(ends.get(run_id, 0.0), when or 0.0)
-            if score is not None:
+            if score is not None and math.isfinite(score):
                 curves.setdefault(run_id, {})[epoch] = score
+    space = tables.facts.get("space") or {}
     trials = [
         Trial(
             run_id=row["run_id"],
@@ -119,7 +137,7 @@ def from_tables(tables: Tables) -> Study:
             seed=row["seed"],
             epochs=row["epochs"],
             values={
-                name.removeprefix(PARAM_PREFIX): value
+                name.removeprefix(PARAM_PREFIX): _as_chosen(value, space.get(name.removeprefix(PARAM_PREFIX)))
                 for name, value in row.items()
                 if name.startswith(PARAM_PREFIX) and value is not None
             },
@@ -136,8 +154,18 @@ def from_tables(tables: Tables) -> Study:
         mode=mode,
         max_epochs=scheduler.get("max_epochs") or max(row["epochs"] for row in rows),
         rungs=tuple(scheduler.get("rungs") or ()),
-        space=tables.facts.get("space") or {},
+        space=space,
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         split_hash=rows[0]["split_hash"],
         git_commit=rows[0]["git_commit"],
     )
+
+
+def _as_chosen(value: Any, dimension: dict[str, Any] | None) -> Any:
+    """The choice that a table's cell stands for: a column of several kinds holds 1 as 1.0, or as text."""
+    for choice in (dimension or {}).get("choices") or ():
+        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+            return choice
+        if value == json.dumps(choice):
+            return choice
+    return value

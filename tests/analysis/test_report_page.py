@@ -12,12 +12,16 @@ from analysis.logs.offline import read_folder
 from analysis.report import build
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables, load
+from tests.analysis.conftest import make_trials
+from tests.analysis.test_stats import study_of
 
 
 @pytest.fixture(scope="module")
 def built(study_dir, tmp_path_factory):
     place = tmp_path_factory.mktemp("built") / "synthetic"
     shutil.copytree(study_dir, place)
+    (place / "ray").mkdir()
+    (place / "ray" / "tuner.pkl").write_bytes(b"anything")
     build(place)
     return place
 
@@ -86,12 +90,24 @@ def test_figures_are_there_as_png_and_svg_light_and_dark(built):
             assert f"{figure}{suffix}" in names
 
 
-def test_the_same_logs_make_the_same_figures(built, study_dir, tmp_path):
+def test_a_folder_without_rays_state_makes_the_same_tables_and_figures(built, study_dir, tmp_path):
     place = tmp_path / "synthetic"
     shutil.copytree(study_dir, place)
     build(place)
     for path in (built / "plots").glob("*.svg"):
         assert (place / "plots" / path.name).read_bytes() == path.read_bytes()
+    assert load(place).runs.equals(load(built).runs)
+    assert load(place).history.equals(load(built).history)
+
+
+@pytest.mark.parametrize("state", ["complete", "stopped", "failed", "interrupted", "running", "crashed"])
+def test_a_trial_of_every_state_is_drawn(state):
+    trials = [one | {"state": state} for one in make_trials(3)]
+    study = study_of(trials)
+    for figure in (progress, curves, parameters):
+        drawn = figure.draw(study, style.LIGHT)
+        legends = [axes.get_legend() for axes in drawn.axes if axes.get_legend()] + drawn.legends
+        assert any(state in text.get_text() for legend in legends for text in legend.get_texts())
 
 
 @pytest.mark.parametrize("figure", [progress, parameters, parallel, curves])

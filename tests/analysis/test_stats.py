@@ -72,8 +72,39 @@ def test_importance_uses_scores_of_one_budget_only():
     assert found.trials == sum(max(one["curve"]) == 9 for one in trials)
 
 
-def test_importance_leaves_out_conditional_parameters_and_says_so():
+def test_a_conditional_parameter_active_in_too_few_trials_is_left_out_and_named():
     assert importance(study_of(make_trials(24)), repeats=2).left_out == ("method.ema_decay",)
+
+
+def test_a_conditional_parameter_is_measured_among_the_trials_in_which_it_was_active():
+    trials = make_trials(60, seed=1)
+    found = importance(study_of(trials), repeats=2)
+    active = sum(9 in one["curve"] and "method.ema_decay" in one["values"] for one in trials)
+    assert found.conditional["method.ema_decay"][3] == active < found.trials
+    assert found.left_out == ()
+
+
+def test_the_seeds_behind_a_statement_are_counted_not_assumed():
+    trials = [trial(number, full(40.0 + number), **{"interpixel.tau": 0.5}) for number in range(3)]
+    assert study_of(trials).seeds_each() == "1 seed each"
+    assert study_of(trials, seeds=[0, 1, 2]).seeds_each() == "3 seeds each"
+
+
+def test_a_score_that_is_not_finite_is_no_score():
+    study = study_of([trial(0, {1: 1.0, 2: math.nan}), trial(1, {1: math.inf})])
+    assert [one.score for one in study.trials] == [1.0, None]
+
+
+@pytest.mark.parametrize("choices", [[1, 2.5], [1, "auto"], [True, "auto"]])
+def test_a_choice_comes_back_from_the_tables_as_the_space_names_it(choices):
+    trials = [trial(number, full(40.0), **{"data.size": choice}) for number, choice in enumerate(choices)]
+    runs = []
+    for one in trials:
+        config = config_of(one)
+        space = config["space"] | {"data.size": {"kind": "choice", "choices": choices}}
+        runs.append(LoggedRun(run_id=f"s-{one['number']}", config=config | {"space": space}))
+    read = [one.values["data.size"] for one in from_tables(tables.build_tables(runs)).trials]
+    assert list(map(repr, read)) == list(map(repr, choices))
 
 
 def test_with_few_trials_nothing_is_said_about_importance():
