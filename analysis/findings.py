@@ -52,7 +52,8 @@ def answer(study: Study, tables: Tables) -> Answer:
         headline=headline,
         rule=(
             f"Selection: the best last score among trials that ran all {_epochs(study.max_epochs)}, a mean where a "
-            "configuration has several seeds. Stopped and failed trials cannot win."
+            "configuration has several seeds. Stopped and failed trials cannot win; while no trial is complete, "
+            "the best of those that ran longest is shown."
         ),
         trust=trust,
         best=best,

@@ -38,7 +38,10 @@ def draw(study: Study, theme: style.Theme) -> Figure:
         for position, name in enumerate(names):
             axes.axvline(position, color=theme.line, lw=1, zorder=0)
             for height, label in ticks(study.space[name]):
-                axes.text(position + 0.03, height, label, fontsize=8, color=theme.faint, va="center")
+                axes.text(
+                    position + 0.03, height, label, fontsize=8, color=theme.ink, va="center", zorder=4,
+                    bbox={"facecolor": theme.ground, "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+                )  # fmt: skip
         axes.set_xticks(range(len(names)), [name.replace(".", ".\n", 1) for name in names])
         axes.set_xlim(-0.2, len(names) - 0.6)
         axes.set_yticks([])
