@@ -1,0 +1,264 @@
+"""The inter-pixel loss against the equations, written with loops over numpy float64. The gradient is compared with a
+fourth-order difference of that reference in random directions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.config import InterPixelConfig
+from trainers.losses.interpixel import InterPixelLoss
+from trainers.methods.base import Pair
+
+
+def softmax(values):
+    shifted = np.exp(values - np.max(values))
+    return shifted / shifted.sum()
+
+
+def log_softmax(values):
+    shifted = values - np.max(values)
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def reference_image(p, q, inside, config, domain):
+    """One image: p, q (C, N); inside: pixel numbers of Omega; domain: pixels that the softmax runs over."""
+    if len(inside) < 2:
+        return 0.0
+    t, total = config.temperature, 0.0
+    for k in range(len(p)):
+        over = inside if config.domain == "omega" else domain
+        log_p = dict(zip(over, log_softmax(p[k, over] / t), strict=True))
+        log_q = dict(zip(over, log_softmax(q[k, over] / t), strict=True))
+        if config.distance == "kl":
+            total += sum(math.exp(log_p[i]) * (log_p[i] - log_q[i]) for i in inside)
+        else:
+            x = np.array([math.exp(log_p[i]) for i in inside]) * len(inside)
+            y = np.array([math.exp(log_q[i]) for i in inside]) * len(inside)
+            x, y = x - x.mean(), y - y.mean()
+            tiny = 32 * np.finfo(np.float64).eps
+            if np.sqrt((x**2).mean()) <= tiny or np.sqrt((y**2).mean()) <= tiny:
+                continue
+            total += 1 - (x * y).sum() / (np.sqrt((x**2).sum() * (y**2).sum()) + 1e-8)
+    value = total / len(p)
+    if config.distance == "kl" or config.normalise_cr:
+        value /= math.log(len(inside))
+    return value * (t**2 if config.t2_scale else 1.0)
+
+
+def reference(p, q, ignore, box, config):
+    """The batch mean, from (B, C, H, W) numpy arrays."""
+    step = 4 if config.resolution == "stride4" else 1
+    p, q, ignore, box = (
+        p[..., ::step, ::step],
+        q[..., ::step, ::step],
+        ignore[..., ::step, ::step],
+        box[..., ::step, ::step],
+    )
+    values = []
+    for b in range(len(p)):
+        pb, qb = p[b].reshape(len(p[b]), -1), q[b].reshape(len(q[b]), -1)
+        pad, inbox = ignore[b].ravel() == 255, box[b].ravel()
+        pixels = range(pb.shape[1])
+        omega = [j for j in pixels if softmax(pb[:, j]).max() > config.tau and not pad[j]]
+        if config.target == "mixed":
+            values.append(reference_image(pb, qb, omega, config, list(pixels)))
+            continue
+        value = 0.0
+        for side in (True, False):
+            part = [j for j in omega if inbox[j] == side]
+            region = [j for j in pixels if inbox[j] == side]
+            value += len(part) / max(len(omega), 1) * reference_image(pb, qb, part, config, region)
+        values.append(value)
+    return float(np.mean(values))
+
+
+def pair_of(p, q, ignore, box):
+    return Pair(view="s1", teacher=p, student=q, ignore=torch.from_numpy(ignore), box=torch.from_numpy(box))
+
+
+configs = st.builds(
+    lambda **values: InterPixelConfig(alpha=1, **values),
+    distance=st.sampled_from(["kl", "cr"]),
+    domain=st.sampled_from(["omega", "full"]),
+    target=st.sampled_from(["mixed", "per_region"]),
+    resolution=st.sampled_from(["input", "stride4"]),
+    temperature=st.floats(0.5, 16),
+    tau=st.floats(0, 0.9),
+    t2_scale=st.booleans(),
+    normalise_cr=st.booleans(),
+)
+
+
+@st.composite
+def problems(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = tuple(draw(st.integers(low, high)) for low, high in ((1, 3), (2, 5), (1, 9), (1, 9)))
+    scale = draw(st.sampled_from([0.0, 0.1, 1.0, 10.0, 1000.0]))
+    p, q = (rng.normal(0, 1, shape) * scale for _ in range(2))
+    ignore = np.where(rng.random((shape[0], *shape[2:])) < draw(st.sampled_from([0, 0.3, 1])), 255, 0)
+    box = rng.random((shape[0], *shape[2:])) < 0.4
+    return p, q, ignore.astype(np.int64), box
+
+
+@given(problem=problems(), config=configs)
+@settings(max_examples=150, deadline=None)
+def test_the_value_is_that_of_the_equations(problem, config):
+    p, q, ignore, box = problem
+    found, _ = InterPixelLoss(config)([pair_of(torch.from_numpy(p), torch.from_numpy(q), ignore, box)])
+    assert float(found) == pytest.approx(reference(p, q, ignore, box, config), rel=1e-6, abs=1e-12)
+
+
+@given(problem=problems(), config=configs, seed=st.integers(0, 100))
+@settings(max_examples=80, deadline=None)
+def test_the_gradient_is_that_of_the_equations(problem, config, seed):
+    p, q, ignore, box = problem
+    if np.abs(q).max() > 20:
+        q = q / np.abs(q).max() * 20
+    student = torch.from_numpy(q).requires_grad_()
+    loss, _ = InterPixelLoss(config)([pair_of(torch.from_numpy(p), student, ignore, box)])
+    loss.backward()
+    direction = np.random.default_rng(seed).normal(size=q.shape)
+    step = 1e-4
+
+    def at(x):
+        return reference(p, q + x * step * direction, ignore, box, config)
+
+    slope = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
+    found = float((student.grad * torch.from_numpy(direction)).sum())
+    assert found == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+def loss_of(p, q, *, ignore=None, box=None, **values):
+    shape = (p.shape[0], *p.shape[2:])
+    ignore = np.zeros(shape, dtype=np.int64) if ignore is None else ignore
+    box = np.zeros(shape, dtype=bool) if box is None else box
+    return InterPixelLoss(InterPixelConfig(alpha=1, **values))([pair_of(p, q, ignore, box)])
+
+
+def random_pair(shape=(2, 3, 6, 5), seed=0, scale=1.0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    p, q = torch.randn(2, *shape, generator=generator, dtype=dtype) * scale
+    return p, q.clone().requires_grad_()
+
+
+@pytest.mark.parametrize("confident", [0, 1])
+def test_an_image_with_fewer_than_two_confident_pixels_contributes_exactly_zero_and_keeps_its_graph(confident):
+    p = torch.zeros(1, 3, 4, 4)
+    p[0, 0, 0, :confident] = 50.0
+    q = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss, seen = loss_of(p, q, tau=0.8)
+    loss.backward()
+    assert float(loss) == 0.0
+    assert torch.equal(q.grad, torch.zeros_like(q))
+    assert float(seen["empty"]) == 1.0
+
+
+def test_an_empty_image_is_counted_in_the_batch_mean():
+    p, q = random_pair(scale=5)
+    p[1] = 0
+    both, seen = loss_of(p, q, tau=0.5)
+    alone, _ = loss_of(p[:1], q[:1], tau=0.5)
+    assert float(both) == pytest.approx(float(alone) / 2)
+    assert float(seen["empty"]) == 0.5
+
+
+def test_a_pixel_at_the_threshold_is_not_confident():
+    p = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
+    assert float(loss_of(p, p.clone(), tau=0.5)[1]["omega"]) == 0.0
+    assert float(loss_of(p, p.clone(), tau=0.49)[1]["omega"]) == 1.0
+
+
+def test_padding_is_never_confident():
+    p, q = random_pair(scale=5)
+    ignore = np.zeros((2, 6, 5), dtype=np.int64)
+    ignore[:, :, 2:] = 255
+    cut, _ = loss_of(p[..., :2], q[..., :2], tau=0)
+    padded, seen = loss_of(p, q, ignore=ignore, tau=0)
+    assert float(padded) == pytest.approx(float(cut))
+    assert float(seen["omega"]) == pytest.approx(2 / 5)
+
+
+def test_equal_logits_cost_nothing():
+    p, _ = random_pair()
+    for distance in ("kl", "cr"):
+        assert float(loss_of(p, p.clone(), tau=0, distance=distance)[0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_teacher_gets_no_gradient():
+    p, q = random_pair()
+    p.requires_grad_()
+    loss_of(p, q, tau=0)[0].backward()
+    assert p.grad is None
+
+
+def test_kl_does_not_change_when_every_pixel_is_doubled_but_for_the_normaliser():
+    p, q = random_pair(dtype=torch.float64)
+    once, _ = loss_of(p, q, tau=0)
+    twice, _ = loss_of(p.repeat_interleave(2, dim=3), q.repeat_interleave(2, dim=3), tau=0)
+    assert float(twice) * math.log(60) == pytest.approx(float(once) * math.log(30))
+
+
+def test_kl_times_t_squared_hardly_depends_on_t():
+    p, q = random_pair((1, 4, 20, 20), dtype=torch.float64)
+    found = [float(loss_of(p, q, tau=0, temperature=t, t2_scale=True)[0]) for t in (2.0, 4.0, 8.0)]
+    assert max(found) / min(found) < 1.05
+
+
+def test_a_nearly_flat_channel_of_a_hundred_thousand_pixels_keeps_its_correlation_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    shape = torch.randn(1, 1, 320, 320, generator=generator)
+    p = torch.cat([shape * 0.05, torch.zeros_like(shape)], dim=1)
+    q = torch.cat(
+        [shape * 0.05 + 0.01 * torch.randn(1, 1, 320, 320, generator=generator), torch.zeros_like(shape)], dim=1
+    )
+    found, _ = loss_of(p, q, tau=0, distance="cr", normalise_cr=False)
+    exact, _ = loss_of(p.double(), q.double(), tau=0, distance="cr", normalise_cr=False)
+    assert float(found) == pytest.approx(float(exact), rel=1e-3)
+    assert 2 * float(found) < 0.1
+
+
+def test_a_constant_channel_has_no_correlation_to_lose():
+    p, q = random_pair()
+    p[:, 1], other = 0.0, q.detach().clone()
+    with_constant, _ = loss_of(p, other, tau=0, distance="cr")
+    p2, q2 = p[:, [0, 2]], other[:, [0, 2]]
+    without, _ = loss_of(p2, q2, tau=0, distance="cr")
+    assert float(with_constant) == pytest.approx(float(without) * 2 / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("distance", ["kl", "cr"])
+@pytest.mark.parametrize("domain", ["omega", "full"])
+@pytest.mark.parametrize("scale", [0.0, 1e3, 1e4])
+def test_extreme_logits_give_finite_values_and_gradients_in_float32(distance, domain, scale):
+    p, q = random_pair(scale=max(scale, 0.0))
+    q = (q.detach() * 1).requires_grad_()
+    loss, _ = loss_of(p, q, tau=0.3, distance=distance, domain=domain)
+    loss.backward()
+    assert math.isfinite(float(loss))
+    assert bool(q.grad.isfinite().all())
+
+
+def test_under_autocast_it_is_computed_in_float32():
+    p, q = random_pair(scale=3)
+    plain, _ = loss_of(p, q, tau=0.3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed, _ = loss_of(p, q, tau=0.3)
+    assert mixed.dtype == torch.float32
+    assert float(mixed) == float(plain)
+
+
+def test_views_are_averaged():
+    pairs = []
+    for seed in (0, 1):
+        p, q = random_pair(seed=seed, scale=3)
+        shape = (2, 6, 5)
+        pairs.append(pair_of(p, q, np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)))
+    loss = InterPixelLoss(InterPixelConfig(alpha=1, tau=0.3))
+    both, seen = loss(pairs)
+    singles = [loss([pair]) for pair in pairs]
+    assert float(both) == pytest.approx(sum(float(value) for value, _ in singles) / 2)
+    assert float(seen["omega"]) == pytest.approx(sum(float(one["omega"]) for _, one in singles) / 2)
