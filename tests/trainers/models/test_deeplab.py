@@ -1,0 +1,113 @@
+import pytest
+import torch
+import torchvision
+
+from trainers.config import ModelConfig
+from trainers.errors import CheckpointError, ConfigError
+from trainers.models.build import build_model
+
+
+def model(classes=5, seed=0, **values):
+    return build_model(ModelConfig(**{"weights": "none", **values}), num_classes=classes, seed=seed)
+
+
+@pytest.mark.parametrize(("backbone", "millions"), [("resnet50", 40.5), ("resnet101", 59.5)])
+def test_with_the_deep_stem_it_has_as_many_parameters_as_the_reference(backbone, millions):
+    made = model(21, backbone=backbone, stem="deep")
+    assert sum(parameter.numel() for parameter in made.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet50"])
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+def test_logits_have_the_size_of_the_image_and_features_their_strides(backbone, stride, upsample):
+    made = model(backbone=backbone, output_stride=stride, upsample=upsample).eval()
+    images = torch.randn(1, 3, 65, 49)
+    with torch.no_grad():
+        assert made(images).shape == (1, 5, 65, 49)
+        low, high = made.backbone(torch.randn(1, 3, 64, 64))
+    assert low.shape == (1, made.stream_channels[0], 16, 16)
+    assert high.shape == (1, made.stream_channels[1], 64 // stride, 64 // stride)
+
+
+def test_a_dilated_stage_sees_as_far_as_torchvisions():
+    ours = model(backbone="resnet50").backbone
+    theirs = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=[False, False, True])
+    theirs.load_state_dict({**ours.state_dict(), "fc.weight": theirs.fc.weight, "fc.bias": theirs.fc.bias})
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ours.eval(), theirs.eval()
+    with torch.no_grad():
+        stem = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+        expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(stem))))
+        torch.testing.assert_close(ours(images)[1], expected)
+
+
+def test_without_anything_dropped_both_streams_agree():
+    made = model(backbone="small").eval()
+    keep = tuple(torch.ones(2, channels, 1, 1) for channels in made.stream_channels)
+    images = torch.randn(2, 3, 32, 32)
+    plain, dropped = made(images, keep)
+    torch.testing.assert_close(plain, dropped)
+    torch.testing.assert_close(plain, made(images))
+
+
+def test_dropped_channels_change_only_the_second_stream():
+    made = model(backbone="small").eval()
+    drop = tuple(torch.zeros(2, channels, 1, 1) for channels in made.stream_channels)
+    images = torch.randn(2, 3, 32, 32)
+    plain, dropped = made(images, drop)
+    torch.testing.assert_close(plain, made(images))
+    assert not torch.allclose(plain, dropped)
+
+
+def test_the_seed_fixes_the_weights_and_global_random_state_is_left_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = model(backbone="small"), model(backbone="small"), model(backbone="small", seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.classify.weight, again.classify.weight)
+    assert not torch.equal(first.classify.weight, other.classify.weight)
+
+
+def test_weights_from_a_path_fill_the_backbone(tmp_path):
+    source = torchvision.models.resnet18(weights=None)
+    torch.save(source.state_dict(), tmp_path / "r18.pth")
+    made = model(backbone="resnet18", weights=str(tmp_path / "r18.pth"))
+    assert torch.equal(made.backbone.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
+
+
+def test_weights_of_another_architecture_are_refused_with_their_names(tmp_path):
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
+    with pytest.raises(CheckpointError, match=r"does not fit backbone resnet34.*missing: layer1.2"):
+        model(backbone="resnet34", weights=str(tmp_path / "r18.pth"))
+
+
+def test_a_damaged_weights_file_is_refused_by_its_path(tmp_path):
+    (tmp_path / "bad.pth").write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=r"bad.pth: not a PyTorch state dict"):
+        model(backbone="resnet18", weights=str(tmp_path / "bad.pth"))
+
+
+def test_a_missing_weights_file_says_what_is_allowed(tmp_path):
+    with pytest.raises(ConfigError, match="no such file; allowed: imagenet, none, or the path"):
+        model(backbone="resnet18", weights=str(tmp_path / "none.pth"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"backbone": "small"}, "set model.weights: none"), ({"backbone": "resnet50", "stem": "deep"}, "7x7 stem")],
+)
+def test_imagenet_weights_that_do_not_exist_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        model(**values, weights="imagenet")
+
+
+def test_without_a_network_the_missing_file_and_the_ways_out_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        model(backbone="resnet18", weights="imagenet")
+    assert str(tmp_path) in str(caught.value)
+    assert "set model.weights: none" in str(caught.value)
