@@ -141,8 +141,9 @@ def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
             "best last objective among the trials that ran all their epochs (mean over seeds where there are several)"
         )
         return _choice(runs, _best(complete), rule=rule, candidates=len({_params(row) for row in complete}))
-    longest = max(row["epochs"] for row in scored)
-    pool = [row for row in scored if row["epochs"] == longest]
+    going = [row for row in scored if row["state"] != "failed"] or scored
+    longest = max(row["epochs"] for row in going)
+    pool = [row for row in going if row["epochs"] == longest]
     rule = f"NO TRIAL RAN ALL ITS EPOCHS: best last objective among the trials that ran longest ({longest} epochs)"
     return _choice(runs, _best(pool), rule=rule, candidates=len({_params(row) for row in pool}))
 

@@ -52,7 +52,8 @@ class Study:
 
     @property
     def complete(self) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if trial.state == "complete" and trial.curve)
+        """Trials that ran all their epochs and have a score for the last of them."""
+        return tuple(trial for trial in self.trials if trial.state == "complete" and trial.epochs in trial.curve)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ class Study:
         return min(pool, key=lambda trial: (-self.sign * means[self.settings(trial)], trial.number))
 
     def _longest(self) -> tuple[Trial, ...]:
-        scored = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
+        scored = [trial for trial in self.trials if trial.epochs in trial.curve and trial.state != "failed"]
         most = max((trial.epochs for trial in scored), default=0)
         return tuple(trial for trial in scored if trial.epochs == most)
 
