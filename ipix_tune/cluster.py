@@ -14,6 +14,10 @@ SETTLE_S = 3.0
 """Wait before leaving a cluster after nested trials: a controller that loses its workers while the job ends can
 otherwise make a placement group that nobody frees."""
 
+RELEASE_S = 2.0
+"""Wait before the placement group of a stopped nested trial is removed: earlier, its controller may still be alive, see
+its workers die, and ask for a new group."""
+
 JOBS = ".jobs"
 """File in a study's folder: a node of the cluster and the Ray job of every driver so far."""
 
@@ -62,7 +66,10 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": {**_WORKERS, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},
+        "runtime_env": {
+            "env_vars": {**_WORKERS, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+            **({"worker_process_setup_hook": "ipix_tune.cluster.name_own_cluster"} if nested else {}),
+        },
     }
     if address is None:
         options |= {"include_dashboard": nested, "num_cpus": os.cpu_count(), "address": "local"}
@@ -75,7 +82,8 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ClusterError(
-                f"no Ray cluster at {address}: {str(error).splitlines()[0]}. Start one with: ray start --head; or "
+                f"no Ray cluster at {address}: {str(error).splitlines()[0]}. Start one with: ray start --head; where "
+                "its log asks for an authentication token, give this process the cluster's RAY_AUTH_MODE and token; or "
                 "leave out --address and RAY_ADDRESS for a Ray on this machine"
             ) from None
     try:
@@ -86,6 +94,15 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             free_groups()
         if started:
             ray.shutdown()
+
+
+def name_own_cluster() -> None:
+    """Runs first in every process of a nested study. Ray Train's cleaner of placement groups finds its cluster through
+    RAY_ADDRESS, else through a file in Ray's temporary folder, which names another cluster, or a dead one, on a machine
+    where `ray start` was used; it would then wait for that one and free nothing."""
+    import ray
+
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def _our_code() -> list[str]:
@@ -120,15 +137,40 @@ def free_groups(job: str | None = None) -> int:
     """Remove a job's placement groups that are still there once its trials are over; returns how many. A group's id
     ends with the id of the job that made it. Without ``job``: those of this job."""
     import ray
-    from ray._raylet import PlacementGroupID
-    from ray.util import remove_placement_group
-    from ray.util.placement_group import PlacementGroup
 
     job = job or ray.get_runtime_context().get_job_id()
     left = [name for name in created_groups() if name.endswith(job)]
     for name in left:
-        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+        _remove(name)
     return len(left)
+
+
+def _remove(name: str) -> None:
+    from ray._raylet import PlacementGroupID
+    from ray.util import remove_placement_group
+    from ray.util.placement_group import PlacementGroup
+
+    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+
+class Releaser:
+    """Frees the workers of nested trials that ended or died, so that others can start. Ray's own cleaner does it too,
+    but needs the dashboard, and its thread ends at the first answer that it does not get."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, str]] = []
+
+    def release(self, name: str) -> None:
+        """Remove the placement group of this id (hex) in `RELEASE_S` seconds."""
+        self._due.append((time.monotonic() + RELEASE_S, name))
+
+    def look(self) -> None:
+        """Remove what is due; called often."""
+        now = time.monotonic()
+        due = [name for when, name in self._due if when <= now]
+        self._due = [(when, name) for when, name in self._due if when > now]
+        for name in set(due).intersection(created_groups() if due else ()):
+            _remove(name)
 
 
 def free_leftovers(folder: Path) -> int:

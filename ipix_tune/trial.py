@@ -16,6 +16,8 @@ from ipix_tune.searcher import DISK_FULL, FAILED
 from trainers.errors import ConfigError, TrainingError, UserError
 
 METRICS, SPLIT = "metrics", "split_hash"
+GROUP = "placement_group"
+"""Key of a nested trial's results: the placement group that holds its workers."""
 
 
 def trial_config(key: str, *, trainer: dict[str, Any], run_dir: Path, metric: str, resources: ResourcesConfig) -> Any:
@@ -74,8 +76,11 @@ def _is_full(error: BaseException | None) -> bool:
 
 def _report_from_worker(config: dict[str, Any]) -> None:
     from ray import train
+    from ray.util import get_current_placement_group
 
-    _train(config, train.report)
+    group = get_current_placement_group()
+    name = {} if group is None else {GROUP: group.id.hex()}
+    _train(config, lambda row: train.report({**row, **name}))
 
 
 def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 from ray.tune import Callback
 
 from analysis.columns import State
+from ipix_tune.cluster import Releaser
 from ipix_tune.journal import Journal
 from ipix_tune.live import Display, Row
 from ipix_tune.scheduler import EPOCH, SCORE
 from ipix_tune.searcher import end_of
 from ipix_tune.tracking import Tracker
-from ipix_tune.trial import METRICS
+from ipix_tune.trial import GROUP, METRICS
 
 
 class Watcher(Callback):
@@ -42,6 +43,8 @@ class Watcher(Callback):
         self._values = values
         self._on_end = on_end
         self._on_disk_full = on_disk_full
+        self._groups: dict[str, str] = {}
+        self._releaser = Releaser()
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
@@ -62,6 +65,8 @@ class Watcher(Callback):
         if EPOCH not in result:
             return
         key, epoch = trial.config["key"], int(result[EPOCH])
+        if GROUP in result:
+            self._groups[key] = result[GROUP]
         self._tracker.log(key, epoch=epoch, metrics=result[METRICS])
         row = self._display.board.rows[key]
         if epoch <= row.epoch:
@@ -74,6 +79,7 @@ class Watcher(Callback):
         row = self._display.board.rows[key]
         row.retries = self._journal.retried(key)
         row.error = last_line(trial)
+        self._release(key)
         self._display.retried(key)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -101,8 +107,16 @@ class Watcher(Callback):
         row.state, row.error = state, error
         self._display.board.finished_here += 1
         self._finish(key, row)
+        self._release(key)
         self._display.ended(key)
         self._on_end(key)
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        self._releaser.look()
+
+    def _release(self, key: str) -> None:
+        if (group := self._groups.pop(key, None)) is not None:
+            self._releaser.release(group)
 
     def _finish(self, key: str, row: Row) -> None:
         self._tracker.finish(
