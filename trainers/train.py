@@ -28,7 +28,7 @@ def main(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the folder's checkpoint.")] = False,
 ) -> None:
     """Train one config."""
     config = load(file, overrides or [])
@@ -58,13 +58,21 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
 
     Raises:
         ConfigError: the folder holds a run and ``resume`` was not asked for.
+        typer.Exit: with code 130 after Ctrl-C.
     """
     first = int(os.environ.get("RANK", "0")) == 0
     if not resume and (run_dir / "checkpoints").exists():
         raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
     console = Console()
-    with ProgressLine(console, epochs=config.schedule.epochs, shown=first) as progress:
-        result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step)
+    try:
+        with ProgressLine(console, epochs=config.schedule.epochs, shown=first) as progress:
+            result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step)
+    except KeyboardInterrupt:
+        if first:
+            saved = (run_dir / "checkpoints").exists()
+            hint = "go on with the same command and --resume" if saved else "no epoch is saved yet; start it again"
+            typer.echo(f"interrupted: {run_dir}: {hint}", err=True)
+        raise typer.Exit(130) from None
     if first:
         for text in closing_lines(config, result):
             console.print(text, highlight=False, soft_wrap=True)

@@ -35,6 +35,17 @@ def test_the_same_config_gives_the_same_curve_and_weights_bit_for_bit(unbroken, 
     assert same_tensors(tensors(tmp_path), tensors(unbroken))
 
 
+def test_the_curve_does_not_depend_on_the_threads_that_the_process_happens_to_have(unbroken, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if before == 1 else 1)
+    try:
+        fit(tiny(**EMA), tmp_path)
+        assert torch.get_num_threads() == (2 if before == 1 else 1)
+    finally:
+        torch.set_num_threads(before)
+    assert rows(tmp_path) == rows(unbroken)
+
+
 def test_another_seed_gives_another_curve(unbroken, tmp_path):
     fit(tiny(**EMA, seed=1), tmp_path)
     assert rows(tmp_path) != rows(unbroken)
@@ -223,4 +234,24 @@ def test_a_misspelt_key_ends_the_command_with_code_2_the_line_and_the_nearest_ke
     assert done.returncode == 2
     assert 'method.conf_tresh: unknown key; did you mean "conf_thresh"?' in done.stderr
     assert "cfg.yaml:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("epochs_done", [0, 1])
+def test_ctrl_c_ends_the_command_with_code_130_and_says_how_to_go_on(tmp_path, epochs_done):
+    (tmp_path / "cfg.yaml").write_text(dump(tiny()))
+    code = (
+        "import os, signal, trainers.train as train\n"
+        "before = train.ProgressLine.step\n"
+        "def step(self, done, total):\n"
+        f"    if done == {2 * epochs_done + 1}:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    before(self, done, total)\n"
+        "train.ProgressLine.step = step\n"
+        "train.run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "cfg.yaml", "--run-dir", "run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert ("--resume" if epochs_done else "no epoch is saved yet") in done.stderr
     assert "Traceback" not in done.stderr
