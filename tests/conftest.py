@@ -1,6 +1,10 @@
 """What all tests share: a cache of their own, so that the data set is made once, and no network for W&B."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no timing", deadline=None)
+settings.load_profile("no timing")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -165,6 +165,9 @@ class PrecisionConfig(Section):
     channels_last: bool = False
     deterministic: bool = True
     """Ask PyTorch for deterministic kernels. On CPU runs repeat bit for bit either way."""
+    cpu_threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of PyTorch's operators in each process. Their number moves the last bits of a sum, so it is a part of
+    the config and not of the machine: a run gives the same curve wherever it runs."""
 
 
 class CheckpointConfig(Section):

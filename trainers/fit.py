@@ -334,6 +334,8 @@ def _numerics(precision: PrecisionConfig) -> Iterator[None]:
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
     )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(precision.cpu_threads)
     if precision.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(precision.deterministic)
@@ -344,3 +346,4 @@ def _numerics(precision: PrecisionConfig) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[1:]
+        torch.set_num_threads(threads)
