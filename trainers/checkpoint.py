@@ -1,8 +1,10 @@
 """Checkpoints: written whole or not at all, checked before they are believed.
 
-A folder holds `last.pt`, `previous.pt` (the one before) and `best.pt`. At every instant one of the first two is whole.
+A folder holds `last.pt`, `previous.pt` (the one before) and `best.pt`, and between two renames `fresh.pt`, the newest.
+At every instant one of `fresh.pt`, `last.pt` and `previous.pt` is whole, also where `last.pt` was found damaged.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -18,7 +20,7 @@ from trainers.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+FRESH, LAST, PREVIOUS, BEST = "fresh.pt", "last.pt", "previous.pt", "best.pt"
 FORMAT = 1
 
 
@@ -36,16 +38,19 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         CheckpointError: no space left; earlier checkpoints are as they were.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for left_by_killed in path.parent.glob(f".{path.name}.*"):
+        left_by_killed.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         reason = "no space left on its disk; free some and resume" if full else str(error)
         raise CheckpointError(f"{path}: checkpoint not written: {reason}") from error
@@ -53,12 +58,18 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def save_last(folder: Path, state: dict[str, Any]) -> Path:
     """Save as `last.pt`; what was there becomes `previous.pt`."""
-    fresh = folder / "fresh.pt"
+    fresh = folder / FRESH
     save(fresh, state)
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     fresh.replace(folder / LAST)
     return folder / LAST
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run that is started again must not find."""
+    for name in (FRESH, LAST, PREVIOUS, BEST):
+        (folder / name).unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -89,7 +100,7 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
         CheckpointError: the newest whole one belongs to another run, or none is whole.
     """
     torn: list[str] = []
-    for path in (folder / LAST, folder / PREVIOUS):
+    for path in (folder / FRESH, folder / LAST, folder / PREVIOUS):
         if not path.exists():
             continue
         try:

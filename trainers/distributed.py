@@ -100,7 +100,10 @@ class _Sum(torch.autograd.Function):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batch of all processes, for devices on which torch.nn.SyncBatchNorm does not run (CPU)."""
+    """Batch norm over the batch of all processes, for devices on which torch.nn.SyncBatchNorm does not run (CPU).
+
+    Statistics are float32 or wider, also of bfloat16 features; the output has the features' type.
+    """
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training:
@@ -110,15 +113,16 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         count = dist.get_world_size() * features.numel() / features.shape[1]
-        mean: Tensor = _Sum.apply(features.sum(dim=(0, 2, 3))) / count
-        centred = features - mean[:, None, None]
+        exact = features.to(torch.promote_types(features.dtype, torch.float32))
+        mean: Tensor = _Sum.apply(exact.sum(dim=(0, 2, 3))) / count
+        centred = exact - mean[:, None, None]
         variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
 
 
 def synchronise_batch_norm(model: nn.Module, process: Process) -> nn.Module:

@@ -112,6 +112,25 @@ def test_batch_norm_over_processes_equals_batch_norm_over_the_whole_batch(tmp_pa
             torch.testing.assert_close(part["state"][name], value)
 
 
+def normalise_half(rank, folder):
+    norm = GlobalBatchNorm2d(5)
+    features = whole_batch()[rank * 3 : rank * 3 + 3].bfloat16().requires_grad_()
+    output = norm(features)
+    output.float().sum().backward()
+    torch.save({"output": output.detach(), "state": norm.state_dict()}, folder / f"norm{rank}.pt")
+
+
+def test_batch_norm_over_processes_takes_bfloat16_and_keeps_float32_statistics(tmp_path):
+    in_processes(normalise_half, tmp_path)
+    parts = [torch.load(tmp_path / f"norm{rank}.pt") for rank in range(WORLD)]
+    reference = nn.BatchNorm2d(5)
+    expected = reference(whole_batch().bfloat16().float())
+    assert parts[0]["output"].dtype == torch.bfloat16
+    output = torch.cat([part["output"] for part in parts]).float()
+    torch.testing.assert_close(output, expected.detach(), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(parts[0]["state"]["running_var"], reference.running_var)
+
+
 def watch_one_bad_rank(rank, folder):
     tally = Tally(current("cpu"))
     tally.watch({"fine": torch.tensor(1.0), "bad": torch.tensor(float("nan") if rank == 1 else 1.0)}, step=7)

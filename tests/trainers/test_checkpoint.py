@@ -1,0 +1,80 @@
+"""Checkpoint files under a kill at any instant."""
+
+import json
+
+import pytest
+import torch
+
+from trainers import checkpoint
+from trainers.errors import CheckpointError
+
+IDENTITY = {"config": {"seed": 0}}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL between two system calls."""
+
+
+def state(step):
+    return {"identity": json.dumps(IDENTITY), "step": step, "value": torch.full((64,), float(step))}
+
+
+def newest(folder):
+    found = checkpoint.latest(folder, expected=IDENTITY)
+    return None if found is None else found["step"]
+
+
+def save_and_die(folder, step, *, renames, monkeypatch):
+    """Save, and stop right after so many renames."""
+    real, done = type(folder).replace, 0
+
+    def replace(path, target):
+        nonlocal done
+        if done == renames:
+            raise Killed
+        done += 1
+        return real(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(type(folder), "replace", replace)
+        checkpoint.save_last(folder, state(step))
+
+
+@pytest.mark.parametrize(("renames", "expected"), [(0, 2), (1, 3), (2, 3)])
+def test_a_run_killed_between_two_renames_finds_its_newest_whole_checkpoint(tmp_path, monkeypatch, renames, expected):
+    for step in (1, 2):
+        checkpoint.save_last(tmp_path, state(step))
+    save_and_die(tmp_path, 3, renames=renames, monkeypatch=monkeypatch)
+    assert newest(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("renames", "expected"), [(0, 1), (1, 3), (2, 3)])
+def test_a_kill_while_a_damaged_checkpoint_is_replaced_costs_no_whole_one(tmp_path, monkeypatch, renames, expected):
+    for step in (1, 2):
+        checkpoint.save_last(tmp_path, state(step))
+    (tmp_path / "last.pt").write_bytes(b"torn")
+    save_and_die(tmp_path, 3, renames=renames, monkeypatch=monkeypatch)
+    assert newest(tmp_path) == expected
+
+
+def test_what_a_killed_save_left_behind_is_gone_after_the_next_one(tmp_path):
+    (tmp_path / ".fresh.pt.4711").write_bytes(b"half")
+    checkpoint.save_last(tmp_path, state(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert newest(tmp_path) is None
+
+
+def test_a_cleared_folder_has_no_checkpoint(tmp_path):
+    for step in (1, 2):
+        checkpoint.save_last(tmp_path, state(step))
+    checkpoint.clear(tmp_path)
+    assert newest(tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(CheckpointError, match=r"run.*checkpoint not written"):
+        checkpoint.save_last(tmp_path / "run", state(1))
