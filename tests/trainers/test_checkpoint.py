@@ -1,9 +1,13 @@
 """Checkpoint files under a kill at any instant."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainers import checkpoint
 from trainers.errors import CheckpointError
@@ -35,9 +39,10 @@ def save_and_die(folder, step, *, renames, monkeypatch):
         done += 1
         return real(path, target)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(type(folder), "replace", replace)
-        checkpoint.save_last(folder, state(step))
+        with pytest.raises(Killed):
+            checkpoint.save_last(folder, state(step))
 
 
 @pytest.mark.parametrize(("renames", "expected"), [(0, 2), (1, 3), (2, 3)])
@@ -78,3 +83,32 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(CheckpointError, match=r"run.*checkpoint not written"):
         checkpoint.save_last(tmp_path / "run", state(1))
+
+
+def test_a_full_disk_is_named_and_leaves_earlier_checkpoints_as_they_were(tmp_path, monkeypatch):
+    checkpoint.save_last(tmp_path, state(1))
+    before = (tmp_path / "last.pt").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "open", lambda path, mode: open("/dev/full", mode))  # noqa: PTH123, SIM115
+        with pytest.raises(CheckpointError, match="no space left on its disk; free some and resume"):
+            checkpoint.save_last(tmp_path, {**state(2), "weights": torch.zeros(100_000)})
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=150)
+def test_a_checkpoint_with_one_flipped_bit_is_refused_or_reads_as_it_was_written(where, bit):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "last.pt"
+        checkpoint.save(path, state(1))
+        data = bytearray(path.read_bytes())
+        data[int(where * len(data))] ^= 1 << bit
+        path.write_bytes(data)
+        try:
+            found = checkpoint.load(path)
+        except CheckpointError:
+            return
+        assert found["step"] == 1
+        assert found["identity"] == json.dumps(IDENTITY)
+        assert torch.equal(found["value"], torch.ones(64))

@@ -11,8 +11,9 @@ from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.distributed import GlobalBatchNorm2d, Process, current
 from trainers.errors import TrainingError
-from trainers.fit import Run, fit
+from trainers.fit import fit
 from trainers.methods.base import Needs
+from trainers.run import Run
 from trainers.tally import Tally
 
 WORLD = 2

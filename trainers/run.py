@@ -1,0 +1,218 @@
+"""The state of one training run on one process, and what moves it: an epoch, an evaluation, a save, a restore."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers import checkpoint, distributed
+from trainers.batch import SemiBatch
+from trainers.config import TrainConfig
+from trainers.data.layout import Item
+from trainers.data.loader import TrainLoader
+from trainers.data.open import OpenData, open_data
+from trainers.evaluate import evaluate
+from trainers.losses.interpixel import InterPixelLoss
+from trainers.losses.ramps import gaussian_ramp, warmup_steps
+from trainers.methods.base import StepOutput
+from trainers.methods.registry import build_method
+from trainers.models.build import build_model
+from trainers.optim import build_optimizer, clip, set_poly_lr
+from trainers.report import EpochRecord
+from trainers.tally import Tally
+
+CHECK_EVERY = 50
+"""Steps between two looks at whether the losses are finite (on a GPU each look waits for the device)."""
+
+StepHook = Callable[[int, int], None]
+"""Called as hook(steps done, steps in all) after every step, to draw a progress line."""
+
+
+class Run:
+    """The state of one run on this process; :func:`fit` drives it."""
+
+    def __init__(self, config: TrainConfig, run_dir: Path) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.folder = run_dir / "checkpoints"
+        self.process = distributed.current(config.precision.device)
+        self.data: OpenData = open_data(config.data, final=config.evaluation.final)
+        model = build_model(config.model, num_classes=self.data.num_classes, seed=config.seed)
+        if config.precision.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.student = distributed.synchronise_batch_norm(model, self.process).to(self.process.device)
+        self.method = build_method(config.method, student=self.student, interpixel=config.interpixel)
+        self.trained = self.process.wrapped(self.student)
+        self.optimizer = build_optimizer(self.student, model.backbone, config.optim)
+        self.loader = TrainLoader(
+            self.data, config, self.method.needs, rank=self.process.rank, world=self.process.world
+        )
+        self.interpixel = InterPixelLoss(config.interpixel)
+        self.denominator = self.process.denominator(config.optim.denominator)
+        self.total_steps = config.schedule.epochs * self.loader.steps_per_epoch
+        self.warmup = warmup_steps(
+            fraction=config.interpixel.warmup_fraction,
+            epochs=config.interpixel.warmup_epochs,
+            steps_per_epoch=self.loader.steps_per_epoch,
+            total_steps=self.total_steps,
+        )
+        self.step = 0
+        self.records: list[EpochRecord] = []
+        self.best: tuple[float, int] | None = None
+
+        self.latest: dict[str, float] = {}
+
+    def train_epoch(self, epoch: int, on_step: StepHook | None) -> dict[str, float]:
+        """All steps of an epoch, counted from 0; means over its steps."""
+        tally, begun = Tally(self.process), time.monotonic()
+        batches = self.loader.epoch(epoch)
+        with contextlib.closing(batches):  # type: ignore[type-var]
+            for batch in batches:
+                self.train_step(batch, tally)
+                if self.step % CHECK_EVERY == 0:
+                    tally.check(epoch=epoch + 1)
+                if on_step is not None:
+                    on_step(self.step, self.total_steps)
+        tally.check(epoch=epoch + 1)
+        skipped = self.process.sum_(torch.tensor(float(self.loader.skipped), device=self.process.device))
+        return {
+            **tally.means(),
+            **self.latest,
+            "train/skipped_images": float(skipped),
+            "time/epoch_s": time.monotonic() - begun,
+        }
+
+    def train_step(self, batch: SemiBatch, tally: Tally) -> None:
+        """Forward, losses, backward, optimiser, teacher."""
+        config = self.config
+        self.latest["train/lr"] = set_poly_lr(
+            self.optimizer, step=self.step, total=self.total_steps, power=config.schedule.poly_power
+        )
+        with self._autocast():
+            output = self.method.losses(self.trained, batch.to(self.process.device), self.denominator)
+        loss = self._total(output, tally)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip(self.student, config.optim.clip_norm)
+        self.optimizer.step()
+        self.method.after_step()
+        self.step += 1
+
+    def _total(self, output: StepOutput, tally: Tally) -> Tensor:
+        """The weighted sum of all terms; here, and only here, the inter-pixel loss attaches."""
+        terms = dict(output.terms)
+        loss = torch.stack([output.weights[name] * term for name, term in terms.items()]).sum()
+        metrics = {f"train/{name}": value for name, value in output.metrics.items()}
+        if self.config.interpixel.alpha > 0:
+            terms["interpixel"], seen = self.interpixel(output.pairs)
+            ramp = gaussian_ramp(self.step, length=self.warmup)
+            loss = loss + self.config.interpixel.alpha * ramp * terms["interpixel"]
+            metrics |= {f"train/interpixel/{name}": value for name, value in seen.items()}
+            self.latest["train/interpixel/ramp"] = ramp
+        tally.watch(terms, step=self.step)
+        tally.add({"train/loss": loss, **{f"train/loss/{name}": term for name, term in terms.items()}, **metrics})
+        return loss
+
+    def evaluate_epoch(self, epoch: int) -> dict[str, float]:
+        """Scores on the held-out images where they are due, the best epoch kept; after the last epoch of a final run
+        also the official validation set, with the last and with the best weights."""
+        config, last = self.config, epoch == self.config.schedule.epochs
+        metrics: dict[str, float] = {}
+        begun = time.monotonic()
+        if self.data.holdout and (last or epoch % config.evaluation.every == 0):
+            metrics |= self._scores(self.data.holdout, "val")
+            if self.best is None or metrics["val/miou"] > self.best[0]:
+                self.best = (metrics["val/miou"], epoch)
+                self._keep_best()
+        if last and config.evaluation.final:
+            metrics |= self._final_scores()
+        metrics["time/eval_s"] = time.monotonic() - begun
+        return metrics
+
+    def _scores(self, items: Sequence[Item], prefix: str) -> dict[str, float]:
+        return evaluate(
+            self.method.networks(),
+            items,
+            config=self.config,
+            num_classes=self.data.num_classes,
+            process=self.process,
+            main=self.method.eval_network,
+            prefix=prefix,
+        )
+
+    def _final_scores(self) -> dict[str, float]:
+        found = self._scores(self.data.val, "final/last")
+        if self.best is None or not self.config.checkpoint.keep_best:
+            return found
+        now = self.weights()
+        now = {part: {name: value.clone() for name, value in state.items()} for part, state in now.items()}
+        self.process.barrier()
+        best = checkpoint.load(self.folder / checkpoint.BEST)
+        self._load_weights(best)
+        found |= self._scores(self.data.val, "final/best")
+        self._load_weights(now)
+        return {**found, "final/best/epoch": float(self.best[1])}
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors that are not the optimiser's."""
+        return {"student": self.student.state_dict(), "method": self.method.state_dict()}
+
+    def _load_weights(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.method.load_state_dict(state["method"])
+
+    def _identity(self) -> str:
+        return json.dumps(checkpoint.identity(self.config, split_hash=self.data.split_hash), sort_keys=True)
+
+    def _keep_best(self) -> None:
+        if self.config.checkpoint.keep_best and self.process.rank == 0:
+            state = {"identity": self._identity(), "epoch": self.best, **self.weights()}
+            checkpoint.save(self.folder / checkpoint.BEST, state)
+
+    def save(self) -> Path:
+        """Everything from which the run goes on, written by rank 0. No random state: every draw is derived from the
+        seed, the epoch and the step."""
+        path = self.folder / checkpoint.LAST
+        if self.process.rank == 0:
+            state = {
+                "identity": self._identity(),
+                **self.weights(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "best": self.best,
+                "skipped": self.loader.skipped,
+                "records": [_to_json(record) for record in self.records],
+            }
+            checkpoint.save_last(self.folder, state)
+        return path
+
+    def restore(self) -> None:
+        """Take up the newest whole checkpoint, where there is one."""
+        expected = checkpoint.identity(self.config, split_hash=self.data.split_hash)
+        state = checkpoint.latest(self.folder, expected=json.loads(json.dumps(expected)))
+        if state is None:
+            return
+        self._load_weights(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
+        self.loader.skipped = state["skipped"] if self.process.rank == 0 else 0
+        self.records = [_from_json(one, self.folder / checkpoint.LAST) for one in state["records"]]
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.precision.amp == "bf16"
+        return torch.autocast(self.process.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _to_json(record: EpochRecord) -> dict[str, Any]:
+    return asdict(replace(record, checkpoint=None))
+
+
+def _from_json(data: dict[str, Any], path: Path) -> EpochRecord:
+    return EpochRecord(**{**data, "checkpoint": path})
