@@ -51,9 +51,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        reason = "no space left on its disk; free some and resume" if full else str(error)
+        reason = "no space left on its disk; free some and resume" if _disk_is_full(error) else str(error)
         raise CheckpointError(f"{path}: checkpoint not written: {reason}") from error
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk lies at the bottom of an error: PyTorch's writer raises one of its own on top."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def save_last(folder: Path, state: dict[str, Any]) -> Path:
