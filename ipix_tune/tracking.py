@@ -112,9 +112,12 @@ class Tracker:
         self._guarded(close)
 
     def close(self) -> None:
-        """Close what is still open as interrupted."""
+        """Close what is still open as interrupted, and wait until all files are whole: a run's end may reach the disk
+        after `finish` has returned, and the report is made from the files."""
         for key in list(self._runs):
             self.finish(key, state="interrupted", epochs=max(self._seen[key], default=0))
+        if self._seen:
+            self._guarded(_teardown)
 
     def _guarded(self, call: Callable[[], object]) -> None:
         try:
@@ -123,6 +126,12 @@ class Tracker:
             self.failures += 1
             if self.failures == 1:
                 logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
+
+
+def _teardown() -> None:
+    import wandb
+
+    wandb.teardown()
 
 
 def origin_facts(*, world_size: int, host: str, split_hash: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def test_the_run_has_a_stable_id_its_group_and_its_phase(tmp_path, study):
     tracker = Tracker(tmp_path, study, FACTS)
     tracker.start("t0003", values={}, trainer={"seed": 0})
     tracker.finish("t0003", state="stopped", epochs=1, retries=2, objective=4.0)
+    tracker.close()
     (run,), _ = read_folder(tmp_path / "wandb")
     assert (run.run_id, run.group, run.job_type) == (f"{study.name}-t0003", study.name, "search")
     assert {name: run.summary[name] for name in ("state", "retries", "objective")} == {
@@ -54,6 +55,7 @@ def test_an_epoch_that_is_logged_twice_is_written_once(tmp_path, study):
     tracker.log("t0000", epoch=1, metrics={"val/miou": 1.0})
     tracker.log("t0000", epoch=1, metrics={"val/miou": 9.0})
     tracker.finish("t0000", state="complete", epochs=1)
+    tracker.close()
     (run,), _ = read_folder(tmp_path / "wandb")
     assert run.history[1]["val/miou"] == 1.0
 
@@ -77,3 +79,16 @@ def test_the_environment_variable_takes_precedence_over_the_study_file(tmp_path,
     tracker.start("t0000", values={}, trainer={})
     assert tracker.mode == "disabled"
     assert not (tmp_path / "wandb").exists()
+
+
+def test_after_close_every_end_is_on_disk_and_open_runs_are_interrupted(tmp_path, study):
+    tracker = Tracker(tmp_path, study, FACTS)
+    for key in ("t0000", "t0001", "t0002", "t0003"):
+        tracker.start(key, values={}, trainer={"seed": 0})
+        tracker.log(key, epoch=1, metrics={"val/miou": 1.0})
+    for key in ("t0000", "t0001", "t0002"):
+        tracker.finish(key, state="complete", epochs=1)
+    tracker.close()
+    runs, _ = read_folder(tmp_path / "wandb")
+    assert sorted(run.summary["state"] for run in runs) == ["complete"] * 3 + ["interrupted"]
+    assert all(1 in run.history for run in runs)
