@@ -26,7 +26,7 @@ FORMAT = 1
 
 def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
-    data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True})
+    data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final"}})
     for section, key in (("data", "root"), ("data", "loader_workers"), ("precision", "device")):
         data[section].pop(key, None)
     return {"config": data, "split_hash": split_hash, "format": FORMAT}
@@ -66,12 +66,17 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 def save_last(folder: Path, state: dict[str, Any]) -> Path:
     """Save as `last.pt`; what was there becomes `previous.pt`."""
-    fresh = folder / FRESH
-    save(fresh, state)
-    if (folder / LAST).exists():
-        (folder / LAST).replace(folder / PREVIOUS)
-    fresh.replace(folder / LAST)
+    save(folder / FRESH, state)
+    settle(folder)
     return folder / LAST
+
+
+def settle(folder: Path) -> None:
+    """Make a whole `fresh.pt`, where there is one, the last; a killed run can leave it so."""
+    if (folder / FRESH).exists():
+        if (folder / LAST).exists():
+            (folder / LAST).replace(folder / PREVIOUS)
+        (folder / FRESH).replace(folder / LAST)
 
 
 def clear(folder: Path) -> None:

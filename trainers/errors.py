@@ -3,7 +3,8 @@
 UserError
 ├── ConfigError       a key or value in a YAML file or on the command line
 ├── DataError         a file of the data set, or a split
-└── CheckpointError   a checkpoint that is torn, or that belongs to another run
+├── CheckpointError   a checkpoint that is torn, or that belongs to another run
+└── OutputError       the run's folder cannot be written
 TrainingError         the run itself went wrong (not the user's spelling): a loss is NaN or infinite
 """
 
@@ -25,6 +26,10 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint cannot be used for this run."""
+
+
+class OutputError(UserError):
+    """The run's folder cannot be written: no right, no space, or a file in its place."""
 
 
 class TrainingError(Exception):

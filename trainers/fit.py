@@ -12,6 +12,7 @@ import torch
 from trainers import checkpoint
 from trainers.config import PrecisionConfig, TrainConfig
 from trainers.environment import describe
+from trainers.errors import OutputError
 from trainers.report import Callback, EpochRecord, Verdict
 from trainers.run import Run, StepHook
 from trainers.yamlfile import dump
@@ -48,13 +49,14 @@ def fit(
         on_step: called after every step.
 
     Raises:
-        UserError: the config, the data or a checkpoint cannot be used.
-        TrainingError: a loss is NaN or infinite.
+        UserError: the config, the data, a checkpoint or the folder cannot be used.
+        TrainingError: a loss or a weight is NaN or infinite.
     """
-    with _numerics(config.precision):
-        run = Run(config, run_dir)
+    with _numerics(config.precision), contextlib.closing(Run(config, run_dir)) as run:
         if resume:
             run.restore()
+        else:
+            run.clear()
         log = MetricsLog(run)
         stopped = any(_ask(run, callbacks, record) for record in run.records)
         for epoch in range(len(run.records), config.schedule.epochs):
@@ -96,16 +98,26 @@ class MetricsLog:
         self._writes = run.process.rank == 0
         if not self._writes:
             return
-        run.run_dir.mkdir(parents=True, exist_ok=True)
         environment = describe(str(run.process.device)) | {"processes": run.process.world}
-        _replace(run.run_dir / "config.yaml", dump(run.config))
-        _replace(run.run_dir / "environment.json", json.dumps(environment, indent=2))
-        _replace(self._path, "".join(_line(record) for record in run.records))
+        with _told(run.run_dir):
+            run.run_dir.mkdir(parents=True, exist_ok=True)
+            _replace(run.run_dir / "config.yaml", dump(run.config))
+            _replace(run.run_dir / "environment.json", json.dumps(environment, indent=2))
+            _replace(self._path, "".join(_line(record) for record in run.records))
 
     def append(self, record: EpochRecord) -> None:
         if self._writes:
-            with self._path.open("a") as file:
+            with _told(self._path), self._path.open("a") as file:
                 file.write(_line(record))
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """An error of the file system, as one that names what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}; mend that, then resume") from error
 
 
 def _line(record: EpochRecord) -> str:
@@ -124,6 +136,7 @@ def _numerics(precision: PrecisionConfig) -> Iterator[None]:
     """PyTorch's global switches for the length of a run."""
     before = (
         torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
     )
@@ -137,6 +150,6 @@ def _numerics(precision: PrecisionConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[1:]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[2:]
         torch.set_num_threads(threads)

@@ -17,6 +17,7 @@ from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData, open_data
+from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
@@ -80,6 +81,7 @@ class Run:
                 if on_step is not None:
                     on_step(self.step, self.total_steps)
         tally.check(epoch=epoch + 1)
+        self._check_weights(epoch + 1)
         skipped = self.process.sum_(torch.tensor(float(self.loader.skipped), device=self.process.device))
         return {
             **tally.means(),
@@ -103,6 +105,20 @@ class Run:
         self.optimizer.step()
         self.method.after_step()
         self.step += 1
+
+    def _check_weights(self, epoch: int) -> None:
+        """A gradient that is not finite shows in the loss of the next step only; after the last step of an epoch it
+        would reach the checkpoint.
+
+        Raises:
+            TrainingError: on every process.
+        """
+        finite = torch.stack([parameter.detach().isfinite().all() for parameter in self.student.parameters()]).all()
+        if not bool(finite):
+            raise TrainingError(
+                f"the weights are NaN or infinite after step {self.step - 1} (epoch {epoch}), and its losses were not: "
+                "a gradient was; a lower optim.lr or an optim.clip_norm may help"
+            )
 
     def _total(self, output: StepOutput, tally: Tally) -> Tensor:
         """The weighted sum of all terms; here, and only here, the inter-pixel loss attaches."""
@@ -175,6 +191,16 @@ class Run:
             state = {"identity": self._identity(), "epoch": self.best, **self.weights()}
             checkpoint.save(self.folder / checkpoint.BEST, state)
 
+    def clear(self) -> None:
+        """Forget an earlier run in the same folder."""
+        if self.process.rank == 0:
+            checkpoint.clear(self.folder)
+        self.process.barrier()
+
+    def close(self) -> None:
+        """End the loader's workers."""
+        self.loader.close()
+
     def save(self) -> Path:
         """Everything from which the run goes on, written by rank 0. No random state: every draw is derived from the
         seed, the epoch and the step."""
@@ -186,7 +212,7 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
                 "best": self.best,
-                "skipped": self.loader.skipped,
+                "skipped": int(self.records[-1].metrics["train/skipped_images"]),
                 "records": [_to_json(record) for record in self.records],
             }
             checkpoint.save_last(self.folder, state)
@@ -196,6 +222,9 @@ class Run:
         """Take up the newest whole checkpoint, where there is one."""
         expected = checkpoint.identity(self.config, split_hash=self.data.split_hash)
         state = checkpoint.latest(self.folder, expected=json.loads(json.dumps(expected)))
+        self.process.barrier()
+        if self.process.rank == 0:
+            checkpoint.settle(self.folder)
         if state is None:
             return
         self._load_weights(state)

@@ -82,6 +82,10 @@ class TrainLoader:
             self.skipped += batch["skipped"]
             yield self._assemble(batch)
 
+    def close(self) -> None:
+        """End the workers, also where a traceback still holds this loader."""
+        self._loader = None
+
     def _assemble(self, batch: dict[str, Any]) -> SemiBatch:
         labelled = Labelled(image=batch["labelled"]["image"], mask=batch["labelled"]["mask"])
         unlabelled = None

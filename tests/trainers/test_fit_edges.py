@@ -1,0 +1,115 @@
+"""Runs that end early, start again, or share a process with others."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainers.runs import rows, same_tensors, tensors, tiny
+from trainers.config import TrainConfig
+from trainers.errors import OutputError, TrainingError
+from trainers.fit import fit
+from trainers.report import Verdict
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A finished supervised run."""
+    folder = tmp_path_factory.mktemp("short")
+    fit(tiny_supervised(), folder)
+    return folder
+
+
+def tiny_supervised(**sections):
+    """The small config with the supervised method, two epochs of two steps, and values laid over its sections."""
+    data = tiny(schedule={"epochs": 2, "steps_per_epoch": 2}).model_dump(mode="json")
+    data["method"] = {"name": "supervised"}
+    for name, values in sections.items():
+        data[name] = data[name] | values
+    return TrainConfig.model_validate(data)
+
+
+def stop_after(epoch):
+    return lambda record: Verdict.STOP if record.epoch == epoch else Verdict.CONTINUE
+
+
+def test_resuming_a_finished_run_trains_no_more_and_gives_the_same_result(short):
+    steps, before = [], rows(short)
+    result = fit(tiny_supervised(), short, on_step=lambda done, total: steps.append(done))
+    assert steps == []
+    assert [record.epoch for record in result.records] == [1, 2]
+    assert rows(short) == before
+
+
+def test_loader_workers_do_not_change_the_curve_or_the_weights(short, tmp_path):
+    fit(tiny_supervised(data={"loader_workers": 2}), tmp_path)
+    assert rows(tmp_path) == rows(short)
+    assert same_tensors(tensors(tmp_path), tensors(short))
+
+
+def test_a_callback_that_raises_leaves_no_loader_worker_behind(tmp_path):
+    def broken(record):
+        assert multiprocessing.active_children()
+        raise ValueError("the watcher broke")
+
+    with pytest.raises(ValueError, match="the watcher broke") as caught:
+        fit(tiny_supervised(data={"loader_workers": 1}), tmp_path, callbacks=[broken])
+    assert caught.tb is not None
+    assert not multiprocessing.active_children()
+
+
+def test_a_run_started_again_without_resume_forgets_the_earlier_one(short, tmp_path):
+    fit(tiny_supervised(optim={"lr": 0.01}), tmp_path)
+    fit(tiny_supervised(), tmp_path, resume=False, callbacks=[stop_after(1)])
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+    fit(tiny_supervised(), tmp_path)
+    assert rows(tmp_path) == rows(short)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(tmp_path, monkeypatch):
+    def poison(model, norm):
+        next(model.parameters()).grad[0] = torch.nan
+
+    monkeypatch.setattr("trainers.run.clip", poison)
+    config = tiny_supervised(schedule={"epochs": 2, "steps_per_epoch": 1})
+    with pytest.raises(TrainingError, match=r"weights are NaN or infinite after step 0 \(epoch 1\)"):
+        fit(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_several_runs_in_one_process_do_not_touch_each_other_or_the_random_state(short, tmp_path):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    fit(tiny_supervised(optim={"lr": 0.01}), tmp_path / "other")
+    fit(tiny_supervised(), tmp_path / "same")
+    assert rows(tmp_path / "same") == rows(short)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_leaves_the_warn_only_switch_and_the_threads_as_they_were(tmp_path):
+    threads = torch.get_num_threads()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        fit(tiny_supervised(schedule={"epochs": 1, "steps_per_epoch": 1}), tmp_path)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_run_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(OutputError, match=r"run: cannot be written: .*; mend that, then resume"):
+        fit(tiny_supervised(), tmp_path / "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_metrics_on_a_full_disk_are_told_as_such(tmp_path):
+    def full(record):
+        (tmp_path / "metrics.jsonl").unlink()
+        (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+        return Verdict.CONTINUE
+
+    with pytest.raises(OutputError, match=r"metrics.jsonl: cannot be written: No space left on device"):
+        fit(tiny_supervised(), tmp_path, callbacks=[full])
