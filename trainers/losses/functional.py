@@ -1,6 +1,7 @@
 """Pixel cross-entropy with stated denominators. Labels (B, H, W) int64, 255 = ignore; logits (B, C, H, W).
 
-Probabilities are gathered instead of handed to the spatial NLL kernel, which has no deterministic version on CUDA.
+Probabilities are gathered instead of handed to the spatial NLL kernel, and sorted instead of searched for the k-th
+smallest: `nll_loss2d` and, before PyTorch 2.10, `kthvalue` have no deterministic version on CUDA.
 """
 
 import torch
@@ -37,7 +38,7 @@ def ohem_cross_entropy(
     valid = labels != IGNORE
     with torch.no_grad():
         probability = torch.where(valid, (-nll).exp(), torch.full_like(nll, torch.inf)).flatten()
-        kth = probability.kthvalue(min(min_kept, probability.numel())).values
+        kth = probability.sort().values[min(min_kept, probability.numel()) - 1]
         limit = torch.where(valid.sum() < min_kept, torch.full_like(kth, torch.inf), kth.clamp(min=thresh))
         kept = valid & (probability.view_as(nll) <= limit)
     return torch.where(kept, nll, torch.zeros_like(nll)).sum() / denominator(kept.sum())

@@ -6,7 +6,9 @@ and which are not padding), psi the softmax over pixels of one class channel. Pe
     L = t2 / (C log|Omega|) * sum_k phi(psi(p_k), psi(q_k)),      t2 = t^2 with `t2_scale`, else 1
 
 with teacher logits p, student logits q, and phi the Kullback-Leibler divergence (teacher first) or 1 - Pearson
-correlation. The mean over images, then over views, is returned. alpha and the ramp are the loop's.
+correlation. The mean over images, then over views, is returned. alpha and the ramp are the loop's. With
+`target: per_region` an image's L is that of the pixels inside the CutMix box and that of the pixels outside, each
+weighted by its share of Omega.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class InterPixelLoss:
                 size = omega.sum(dim=1).clamp(min=1)
                 per_image = torch.zeros_like(student[:, 0, 0])
                 for region in (inside, ~inside):
-                    share = (omega & region).sum(dim=1) / size
+                    share = (omega & region).sum(dim=1).to(student.dtype) / size
                     per_image = per_image + share * self._per_image(teacher, student, omega & region, region)
             else:
                 per_image = self._per_image(teacher, student, omega, torch.ones_like(omega))

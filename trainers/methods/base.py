@@ -51,7 +51,7 @@ class StepOutput:
 
 
 class Method(Protocol):
-    """One semi-supervised method. Constructed by ``trainers.methods.build`` with its config and the bare student."""
+    """One semi-supervised method. Constructed by ``registry.build_method`` with its config and the bare student."""
 
     needs: Needs
     eval_network: str

@@ -17,7 +17,8 @@ class EmaTeacher:
         student: the network to average; copied.
         decay: d_max.
         buffers: batch-norm statistics. ``own``: left alone, and the teacher runs in train mode so that it gathers
-            its own; ``ema``: averaged like the weights; ``copy``: the student's. Integer buffers are always copied.
+            its own; ``ema``: averaged like the weights, teacher in eval mode; ``copy``: the student's, teacher in
+            eval mode. Integer buffers are never averaged: copied, or left alone with ``own``.
     """
 
     def __init__(self, student: nn.Module, *, decay: float, buffers: Buffers) -> None:

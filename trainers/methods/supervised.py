@@ -48,7 +48,8 @@ class Supervised:
 
     def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
         pairs: tuple[Pair, ...] = ()
-        if batch.unlabelled is not None:
+        if self.needs.unlabelled:
+            assert batch.unlabelled is not None
             view = batch.unlabelled.view
             self.student.eval()
             with torch.no_grad():

@@ -55,6 +55,8 @@ class Aspp(nn.Module):
 class DeepLabV3Plus(nn.Module):
     """Encoder and decoder. ``backbone`` is one optimiser group, all else the head.
 
+    ASPP and decoder are an eighth of the last stage wide, at least 32: 256 on ResNet-50 and 101, 64 on 18 and 34.
+
     ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on.
     """
 

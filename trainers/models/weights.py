@@ -16,6 +16,9 @@ from trainers.errors import CheckpointError, ConfigError
 def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
     """Fill the backbone as ``model.weights`` says, or leave it random for ``none``.
 
+    A classifier (``fc.*``) is dropped. Batch norm's step counters, which files older than PyTorch 0.4.1 do not have,
+    may be missing; every other name and shape must fit.
+
     Raises:
         ConfigError: there are no such weights, or they are not on this machine and cannot be downloaded.
         CheckpointError: they belong to another architecture.
@@ -26,8 +29,9 @@ def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
         source, state = f"torchvision's {config.backbone}", _imagenet(config)
     else:
         source, state = config.weights, _from_path(Path(config.weights))
-    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     own = backbone.state_dict()
+    counters = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
+    state = counters | {name: value for name, value in state.items() if not name.startswith("fc.")}
     missing = sorted(set(own) - set(state))
     foreign = sorted(set(state) - set(own))
     shapes = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
@@ -54,6 +58,8 @@ def _imagenet(config: ModelConfig) -> dict[str, Tensor]:
         )
     weights = torchvision.models.get_model_weights(config.backbone)["IMAGENET1K_V1"]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    if cached.is_file():
+        return _from_path(cached)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:

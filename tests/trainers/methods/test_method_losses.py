@@ -12,7 +12,7 @@ from trainers.config import InterPixelConfig
 from trainers.methods.ema import EmaTeacher
 from trainers.methods.fixmatch import FixMatchConfig
 from trainers.methods.registry import build_method
-from trainers.methods.supervised import SupervisedConfig
+from trainers.methods.supervised import OhemConfig, SupervisedConfig
 from trainers.methods.unimatch import UniMatchConfig
 
 CLASSES, LOW, HIGH, SIDE = 3, 4, 5, 6
@@ -166,6 +166,27 @@ def test_with_alpha_zero_no_pairs_are_built(name):
     if not method.needs.unlabelled:
         data = SemiBatch(labelled=data.labelled, unlabelled=None, seed=0)
     assert method.losses(model, data, count_or_one).pairs == ()
+
+
+@pytest.mark.parametrize("alpha", [0, 1])
+@pytest.mark.parametrize("name", ["supervised", "fixmatch", "unimatch"])
+def test_a_step_draws_nothing_from_the_global_random_state(name, alpha):
+    model = net()
+    method = method_of(name, model, interpixel=InterPixelConfig(alpha=alpha))
+    before = torch.get_rng_state()
+    method.losses(model, batch(method.needs.strong), count_or_one)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["supervised", "fixmatch", "unimatch"])
+def test_hard_pixels_are_mined_where_configured(name):
+    data, found = batch(2), {}
+    for kept in (1, 10**6):
+        model = net()
+        ohem = OhemConfig(thresh=0.01, min_kept=kept)
+        method = method_of(name, model, ohem=ohem, interpixel=InterPixelConfig(alpha=1))
+        found[kept] = float(method.losses(model, data, count_or_one).terms["supervised"].detach())
+    assert found[1] > 1.5 * found[10**6]
 
 
 def test_pairs_hold_the_mixed_teacher_and_the_student_of_every_view():

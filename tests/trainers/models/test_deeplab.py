@@ -13,26 +13,41 @@ def model(classes=5, seed=0, **values):
 
 @pytest.mark.parametrize(("backbone", "millions"), [("resnet50", 40.5), ("resnet101", 59.5)])
 def test_with_the_deep_stem_it_has_as_many_parameters_as_the_reference(backbone, millions):
-    made = model(21, backbone=backbone, stem="deep")
+    with torch.device("meta"):
+        made = model(21, backbone=backbone, stem="deep")
     assert sum(parameter.numel() for parameter in made.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
-@pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet50"])
+@pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet34", "resnet50", "resnet101"])
 @pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("stem", ["7x7", "deep"])
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
-def test_logits_have_the_size_of_the_image_and_features_their_strides(backbone, stride, upsample):
-    made = model(backbone=backbone, output_stride=stride, upsample=upsample).eval()
-    images = torch.randn(1, 3, 65, 49)
-    with torch.no_grad():
-        assert made(images).shape == (1, 5, 65, 49)
-        low, high = made.backbone(torch.randn(1, 3, 64, 64))
-    assert low.shape == (1, made.stream_channels[0], 16, 16)
-    assert high.shape == (1, made.stream_channels[1], 64 // stride, 64 // stride)
+def test_logits_have_the_size_of_the_image_and_features_their_strides(backbone, stride, stem, upsample):
+    with torch.device("meta"):
+        made = model(backbone=backbone, output_stride=stride, stem=stem, upsample=upsample)
+        keep = tuple(torch.ones(2, channels, 1, 1) for channels in made.stream_channels)
+        plain, dropped = made(torch.randn(2, 3, 65, 49), keep)
+        low, high = made.backbone(torch.randn(2, 3, 64, 64))
+    assert plain.shape == dropped.shape == (2, 5, 65, 49)
+    assert low.shape == (2, made.stream_channels[0], 16, 16)
+    assert high.shape == (2, made.stream_channels[1], 64 // stride, 64 // stride)
 
 
-def test_a_dilated_stage_sees_as_far_as_torchvisions():
-    ours = model(backbone="resnet50").backbone
-    theirs = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=[False, False, True])
+@pytest.mark.parametrize("backbone", ["small", "resnet18"])
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+def test_a_training_step_reaches_every_parameter(backbone, upsample):
+    made = model(backbone=backbone, upsample=upsample)
+    keep = tuple(torch.ones(2, channels, 1, 1) for channels in made.stream_channels)
+    plain, dropped = made(torch.randn(2, 3, 49, 33, generator=torch.Generator().manual_seed(0)), keep)
+    (plain.square().mean() + dropped.square().mean()).backward()
+    assert plain.shape == (2, 5, 49, 33)
+    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in made.parameters())
+
+
+@pytest.mark.parametrize(("stride", "replaced"), [(16, [False, False, True]), (8, [False, True, True])])
+def test_a_dilated_stage_sees_as_far_as_torchvisions(stride, replaced):
+    ours = model(backbone="resnet50", output_stride=stride).backbone
+    theirs = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=replaced)
     theirs.load_state_dict({**ours.state_dict(), "fc.weight": theirs.fc.weight, "fc.bias": theirs.fc.bias})
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     ours.eval(), theirs.eval()
@@ -80,6 +95,47 @@ def test_weights_of_another_architecture_are_refused_with_their_names(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
     with pytest.raises(CheckpointError, match=r"does not fit backbone resnet34.*missing: layer1.2"):
         model(backbone="resnet34", weights=str(tmp_path / "r18.pth"))
+
+
+def test_weights_of_the_7x7_stem_do_not_fit_the_deep_one(tmp_path):
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
+    with pytest.raises(CheckpointError, match=r"stem deep: .*missing: conv1.0.weight.*unknown: conv1.weight"):
+        model(backbone="resnet18", stem="deep", weights=str(tmp_path / "r18.pth"))
+
+
+def test_a_deep_stem_state_dict_fits_the_deep_stem(tmp_path):
+    source = model(backbone="resnet18", stem="deep", seed=3).backbone
+    torch.save(source.state_dict(), tmp_path / "deep.pth")
+    made = model(backbone="resnet18", stem="deep", weights=str(tmp_path / "deep.pth")).backbone
+    assert torch.equal(made.conv1[0].weight, source.conv1[0].weight)
+
+
+def test_weights_from_before_batch_norm_counted_its_steps_are_taken(tmp_path):
+    source = torchvision.models.resnet18(weights=None)
+    old = {name: value for name, value in source.state_dict().items() if "num_batches_tracked" not in name}
+    torch.save(old, tmp_path / "old.pth")
+    made = model(backbone="resnet18", weights=str(tmp_path / "old.pth"))
+    assert torch.equal(made.backbone.conv1.weight, source.conv1.weight)
+    assert int(made.backbone.bn1.num_batches_tracked) == 0
+
+
+def in_torchs_cache(folder, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    (folder / "hub" / "checkpoints").mkdir(parents=True)
+    return folder / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+
+
+def test_imagenet_weights_are_taken_from_torchs_cache(tmp_path, monkeypatch):
+    source = torchvision.models.resnet18(weights=None)
+    torch.save(source.state_dict(), in_torchs_cache(tmp_path, monkeypatch))
+    made = model(backbone="resnet18", weights="imagenet")
+    assert torch.equal(made.backbone.conv1.weight, source.conv1.weight)
+
+
+def test_a_torn_file_in_torchs_cache_is_named(tmp_path, monkeypatch):
+    in_torchs_cache(tmp_path, monkeypatch).write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match=r"resnet18-f37072fd.pth: not a PyTorch state dict"):
+        model(backbone="resnet18", weights="imagenet")
 
 
 def test_a_damaged_weights_file_is_refused_by_its_path(tmp_path):
