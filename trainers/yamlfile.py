@@ -1,6 +1,7 @@
 """YAML files into typed configs and back, with messages that name the file, the line and the nearest valid key."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -47,7 +48,8 @@ def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str
     except YAMLError as error:
         raise ConfigError(f"{source}: not valid YAML: {error}") from None
     if not isinstance(tree, CommentedMap):
-        raise ConfigError(f"{source}: expected keys and values at the top, found {type(tree).__name__}")
+        found = "nothing" if tree is None else "a list" if isinstance(tree, CommentedSeq) else "one value"
+        raise ConfigError(f"{source}: expected keys and values at the top, found {found}")
     lines: dict[tuple[str | int, ...], int] = {}
     data = _plain(tree, (), lines)
     return data, lines
@@ -139,6 +141,11 @@ def _fault(model: type[BaseModel], data: Any, error: ErrorDetails, *, source: st
         text = f"unknown key{did_you_mean(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
     elif kind == "missing":
         text = "missing; it has no default"
+    elif kind in ("model_type", "model_attributes_type"):
+        text = f"expected a section of keys and values; got {_shown(given)}"
+    elif kind == "literal_error":
+        allowed = [word.strip("'") for word in re.split(", | or ", error["ctx"]["expected"])]
+        text = f"{_shown(given)} is unknown{did_you_mean(str(given), allowed)}; allowed: {', '.join(allowed)}"
     else:
         text = f"{error['msg'].removeprefix('Value error, ')}; got {_shown(given)}"
         if kind == "value_error" and isinstance(given, Mapping):

@@ -117,3 +117,57 @@ def test_leaves_reach_into_every_method_and_layout():
         found
     )
     assert "optim" not in found
+
+
+def test_an_unknown_choice_names_the_nearest_one_and_all_that_are_allowed():
+    with pytest.raises(ConfigError) as caught:
+        parse(HEAD + "model: {backbone: resnet51, output_stride: 4}\n", TrainConfig, source="cfg.yaml")
+    assert str(caught.value).splitlines() == [
+        "cfg.yaml:3: model.backbone: 'resnet51' is unknown; did you mean \"resnet50\"?; "
+        "allowed: small, resnet18, resnet34, resnet50, resnet101",
+        "cfg.yaml:3: model.output_stride: 4 is unknown; allowed: 8, 16",
+    ]
+
+
+@pytest.mark.parametrize("text", ["method: unimatch", "method:", "method: [1]"])
+def test_a_value_in_the_place_of_a_section_is_refused_as_such(text):
+    with pytest.raises(ConfigError, match=r"cfg.yaml:2: method: expected a section of keys and values; got "):
+        parse(f"data: {{name: digits, crop: 32, batch_size: 2}}\n{text}\n", TrainConfig, source="cfg.yaml")
+
+
+@pytest.mark.parametrize(("text", "found"), [("", "nothing"), ("- 1\n", "a list"), ("1\n", "one value")])
+def test_a_file_without_keys_is_refused(text, found):
+    with pytest.raises(ConfigError, match=rf"cfg.yaml: expected keys and values at the top, found {found}"):
+        parse(text, TrainConfig, source="cfg.yaml")
+
+
+@pytest.mark.parametrize("text", ["fast", "true", ".nan", ".inf", "nan"])
+def test_an_optional_number_is_as_strict_as_any_other(text):
+    with pytest.raises(ConfigError, match=r"cfg.yaml:1: clip_norm: .*number"):
+        parse(f"clip_norm: {text}\n", OptimConfig, source="cfg.yaml")
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path):
+    (tmp_path / "cfg.yaml").write_bytes(b"\xff\xfe\x00lr")
+    with pytest.raises(ConfigError, match=r"cfg.yaml: cannot be read: "):
+        load(tmp_path / "cfg.yaml", TrainConfig)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, TrainConfig)
+
+
+nested = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["C"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc.1- ", min_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(provenance=st.dictionaries(st.text("abc_1", min_size=1), nested, max_size=4))
+@settings(max_examples=80)
+def test_provenance_of_any_shape_survives_writing_and_reading(provenance):
+    config = tiny(provenance=provenance)
+    assert parse(dump(config), TrainConfig) == config
