@@ -100,7 +100,8 @@ def load(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"{path}: torn or not a checkpoint ({str(error).splitlines()[0]})") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path}: torn or not a checkpoint ({reason})") from None
     if not isinstance(state, dict) or "identity" not in state:
         raise CheckpointError(f"{path}: not a checkpoint of this program")
     return state
