@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -27,6 +28,8 @@ from trainers.models.build import build_model
 from trainers.optim import build_optimizer, clip, set_poly_lr
 from trainers.report import EpochRecord
 from trainers.tally import Tally
+
+logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 50
 """Steps between two looks at whether the losses are finite (on a GPU each look waits for the device)."""
@@ -164,12 +167,15 @@ class Run:
 
     def _final_scores(self) -> dict[str, float]:
         found = self._scores(self.data.val, "final/last")
-        if self.best is None or not self.config.checkpoint.keep_best:
-            return found
-        now = self.weights()
-        now = {part: {name: value.clone() for name, value in state.items()} for part, state in now.items()}
         self.process.barrier()
-        best = checkpoint.load(self.folder / checkpoint.BEST)
+        path = self.folder / checkpoint.BEST
+        if self.best is None or not path.exists():
+            return found
+        best = checkpoint.load(path)
+        if best["epoch"] != self.best:
+            logger.warning("%s: not of epoch %d, the best; it is not scored", path, self.best[1])
+            return found
+        now = {part: {name: value.clone() for name, value in state.items()} for part, state in self.weights().items()}
         self._load_weights(best)
         found |= self._scores(self.data.val, "final/best")
         self._load_weights(now)
@@ -219,7 +225,8 @@ class Run:
         return path
 
     def restore(self) -> None:
-        """Take up the newest whole checkpoint, where there is one."""
+        """Take up the newest whole checkpoint, where there is one. A finished run that is asked for final scores only
+        now gets them."""
         expected = checkpoint.identity(self.config, split_hash=self.data.split_hash)
         state = checkpoint.latest(self.folder, expected=json.loads(json.dumps(expected)))
         self.process.barrier()
@@ -233,6 +240,11 @@ class Run:
         self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self.loader.skipped = state["skipped"] if self.process.rank == 0 else 0
         self.records = [_from_json(one, self.folder / checkpoint.LAST) for one in state["records"]]
+        last = self.records[-1]
+        finished = last.epoch == self.config.schedule.epochs
+        if finished and self.config.evaluation.final and "final/last/miou" not in last.metrics:
+            self.records[-1] = replace(last, metrics=last.metrics | self._final_scores())
+            self.save()
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision.amp == "bf16"

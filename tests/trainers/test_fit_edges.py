@@ -1,12 +1,14 @@
 """Runs that end early, start again, or share a process with others."""
 
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
+from trainers import checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import OutputError, TrainingError
 from trainers.fit import fit
@@ -40,6 +42,28 @@ def test_resuming_a_finished_run_trains_no_more_and_gives_the_same_result(short)
     assert steps == []
     assert [record.epoch for record in result.records] == [1, 2]
     assert rows(short) == before
+
+
+def test_a_finished_search_run_gets_the_final_scores_that_it_is_asked_for_later(tmp_path):
+    fit(tiny_supervised(), tmp_path / "later")
+    fit(tiny_supervised(evaluation={"final": True}), tmp_path / "at once")
+    result = fit(tiny_supervised(evaluation={"final": True}), tmp_path / "later")
+    assert "final/best/miou" in result.records[-1].metrics
+    assert rows(tmp_path / "later") == rows(tmp_path / "at once")
+    assert same_tensors(tensors(tmp_path / "later"), tensors(tmp_path / "at once"))
+
+
+@pytest.mark.parametrize("kept", ["none", "those of another epoch"])
+def test_weights_that_are_not_of_the_best_epoch_are_not_scored_as_the_best(short, tmp_path, kept):
+    shutil.copytree(short, tmp_path, dirs_exist_ok=True)
+    best = tmp_path / "checkpoints" / "best.pt"
+    if kept == "none":
+        best.unlink()
+    else:
+        checkpoint.save(best, {**checkpoint.load(best), "epoch": (0.0, 99)})
+    result = fit(tiny_supervised(evaluation={"final": True}), tmp_path)
+    assert "final/last/miou" in result.records[-1].metrics
+    assert "final/best/miou" not in result.records[-1].metrics
 
 
 def test_loader_workers_do_not_change_the_curve_or_the_weights(short, tmp_path):
