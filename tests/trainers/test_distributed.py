@@ -1,5 +1,7 @@
 """Two real processes over gloo against one with the whole batch."""
 
+import json
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -11,6 +13,7 @@ from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.distributed import GlobalBatchNorm2d, Process, current
 from trainers.errors import TrainingError
+from trainers.evaluate import evaluate
 from trainers.fit import fit
 from trainers.methods.base import Needs
 from trainers.run import Run
@@ -47,6 +50,36 @@ def gradients(folder):
     output = run.method.losses(run.trained, batch, run.denominator)
     run._total(output, Tally(run.process)).backward()
     return {name: parameter.grad.clone() for name, parameter in run.student.named_parameters()}, run
+
+
+def scores_of_three_images():
+    """Three images over two processes, so that a sampler that pads would count one twice."""
+    config = tiny(**STEP)
+    data = open_data(config.data, final=False)
+    network = nn.Conv2d(3, data.num_classes, 1, bias=False)
+    generator = torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(network.weight, generator=generator)
+    return evaluate(
+        {"student": network},
+        data.holdout[:3],
+        config=config,
+        num_classes=data.num_classes,
+        process=current("cpu"),
+        main="student",
+        prefix="val",
+    )
+
+
+def save_scores(rank, folder):
+    (folder / f"scores{rank}.json").write_text(json.dumps(scores_of_three_images()))
+
+
+def test_two_processes_count_every_image_of_an_evaluation_once(tmp_path):
+    in_processes(save_scores, tmp_path)
+    expected = scores_of_three_images()
+    assert expected["val/miou"] > 0
+    for rank in range(WORLD):
+        assert json.loads((tmp_path / f"scores{rank}.json").read_text()) == expected
 
 
 def save_gradients(rank, folder):
