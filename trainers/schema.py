@@ -15,6 +15,7 @@ class Section(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",
     )
 
     @model_validator(mode="before")
