@@ -44,13 +44,18 @@ def load(file: Path, overrides: list[str]) -> TrainConfig:
         ConfigError: the file or an override is wrong.
     """
     data, lines = read(file)
+    places: dict[tuple[str | int, ...], int | str] = dict(lines)
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals:
+        path = tuple(key.strip().split("."))
+        if not equals or not all(path):
             raise ConfigError(f"--set {override}: write --set dotted.key=value, such as --set seed=1")
         set_dotted(data, key.strip(), parse_value(text, source=f"--set {override}"))
-        lines.pop(tuple(key.strip().split(".")), None)
-    return validate(TrainConfig, data, source=str(file), lines=lines)
+        places = {where: line for where, line in places.items() if where[: len(path)] != path}
+        for end in range(1, len(path)):
+            places.setdefault(path[:end], f"--set {override}")
+        places[path] = f"--set {override}"
+    return validate(TrainConfig, data, source=str(file), lines=places)
 
 
 def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainResult:

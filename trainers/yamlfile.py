@@ -16,8 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from trainers.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
-Lines = Mapping[tuple[str | int, ...], int]
-"""Line number (from 1) of every key and list entry, by its path."""
+Lines = Mapping[tuple[str | int, ...], int | str]
+"""Line number (from 1) of every key and list entry, by its path; words where it does not come from the file."""
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
@@ -161,7 +161,7 @@ def _shown(value: Any) -> str:
 def _where(source: str, path: Sequence[str | int], lines: Lines) -> str:
     for end in range(len(path), 0, -1):
         if (line := lines.get(tuple(path[:end]))) is not None:
-            return f"{source}:{line}"
+            return f"{source}:{line}" if isinstance(line, int) else line
     return source
 
 
