@@ -61,7 +61,8 @@ def config_of(trial, study="synthetic", seed=0):
 
 
 def log_trials(folder: Path, trials, *, study="synthetic", finish=True) -> None:
-    """Write W&B's own offline files."""
+    """Write W&B's own offline files. `finish` returns some milliseconds before a run's end is on disk; only
+    `teardown` waits for it."""
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +92,7 @@ def log_trials(folder: Path, trials, *, study="synthetic", finish=True) -> None:
                 }
             )
         run.finish()
+    wandb.teardown()
 
 
 def log_in_another_process(folder: Path, trials) -> None:
