@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.errors import ConfigError
 from trainers.models.backbones import Encoder
 
 
@@ -33,7 +34,11 @@ class Upsample(nn.Module):
 
 
 class Aspp(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and image pooling, each to ``width`` channels."""
+    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3 and image pooling, each to ``width`` channels.
+
+    Raises:
+        ConfigError: in training, of a single image: pooled, it is one value per channel, which has no batch statistics.
+    """
 
     def __init__(self, channels: int, *, width: int, rates: tuple[int, int, int], upsample: Upsample) -> None:
         super().__init__()
@@ -44,6 +49,11 @@ class Aspp(nn.Module):
         self.upsample = upsample
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.training and len(features) == 1 and type(self.image[1]) is nn.BatchNorm2d:
+            raise ConfigError(
+                "data.batch_size: a training step ran on 1 image, and the model's image pooling needs at least 2 for "
+                "its batch norm; set data.batch_size to 2 or more"
+            )
         size = (features.shape[-2], features.shape[-1])
         pooled = self.upsample(self.image(features.mean(dim=(2, 3), keepdim=True)), size)
         mixed: Tensor = self.project(

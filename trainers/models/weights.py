@@ -1,8 +1,8 @@
 """Pretrained backbone weights: torchvision's, or a state dict from a path."""
 
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
@@ -28,7 +28,7 @@ def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
     if config.weights == "imagenet":
         source, state = f"torchvision's {config.backbone}", _imagenet(config)
     else:
-        source, state = config.weights, _from_path(Path(config.weights))
+        source, state = config.weights, _from_path(Path(config.weights).expanduser())
     own = backbone.state_dict()
     counters = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
     state = counters | {name: value for name, value in state.items() if not name.startswith("fc.")}
@@ -62,7 +62,7 @@ def _imagenet(config: ModelConfig) -> dict[str, Tensor]:
         return _from_path(cached)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except (OSError, HTTPException, RuntimeError) as error:
         raise ConfigError(
             f"model.weights = imagenet: {cached} is not there and cannot be downloaded ({error}); put the file there, "
             "give model.weights the path of a state dict, or set model.weights: none"

@@ -57,6 +57,13 @@ def test_a_dilated_stage_sees_as_far_as_torchvisions(stride, replaced):
         torch.testing.assert_close(ours(images)[1], expected)
 
 
+def test_training_on_a_single_image_is_refused_with_the_key_to_change():
+    made, image = model(backbone="small"), torch.randn(1, 3, 32, 32)
+    with pytest.raises(ConfigError, match=r"data.batch_size: .* at least 2"):
+        made(image)
+    assert made.eval()(image).shape == (1, 5, 32, 32)
+
+
 def test_without_anything_dropped_both_streams_agree():
     made = model(backbone="small").eval()
     keep = tuple(torch.ones(2, channels, 1, 1) for channels in made.stream_channels)
