@@ -1,6 +1,7 @@
 """Two real processes over gloo against one with the whole batch."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
 from trainers.fit import fit
 from trainers.methods.base import Needs
+from trainers.report import Verdict
 from trainers.run import Run
 from trainers.tally import Tally
 
@@ -27,18 +29,21 @@ STEP = {
 }
 
 
-def in_processes(work, tmp_path, *arguments):
-    """Run ``work(rank, folder, *arguments)`` in two processes of one gloo group."""
-    mp.spawn(joined, args=(work, str(tmp_path), arguments), nprocs=WORLD)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes of one gloo group left behind; started once, since that is what takes the time."""
+    folder = tmp_path_factory.mktemp("two")
+    mp.spawn(work, args=(str(folder),), nprocs=WORLD)
+    return folder
 
 
-def joined(rank, work, folder, arguments):
-    from pathlib import Path
-
+def work(rank, name):
     torch.set_num_threads(1)
+    folder = Path(name)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
-        work(rank, Path(folder), *arguments)
+        for part in (save_gradients, save_scores, save_normalised, normalise_half, watch_one_bad_rank, fit_together):
+            part(rank, folder)
     finally:
         dist.destroy_process_group()
 
@@ -74,12 +79,11 @@ def save_scores(rank, folder):
     (folder / f"scores{rank}.json").write_text(json.dumps(scores_of_three_images()))
 
 
-def test_two_processes_count_every_image_of_an_evaluation_once(tmp_path):
-    in_processes(save_scores, tmp_path)
+def test_two_processes_count_every_image_of_an_evaluation_once(two):
     expected = scores_of_three_images()
     assert expected["val/miou"] > 0
     for rank in range(WORLD):
-        assert json.loads((tmp_path / f"scores{rank}.json").read_text()) == expected
+        assert json.loads((two / f"scores{rank}.json").read_text()) == expected
 
 
 def save_gradients(rank, folder):
@@ -88,19 +92,18 @@ def save_gradients(rank, folder):
         torch.save({"gradients": found, "buffers": dict(run.student.named_buffers())}, folder / "two.pt")
 
 
-def test_two_processes_give_the_gradients_of_one_with_the_same_global_batch(tmp_path):
-    in_processes(save_gradients, tmp_path)
-    two = torch.load(tmp_path / "two.pt")
+def test_two_processes_give_the_gradients_of_one_with_the_same_global_batch(two, tmp_path):
+    together = torch.load(two / "two.pt")
     one, run = gradients(tmp_path / "one")
     assert sum(float(gradient.abs().sum()) for gradient in one.values()) > 0
     for name, expected in one.items():
         scale = expected.abs().max().clamp(min=1e-6)
-        assert float((two["gradients"][name] - expected).abs().max() / scale) < 1e-4, name
+        assert float((together["gradients"][name] - expected).abs().max() / scale) < 1e-4, name
     flat_one = torch.cat([one[name].flatten() for name in one])
-    flat_two = torch.cat([two["gradients"][name].flatten() for name in one])
+    flat_two = torch.cat([together["gradients"][name].flatten() for name in one])
     assert float((flat_one - flat_two).norm() / flat_one.norm()) < 1e-5
     for name, buffer in run.student.named_buffers():
-        torch.testing.assert_close(two["buffers"][name], buffer, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(together["buffers"][name], buffer, rtol=1e-5, atol=1e-6)
 
 
 def test_the_labelled_batch_of_that_step_has_ignored_pixels_in_unequal_numbers():
@@ -132,9 +135,8 @@ def save_normalised(rank, folder):
     )
 
 
-def test_batch_norm_over_processes_equals_batch_norm_over_the_whole_batch(tmp_path):
-    in_processes(save_normalised, tmp_path)
-    parts = [torch.load(tmp_path / f"norm{rank}.pt") for rank in range(WORLD)]
+def test_batch_norm_over_processes_equals_batch_norm_over_the_whole_batch(two):
+    parts = [torch.load(two / f"norm{rank}.pt") for rank in range(WORLD)]
     reference = nn.BatchNorm2d(5).double()
     features = whole_batch().requires_grad_()
     output = reference(features)
@@ -151,12 +153,11 @@ def normalise_half(rank, folder):
     features = whole_batch()[rank * 3 : rank * 3 + 3].bfloat16().requires_grad_()
     output = norm(features)
     output.float().sum().backward()
-    torch.save({"output": output.detach(), "state": norm.state_dict()}, folder / f"norm{rank}.pt")
+    torch.save({"output": output.detach(), "state": norm.state_dict()}, folder / f"half{rank}.pt")
 
 
-def test_batch_norm_over_processes_takes_bfloat16_and_keeps_float32_statistics(tmp_path):
-    in_processes(normalise_half, tmp_path)
-    parts = [torch.load(tmp_path / f"norm{rank}.pt") for rank in range(WORLD)]
+def test_batch_norm_over_processes_takes_bfloat16_and_keeps_float32_statistics(two):
+    parts = [torch.load(two / f"half{rank}.pt") for rank in range(WORLD)]
     reference = nn.BatchNorm2d(5)
     expected = reference(whole_batch().bfloat16().float())
     assert parts[0]["output"].dtype == torch.bfloat16
@@ -174,32 +175,28 @@ def watch_one_bad_rank(rank, folder):
         (folder / f"said{rank}").write_text(str(error))
 
 
-def test_a_loss_that_is_bad_on_one_process_stops_all_of_them(tmp_path):
-    in_processes(watch_one_bad_rank, tmp_path)
+def test_a_loss_that_is_bad_on_one_process_stops_all_of_them(two):
     for rank in range(WORLD):
-        assert (tmp_path / f"said{rank}").read_text() == "loss bad is NaN or infinite at step 7 (epoch 1)"
+        assert (two / f"said{rank}").read_text() == "loss bad is NaN or infinite at step 7 (epoch 1)"
 
 
-def fit_together(rank, folder, epochs):
-    schedule = {"epochs": 3, "steps_per_epoch": 2}
-    from trainers.report import Verdict
+def fit_together(rank, folder):
+    config = tiny(schedule={"epochs": 3, "steps_per_epoch": 2}, data={"batch_size": 4})
 
     def stop(record):
-        return Verdict.STOP if rank == 0 and record.epoch == epochs else Verdict.CONTINUE
+        return Verdict.STOP if rank == 0 and record.epoch == 1 else Verdict.CONTINUE
 
-    fit(tiny(schedule=schedule, data={"batch_size": 4}), folder / "run", callbacks=[stop])
+    fit(config, folder / "unbroken")
+    result = fit(config, folder / "stopped", callbacks=[stop])
+    (folder / f"stopped{rank}").write_text(str(len(result.records)))
+    fit(config, folder / "stopped")
 
 
-def test_a_run_of_two_processes_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
-    for name, stops in (("unbroken", (3,)), ("stopped", (1, 3))):
-        for number, epochs in enumerate(stops):
-            folder = tmp_path / name
-            folder.mkdir(exist_ok=True)
-            (folder / "meet").unlink(missing_ok=True)
-            in_processes(fit_together, folder, epochs)
-            assert len(rows(folder / "run")) == (1 if name == "stopped" and number == 0 else 3)
-    assert rows(tmp_path / "stopped" / "run") == rows(tmp_path / "unbroken" / "run")
-    assert same_tensors(tensors(tmp_path / "stopped" / "run"), tensors(tmp_path / "unbroken" / "run"))
+def test_a_run_of_two_processes_that_rank_0_stopped_goes_on_as_if_it_had_not_been(two):
+    assert [(two / f"stopped{rank}").read_text() for rank in range(WORLD)] == ["1", "1"]
+    assert len(rows(two / "unbroken")) == 3
+    assert rows(two / "stopped") == rows(two / "unbroken")
+    assert same_tensors(tensors(two / "stopped"), tensors(two / "unbroken"))
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("global", 5.0), ("device", 5.0)])
