@@ -19,7 +19,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from trainers.errors import DataError
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the code below changes the bytes it makes."""
 
 IGNORE = 255
@@ -34,12 +34,12 @@ Floats = NDArray[np.float32]
 class Scenes:
     """Sizes and difficulty. Lengths are in pixels, colours in 0 .. 255."""
 
-    labelled: int = 20
-    unlabelled: int = 220
+    labelled: int = 12
+    unlabelled: int = 228
     val: int = 100
     size: int = 96
     """Side of the square images."""
-    objects: tuple[int, int] = (2, 4)
+    objects: tuple[int, int] = (5, 8)
     """Digits per image, fewest and most."""
     object_side: tuple[int, int] = (40, 64)
     """Side of a digit's 8 x 8 scan after upsampling."""
@@ -49,21 +49,24 @@ class Scenes:
     """Largest rotation in degrees, either way."""
     stroke: float = 0.35
     """Ink above this share of full ink is the object."""
-    hue_spread: float = 0.02
+    hue_spread: float = 0.01
     """Standard deviation of an object's hue round its digit's own, in turns of the colour circle. Neighbours lie 0.1
-    apart and overlap a little, so that a small network learns within a minute; from shape alone it is still near
-    chance after 1200 steps on all labels."""
+    apart, so that a small network learns within a minute; from shape alone it is still near chance after 1200 steps on
+    all labels."""
+    saturation: tuple[float, float] = (0.7, 1.0)
+    value: tuple[float, float] = (0.6, 1.0)
+    """An object's saturation and value; of grey or dark objects the hue cannot be seen."""
     contrast: float = 90.0
     """Least distance of an object's mean colour from the background's, over the three channels."""
-    background_colour: tuple[float, float] = (0.1, 0.5)
-    """Saturation that is left of the photographs' own; they are greyer than the digits."""
+    background_colour: tuple[float, float] = (0.3, 1.0)
+    """Saturation that is left of the photographs' own: how far backgrounds have the digits' hues."""
     texture: float = 0.3
     """Share of background texture that shows through an object, at most."""
     visible: float = 0.6
     """Least share of every object that stays uncovered."""
     noise: tuple[float, float] = (2.0, 8.0)
     """Standard deviation of the sensor noise."""
-    exposure: float = 0.5
+    exposure: float = 0.4
     """Brightness, contrast and saturation of a whole image are drawn from [1 - e, 1 + e]: what a few labelled images do
     not show, and many unlabelled ones do."""
     defocus: float = 1.5
@@ -245,7 +248,8 @@ def _colour(digit: int, back_colour: Floats, scenes: Scenes, rng: np.random.Gene
     """RGB of the digit's hue, more or less, that stands out from the background."""
     while True:
         hue = (digit / 10 + rng.normal(0, scenes.hue_spread)) % 1
-        colour = 255 * np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.4, 1), rng.uniform(0.4, 1)), dtype=np.float32)
+        rgb = colorsys.hsv_to_rgb(hue, rng.uniform(*scenes.saturation), rng.uniform(*scenes.value))
+        colour = 255 * np.array(rgb, dtype=np.float32)
         if np.linalg.norm(colour - back_colour) >= scenes.contrast:
             return colour
 

@@ -143,10 +143,10 @@ def test_a_config_that_names_no_lists_uses_its_own(data_config, default_cache):
 
 
 def test_a_drawn_split_needs_no_list_and_can_label_all_but_the_holdout(data_config, default_cache):
-    holdout = {"images": 40, "source": "unlabelled"}
+    holdout, scenes = {"images": 40, "source": "unlabelled"}, Scenes()
     few, all_ = (
         opened(data_config, default_cache, holdout=holdout, draw={"labelled": n})
-        for n in (20, Scenes().unlabelled - 20)
+        for n in (20, scenes.labelled + scenes.unlabelled - 40)
     )
     assert few.holdout == all_.holdout
     assert set(few.labelled) < set(all_.labelled)
