@@ -170,7 +170,7 @@ def render(plan: Plan, *, data: Sequence[str] = (), cost: Cost | None = None) ->
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("study", f"{study.name} in {study.storage}/{study.name}")
-    table.add_row("objective", f"{study.objective.mode} {study.objective.metric}, last epoch, 1 seed per configuration")
+    table.add_row("objective", f"{study.objective.mode} {study.objective.metric}, last epoch, {_seeds(plan)}")
     for line in data:
         table.add_row("data" if line is data[0] else "", line)
     table.add_row("trials", _trials(plan))
@@ -182,6 +182,11 @@ def render(plan: Plan, *, data: Sequence[str] = (), cost: Cost | None = None) ->
     for i, line in enumerate(_cost_lines(plan, cost)):
         table.add_row("" if i else "cost", line)
     return Group(table, Text(), _space_table(plan))
+
+
+def _seeds(plan: Plan) -> str:
+    seed = SearchSpace(plan.study).dimensions.get("seed")
+    return "1 seed per configuration" if seed is None else "each configuration once for every value of seed"
 
 
 def _trials(plan: Plan) -> str:
@@ -208,7 +213,8 @@ def _resources(plan: Plan) -> str:
     wanted = f"{resources.workers} x ({resources.cpus_per_worker:g} CPU{gpus}) a trial"
     if plan.fit is None:
         return f"{wanted}; no cluster was asked"
-    return f"{wanted}, {plan.fit.concurrent} at once on {_amounts(plan.fit.cluster)}"
+    has = {name: plan.fit.cluster.get(name, 0) for name in plan.fit.per_trial}
+    return f"{wanted}, {plan.fit.concurrent} at once on {_amounts(has)}"
 
 
 def _cost_lines(plan: Plan, cost: Cost | None) -> list[str]:

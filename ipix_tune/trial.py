@@ -97,7 +97,6 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> No
         send({EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score})
         return Verdict.CONTINUE
 
-    _limit_threads(config["resources"]["cpus_per_worker"])
     try:
         result = fit(TrainConfig.model_validate(config["trainer"]), Path(config["run_dir"]), callbacks=[report])
     finally:
@@ -118,12 +117,6 @@ def _free_gpu() -> None:
 
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
-
-
-def _limit_threads(cpus: float) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, math.floor(cpus)))
 
 
 def _fit_over_workers(config: dict[str, Any], *, run: Any) -> None:

@@ -27,4 +27,4 @@ class DigitsConfig(BaseDataConfig):
 
         cache = cache_folder() if self.root is None else Path(self.root).expanduser()
         root = cached_scenes(cache, seed=self.scene_seed)
-        return Layout(root=root, classes=CLASSES, resolve=plain_columns, lists=LISTS)
+        return Layout(root=root, classes=CLASSES, resolve=plain_columns, lists=LISTS, version=root.name)

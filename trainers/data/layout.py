@@ -54,6 +54,7 @@ class Layout:
         resolve: reads one split line.
         label_ids_suffix: end of the file names of masks that hold Cityscapes label ids.
         lists: the data set's own split files by config key (`labelled`, `val`, ...), used where the config names none.
+        version: tells images of the same names apart; a part of the split's hash.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Layout:
     resolve: Resolve
     label_ids_suffix: str | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 def plain_columns(columns: tuple[str, ...]) -> tuple[str, str | None]:

@@ -62,7 +62,7 @@ def open_data(config: DataConfig, *, final: bool) -> OpenData:
         unlabelled=unlabelled,
         holdout=holdout,
         val=val,
-        split_hash=split_hash(labelled=labelled, unlabelled=unlabelled, holdout=holdout),
+        split_hash=split_hash(labelled=labelled, unlabelled=unlabelled, holdout=holdout, version=layout.version),
     )
 
 

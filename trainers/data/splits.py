@@ -38,13 +38,18 @@ def hold_out(items: Sequence[Item], images: int, *, seed: int) -> tuple[tuple[It
     return held, tuple(item for i, item in enumerate(items) if i not in chosen)
 
 
-def split_hash(*, labelled: Sequence[Item], unlabelled: Sequence[Item], holdout: Sequence[Item]) -> str:
-    """Twelve hex digits over the three lists in their order: images by name, masks where they are used."""
-    lists = [
+def split_hash(
+    *, labelled: Sequence[Item], unlabelled: Sequence[Item], holdout: Sequence[Item], version: str = ""
+) -> str:
+    """Twelve hex digits over the three lists in their order (images by name, masks where they are used), and the data
+    set's version."""
+    lists: list[object] = [
         [(item.name, item.mask_name) for item in labelled],
         [(item.name, None) for item in unlabelled],
         [(item.name, item.mask_name) for item in holdout],
     ]
+    if version:
+        lists.append(version)
     return hashlib.sha256(json.dumps(lists).encode()).hexdigest()[:12]
 
 
