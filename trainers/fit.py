@@ -11,6 +11,7 @@ import torch
 
 from trainers import checkpoint
 from trainers.config import PrecisionConfig, TrainConfig
+from trainers.data.lists import split_text
 from trainers.environment import describe
 from trainers.errors import OutputError
 from trainers.report import Callback, EpochRecord, Verdict
@@ -39,7 +40,8 @@ def fit(
     """Train, evaluate and checkpoint until the last epoch, or until a callback says stop.
 
     With torch.distributed initialised, every process calls it with the same arguments; ``run_dir`` is then on a file
-    system that all of them see. It holds `config.yaml`, `environment.json`, `metrics.jsonl` and `checkpoints/`.
+    system that all of them see. It holds `config.yaml`, `environment.json`, `metrics.jsonl`, `checkpoints/`, and in
+    `splits/` the lists that were drawn for it.
 
     Args:
         config: the whole training config.
@@ -102,8 +104,20 @@ class MetricsLog:
         with _told(run.run_dir):
             run.run_dir.mkdir(parents=True, exist_ok=True)
             _replace(run.run_dir / "config.yaml", dump(run.config))
+            self._write_splits(run)
             _replace(run.run_dir / "environment.json", json.dumps(environment, indent=2))
             _replace(self._path, "".join(_line(record) for record in run.records))
+
+    @staticmethod
+    def _write_splits(run: Run) -> None:
+        """The lists that no file holds yet: what was drawn, and what was cut off for the evaluation. The unlabelled
+        images are the rest."""
+        data = run.config.data
+        lists = {"labelled": run.data.labelled if data.draw else (), "holdout": run.data.holdout}
+        for name, items in lists.items():
+            if items:
+                (run.run_dir / "splits").mkdir(exist_ok=True)
+                _replace(run.run_dir / "splits" / f"{name}.txt", split_text(items))
 
     def append(self, record: EpochRecord) -> None:
         if self._writes:

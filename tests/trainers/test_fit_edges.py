@@ -10,6 +10,8 @@ import torch
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers import checkpoint
 from trainers.config import TrainConfig
+from trainers.data.lists import read_split
+from trainers.data.open import open_data
 from trainers.errors import OutputError, TrainingError
 from trainers.fit import fit
 from trainers.report import Verdict
@@ -137,3 +139,12 @@ def test_metrics_on_a_full_disk_are_told_as_such(tmp_path):
 
     with pytest.raises(OutputError, match=r"metrics.jsonl: cannot be written: No space left on device"):
         fit(tiny_supervised(), tmp_path, callbacks=[full])
+
+
+def test_the_lists_that_a_run_drew_are_left_in_its_folder_and_read_again_as_they_were(tmp_path):
+    config = tiny_supervised(data={"draw": {"labelled": 9}, "holdout": {"images": 3, "source": "unlabelled"}})
+    fit(config, tmp_path, callbacks=[stop_after(1)])
+    drawn, layout = open_data(config.data, final=False), config.data.layout()
+    for name, items in (("labelled", drawn.labelled), ("holdout", drawn.holdout)):
+        again = read_split(tmp_path / f"splits/{name}.txt", layout, labelled=True)
+        assert [(item.image, item.mask) for item in again] == [(item.image, item.mask) for item in items]

@@ -72,11 +72,16 @@ def read_split(path: Path, layout: Layout, *, labelled: bool) -> tuple[Item, ...
 def write_split(path: Path, items: Sequence[Item]) -> None:
     """Write items as lines that `read_split` takes; paths outside the root stay absolute. Raises DataError where
     another list lies there already."""
-    text = "".join(f"{_line(item)}\n" for item in items)
+    text = split_text(items)
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise DataError(f"{path}: another list lies here; move it away, or write to another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def split_text(items: Sequence[Item]) -> str:
+    """The lines of :func:`write_split`."""
+    return "".join(f"{_line(item)}\n" for item in items)
 
 
 def _line(item: Item) -> str:
