@@ -17,6 +17,7 @@ import torch
 
 from trainers.config import TrainConfig
 from trainers.errors import CheckpointError
+from trainers.patience import patiently
 
 logger = logging.getLogger(__name__)
 
@@ -32,27 +33,34 @@ def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
     return {"config": data, "split_hash": split_hash, "format": FORMAT}
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write under a temporary name, flush to disk, rename.
+def save(path: Path, state: dict[str, Any], *, wait_s: float = 0) -> None:
+    """Write under a temporary name, flush to disk, rename; where that fails, again for up to ``wait_s`` seconds.
 
     Raises:
-        CheckpointError: no space left; earlier checkpoints are as they were.
+        CheckpointError: it cannot be written; earlier checkpoints are as they were.
     """
+    try:
+        patiently(lambda: _write(path, state), path=path, wait_s=wait_s, faults=(OSError, RuntimeError))
+    except (OSError, RuntimeError) as error:
+        reason = "no space left on its disk; free some and resume" if _disk_is_full(error) else str(error)
+        raise CheckpointError(f"{path}: checkpoint not written: {reason}") from error
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
     for left_by_killed in path.parent.glob(f".{path.name}.*"):
         left_by_killed.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        reason = "no space left on its disk; free some and resume" if _disk_is_full(error) else str(error)
-        raise CheckpointError(f"{path}: checkpoint not written: {reason}") from error
+        raise
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
@@ -64,9 +72,9 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def save_last(folder: Path, state: dict[str, Any]) -> Path:
+def save_last(folder: Path, state: dict[str, Any], *, wait_s: float = 0) -> Path:
     """Save as `last.pt`; what was there becomes `previous.pt`."""
-    save(folder / FRESH, state)
+    save(folder / FRESH, state, wait_s=wait_s)
     settle(folder)
     return folder / LAST
 

@@ -177,6 +177,8 @@ class CheckpointConfig(Section):
     """Save after every so many epochs, and always after the last."""
     keep_best: bool = True
     """Also keep the weights of the best epoch so far."""
+    wait_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long a save that fails is tried again, in seconds: a full disk may be freed, a file server come back."""
 
 
 class TrainConfig(Section):

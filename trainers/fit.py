@@ -1,6 +1,7 @@
 """`fit`: one training run from a config. The one loop, on a CPU, on a GPU, or as one of several DDP processes."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from trainers.config import PrecisionConfig, TrainConfig
 from trainers.data.lists import split_text
 from trainers.environment import describe
 from trainers.errors import OutputError
+from trainers.patience import patiently
 from trainers.report import Callback, EpochRecord, Verdict
 from trainers.run import Run, StepHook
 from trainers.yamlfile import dump
@@ -97,6 +99,7 @@ class MetricsLog:
 
     def __init__(self, run: Run) -> None:
         self._path = run.run_dir / "metrics.jsonl"
+        self._wait_s = run.config.checkpoint.wait_s
         self._writes = run.process.rank == 0
         if not self._writes:
             return
@@ -121,8 +124,20 @@ class MetricsLog:
 
     def append(self, record: EpochRecord) -> None:
         if self._writes:
-            with _told(self._path), self._path.open("a") as file:
-                file.write(_line(record))
+            with _told(self._path):
+                patiently(lambda: self._write(_line(record)), path=self._path, wait_s=self._wait_s)
+
+    def _write(self, line: str) -> None:
+        """The whole line or nothing of it."""
+        with self._path.open("ab", buffering=0) as file:
+            end, data = file.tell(), line.encode()
+            try:
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
 
 
 @contextlib.contextmanager

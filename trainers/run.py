@@ -195,7 +195,7 @@ class Run:
     def _keep_best(self) -> None:
         if self.config.checkpoint.keep_best and self.process.rank == 0:
             state = {"identity": self._identity(), "epoch": self.best, **self.weights()}
-            checkpoint.save(self.folder / checkpoint.BEST, state)
+            checkpoint.save(self.folder / checkpoint.BEST, state, wait_s=self.config.checkpoint.wait_s)
 
     def clear(self) -> None:
         """Forget an earlier run in the same folder."""
@@ -221,7 +221,7 @@ class Run:
                 "skipped": int(self.records[-1].metrics["train/skipped_images"]),
                 "records": [_to_json(record) for record in self.records],
             }
-            checkpoint.save_last(self.folder, state)
+            checkpoint.save_last(self.folder, state, wait_s=self.config.checkpoint.wait_s)
         return path
 
     def restore(self) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,22 @@ def test_metrics_on_a_full_disk_are_told_as_such(tmp_path):
         return Verdict.CONTINUE
 
     with pytest.raises(OutputError, match=r"metrics.jsonl: cannot be written: No space left on device"):
-        fit(tiny_supervised(), tmp_path, callbacks=[full])
+        fit(tiny_supervised(checkpoint={"wait_s": 0.1}), tmp_path, callbacks=[full])
+
+
+def test_a_storage_that_goes_away_for_a_moment_costs_a_run_nothing(short, tmp_path):
+    folder, away, back = tmp_path / "run", tmp_path / "away", threading.Timer(1.5, lambda: away.rename(folder))
+
+    def vanish(record):
+        if record.epoch == 1:
+            folder.rename(away)
+            back.start()
+        return Verdict.CONTINUE
+
+    folder.mkdir()
+    fit(tiny_supervised(), folder, callbacks=[vanish])
+    assert rows(folder) == rows(short)
+    assert same_tensors(tensors(folder), tensors(short))
 
 
 def test_the_lists_that_a_run_drew_are_left_in_its_folder_and_read_again_as_they_were(tmp_path):
