@@ -15,12 +15,12 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from analysis.columns import State
 from ipix_tune.config import SamplerConfig, StudyConfig, Value
 from ipix_tune.folder import replace_bytes
+from ipix_tune.journalfile import PatientJournalFile
 from ipix_tune.space import SearchSpace
 
 JOURNAL, SAMPLER = "journal.log", "sampler.pkl"
@@ -64,7 +64,7 @@ class Journal:
         saved = self._restored_sampler()
         self._study = optuna.create_study(
             study_name=study.name,
-            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            storage=JournalStorage(PatientJournalFile(folder / JOURNAL)),
             sampler=build_sampler(study.sampler) if saved is None else saved[1],
             direction="maximize" if study.objective.mode == "max" else "minimize",
             load_if_exists=True,
