@@ -10,8 +10,9 @@ from ipix_tune.scheduler import EPOCH, SCORE
 
 FAILED = "failed"
 """Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
-DISK_FULL = "disk_full"
-"""Key of a result that says that the study's disk is full, and where; the trial may go on once there is space."""
+UNWRITABLE = "unwritable"
+"""Key of a result that says that the study's storage cannot be written, and why; the trial goes on from its checkpoint
+once that is mended."""
 
 
 class JournalSearcher(Searcher):
@@ -73,8 +74,8 @@ class JournalSearcher(Searcher):
 
 def end_of(result: dict[str, Any], *, max_epochs: int) -> tuple[State, str | None]:
     """How a trial that raised nothing and ended with this last result ended, and why where it did not go well."""
-    if DISK_FULL in result:
-        return "interrupted", str(result[DISK_FULL])
+    if UNWRITABLE in result:
+        return "interrupted", str(result[UNWRITABLE])
     if FAILED in result:
         return "failed", str(result[FAILED])
     return ("complete" if int(result.get(EPOCH, 0)) >= max_epochs else "stopped"), None

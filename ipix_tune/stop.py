@@ -16,6 +16,8 @@ from rich.console import Console
 LOW_BYTES = 100 * 1024**2
 """Free space on the study's disk below which no study goes on."""
 LOOK_EVERY_S = 5.0
+WAIT_S = 60.0
+"""How long the study's disk may be full or away before the study ends."""
 
 
 class Stop(Stopper):
@@ -30,10 +32,11 @@ class Stop(Stopper):
 
     def __init__(self, folder: Path, *, seconds: float | None) -> None:
         self.by_user = False
-        self.disk_full: str | None = None
+        self.storage_fault: str | None = None
         self._folder = folder
         self._ends = None if seconds is None else time.monotonic() + seconds
         self._looked = 0.0
+        self._bad_since: float | None = None
 
     @property
     def out_of_time(self) -> bool:
@@ -44,15 +47,27 @@ class Stop(Stopper):
 
     def stop_all(self) -> bool:
         self._look()
-        return self.by_user or self.out_of_time or self.disk_full is not None
+        return self.by_user or self.out_of_time or self.storage_fault is not None
 
     def _look(self) -> None:
-        if self.disk_full is not None or time.monotonic() - self._looked < LOOK_EVERY_S:
+        if self.storage_fault is not None or time.monotonic() - self._looked < LOOK_EVERY_S:
             return
         self._looked = time.monotonic()
-        free = shutil.disk_usage(self._folder).free
-        if free < LOW_BYTES:
-            self.disk_full = f"{free / 1e6:.0f} MB free, and a study needs {LOW_BYTES / 1e6:.0f} MB"
+        fault = self._fault()
+        if fault is None:
+            self._bad_since = None
+        elif self._bad_since is None:
+            self._bad_since = self._looked
+        elif self._looked - self._bad_since > WAIT_S:
+            self.storage_fault = fault
+
+    def _fault(self) -> str | None:
+        """What is wrong with the study's disk."""
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError as error:
+            return f"it cannot be reached ({error.strerror or error})"
+        return f"{free / 1e6:.0f} MB free, and a study needs {LOW_BYTES / 1e6:.0f} MB" if free < LOW_BYTES else None
 
     @contextmanager
     def on_signals(self, console: Console) -> Iterator[None]:

@@ -103,13 +103,13 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         if study.keep_checkpoints != "all" and key != board.best_ended():
             folder.remove_checkpoints(place, of=board.ended() - {board.best_ended()})
 
-    def disk_is_full(reason: str) -> None:
-        stop.disk_full = reason
+    def storage_failed(reason: str) -> None:
+        stop.storage_fault = reason
 
     try:
         with Display(board, console) as display, stop.on_signals(console):
             watcher = Watcher(
-                journal, tracker, display, values=handed_out, on_end=trial_ended, on_disk_full=disk_is_full
+                journal, tracker, display, values=handed_out, on_end=trial_ended, on_storage_fault=storage_failed
             )
             if journal.remaining and not stop.stop_all():
                 tune.Tuner(
@@ -137,12 +137,12 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
                     ),
                 ).fit()
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not _lies_in(error, place):
             raise
-        stop.disk_full = str(error)
+        stop.storage_fault = str(error)
     finally:
         tracker.close()
-    if stop.disk_full is None:
+    if stop.storage_fault is None:
         journal.write_seconds()
     if tracker.failures:
         console.print(
@@ -178,11 +178,17 @@ def _board(study: StudyConfig, plan: Plan, entries: "Sequence[Entry]") -> "Board
     return board
 
 
+def _lies_in(error: OSError, place: Path) -> bool:
+    """Whether an error is of the study's storage: its disk is full, or a file in its folder cannot be had."""
+    named = [Path(str(name)) for name in (error.filename, error.filename2) if name is not None]
+    return error.errno == errno.ENOSPC or any(path.is_relative_to(place) for path in named)
+
+
 def _cut_short(stop: Stop, place: Path) -> str | None:
     if stop.by_user:
         return "stopped by the user; trials that were running kept their checkpoints"
-    if stop.disk_full is not None:
-        return f"no space left on the study's disk ({place}): {stop.disk_full}. Free some first"
+    if stop.storage_fault is not None:
+        return f"the study's storage ({place}) failed: {stop.storage_fault}. Mend that first"
     if stop.out_of_time:
         return "budget.hours is over; trials that were running kept their checkpoints. Set budget.hours higher first"
     return None

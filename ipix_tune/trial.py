@@ -12,8 +12,8 @@ from typing import Any
 
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.scheduler import EPOCH, SCORE
-from ipix_tune.searcher import DISK_FULL, FAILED
-from trainers.errors import ConfigError, TrainingError, UserError
+from ipix_tune.searcher import FAILED, UNWRITABLE
+from trainers.errors import ConfigError, OutputError, TrainingError, UserError
 
 METRICS, SPLIT = "metrics", "split_hash"
 GROUP = "placement_group"
@@ -58,17 +58,17 @@ def over_workers(config: dict[str, Any]) -> None:
 
 def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:
     """Send what a retry would only repeat as the trial's last word; raise the rest, so that Tune retries."""
-    if _is_full(error):
-        send({DISK_FULL: str(error)})
+    if _is_storage(error):
+        send({UNWRITABLE: str(error)})
     elif isinstance(error, UserError | TrainingError):
         send({FAILED: str(error)})
     else:
         raise error
 
 
-def _is_full(error: BaseException | None) -> bool:
+def _is_storage(error: BaseException | None) -> bool:
     while error is not None:
-        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "no space left" in str(error).lower():
+        if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             return True
         error = error.__cause__
     return False

@@ -24,7 +24,7 @@ class Watcher(Callback):
         display: the board on the console.
         values: values by trial key, filled by whoever hands trials out.
         on_end: called with a trial's key once it has ended.
-        on_disk_full: called with the reason when a trial found the study's disk full.
+        on_storage_fault: called with the reason when a trial could not write to the study's storage.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Watcher(Callback):
         *,
         values: dict[str, Any],
         on_end: Callable[[str], None],
-        on_disk_full: Callable[[str], None],
+        on_storage_fault: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._tracker = tracker
         self._display = display
         self._values = values
         self._on_end = on_end
-        self._on_disk_full = on_disk_full
+        self._on_storage_fault = on_storage_fault
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
 
@@ -85,7 +85,7 @@ class Watcher(Callback):
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         state, error = end_of(trial.last_result or {}, max_epochs=self._display.board.max_epochs)
         if state == "interrupted":
-            self._on_disk_full(str(error))
+            self._on_storage_fault(str(error))
         self._end(trial.config["key"], state, error)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from trainers.config import TrainConfig
-from trainers.errors import CheckpointError
+from trainers.errors import CheckpointError, OutputError
 from trainers.patience import patiently
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,13 @@ def save(path: Path, state: dict[str, Any], *, wait_s: float = 0) -> None:
     """Write under a temporary name, flush to disk, rename; where that fails, again for up to ``wait_s`` seconds.
 
     Raises:
-        CheckpointError: it cannot be written; earlier checkpoints are as they were.
+        OutputError: it cannot be written; earlier checkpoints are as they were.
     """
     try:
         patiently(lambda: _write(path, state), path=path, wait_s=wait_s, faults=(OSError, RuntimeError))
     except (OSError, RuntimeError) as error:
         reason = "no space left on its disk; free some and resume" if _disk_is_full(error) else str(error)
-        raise CheckpointError(f"{path}: checkpoint not written: {reason}") from error
+        raise OutputError(f"{path}: checkpoint not written: {reason}") from error
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
+import pytest
 from rich.console import Console
 
 from ipix_tune import stop
@@ -20,11 +22,39 @@ def test_a_study_ends_when_its_time_is_over(tmp_path):
     assert not ended.by_user
 
 
-def test_a_study_ends_while_there_is_still_room_to_end_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(stop, "LOW_BYTES", 2**62)
+@pytest.fixture
+def impatient(monkeypatch):
+    """The disk is looked at every time, and may be bad for a tenth of a second."""
+    monkeypatch.setattr(stop, "LOOK_EVERY_S", -1)
+    monkeypatch.setattr(stop, "WAIT_S", 0.1)
+    return monkeypatch
+
+
+def test_a_study_ends_while_there_is_still_room_to_end_it(tmp_path, impatient):
+    impatient.setattr(stop, "LOW_BYTES", 2**62)
     ended = Stop(tmp_path, seconds=None)
+    assert not ended.stop_all()
+    time.sleep(0.2)
     assert ended.stop_all()
-    assert "MB free" in ended.disk_full
+    assert "MB free" in ended.storage_fault
+
+
+def test_a_study_whose_folder_is_away_ends_after_a_while(tmp_path, impatient):
+    ended = Stop(tmp_path / "gone", seconds=None)
+    assert not ended.stop_all()
+    time.sleep(0.2)
+    assert ended.stop_all()
+    assert "cannot be reached" in ended.storage_fault
+
+
+def test_a_disk_that_is_bad_for_a_moment_does_not_end_a_study(tmp_path, impatient):
+    ended = Stop(tmp_path / "gone", seconds=None)
+    assert not ended.stop_all()
+    (tmp_path / "gone").mkdir()
+    assert not ended.stop_all()
+    (tmp_path / "gone").rmdir()
+    time.sleep(0.2)
+    assert not ended.stop_all()
 
 
 def test_the_first_sigterm_asks_the_study_to_end_and_the_handlers_come_back(tmp_path):

@@ -4,12 +4,12 @@ import pytest
 
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.journal import Journal
-from ipix_tune.searcher import DISK_FULL, FAILED, JournalSearcher
+from ipix_tune.searcher import FAILED, UNWRITABLE, JournalSearcher
 from ipix_tune.space import SearchSpace
 from ipix_tune.trial import _say, _train, trial_config
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_journal import study
-from trainers.errors import CheckpointError, ConfigError, DataError
+from trainers.errors import ConfigError, DataError, OutputError
 
 
 def config(folder, *, metric="val/miou"):
@@ -51,13 +51,13 @@ def test_anything_else_is_raised_so_that_the_trial_is_retried():
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device"),
-        CheckpointError("last.pt: checkpoint not written: no space left on its disk; free some and resume"),
+        OutputError("last.pt: checkpoint not written: no space left on its disk; free some and resume"),
     ],
 )
-def test_a_full_disk_is_not_the_trials_fault(error):
+def test_storage_that_cannot_be_written_is_not_the_trials_fault(error):
     sent = []
     _say(error, sent.append)
-    assert list(sent[0]) == [DISK_FULL]
+    assert list(sent[0]) == [UNWRITABLE]
 
 
 def searcher(folder):
@@ -79,10 +79,10 @@ def test_the_result_that_made_the_scheduler_stop_a_trial_is_in_the_journal(tmp_p
     assert (entry.state, entry.scores) == ("stopped", {1: 5.0, 3: 7.0})
 
 
-def test_a_trial_that_found_the_disk_full_is_taken_up_by_the_next_driver(tmp_path):
+def test_a_trial_that_could_not_write_is_taken_up_by_the_next_driver(tmp_path):
     book, search = searcher(tmp_path)
     search.suggest("a")
-    search.on_trial_complete("a", {DISK_FULL: "last.pt"})
+    search.on_trial_complete("a", {UNWRITABLE: "last.pt"})
     assert book.entries()[0].state == "running"
     assert searcher(tmp_path)[0].next()[0] == "t0000"
 

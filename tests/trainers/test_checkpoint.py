@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers import checkpoint
-from trainers.errors import CheckpointError
+from trainers.errors import CheckpointError, OutputError
 
 IDENTITY = {"config": {"seed": 0}}
 
@@ -81,7 +81,7 @@ def test_a_cleared_folder_has_no_checkpoint(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(CheckpointError, match=r"run.*checkpoint not written"):
+    with pytest.raises(OutputError, match=r"run.*checkpoint not written"):
         checkpoint.save_last(tmp_path / "run", state(1))
 
 
@@ -90,7 +90,7 @@ def test_a_full_disk_is_named_and_leaves_earlier_checkpoints_as_they_were(tmp_pa
     before = (tmp_path / "last.pt").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(type(tmp_path), "open", lambda path, mode: open("/dev/full", mode))  # noqa: PTH123, SIM115
-        with pytest.raises(CheckpointError, match="no space left on its disk; free some and resume"):
+        with pytest.raises(OutputError, match="no space left on its disk; free some and resume"):
             checkpoint.save_last(tmp_path, {**state(2), "weights": torch.zeros(100_000)})
     assert (tmp_path / "last.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
