@@ -92,11 +92,16 @@ def _measure(study: Study, trials: list[Trial], *, epoch: int, repeats: int) -> 
         ]
         sampled = optuna.create_study()
         sampled.add_trials(frozen)
-        found = evaluator.evaluate(sampled, params=names)
+        try:
+            found = evaluator.evaluate(sampled, params=names)
+        except RuntimeError:  # Optuna's way to say that no tree found anything to split
+            return np.zeros(len(names))
         total = sum(found.values()) or 1.0
         return np.array([found[name] / total for name in names])
 
     point = shares(np.arange(len(trials)))
+    if not point.any():
+        return {}
     draws = resampled(len(trials), shares, repeats=repeats)
     found = {name: (float(point[index]), *interval(draws[:, index])) for index, name in enumerate(names)}
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))

@@ -111,6 +111,13 @@ def test_with_few_trials_nothing_is_said_about_importance():
     assert importance(study_of(make_trials(5))) is None
 
 
+def test_a_parameter_that_rarely_varies_does_not_end_the_report():
+    trials = [trial(n, full(40.0 + n % 3), **{"interpixel.tau": 0.5}) for n in range(12)]
+    trials[0]["values"]["interpixel.distance"] = "cr"
+    found = importance(study_of(trials), repeats=40)
+    assert found is None or found.shares.keys() == {"interpixel.distance"}
+
+
 def test_equal_scores_say_nothing_about_importance():
     flat = [trial(number, full(40.0), **{"interpixel.alpha": 0.1 * (number + 1)}) for number in range(10)]
     assert importance(study_of(flat), repeats=2) is None
