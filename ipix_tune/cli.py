@@ -54,6 +54,12 @@ def validate(ctx: typer.Context) -> None:
     _forward(ctx, "ipix_tune.validate")
 
 
+@app.command(context_settings=_FORWARD, add_help_option=False)
+def wandb_sync(ctx: typer.Context) -> None:
+    """Send runs that were logged to disk only to the W&B server."""
+    _forward(ctx, "ipix_tune.wandb_sync")
+
+
 def main() -> None:
     """Entry point of the console script."""
     run(app, args=sys.argv[1:], prog_name="ipix-tune")

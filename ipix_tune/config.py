@@ -160,6 +160,9 @@ class StudyConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a trial that fails is taken up again from its own checkpoint."""
+    on_out_of_memory: Literal["fail", "accumulate"] = "fail"
+    """What becomes of a trial whose first steps do not fit into the device's memory. `accumulate`: it starts once more
+    with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""
     storage: str = "studies"
     """Folder that all nodes share; the study lives in <storage>/<name>."""
     keep_checkpoints: Literal["best", "all", "none"] = "best"

@@ -17,7 +17,7 @@ STUDY, ENVIRONMENT, LOCK = "study.yaml", "environment.json", ".lock"
 FREE_BYTES = 500 * 1024**2
 """Least free space on the study's disk for a start."""
 
-CHANGEABLE = ("budget", "resources", "retries", "storage", "keep_checkpoints", "logging", "name")
+CHANGEABLE = ("budget", "resources", "retries", "on_out_of_memory", "storage", "keep_checkpoints", "logging", "name")
 """Sections that a resumed study may change: they say how much and where, not what is compared."""
 
 

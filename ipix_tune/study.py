@@ -91,6 +91,7 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
             run_dir=place / "trials" / key,
             metric=study.objective.metric,
             resources=study.resources,
+            on_out_of_memory=study.on_out_of_memory,
         )
         return config
 

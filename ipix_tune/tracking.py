@@ -5,6 +5,8 @@ Nothing that goes wrong here reaches a trial: the first failure is said once, th
 
 import logging
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.2
 """Seconds after which a logged epoch is on disk."""
+ANSWER_S, INIT_S, FINISH_S = 5.0, 20.0, 20.0
+"""How long the server may take to answer at all, to open a run, and to take in the rest of one that ends. It is all on
+disk anyway."""
 
 
 class Tracker:
@@ -32,10 +37,13 @@ class Tracker:
         self.mode = os.environ.get("WANDB_MODE") or study.logging.mode
         os.environ.pop("WANDB_SERVICE", None)  # another program's W&B process may hold runs of the same ids
         self.failures = 0
+        self.unsent = False
+        """Whether a run was logged to disk only, though it was to go to the server."""
         self._folder = folder
         self._study = study
         self._facts = facts
         self._runs: dict[str, Any] = {}
+        self._configs: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, set[int]] = {}
 
     def start(self, key: str, *, values: dict[str, Value], trainer: dict[str, Any]) -> None:
@@ -54,10 +62,33 @@ class Tracker:
         self._guarded(lambda: self._open(key, config))
 
     def _open(self, key: str, config: dict[str, Any]) -> None:
+        """Online where that is asked for and the server takes it; else this run and all later ones are logged to disk
+        only."""
+        self._configs[key] = config
+        self._seen[key] = set()
+        if self.mode == "online" and not self.unsent:
+            try:
+                ask_server()
+                self._runs[key] = self._init(key, mode="online")
+                return
+            except Exception as error:
+                self._to_disk_only(error)
+        self._runs[key] = self._init(key, mode="offline" if self.mode == "online" else self.mode)
+
+    def _to_disk_only(self, reason: Exception) -> None:
+        """Runs that are open go on in files of their own: a client that failed to open a run keeps its id."""
+        self.unsent = True
+        text = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
+        logger.warning("W&B takes no runs, so they are logged to %s only: %s", self._folder / "wandb", text)
+        _teardown()
+        for key in self._runs:
+            self._runs[key] = self._init(key, mode="offline")
+
+    def _init(self, key: str, *, mode: str) -> Any:
         import wandb
 
         run_id = f"{self._study.name}-{key}"
-        self._runs[key] = wandb.init(
+        return wandb.init(
             project=self._study.logging.project,
             entity=self._study.logging.entity,
             id=run_id,
@@ -65,9 +96,9 @@ class Tracker:
             group=self._study.name,
             job_type="search",
             dir=str(self._folder),
-            mode=self.mode,  # type: ignore[arg-type]
-            config=config,
-            resume="allow" if self.mode == "online" else None,
+            mode=mode,  # type: ignore[arg-type]
+            config=self._configs[key],
+            resume="allow" if mode == "online" else None,
             reinit="create_new",
             settings=wandb.Settings(
                 x_transaction_log_flush_interval=FLUSH_S,
@@ -77,9 +108,11 @@ class Tracker:
                 x_disable_meta=True,
                 disable_git=True,
                 disable_code=True,
+                init_timeout=INIT_S,
+                finish_timeout=FINISH_S,
+                finish_timeout_raises=True,
             ),
         )
-        self._seen[key] = set()
 
     def log(self, key: str, *, epoch: int, metrics: dict[str, float]) -> None:
         """One epoch's row; an epoch that was logged already is left as it is."""
@@ -88,6 +121,15 @@ class Tracker:
             return
         self._seen[key].add(epoch)
         self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch, commit=True))
+
+    def in_parts(self, key: str, parts: int) -> None:
+        """The trial ran out of memory and is computed in so many parts: its logged config says so from now on."""
+        run, trainer = self._runs.get(key), self._configs.get(key, {}).get("trainer", {})
+        if run is None or trainer["optim"]["accumulate"] == parts:
+            return
+        trainer = {**trainer, "optim": {**trainer["optim"], "accumulate": parts}}
+        self._configs[key] = {**self._configs[key], "trainer": trainer}
+        self._guarded(lambda: run.config.update({"trainer": trainer}, allow_val_change=True))
 
     def finish(
         self,
@@ -107,7 +149,10 @@ class Tracker:
 
         def close() -> None:
             run.summary.update(summary)
-            run.finish(exit_code=1 if state == "failed" else 0)
+            try:
+                run.finish(exit_code=1 if state == "failed" else 0)
+            except TimeoutError as error:
+                self._to_disk_only(error)
 
         self._guarded(close)
 
@@ -126,6 +171,17 @@ class Tracker:
             self.failures += 1
             if self.failures == 1:
                 logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
+
+
+def ask_server() -> None:
+    """Raises OSError where the server does not answer, which its client would take minutes to say."""
+    import wandb
+
+    try:
+        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=ANSWER_S).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
 
 
 def _teardown() -> None:

@@ -13,14 +13,25 @@ from typing import Any
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.scheduler import EPOCH, SCORE
 from ipix_tune.searcher import FAILED, UNWRITABLE
-from trainers.errors import ConfigError, OutputError, TrainingError, UserError
+from trainers.errors import ConfigError, OutOfMemory, OutputError, TrainingError, UserError
 
 METRICS, SPLIT = "metrics", "split_hash"
+ACCUMULATE, IN_PARTS = "accumulate", "accumulate"
+"""Key of the results of a trial that ran out of memory and is computed in more parts than its config says, and the file
+in its folder that keeps their number for those who take the trial up."""
 GROUP = "placement_group"
 """Key of a nested trial's results: the placement group that holds its workers."""
 
 
-def trial_config(key: str, *, trainer: dict[str, Any], run_dir: Path, metric: str, resources: ResourcesConfig) -> Any:
+def trial_config(
+    key: str,
+    *,
+    trainer: dict[str, Any],
+    run_dir: Path,
+    metric: str,
+    resources: ResourcesConfig,
+    on_out_of_memory: str = "fail",
+) -> Any:
     """All that a trial is given; plain data, so that it can be sent to any node."""
     return {
         "key": key,
@@ -28,6 +39,7 @@ def trial_config(key: str, *, trainer: dict[str, Any], run_dir: Path, metric: st
         "run_dir": str(run_dir),
         "metric": metric,
         "resources": resources.model_dump(),
+        "on_out_of_memory": on_out_of_memory,
     }
 
 
@@ -36,7 +48,7 @@ def in_actor(config: dict[str, Any]) -> None:
     from ray import tune
 
     try:
-        _train(config, tune.report)
+        _in_memory(lambda: _train(config, tune.report), config)
     except Exception as error:
         _say(error, tune.report)
 
@@ -51,9 +63,23 @@ def over_workers(config: dict[str, Any]) -> None:
     report: Any = TuneReportCallback  # untyped, and no subclass of what RunConfig says it wants
     run = RunConfig(name=f"{config['key']}-train", storage_path=str(folder / "ray"), callbacks=[report()])
     try:
-        _fit_over_workers(config, run=run)
+        _in_memory(lambda: _fit_over_workers(config, run=run), config)
     except Exception as error:
         _say(error, tune.report)
+
+
+def _in_memory(train: Callable[[], None], config: dict[str, Any]) -> None:
+    """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts."""
+    folder = Path(config["run_dir"])
+    try:
+        train()
+    except OutOfMemory:
+        started = (folder / "checkpoints").exists()
+        if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
+            raise
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
+        train()
 
 
 def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:
@@ -89,16 +115,21 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> No
     from trainers.fit import fit
     from trainers.report import EpochRecord, Verdict
 
-    metric = config["metric"]
+    metric, folder = config["metric"], Path(config["run_dir"])
+    training, mark = TrainConfig.model_validate(config["trainer"]), {}
+    if (folder / IN_PARTS).exists():
+        parts = int((folder / IN_PARTS).read_text())
+        training = training.model_copy(update={"optim": training.optim.model_copy(update={"accumulate": parts})})
+        mark = {ACCUMULATE: parts}
 
     def report(record: EpochRecord) -> Verdict:
         value = record.metrics.get(metric, math.nan)
         score = {SCORE: value} if math.isfinite(value) else {}
-        send({EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score})
+        send({EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark})
         return Verdict.CONTINUE
 
     try:
-        result = fit(TrainConfig.model_validate(config["trainer"]), Path(config["run_dir"]), callbacks=[report])
+        result = fit(training, folder, callbacks=[report])
     finally:
         _free_gpu()
     last = result.records[-1].metrics

@@ -4,6 +4,7 @@
 image stays 0, since unlabelled masks are never read.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,6 +21,9 @@ class Labelled:
 
     def to(self, device: torch.device) -> Self:
         return type(self)(image=self.image.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True))
+
+    def part(self, rows: slice) -> Self:
+        return type(self)(image=self.image[rows], mask=self.mask[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,9 @@ class View:
             ignore=self.ignore.to(device, non_blocking=True),
         )
 
+    def part(self, rows: slice) -> Self:
+        return type(self)(weak=self.weak[rows], strong=tuple(s[rows] for s in self.strong), ignore=self.ignore[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unlabelled:
@@ -60,6 +67,13 @@ class Unlabelled:
             view=self.view.to(device),
             boxes=tuple(b.to(device, non_blocking=True) for b in self.boxes),
             partner=None if self.partner is None else self.partner.to(device),
+        )
+
+    def part(self, rows: slice) -> Self:
+        return type(self)(
+            view=self.view.part(rows),
+            boxes=tuple(b[rows] for b in self.boxes),
+            partner=None if self.partner is None else self.partner.part(rows),
         )
 
 
@@ -85,3 +99,16 @@ class SemiBatch:
             rank=self.rank,
             world=self.world,
         )
+
+    def parts(self, count: int) -> Iterator[Self]:
+        """``count`` batches of equal size, one after the other; one is the batch itself. Their seeds differ."""
+        size = len(self.labelled.image) // count
+        for index in range(count):
+            rows = slice(index * size, (index + 1) * size)
+            yield type(self)(
+                labelled=self.labelled.part(rows),
+                unlabelled=None if self.unlabelled is None else self.unlabelled.part(rows),
+                seed=self.seed + (index << 40),
+                rank=self.rank,
+                world=self.world,
+            )

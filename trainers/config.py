@@ -125,6 +125,10 @@ class OptimConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest L2 norm of the gradient; none: no clipping."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Parts of a process's batch that are computed one after the other, to save memory; the step is taken on the mean
+    of their gradients. Batch norm, the losses' divisors and an in-batch CutMix partner see one part at a time, so that
+    the curve is not that of 1."""
     denominator: Literal["global", "device"] = "global"
     """Divisor of a loss that is a sum over pixels: counted over all processes (the result does not depend on how
     many there are), or per process as in UniMatch's code. The same with one process."""

@@ -6,6 +6,7 @@ UserError
 ├── CheckpointError   a checkpoint that is torn, or that belongs to another run
 └── OutputError       the run's folder cannot be written
 TrainingError         the run itself went wrong (not the user's spelling): a loss is NaN or infinite
+└── OutOfMemory       the device's memory is too small for a step
 """
 
 import difflib
@@ -34,6 +35,10 @@ class OutputError(UserError):
 
 class TrainingError(Exception):
     """Training cannot go on; the message names the step and the loss term."""
+
+
+class OutOfMemory(TrainingError):
+    """A step does not fit into the device's memory; the message names what would make it smaller."""
 
 
 def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:

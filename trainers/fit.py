@@ -14,7 +14,7 @@ from trainers import checkpoint
 from trainers.config import PrecisionConfig, TrainConfig
 from trainers.data.lists import split_text
 from trainers.environment import describe
-from trainers.errors import OutputError
+from trainers.errors import OutOfMemory, OutputError
 from trainers.patience import patiently
 from trainers.report import Callback, EpochRecord, Verdict
 from trainers.run import Run, StepHook
@@ -54,7 +54,7 @@ def fit(
 
     Raises:
         UserError: the config, the data, a checkpoint or the folder cannot be used.
-        TrainingError: a loss or a weight is NaN or infinite.
+        TrainingError: a loss or a weight is NaN or infinite, or (OutOfMemory) the device's memory is too small.
     """
     with _numerics(config.precision), contextlib.closing(Run(config, run_dir)) as run:
         if resume:
@@ -66,8 +66,14 @@ def fit(
         for epoch in range(len(run.records), config.schedule.epochs):
             if stopped:
                 break
-            trained = run.train_epoch(epoch, on_step)
-            scored = run.evaluate_epoch(epoch + 1)
+            try:
+                trained = run.train_epoch(epoch, on_step)
+                scored = run.evaluate_epoch(epoch + 1)
+            except torch.OutOfMemoryError as error:
+                raise OutOfMemory(
+                    f"out of memory at step {run.step} (epoch {epoch + 1}): {str(error).splitlines()[0]} Lower "
+                    "data.batch_size or data.crop, or compute a step in parts with optim.accumulate"
+                ) from error
             due = (epoch + 1) % config.checkpoint.every == 0 or epoch + 1 == config.schedule.epochs
             record = EpochRecord(
                 epoch=epoch + 1,

@@ -99,11 +99,12 @@ class Run:
         self.latest["train/lr"] = set_poly_lr(
             self.optimizer, step=self.step, total=self.total_steps, power=config.schedule.poly_power
         )
-        with self._autocast():
-            output = self.method.losses(self.trained, batch.to(self.process.device), self.denominator)
-        loss = self._total(output, tally)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part in batch.to(self.process.device).parts(config.optim.accumulate):
+            with self._autocast():
+                output = self.method.losses(self.trained, part, self.denominator)
+            loss = self._total(output, tally) / config.optim.accumulate
+            loss.backward()  # type: ignore[no-untyped-call]
         clip(self.student, config.optim.clip_norm)
         self.optimizer.step()
         self.method.after_step()

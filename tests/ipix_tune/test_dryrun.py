@@ -34,7 +34,7 @@ def test_a_dry_run_names_a_data_root_that_is_missing(tmp_path):
 
 
 def test_a_dry_run_refuses_fewer_labelled_images_than_the_batch():
-    with pytest.raises(DataError, match="more than the 20 labelled images"):
+    with pytest.raises(DataError, match="more than the 12 labelled images"):
         dry_run(study_of(batch_size=64), cluster={"CPU": 2})
 
 

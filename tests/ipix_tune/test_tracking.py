@@ -1,11 +1,20 @@
+import contextlib
 import os
+import socket
+import subprocess
+import sys
+import threading
 
 import pytest
+import wandb
 
 from analysis.logs.offline import read_folder
+from ipix_tune import tracking
 from ipix_tune.config import StudyConfig
 from ipix_tune.tracking import Tracker
+from ipix_tune.wandb_sync import unsent
 from tests.ipix_tune.studies import base
+from trainers.errors import UserError
 
 
 @pytest.fixture
@@ -92,3 +101,75 @@ def test_after_close_every_end_is_on_disk_and_open_runs_are_interrupted(tmp_path
     runs, _ = read_folder(tmp_path / "wandb")
     assert sorted(run.summary["state"] for run in runs) == ["complete"] * 3 + ["interrupted"]
     assert all(1 in run.history for run in runs)
+
+
+@pytest.fixture(params=["refuses", "hangs", "breaks"])
+def no_server(request, monkeypatch):
+    """An address at which no W&B server answers properly."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        if request.param == "refuses":
+            listening.close()
+        elif request.param == "breaks":
+            threading.Thread(target=say_502, args=(listening,), daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+        monkeypatch.setattr(tracking, "ANSWER_S", 1.0)
+        wandb.teardown()
+        yield
+    wandb.teardown()
+
+
+def say_502(listening):
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.close()
+
+
+def test_without_a_server_the_runs_of_an_online_study_are_on_disk_and_can_be_sent_later(
+    tmp_path, study, no_server, monkeypatch, caplog
+):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    tracker = Tracker(tmp_path, study, FACTS)
+    for key in ("t0000", "t0001"):
+        tracker.start(key, values={}, trainer={"seed": 0})
+        tracker.log(key, epoch=1, metrics={"val/miou": 1.0})
+    tracker.finish("t0000", state="complete", epochs=1)
+    tracker.close()
+    assert tracker.unsent
+    assert tracker.failures == 0
+    assert [record.message for record in caplog.records if "to disk" in record.message or "only" in record.message]
+    runs, _ = read_folder(tmp_path / "wandb")
+    assert sorted((run.summary["state"], run.history[1]["val/miou"]) for run in runs) == [
+        ("complete", 1.0),
+        ("interrupted", 1.0),
+    ]
+    assert len(unsent(tmp_path)) == 2
+
+
+def test_a_run_that_was_sent_is_not_sent_again(tmp_path):
+    for name in ("offline-run-20260101_000000-a", "run-20260101_000001-b"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+        (tmp_path / "wandb" / name / f"run-{name[-1]}.wandb").touch()
+    (tmp_path / "wandb/run-20260101_000001-b/run-b.wandb.synced").touch()
+    assert [path.name for path in unsent(tmp_path)] == ["offline-run-20260101_000000-a"]
+
+
+def test_sending_without_a_server_says_that_nothing_is_lost(tmp_path, study, no_server):
+    tracker = Tracker(tmp_path, study, FACTS)
+    tracker.start("t0000", values={}, trainer={"seed": 0})
+    tracker.finish("t0000", state="complete", epochs=1)
+    tracker.close()
+    command = [sys.executable, "-m", "ipix_tune.cli", "wandb-sync", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "nothing is lost" in done.stderr
+    assert len(unsent(tmp_path)) == 1
+
+
+def test_sending_what_is_no_studys_folder_says_so(tmp_path):
+    with pytest.raises(UserError, match="no W&B runs"):
+        unsent(tmp_path)

@@ -1,15 +1,17 @@
 import errno
 
 import pytest
+import torch
 
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.journal import Journal
 from ipix_tune.searcher import FAILED, UNWRITABLE, JournalSearcher
 from ipix_tune.space import SearchSpace
-from ipix_tune.trial import _say, _train, trial_config
+from ipix_tune.trial import ACCUMULATE, _in_memory, _say, _train, trial_config
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_journal import study
-from trainers.errors import ConfigError, DataError, OutputError
+from trainers.errors import ConfigError, DataError, OutOfMemory, OutputError
+from trainers.run import Run
 
 
 def config(folder, *, metric="val/miou"):
@@ -58,6 +60,40 @@ def test_storage_that_cannot_be_written_is_not_the_trials_fault(error):
     sent = []
     _say(error, sent.append)
     assert list(sent[0]) == [UNWRITABLE]
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A device whose memory holds half of the batch."""
+    step = Run.train_step
+
+    def train_step(run, batch, tally):
+        if run.config.optim.accumulate == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        step(run, batch, tally)
+
+    monkeypatch.setattr(Run, "train_step", train_step)
+
+
+def test_out_of_memory_fails_the_trial_with_its_cause(tmp_path, small_memory):
+    sent = []
+    with pytest.raises(OutOfMemory) as caught:
+        _in_memory(lambda: _train(config(tmp_path), sent.append), config(tmp_path))
+    _say(caught.value, sent.append)
+    (row,) = sent
+    assert "out of memory at step 0 (epoch 1)" in row[FAILED]
+
+
+def test_out_of_memory_is_retried_once_in_parts_where_the_study_allows_it_and_every_result_says_so(
+    tmp_path, small_memory
+):
+    allowed = {**config(tmp_path), "on_out_of_memory": "accumulate"}
+    allowed["trainer"]["data"]["batch_size"] = 4
+    sent, again = [], []
+    _in_memory(lambda: _train(allowed, sent.append), allowed)
+    assert [(row["epoch"], row[ACCUMULATE]) for row in sent] == [(1, 2), (2, 2)]
+    _in_memory(lambda: _train(allowed, again.append), allowed)
+    assert again == sent
 
 
 def searcher(folder):

@@ -146,6 +146,12 @@ def _check(data: OpenData, config: "TrainConfig", needs: Needs, world: int) -> N
         raise ConfigError(
             f"data.batch_size: {size} images cannot be shared equally by {world} processes; take a multiple of {world}"
         )
+    parts = config.optim.accumulate
+    if size // world % parts:
+        raise ConfigError(
+            f"optim.accumulate: {parts} equal parts cannot be made of {size // world} images (data.batch_size: {size} "
+            f"over {world} processes); take a divisor of {size // world}"
+        )
     if len(data.labelled) < size:
         raise DataError(
             f"data.batch_size: {size} is more than the {len(data.labelled)} labelled images; lower it to at most "
@@ -161,8 +167,9 @@ def _check(data: OpenData, config: "TrainConfig", needs: Needs, world: int) -> N
             f"data.batch_size: {size} is more than the {len(data.unlabelled)} unlabelled images; lower it to at most "
             f"{len(data.unlabelled)}, or name more images in data.unlabelled"
         )
-    if needs.unlabelled and needs.strong and config.views.cutmix_partner == "batch" and size // world < 2:
+    if needs.unlabelled and needs.strong and config.views.cutmix_partner == "batch" and size // world // parts < 2:
         raise ConfigError(
-            "views.cutmix_partner: batch needs at least 2 unlabelled images per process, data.batch_size: "
-            f"{size} over {world} processes gives {size // world}; raise it, or set second_view"
+            "views.cutmix_partner: batch needs at least 2 unlabelled images at a time, data.batch_size: "
+            f"{size} over {world} processes in {parts} parts gives {size // world // parts}; raise it, or set "
+            "second_view"
         )
