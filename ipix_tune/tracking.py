@@ -36,6 +36,7 @@ class Tracker:
     def __init__(self, folder: Path, study: StudyConfig, facts: dict[str, Any]) -> None:
         self.mode = os.environ.get("WANDB_MODE") or study.logging.mode
         os.environ.pop("WANDB_SERVICE", None)  # another program's W&B process may hold runs of the same ids
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the client would call home, also offline
         self.failures = 0
         self.unsent = False
         """Whether a run was logged to disk only, though it was to go to the server."""
