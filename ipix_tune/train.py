@@ -1,5 +1,8 @@
 """`ipix-tune train CONFIG`: one training run, in this process or spread over Ray Train's workers."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +10,10 @@ import typer
 
 from ipix_tune.console import run
 from trainers.errors import ConfigError
+from trainers.progress import line
+from trainers.report import METRICS, closing_lines, read_records
+
+LOOK_EVERY_S = 0.5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,15 +48,43 @@ def train(
         raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
     from ipix_tune.trial import train_on_ray
 
-    train_on_ray(
-        config,
-        folder.absolute(),
-        workers=workers,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
-        address=address,
-    )
-    typer.echo(f"run: {folder}")
+    with _following(folder, epochs=config.schedule.epochs):
+        train_on_ray(
+            config,
+            folder.absolute(),
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
+            address=address,
+        )
+    for text in [*closing_lines(config, read_records(folder / METRICS)), f"run: {folder}"]:
+        typer.echo(text)
+
+
+@contextmanager
+def _following(folder: Path, *, epochs: int) -> Iterator[None]:
+    """Print the epochs that workers, wherever they are, add to the run's folder."""
+    seen = len(read_records(folder / METRICS))
+    done = threading.Event()
+
+    def show() -> None:
+        nonlocal seen
+        for record in read_records(folder / METRICS)[seen:]:
+            typer.echo(line(record, epochs=epochs))
+            seen = record.epoch
+
+    def follow() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            show()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        show()
 
 
 if __name__ == "__main__":

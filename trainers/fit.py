@@ -16,7 +16,7 @@ from trainers.data.lists import split_text
 from trainers.environment import describe
 from trainers.errors import OutOfMemory, OutputError
 from trainers.patience import patiently
-from trainers.report import Callback, EpochRecord, Verdict
+from trainers.report import METRICS, Callback, EpochRecord, Verdict
 from trainers.run import Run, StepHook
 from trainers.yamlfile import dump
 
@@ -104,7 +104,7 @@ class MetricsLog:
     """`metrics.jsonl`, a JSON object an epoch, beside the config and the environment; rank 0 writes."""
 
     def __init__(self, run: Run) -> None:
-        self._path = run.run_dir / "metrics.jsonl"
+        self._path = run.run_dir / METRICS
         self._wait_s = run.config.checkpoint.wait_s
         self._writes = run.process.rank == 0
         if not self._writes:

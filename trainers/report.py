@@ -20,10 +20,18 @@ Metric names are flat and slashed. mIoU and IoU are in percent, times in seconds
 ==============================  ==========================================================================
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+METRICS = "metrics.jsonl"
+"""File in a run's folder: an epoch's record in every line."""
 
 
 class Verdict(Enum):
@@ -55,3 +63,39 @@ class EpochRecord:
 Callback = Callable[[EpochRecord], Verdict]
 """Called on every process after every epoch; rank 0's verdict counts. A resumed run first gives every earlier record
 again, oldest first, so that a watcher that missed one learns of it: a watcher keeps the first record of an epoch."""
+
+
+def read_records(path: Path) -> list[EpochRecord]:
+    """The epochs in a run's `metrics.jsonl`, without their checkpoints; none where there is no file yet."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    own = ("epoch", "step", "split_hash")
+    return [
+        EpochRecord(
+            **{name: row[name] for name in own},
+            metrics={name: value for name, value in row.items() if name not in own},
+            checkpoint=None,
+        )
+        for row in rows
+    ]
+
+
+def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list[str]:
+    """Scores with what they are worth: which images, which epoch, which budget, one seed."""
+    last, lines = records[-1], []
+    best = max(records, key=lambda record: record.metrics.get("val/miou", -1.0))
+    if "val/miou" in last.metrics:
+        lines.append(
+            f"held-out training images: mIoU {last.metrics['val/miou']:.2f} % in the last epoch, "
+            f"{best.metrics['val/miou']:.2f} % in the best (epoch {best.epoch})"
+        )
+    if "final/last/miou" in last.metrics:
+        text = f"official validation set: mIoU {last.metrics['final/last/miou']:.2f} % with the last weights"
+        if "final/best/miou" in last.metrics:
+            text += f", {last.metrics['final/best/miou']:.2f} % with those of epoch {best.epoch}"
+        lines.append(text)
+    lines.append(
+        f"1 seed ({config.seed}), {last.epoch} epochs, {last.step} steps, split {last.split_hash[:12]}; "
+        "seeds of one config differ, so one run decides nothing"
+    )
+    return lines

@@ -14,6 +14,7 @@ from trainers.config import TrainConfig
 from trainers.errors import ConfigError, TrainingError, UserError
 from trainers.fit import TrainResult, fit
 from trainers.progress import ProgressLine
+from trainers.report import closing_lines
 from trainers.yamlfile import parse_value, read, set_dotted, validate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -79,32 +80,10 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
             typer.echo(f"interrupted: {run_dir}: {hint}", err=True)
         raise typer.Exit(130) from None
     if first:
-        for text in closing_lines(config, result):
+        for text in closing_lines(config, result.records):
             console.print(text, highlight=False, soft_wrap=True)
         console.print(f"run: {run_dir}", highlight=False, soft_wrap=True)
     return result
-
-
-def closing_lines(config: TrainConfig, result: TrainResult) -> list[str]:
-    """Scores with what they are worth: which images, which epoch, which budget, one seed."""
-    last = result.records[-1]
-    lines = []
-    if "val/miou" in last.metrics:
-        best = max(record.metrics.get("val/miou", -1.0) for record in result.records)
-        lines.append(
-            f"held-out training images: mIoU {last.metrics['val/miou']:.2f} % in the last epoch, "
-            f"{best:.2f} % in the best (epoch {result.best_epoch})"
-        )
-    if "final/last/miou" in last.metrics:
-        text = f"official validation set: mIoU {last.metrics['final/last/miou']:.2f} % with the last weights"
-        if "final/best/miou" in last.metrics:
-            text += f", {last.metrics['final/best/miou']:.2f} % with those of epoch {result.best_epoch}"
-        lines.append(text)
-    lines.append(
-        f"1 seed ({config.seed}), {last.epoch} epochs, {last.step} steps, split {result.split_hash[:12]}; "
-        "seeds of one config differ, so one run decides nothing"
-    )
-    return lines
 
 
 @contextmanager

@@ -1,0 +1,39 @@
+"""`ipix-tune train`: the final training through Ray Train."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.trainers.runs import rows, tiny
+from trainers.yamlfile import dump
+
+
+def train(folder, *options):
+    (folder / "best.yaml").write_text(dump(tiny(schedule={"epochs": 2, "steps_per_epoch": 2})))
+    command = [sys.executable, "-m", "ipix_tune.train", "best.yaml", "--run-dir", "run", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_options_of_ray_without_workers_are_refused(tmp_path):
+    done = train(tmp_path, "--gpus-per-worker", "1")
+    assert done.returncode == 2
+    assert "give --workers as well" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_workers_under_ray_train_what_two_processes_under_torchrun_train_and_say_it(tmp_path):
+    done = train(tmp_path, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("epoch ")] == ["1/2", "2/2"]
+    assert "1 seed (0), 2 epochs, 4 steps" in done.stdout
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "trainers.train"]
+    subprocess.run([*torchrun, "best.yaml", "--run-dir", "other"], cwd=tmp_path, check=True, capture_output=True)
+    assert rows(tmp_path / "run") == rows(tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_more_workers_than_the_machine_has_are_refused_with_the_numbers(tmp_path):
+    done = train(tmp_path, "--workers", "999")
+    assert done.returncode == 2
+    assert "999 x (1 CPU) = 999 CPU" in done.stderr
