@@ -14,7 +14,8 @@ port=$((20000 + SLURM_JOB_ID % 10000))                 # jobs that share a node 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)         # this script runs there
 ray start --head --port $port --num-cpus "$SLURM_CPUS_PER_TASK"
 if ((SLURM_JOB_NUM_NODES > 1)); then
-  srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" \
+  others=$((SLURM_JOB_NUM_NODES - 1))
+  srun --nodes=$others --ntasks=$others --cpus-per-task="$SLURM_CPUS_PER_TASK" --exclude="$head" \
     ray start --block --address "$head:$port" --num-cpus "$SLURM_CPUS_PER_TASK" &
 fi
 timeout 300 python - "$head:$port" "$SLURM_JOB_NUM_NODES" <<'END'          # the plan counts the nodes that are there
