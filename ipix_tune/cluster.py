@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ otherwise make a placement group that nobody frees."""
 RELEASE_S = 2.0
 """Wait before the placement group of a stopped nested trial is removed: earlier, its controller may still be alive, see
 its workers die, and ask for a new group."""
+
+ANSWER_S = 5.0
+"""Longest wait for a cluster's port to answer. Ray itself would wait minutes for a head that is not there."""
 
 JOBS = ".jobs"
 """File in a study's folder: a node of the cluster and the Ray job of every driver so far."""
@@ -79,13 +83,10 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
     started = not ray.is_initialized()
     if started:
         try:
+            _see_that_it_answers(address)
             ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ClusterError(
-                f"no Ray cluster at {address}: {str(error).splitlines()[0]}. Start one with: ray start --head; where "
-                "its log asks for an authentication token, give this process the cluster's RAY_AUTH_MODE and token; or "
-                "leave out --address and RAY_ADDRESS for a Ray on this machine"
-            ) from None
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise _refused(address, error) from None
     try:
         yield
     finally:
@@ -94,6 +95,44 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             free_groups()
         if started:
             ray.shutdown()
+
+
+def _see_that_it_answers(address: str | None) -> None:
+    """Connect to the port of an address that names one. What `auto` means is left to Ray.
+
+    Raises:
+        ClusterError: nothing listens there.
+    """
+    named = (os.environ.get("RAY_ADDRESS") or "auto") if address == "auto" else address or "local"
+    host, _, port = named.rpartition("//")[-1].rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster at {named}: {error}. Start one with: ray start --head --port {port}; or leave out "
+            "--address and RAY_ADDRESS for a Ray on this machine"
+        ) from None
+
+
+def _refused(address: str | None, error: Exception) -> ClusterError:
+    """Something may be there, and Ray did not get in."""
+    first = str(error).splitlines()[0].rstrip(".")
+    if address is None:
+        return ClusterError(f"Ray did not start on this machine: {first}")
+    if isinstance(error, ValueError) or "any running Ray" in first:
+        return ClusterError(
+            f"no Ray cluster at {address}: {first}. Give --address HOST:PORT; start a cluster with: ray start --head; "
+            "or leave out --address and RAY_ADDRESS for a Ray on this machine"
+        )
+    mode = os.environ.get("RAY_AUTH_MODE") or "not set"
+    return ClusterError(
+        f"cannot join the Ray cluster at {address}: {first}. RAY_AUTH_MODE is {mode} here and must be what the cluster "
+        "has: where the log of `ray start --head` says that token authentication is enabled, set RAY_AUTH_MODE=token "
+        "and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head; where it says disabled, set "
+        "RAY_AUTH_MODE=disabled"
+    )
 
 
 def name_own_cluster() -> None:

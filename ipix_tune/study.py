@@ -13,6 +13,7 @@ from rich.console import Console
 from ipix_tune import cluster, folder
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.dryrun import check_run
+from ipix_tune.nodes import check_nodes
 from ipix_tune.plan import Plan, make_plan
 from ipix_tune.space import SearchSpace
 from ipix_tune.stop import Stop
@@ -58,6 +59,7 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     with cluster.connected(address, nested=nested):
         total, nodes = cluster.inventory()
         plan = make_plan(study, cluster=total, nodes=nodes)
+        check_nodes(first.data, folder.study_folder(study).parent)
         with folder.prepared(study, resume=resume) as place:
             if nested:
                 cluster.free_leftovers(place)

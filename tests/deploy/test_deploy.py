@@ -1,0 +1,74 @@
+"""The files in deploy/: accepted by those who will read them."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from ruamel.yaml import YAML
+
+HERE = Path(__file__).parent
+DEPLOY = HERE.parents[1] / "deploy"
+
+
+def read(name):
+    return YAML(typ="safe").load(DEPLOY / name)
+
+
+def launched(config):
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    return prepared
+
+
+def test_ray_accepts_the_cluster_file():
+    prepared = launched(read("ray-cluster.yaml"))
+    assert prepared["max_workers"] == 2
+
+
+def test_ray_refuses_a_cluster_file_with_a_misspelt_key():
+    with pytest.raises(ValidationError, match="head_start_commands"):
+        launched(read("ray-cluster.yaml") | {"head_start_commands": []})
+
+
+@pytest.fixture(scope="module")
+def rayjob():
+    return Draft202012Validator(json.loads((HERE / "rayjob.schema.json").read_text()))
+
+
+def test_kuberay_accepts_the_rayjob(rayjob):
+    rayjob.validate(read("kuberay-rayjob.yaml"))
+
+
+def test_kuberay_refuses_a_rayjob_with_a_misspelt_key_in_a_container(rayjob):
+    job = read("kuberay-rayjob.yaml")
+    worker = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    worker["volumeMount"] = worker.pop("volumeMounts")
+    assert [error.message for error in rayjob.iter_errors(job)] == [
+        "Additional properties are not allowed ('volumeMount' was unexpected)"
+    ]
+
+
+def test_the_rayjob_runs_the_ray_that_the_tests_run():
+    import ray
+
+    assert read("kuberay-rayjob.yaml")["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_rayjobs_command_resumes_where_there_is_a_study(tmp_path, there):
+    """The shell that Ray starts for a job's command, with `python` printing its arguments."""
+    command = read("kuberay-rayjob.yaml")["spec"]["entrypoint"].replace("/shared", str(tmp_path))
+    if there:
+        (tmp_path / "studies" / "voc").mkdir(parents=True)
+        (tmp_path / "studies" / "voc" / "study.yaml").touch()
+    printed = subprocess.run(f'python() {{ echo "$@"; }}; {command}', shell=True, capture_output=True, text=True)
+    assert printed.stdout.split()[:3] == ["-m", "ipix_tune.sweep", "/app/search_spaces/voc.yaml"]
+    assert printed.stdout.split()[-1] == ("--resume" if there else "resources.gpus_per_worker=1")
+
+
+def test_bash_reads_the_slurm_script():
+    subprocess.run(["bash", "-n", DEPLOY / "slurm.sh"], check=True)

@@ -1,0 +1,46 @@
+import socket
+import time
+
+import pytest
+
+from ipix_tune.cluster import ClusterError, connected
+
+
+@pytest.fixture
+def silent_address():
+    """A port that is taken and at which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_an_address_where_nothing_listens_is_refused_within_ten_seconds(silent_address):
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=f"no Ray cluster at {silent_address}: .*refused.*ray start --head"):
+        connected(silent_address, nested=False).__enter__()
+    assert time.monotonic() - began < 10
+
+
+def test_auto_means_the_address_of_the_environment(silent_address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", silent_address)
+    with pytest.raises(ClusterError, match=f"no Ray cluster at {silent_address}"):
+        connected("auto", nested=False).__enter__()
+
+
+def test_an_address_that_is_none_is_refused_with_the_form_that_it_needs():
+    with pytest.raises(ClusterError, match=r"no Ray cluster at gibberish: .*Give --address HOST:PORT"):
+        connected("gibberish", nested=False).__enter__()
+
+
+def test_a_token_that_is_asked_for_and_missing_is_said_with_where_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("ipix_tune.cluster._see_that_it_answers", lambda address: None)
+    monkeypatch.setattr("ray.init", _no_token)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with pytest.raises(ClusterError, match=r"RAY_AUTH_MODE is token here.*ray get-auth-token"):
+        connected("head:6379", nested=False).__enter__()
+
+
+def _no_token(**options):
+    from ray.exceptions import AuthenticationError
+
+    raise AuthenticationError("no authentication token was found")
