@@ -1,0 +1,201 @@
+"""Search that starts from what is believed: prior, incumbent and model take turns in proposing configurations.
+
+In the manner of PriorBand: a new configuration comes from the prior, from the neighbourhood of the incumbent, or from
+the model (TPE). The share of the first two falls as trials end. Between the three the best trials so far decide: each
+source weighs as much as these trials are likely under it. `docs/search.md` has the formulas and what was measured.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ipix_tune.config import Dimension, Value
+from ipix_tune.dimensions import from_unit, same, to_unit
+from ipix_tune.space import SearchSpace
+from ipix_tune.whole import WholeSampler
+
+RANGE_SPREAD, CHOICE_SPREAD = 0.2, 0.5
+"""Of a prior that gives none."""
+NEAR_SPREAD = 0.1
+"""Of the incumbent's neighbourhood, on a range."""
+MUTATED = 0.5
+"""Chance that a dimension of the incumbent is drawn anew."""
+EXPERT_SHARE, EXPERT_TRIALS = 0.9, 20
+"""Share of prior and incumbent at first, and the number of ended trials after which it is half of that."""
+WITNESSES = 3
+"""Trials that must have a score at an epoch, besides the incumbent, before they are asked there about the prior."""
+BEST_SHARE = 0.2
+"""Of the trials with a score at that epoch, those that count as good."""
+
+SOURCE = "source"
+"""System attribute of a trial: which of the sources proposed it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """Where a dimension's good values are believed to lie: around ``center``, or evenly anywhere (``spread`` None)."""
+
+    dimension: Dimension
+    center: Value
+    spread: float | None
+
+    def draw(self, rng: np.random.Generator) -> Value:
+        choice = self.dimension.choice
+        if choice is not None:
+            if self.spread is not None and rng.random() >= self.spread:
+                return self.center
+            return choice[rng.integers(len(choice))]
+        if self.spread is None:
+            return from_unit(self.dimension, rng.random())
+        bell = self._bell()
+        below, above = bell.cdf(0), bell.cdf(1)
+        level = min(max(below + rng.random() * (above - below), 1e-12), 1 - 1e-12)
+        return from_unit(self.dimension, min(max(bell.inv_cdf(level), 0.0), 1.0))
+
+    def log_density(self, value: Value) -> float:
+        """On the scale on which a range is 1 wide."""
+        choice = self.dimension.choice
+        if choice is not None:
+            even = 1 / len(choice)
+            if self.spread is None:
+                return math.log(even)
+            return math.log(self.spread * even + (1 - self.spread) * same(value, self.center))
+        if self.spread is None:
+            return 0.0
+        bell = self._bell()
+        away = (to_unit(self.dimension, _number(value)) - bell.mean) / bell.stdev
+        inside = bell.cdf(1) - bell.cdf(0)
+        return -0.5 * away * away - math.log(bell.stdev * math.sqrt(2 * math.pi) * inside)
+
+    def _bell(self) -> NormalDist:
+        assert self.spread is not None
+        return NormalDist(to_unit(self.dimension, _number(self.center)), self.spread)
+
+
+Beliefs = dict[str, Belief]
+
+
+def prior_of(space: SearchSpace) -> Beliefs:
+    """What the study file believes; a dimension without a prior is even."""
+    found = {}
+    for name, dimension in space.dimensions.items():
+        prior = dimension.prior
+        default = RANGE_SPREAD if dimension.choice is None else CHOICE_SPREAD
+        spread = None if prior is None else (default if prior.spread is None else prior.spread)
+        center = None if prior is None else prior.center
+        found[name] = Belief(dimension=dimension, center=center, spread=spread)
+    return found
+
+
+def even(space: SearchSpace) -> Beliefs:
+    """No belief at all."""
+    return {name: Belief(dimension=one, center=None, spread=None) for name, one in space.dimensions.items()}
+
+
+def near(space: SearchSpace, values: Mapping[str, Value]) -> Beliefs:
+    """The neighbourhood of a configuration; a dimension that is inactive in it is even."""
+    found = even(space)
+    for name, value in values.items():
+        dimension = space.dimensions[name]
+        spread = NEAR_SPREAD if dimension.choice is None else CHOICE_SPREAD
+        found[name] = Belief(dimension=dimension, center=value, spread=spread)
+    return found
+
+
+def log_likelihood(beliefs: Beliefs, values: Mapping[str, Value]) -> float:
+    return sum(beliefs[name].log_density(value) for name, value in values.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The incumbent, and the other good trials, best first, at the highest epoch at which there are enough."""
+
+    incumbent: dict[str, Value]
+    others: list[dict[str, Value]]
+
+
+def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | None:
+    """What the scores of a study's trials say so far; None while fewer than `WITNESSES` + 1 trials have one."""
+    scored = [trial for trial in trials if trial.intermediate_values and trial.state != TrialState.FAIL]
+    if len(scored) <= WITNESSES:
+        return None
+    reached = sorted((max(trial.intermediate_values) for trial in scored), reverse=True)
+    epoch = reached[WITNESSES]
+    there = [trial for trial in scored if epoch in trial.intermediate_values]
+    there.sort(key=lambda trial: (trial.intermediate_values[epoch], -trial.number), reverse=maximize)
+    good = max(WITNESSES, math.ceil(BEST_SHARE * len(there)))
+    return Evidence(
+        incumbent=dict(there[0].params),
+        others=[dict(trial.params) for trial in there[1 : 1 + good]],
+    )
+
+
+def weights(space: SearchSpace, prior: Beliefs, found: Evidence) -> tuple[float, float, float]:
+    """Weights of prior, incumbent and an even draw, 1 in sum: how likely the good trials are under each, the better
+    ones counting more."""
+    sources = (prior, near(space, found.incumbent), even(space))
+    logs = np.array([[log_likelihood(one, values) for values in found.others] for one in sources])
+    ranks = np.arange(len(found.others), 0, -1, dtype=float)
+    likely = np.exp(logs - logs.max()) @ (ranks / ranks.sum())
+    shares = likely / likely.sum()
+    return float(shares[0]), float(shares[1]), float(shares[2])
+
+
+class PriorSampler(WholeSampler):
+    """Draws from the prior, around the incumbent, or from ``model``.
+
+    The first configuration of a study is the prior's center. Then, with n ended trials, prior and incumbent together
+    have the share `EXPERT_SHARE` / (1 + n / `EXPERT_TRIALS`), of which the part of an even draw in :func:`weights`
+    goes to the model too.
+    """
+
+    def __init__(self, space: SearchSpace, model: BaseSampler, *, seed: int) -> None:
+        super().__init__(space, model, seed=seed)
+        self._prior = prior_of(space)
+
+    def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Value]:
+        source, values = self._proposal(study, trial)
+        study._storage.set_trial_system_attr(trial._trial_id, SOURCE, source)
+        return values
+
+    def _proposal(self, study: Study, trial: FrozenTrial) -> tuple[str, dict[str, Value]]:
+        if trial.number == 0:
+            return "prior", self._space.draw(lambda name, _: self._center(name))
+        trials = study.get_trials(deepcopy=False)
+        ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
+        expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
+        found = evidence(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
+        by_prior, by_incumbent, _ = (1.0, 0.0, 0.0) if found is None else weights(self._space, self._prior, found)
+        chance = self._rng.random()
+        if chance < expert * by_prior:
+            return "prior", self._space.draw(lambda name, _: self._prior[name].draw(self._rng))
+        if found is not None and chance < expert * (by_prior + by_incumbent):
+            return "incumbent", self._mutated(found.incumbent)
+        return "model", super().propose(study, trial)
+
+    def _center(self, name: str) -> Value:
+        belief = self._prior[name]
+        return belief.draw(self._rng) if belief.spread is None else belief.center
+
+    def _mutated(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        beliefs = near(self._space, values)
+        names = list(values)
+        drawn = {name for name in names if self._rng.random() < MUTATED} or {names[self._rng.integers(len(names))]}
+
+        def value(name: str, _: object) -> Value:
+            kept = name in values and name not in drawn
+            return values[name] if kept else beliefs[name].draw(self._rng)
+
+        return self._space.draw(value)
+
+
+def _number(value: Value) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
