@@ -90,6 +90,11 @@ class Journal:
         self._study.set_user_attr("seconds", self.seconds)
 
     @property
+    def started(self) -> int:
+        """Trials that were ever handed out."""
+        return self._asked
+
+    @property
     def remaining(self) -> int:
         """Trials still to be handed out, those to be taken up again included."""
         fresh = self._total - self._asked
