@@ -27,12 +27,19 @@ NEAR_SPREAD = 0.1
 """Of the incumbent's neighbourhood, on a range."""
 MUTATED = 0.5
 """Chance that a dimension of the incumbent is drawn anew."""
-EXPERT_SHARE, EXPERT_TRIALS = 0.9, 20
+EXPERT_SHARE, EXPERT_TRIALS = 0.7, 40
 """Share of prior and incumbent at first, and the number of ended trials after which it is half of that."""
-WITNESSES = 3
-"""Trials that must have a score at an epoch, besides the incumbent, before they are asked there about the prior."""
-BEST_SHARE = 0.2
-"""Of the trials with a score at that epoch, those that count as good."""
+ENOUGH = 8
+"""Trials that must have a score at an epoch before they are asked there about the prior."""
+WITNESSES, BEST_SHARE = 2, 0.2
+"""Good trials at least, and their share; the incumbent does not count."""
+HEAD_START = 1.0
+"""What the prior is believed before there is evidence, as a log weight."""
+EVEN_SHARE = 0.15
+"""Of all configurations, those drawn evenly whatever is believed: under early stopping they are cheap."""
+SCALES = (1.0, 0.5, 0.25)
+"""Draws from prior and neighbourhood are this much narrower, in turn by chance: in many dimensions a draw of full
+width is almost surely farther away than the center."""
 
 SOURCE = "source"
 """System attribute of a trial: which of the sources proposed it."""
@@ -46,15 +53,16 @@ class Belief:
     center: Value
     spread: float | None
 
-    def draw(self, rng: np.random.Generator) -> Value:
+    def draw(self, rng: np.random.Generator, *, scale: float = 1.0) -> Value:
+        """One value, from a distribution narrower by ``scale``."""
         choice = self.dimension.choice
         if choice is not None:
-            if self.spread is not None and rng.random() >= self.spread:
+            if self.spread is not None and rng.random() >= scale * self.spread:
                 return self.center
             return choice[rng.integers(len(choice))]
         if self.spread is None:
             return from_unit(self.dimension, rng.random())
-        bell = self._bell()
+        bell = self._bell(scale)
         below, above = bell.cdf(0), bell.cdf(1)
         level = min(max(below + rng.random() * (above - below), 1e-12), 1 - 1e-12)
         return from_unit(self.dimension, min(max(bell.inv_cdf(level), 0.0), 1.0))
@@ -74,9 +82,9 @@ class Belief:
         inside = bell.cdf(1) - bell.cdf(0)
         return -0.5 * away * away - math.log(bell.stdev * math.sqrt(2 * math.pi) * inside)
 
-    def _bell(self) -> NormalDist:
+    def _bell(self, scale: float = 1.0) -> NormalDist:
         assert self.spread is not None
-        return NormalDist(to_unit(self.dimension, _number(self.center)), self.spread)
+        return NormalDist(to_unit(self.dimension, _number(self.center)), scale * self.spread)
 
 
 Beliefs = dict[str, Belief]
@@ -115,35 +123,44 @@ def log_likelihood(beliefs: Beliefs, values: Mapping[str, Value]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The incumbent, and the other good trials, best first, at the highest epoch at which there are enough."""
+    """What the trials say at the highest epoch that enough of them have reached: configurations, best first."""
 
-    incumbent: dict[str, Value]
-    others: list[dict[str, Value]]
+    ranked: list[dict[str, Value]]
+
+    @property
+    def incumbent(self) -> dict[str, Value]:
+        return self.ranked[0]
+
+    @property
+    def good(self) -> int:
+        """How many of the others count as good."""
+        return max(WITNESSES, math.ceil(BEST_SHARE * len(self.ranked)))
 
 
 def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | None:
-    """What the scores of a study's trials say so far; None while fewer than `WITNESSES` + 1 trials have one."""
+    """What the scores of a study's trials say so far; None while no epoch has enough."""
     scored = [trial for trial in trials if trial.intermediate_values and trial.state != TrialState.FAIL]
-    if len(scored) <= WITNESSES:
+    if len(scored) < ENOUGH:
         return None
     reached = sorted((max(trial.intermediate_values) for trial in scored), reverse=True)
-    epoch = reached[WITNESSES]
+    epoch = reached[ENOUGH - 1]
     there = [trial for trial in scored if epoch in trial.intermediate_values]
     there.sort(key=lambda trial: (trial.intermediate_values[epoch], -trial.number), reverse=maximize)
-    good = max(WITNESSES, math.ceil(BEST_SHARE * len(there)))
-    return Evidence(
-        incumbent=dict(there[0].params),
-        others=[dict(trial.params) for trial in there[1 : 1 + good]],
-    )
+    return Evidence(ranked=[dict(trial.params) for trial in there])
+
+
+def support(beliefs: Beliefs, found: Evidence) -> float:
+    """By how many standard errors the good trials are likelier under ``beliefs`` than all trials are. Where trials were
+    drawn does not matter to it, only which of them turned out well."""
+    logs = np.array([log_likelihood(beliefs, values) for values in found.ranked[1:]])
+    error = logs.std() / math.sqrt(found.good)
+    return float((logs[: found.good].mean() - logs.mean()) / error) if error > 1e-9 else 0.0
 
 
 def weights(space: SearchSpace, prior: Beliefs, found: Evidence) -> tuple[float, float, float]:
-    """Weights of prior, incumbent and an even draw, 1 in sum: how likely the good trials are under each, the better
-    ones counting more."""
-    sources = (prior, near(space, found.incumbent), even(space))
-    logs = np.array([[log_likelihood(one, values) for values in found.others] for one in sources])
-    ranks = np.arange(len(found.others), 0, -1, dtype=float)
-    likely = np.exp(logs - logs.max()) @ (ranks / ranks.sum())
+    """Weights of prior, incumbent and neither, 1 in sum."""
+    logs = np.array([HEAD_START + support(prior, found), support(near(space, found.incumbent), found), 0.0])
+    likely = np.exp(logs - logs.max())
     shares = likely / likely.sum()
     return float(shares[0]), float(shares[1]), float(shares[2])
 
@@ -174,24 +191,32 @@ class PriorSampler(WholeSampler):
         found = evidence(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
         by_prior, by_incumbent, _ = (1.0, 0.0, 0.0) if found is None else weights(self._space, self._prior, found)
         chance = self._rng.random()
+        if chance >= 1 - EVEN_SHARE:
+            return "even", self._drawn(even(self._space), scale=1.0)
         if chance < expert * by_prior:
-            return "prior", self._space.draw(lambda name, _: self._prior[name].draw(self._rng))
+            return "prior", self._drawn(self._prior, scale=self._scale())
         if found is not None and chance < expert * (by_prior + by_incumbent):
             return "incumbent", self._mutated(found.incumbent)
         return "model", super().propose(study, trial)
+
+    def _scale(self) -> float:
+        return SCALES[self._rng.integers(len(SCALES))]
+
+    def _drawn(self, beliefs: Beliefs, *, scale: float) -> dict[str, Value]:
+        return self._space.draw(lambda name, _: beliefs[name].draw(self._rng, scale=scale))
 
     def _center(self, name: str) -> Value:
         belief = self._prior[name]
         return belief.draw(self._rng) if belief.spread is None else belief.center
 
     def _mutated(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        beliefs = near(self._space, values)
+        beliefs, scale = near(self._space, values), self._scale()
         names = list(values)
         drawn = {name for name in names if self._rng.random() < MUTATED} or {names[self._rng.integers(len(names))]}
 
         def value(name: str, _: object) -> Value:
             kept = name in values and name not in drawn
-            return values[name] if kept else beliefs[name].draw(self._rng)
+            return values[name] if kept else beliefs[name].draw(self._rng, scale=scale)
 
         return self._space.draw(value)
 

@@ -7,6 +7,7 @@ replaced. So grace period, reduction, concurrency and sampler can be chosen befo
 import heapq
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +70,7 @@ class Simulation:
     """A study with a heap of (time, order, trial, epoch) in place of Ray.
 
     Args:
-        study: the study; its search space is that of ``curves`` where these have one of their own.
+        study: the study.
         curves: what a configuration's training would report.
         max_epochs: full length of a trial.
         concurrent: trials at once.
@@ -81,8 +82,6 @@ class Simulation:
         from ipix_tune.searcher import JournalSearcher
         from ipix_tune.space import SearchSpace
 
-        if curves.search is not None:
-            study = study.model_copy(update={"search": curves.search, "points": []})
         self._maximize = study.objective.mode == "max"
         self._max_epochs = max_epochs
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
@@ -97,8 +96,8 @@ class Simulation:
         self._order = 0
         self._outcome = Simulated()
 
-    def run(self) -> Simulated:
-        """To the end of the budget; trials that the time budget cuts off stay open."""
+    def run(self, *, until: Callable[[Simulated], bool] | None = None) -> Simulated:
+        """To the end of the budget, or until ``until`` has seen enough; trials that are cut off stay open."""
         from ipix_tune.scheduler import KeyedAsha
 
         outcome = self._outcome
@@ -107,7 +106,10 @@ class Simulation:
             now, _, running, epoch = heapq.heappop(self._heap)
             outcome.seconds = now
             outcome.epochs += 1
-            if self._report(now, running, epoch):
+            goes_on = self._report(now, running, epoch)
+            if until is not None and until(outcome):
+                break
+            if goes_on:
                 self._push(now, running, epoch + 1)
             else:
                 self._start_trials(now)
@@ -196,6 +198,9 @@ def simulate(
         )
     plan = make_plan(study)
     source = curves_of(curves, study, epochs=plan.max_epochs, seed=seed)
+    if source.search is not None:
+        study = study.model_copy(update={"search": source.search, "points": []})
+        typer.echo(f"{curves} has a search space of its own, taken instead of the study's: {', '.join(source.search)}")
     began = time.perf_counter()
     outcome = Simulation(study, source, max_epochs=plan.max_epochs, concurrent=at_once).run()
     took = time.perf_counter() - began

@@ -6,12 +6,12 @@ from collections import Counter
 import numpy as np
 import optuna
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.dimensions import contains, from_unit, sample, to_unit
 from ipix_tune.journal import Journal, build_sampler
-from ipix_tune.prior import SOURCE, Belief, evidence, near, prior_of, weights
+from ipix_tune.prior import HEAD_START, SOURCE, Belief, evidence, near, prior_of, support, weights
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
 
@@ -81,6 +81,13 @@ def test_draws_follow_scipys_truncated_normal_on_the_log_scale():
     assert stats.kstest(units, expected.cdf).pvalue > 0.01
 
 
+def test_a_narrower_draw_is_nearer_to_the_center():
+    rng = np.random.default_rng(0)
+    for keys, center in (({"uniform": [0, 1]}, 0.5), ({"choice": [0.5, 0.1, 0.9]}, 0.5)):
+        far = [np.mean([abs(belief(keys, center).draw(rng, scale=one) - 0.5) for _ in range(2000)]) for one in (1, 0.5)]
+        assert far[1] == pytest.approx(far[0] / 2, rel=0.15)
+
+
 @pytest.mark.parametrize("value", [0.01, 0.1, 3.0])
 def test_the_density_is_scipys(value):
     mean, at = (math.log(one / 0.01) / math.log(1000) for one in (0.1, value))
@@ -112,45 +119,48 @@ def trial_with(number, scores, values):
 
 
 def test_the_best_trials_are_looked_for_at_the_highest_epoch_that_enough_have_reached():
-    scores = [{1: 9, 3: 1}, {1: 8, 3: 4}, {1: 7, 3: 3}, {1: 6, 3: 2, 9: 0}, {1: 99}]
+    scores = [{1: 9, 3: number % 5} for number in range(8)] + [{1: 99}, {1: 6, 3: 4.5, 9: 0}]
     trials = [trial_with(number, one, {"x": number / 10}) for number, one in enumerate(scores)]
-    found = evidence(trials, maximize=True)
-    assert (found.incumbent, found.others) == ({"x": 0.1}, [{"x": 0.2}, {"x": 0.3}, {"x": 0.0}])
+    expected = [0.9, 0.4, 0.3, 0.2, 0.7, 0.1, 0.6, 0.0, 0.5]
+    assert [values["x"] for values in evidence(trials, maximize=True).ranked] == expected
     assert evidence(trials, maximize=False).incumbent == {"x": 0.0}
 
 
-def test_there_is_no_evidence_before_four_trials_have_scores():
-    trials = [trial_with(number, {1: 1.0}, {"x": 0.5}) for number in range(3)]
-    assert evidence([*trials, trial_with(3, {}, {"x": 0.5})], maximize=True) is None
+def test_there_is_no_evidence_before_eight_trials_have_scores():
+    trials = [trial_with(number, {1: 1.0}, {"x": 0.5}) for number in range(7)]
+    assert evidence([*trials, trial_with(7, {}, {"x": 0.5})], maximize=True) is None
+    assert evidence([*trials, trial_with(7, {1: 0.0}, {"x": 0.5})], maximize=True) is not None
 
 
 LINE = {"optim.lr": {"uniform": [0, 1], "prior": {"center": 0.9, "spread": 0.1}}}
+SPACE = SearchSpace(study_with(LINE))
 
 
-def weights_of(*good):
-    space = SearchSpace(study_with(LINE))
-    trials = [trial_with(i, {1: -i}, {"optim.lr": value}) for i, value in enumerate(good)]
-    return weights(space, prior_of(space), evidence(trials, maximize=True))
+def found_in(*ranked):
+    return evidence([trial_with(i, {1: -i}, {"optim.lr": value}) for i, value in enumerate(ranked)], maximize=True)
 
 
-def test_good_trials_far_from_the_prior_take_its_weight_away():
-    by_prior, by_incumbent, by_none = weights_of(0.2, 0.25, 0.15, 0.22)
-    assert by_prior < 1e-6
-    assert by_incumbent > by_none
+def test_the_support_is_the_distance_of_the_good_from_all_in_standard_errors():
+    ranked = (0.5, 0.6, 0.7, 0.8, 0.1, 0.3, 0.4, 0.2)
+    logs = stats.truncnorm.logpdf(ranked[1:], -9, 1, loc=0.9, scale=0.1)
+    expected = (logs[:2].mean() - logs.mean()) / (logs.std() / math.sqrt(2))
+    assert support(prior_of(SPACE), found_in(*ranked)) == pytest.approx(expected)
 
 
-def test_good_trials_at_the_prior_but_not_at_the_incumbent_leave_the_prior_its_weight():
-    by_prior, by_incumbent, _ = weights_of(0.1, 0.9, 0.85, 0.95)
-    assert by_prior > 0.5 > by_incumbent
+def test_it_counts_which_trials_turned_out_well_and_not_where_most_were_drawn():
+    near_the_prior = [0.95, 0.9, 0.85, 0.92, 0.88, 0.93]
+    assert support(prior_of(SPACE), found_in(0.3, 0.25, 0.35, *near_the_prior)) < 0
+    assert support(prior_of(SPACE), found_in(*near_the_prior, 0.3, 0.25, 0.35)) > 0
 
 
-def test_the_weights_are_likelihood_shares():
-    values = (0.5, 0.6, 0.7, 0.8)
-    densities = [
-        [stats.truncnorm.pdf(x, -c / 0.1, (1 - c) / 0.1, loc=c, scale=0.1) for x in values[1:]] for c in (0.9, 0.5)
-    ]
-    likely = [(3 * a + 2 * b + c) / 6 for a, b, c in [*densities, (1, 1, 1)]]
-    assert weights_of(*values) == pytest.approx([one / sum(likely) for one in likely])
+def test_the_weights_of_prior_incumbent_and_neither_are_a_softmax_of_their_support():
+    found = found_in(0.5, 0.6, 0.7, 0.8, 0.1, 0.3, 0.4, 0.2)
+    logs = [HEAD_START + support(prior_of(SPACE), found), support(near(SPACE, found.incumbent), found), 0]
+    assert weights(SPACE, prior_of(SPACE), found) == pytest.approx(special.softmax(logs))
+
+
+def test_trials_that_are_all_alike_support_nothing():
+    assert support(prior_of(SPACE), found_in(*[0.5] * 8)) == 0
 
 
 def test_a_dimension_that_is_inactive_in_the_incumbent_is_even_in_its_neighbourhood():
