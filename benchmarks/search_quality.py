@@ -4,7 +4,7 @@
 
 Every repetition is a problem of its own: another member of a parametric family, or another data set and seed. Random
 search trains 64 configurations in full; its best score is the target. The others count the epochs of all their trials
-until a trial of full length has reached it, up to twice random's whole budget.
+until a trial of full length has reached it, up to random's whole budget.
 """
 
 import math
@@ -30,8 +30,6 @@ from ipix_tune.studyfile import load
 
 EPOCHS, CONCURRENT, FULL_TRIALS = 27, 8, 64
 BUDGET = FULL_TRIALS * EPOCHS
-LIMIT = 2
-"""Of random's budgets, after which a search has not reached the target."""
 KNOWN = 1000
 """Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst."""
 SLIP = 0.1
@@ -116,7 +114,7 @@ def epochs_to(target: float, study: StudyConfig, curves: Curves) -> float:
         return last.epoch == EPOCHS and last.score >= target
 
     simulation = Simulation(study, curves, max_epochs=EPOCHS, concurrent=CONCURRENT)
-    outcome = simulation.run(until=lambda one: reached(one) or one.epochs >= LIMIT * BUDGET)
+    outcome = simulation.run(until=lambda one: reached(one) or one.epochs >= BUDGET)
     return outcome.epochs if reached(outcome) else math.inf
 
 
@@ -135,7 +133,7 @@ def repetition(family: str, seed: int) -> dict[str, float]:
     found = {"random": first}
     for method, search in spaces.items():
         sampler = "random" if method == "ASHA + random" else "tpe"
-        study = study_of(search, sampler=sampler, scheduler="asha", trials=LIMIT * BUDGET, seed=seed)
+        study = study_of(search, sampler=sampler, scheduler="asha", trials=BUDGET, seed=seed)
         found[method] = epochs_to(target, study, curves)
     return found
 
@@ -161,8 +159,8 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_
         f"Epochs of all trials together until a trial of full length ({EPOCHS} epochs) reaches the best final score",
         f"of random search ({FULL_TRIALS} trials in full, {BUDGET} epochs), {CONCURRENT} trials at once; for",
         "random search itself, until it had that score. Median [quartiles] over the repetitions; `never` counts those",
-        f"that did not get there within {LIMIT * BUDGET} epochs (they count as the largest). The problems, and what `good` and",
-        "`misleading` mean, are described in `docs/search.md`.",
+        f"that did not get there within {BUDGET} epochs (they count as the largest). What the problems,",
+        "`good` and `misleading` are, `docs/search.md` says.",
         "",
     ]
     for family, rows in results.items():
@@ -197,7 +195,7 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_
 
 
 def _shown(epochs: float) -> str:
-    return f"more than {LIMIT * BUDGET}" if math.isinf(epochs) else f"{epochs:.0f}"
+    return f"more than {BUDGET}" if math.isinf(epochs) else f"{epochs:.0f}"
 
 
 def _version(name: str) -> str:

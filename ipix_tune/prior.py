@@ -8,6 +8,7 @@ source weighs as much as these trials are likely under it. `docs/search.md` has 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -33,6 +34,8 @@ ENOUGH = 8
 """Trials that must have a score at an epoch before they are asked there about the prior."""
 WITNESSES, BEST_SHARE = 2, 0.2
 """Good trials at least, and their share; the incumbent does not count."""
+ASKED = 100
+"""Trials that are asked at most, at even distances in their order, so that long studies stay fast."""
 HEAD_START = 1.0
 """What the prior is believed before there is evidence, as a log weight."""
 EVEN_SHARE = 0.15
@@ -77,14 +80,22 @@ class Belief:
             return math.log(self.spread * even + (1 - self.spread) * same(value, self.center))
         if self.spread is None:
             return 0.0
+        away = (to_unit(self.dimension, _number(value)) - self._mean) / self.spread
+        return -0.5 * away * away - self._log_area
+
+    @cached_property
+    def _mean(self) -> float:
+        return to_unit(self.dimension, _number(self.center))
+
+    @cached_property
+    def _log_area(self) -> float:
+        """Of the untruncated bell, divided by its height, between 0 and 1."""
         bell = self._bell()
-        away = (to_unit(self.dimension, _number(value)) - bell.mean) / bell.stdev
-        inside = bell.cdf(1) - bell.cdf(0)
-        return -0.5 * away * away - math.log(bell.stdev * math.sqrt(2 * math.pi) * inside)
+        return math.log(bell.stdev * math.sqrt(2 * math.pi) * (bell.cdf(1) - bell.cdf(0)))
 
     def _bell(self, scale: float = 1.0) -> NormalDist:
         assert self.spread is not None
-        return NormalDist(to_unit(self.dimension, _number(self.center)), scale * self.spread)
+        return NormalDist(self._mean, scale * self.spread)
 
 
 Beliefs = dict[str, Belief]
@@ -131,11 +142,6 @@ class Evidence:
     def incumbent(self) -> dict[str, Value]:
         return self.ranked[0]
 
-    @property
-    def good(self) -> int:
-        """How many of the others count as good."""
-        return max(WITNESSES, math.ceil(BEST_SHARE * len(self.ranked)))
-
 
 def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | None:
     """What the scores of a study's trials say so far; None while no epoch has enough."""
@@ -152,9 +158,12 @@ def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | Non
 def support(beliefs: Beliefs, found: Evidence) -> float:
     """By how many standard errors the good trials are likelier under ``beliefs`` than all trials are. Where trials were
     drawn does not matter to it, only which of them turned out well."""
-    logs = np.array([log_likelihood(beliefs, values) for values in found.ranked[1:]])
-    error = logs.std() / math.sqrt(found.good)
-    return float((logs[: found.good].mean() - logs.mean()) / error) if error > 1e-9 else 0.0
+    others = found.ranked[1:]
+    thinned = others[:: math.ceil(len(others) / ASKED)]
+    good = max(WITNESSES, math.ceil(BEST_SHARE * len(thinned)))
+    logs = np.array([log_likelihood(beliefs, values) for values in thinned])
+    error = logs.std() / math.sqrt(good)
+    return float((logs[:good].mean() - logs.mean()) / error) if error > 1e-9 else 0.0
 
 
 def weights(space: SearchSpace, prior: Beliefs, found: Evidence) -> tuple[float, float, float]:
@@ -185,14 +194,16 @@ class PriorSampler(WholeSampler):
     def _proposal(self, study: Study, trial: FrozenTrial) -> tuple[str, dict[str, Value]]:
         if trial.number == 0:
             return "prior", self._space.draw(lambda name, _: self._center(name))
-        trials = study.get_trials(deepcopy=False)
-        ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
-        expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
-        found = evidence(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
-        by_prior, by_incumbent, _ = (1.0, 0.0, 0.0) if found is None else weights(self._space, self._prior, found)
         chance = self._rng.random()
         if chance >= 1 - EVEN_SHARE:
             return "even", self._drawn(even(self._space), scale=1.0)
+        trials = study.get_trials(deepcopy=False)
+        ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
+        expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
+        if chance >= expert:
+            return "model", super().propose(study, trial)
+        found = evidence(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
+        by_prior, by_incumbent, _ = (1.0, 0.0, 0.0) if found is None else weights(self._space, self._prior, found)
         if chance < expert * by_prior:
             return "prior", self._drawn(self._prior, scale=self._scale())
         if found is not None and chance < expert * (by_prior + by_incumbent):
