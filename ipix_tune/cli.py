@@ -31,6 +31,12 @@ def sweep(ctx: typer.Context) -> None:
 
 
 @app.command(context_settings=_FORWARD, add_help_option=False)
+def simulate(ctx: typer.Context) -> None:
+    """Run a study on learning curves instead of trainings: --curves, --concurrent, --out."""
+    _forward(ctx, "ipix_tune.simulate")
+
+
+@app.command(context_settings=_FORWARD, add_help_option=False)
 def report(ctx: typer.Context) -> None:
     """Tables, plots and report.html from a study's W&B logs."""
     _forward(ctx, "analysis.report")

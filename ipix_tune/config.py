@@ -14,8 +14,18 @@ Value = builtins.bool | builtins.int | float | str | None
 KINDS = ("uniform", "loguniform", "quniform", "int", "logint", "choice")
 
 
+class Prior(Section):
+    """What is believed of one dimension before the study: where its good values lie, and how sure that is."""
+
+    center: Value
+    """The value believed best."""
+    spread: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of a range: the standard deviation as a fraction of the range, on its own scale; default 0.2. Of a choice: how
+    often all values are drawn evenly instead of the center taken; default 0.5."""
+
+
 class Dimension(Section):
-    """One search dimension: exactly one kind, and optionally a condition."""
+    """One search dimension: exactly one kind, and optionally a condition and a prior."""
 
     uniform: tuple[float, float] | None = None
     """[low, high]"""
@@ -31,6 +41,8 @@ class Dimension(Section):
     """the values to choose from"""
     only_if: dict[str, Value | list[Value]] | None = None
     """Searched only where these other keys (searched or fixed) have this value, or one of these values."""
+    prior: Prior | None = None
+    """What is believed of it before the study; the sampler tpe uses it."""
 
     @property
     def kind(self) -> str:

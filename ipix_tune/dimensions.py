@@ -46,6 +46,11 @@ def end_values(dimension: Dimension) -> tuple[Value, ...]:
     return dimension.choice if dimension.choice is not None else _ends(dimension)
 
 
+def is_discrete(dimension: Dimension) -> bool:
+    """Whether it has finitely many values, so that :func:`every_value` lists them."""
+    return dimension.kind not in ("uniform", "loguniform")
+
+
 def every_value(dimension: Dimension) -> Iterator[Value]:
     if dimension.choice is not None:
         yield from dimension.choice
@@ -85,6 +90,38 @@ def distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution
     if dimension.quniform is not None:
         return FloatDistribution(low, high, step=dimension.quniform[2])
     return FloatDistribution(low, high, log=dimension.kind == "loguniform")
+
+
+def to_unit(dimension: Dimension, value: float) -> float:
+    """Where a value of a range lies between 0 and 1 on the dimension's own scale (log for log kinds). Each value of a
+    stepped range has a cell of its own and lies in the cell's middle."""
+    low, high = _scaled_ends(dimension)
+    return (_scaled(dimension, value) - low) / (high - low)
+
+
+def from_unit(dimension: Dimension, unit: float) -> Value:
+    """The value of a range at ``unit``; of a stepped range the one whose cell it falls into."""
+    low, high = _ends(dimension)
+    scaled_low, scaled_high = _scaled_ends(dimension)
+    scaled = scaled_low + unit * (scaled_high - scaled_low)
+    value = math.exp(scaled) if dimension.kind.startswith("log") else scaled
+    value = min(max(value, low), high)
+    if dimension.kind in ("int", "logint"):
+        return round(value)
+    if dimension.quniform is not None:
+        step = dimension.quniform[2]
+        return float(f"{low + round((value - low) / step) * step:.12g}")
+    return value
+
+
+def _scaled(dimension: Dimension, value: float) -> float:
+    return math.log(value) if dimension.kind.startswith("log") else value
+
+
+def _scaled_ends(dimension: Dimension) -> tuple[float, float]:
+    low, high = _ends(dimension)
+    half = dimension.quniform[2] / 2 if dimension.quniform is not None else 0.5 * (dimension.kind in ("int", "logint"))
+    return _scaled(dimension, low - half), _scaled(dimension, high + half)
 
 
 def sample(rng: random.Random, dimension: Dimension, *, corners: bool) -> Value:

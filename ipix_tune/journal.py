@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import TrialState
 
 from analysis.columns import State
 from ipix_tune.config import SamplerConfig, StudyConfig, Value
 from ipix_tune.folder import replace_bytes
 from ipix_tune.journalfile import PatientJournalFile
+from ipix_tune.prior import PriorSampler
 from ipix_tune.space import SearchSpace
+from ipix_tune.whole import WholeSampler
 
 JOURNAL, SAMPLER = "journal.log", "sampler.pkl"
 
@@ -48,24 +50,24 @@ class Journal:
     """Asks Optuna for configurations and writes down what became of them.
 
     Args:
-        folder: the study's folder.
+        folder: the study's folder; None: nothing is written, and the record ends with the process.
         study: the study file.
         space: its search space.
         total: trials that the study may start in all.
     """
 
-    def __init__(self, folder: Path, study: StudyConfig, space: SearchSpace, *, total: int) -> None:
+    def __init__(self, folder: Path | None, study: StudyConfig, space: SearchSpace, *, total: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._space = space
         self._total = total
-        self._sampler_file = folder / SAMPLER
+        self._sampler_file = None if folder is None else folder / SAMPLER
         self._grid = study.sampler.name == "grid"
         saved = self._restored_sampler()
         self._study = optuna.create_study(
             study_name=study.name,
-            storage=JournalStorage(PatientJournalFile(folder / JOURNAL)),
-            sampler=build_sampler(study.sampler) if saved is None else saved[1],
+            storage=InMemoryStorage() if folder is None else JournalStorage(PatientJournalFile(folder / JOURNAL)),
+            sampler=build_sampler(study.sampler, space) if saved is None else saved[1],
             direction="maximize" if study.objective.mode == "max" else "minimize",
             load_if_exists=True,
         )
@@ -86,6 +88,11 @@ class Journal:
     def write_seconds(self) -> None:
         """Note how long the study has run, for the driver that takes it up."""
         self._study.set_user_attr("seconds", self.seconds)
+
+    @property
+    def started(self) -> int:
+        """Trials that were ever handed out."""
+        return self._asked
 
     @property
     def remaining(self) -> int:
@@ -109,7 +116,7 @@ class Journal:
         values = self._space.suggest(trial)
         if known and set(values) == known:
             self._undo_draws(trial.number)
-        else:
+        elif self._sampler_file is not None:
             replace_bytes(self._sampler_file, pickle.dumps((trial.number, self._study.sampler)))
         key = key_of(trial.number)
         self._open[key] = trial
@@ -172,7 +179,7 @@ class Journal:
     def _restored_sampler(self) -> tuple[int, optuna.samplers.BaseSampler] | None:
         """The sampler with its random state, as it was after the last configuration that it gave, and the number of
         that trial."""
-        if not self._sampler_file.exists():
+        if self._sampler_file is None or not self._sampler_file.exists():
             return None
         saved: tuple[int, optuna.samplers.BaseSampler] = pickle.loads(self._sampler_file.read_bytes())
         return saved
@@ -195,10 +202,20 @@ def _entry(trial: optuna.trial.FrozenTrial) -> Entry:
     )
 
 
-def build_sampler(config: SamplerConfig) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler. TPE models all dimensions together, a group for every set of conditions that hold together,
-    and counts pending trials as bad, so that trials that run side by side are not alike. A grid is enqueued; nothing
-    is left to sample."""
+def build_sampler(config: SamplerConfig, space: SearchSpace) -> optuna.samplers.BaseSampler:
+    """The study's sampler. TPE is wrapped where a dimension has a prior; in a discrete space every sampler is wrapped,
+    so that no configuration is asked twice while others remain. A grid is enqueued; nothing is left to sample."""
+    sampler = _optuna_sampler(config)
+    if config.name == "tpe" and space.has_priors:
+        return PriorSampler(space, sampler, seed=config.seed)
+    if config.name != "grid" and space.is_discrete:
+        return WholeSampler(space, sampler, seed=config.seed)
+    return sampler
+
+
+def _optuna_sampler(config: SamplerConfig) -> optuna.samplers.BaseSampler:
+    """TPE models all dimensions together, a group for every set of conditions that hold together, and counts pending
+    trials as bad, so that trials that run side by side are not alike."""
     if config.name == "tpe":
         return optuna.samplers.TPESampler(
             seed=config.seed,

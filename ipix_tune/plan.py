@@ -194,6 +194,9 @@ def _trials(plan: Plan) -> str:
     parts = [f"{plan.trials} by {study.sampler.name}, {len(study.points)} of them given as points"]
     if plan.grid_size is not None:
         parts.append(f"the grid has {plan.grid_size} configurations")
+    if believed := sum(dimension.prior is not None for dimension in study.search.values()):
+        unused = "" if study.sampler.name == "tpe" else f", which {study.sampler.name} does not use"
+        parts.append(f"priors on {believed} of {len(study.search)} dimensions{unused}")
     if study.budget.hours is not None:
         parts.append(f"no new one after {study.budget.hours:g} h")
     return "; ".join(parts)

@@ -40,13 +40,14 @@ class SearchSpace:
 
     def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
         """Active leaves and their values, asked of Optuna one after the other (define by run)."""
-        return self._draw(lambda name, dimension: dimensions.suggest(trial, name, dimension))
+        return self.draw(lambda name, dimension: dimensions.suggest(trial, name, dimension))
 
     def sample(self, rng: random.Random, *, corners: bool = False) -> dict[str, Value]:
         """One independent draw without Optuna; with ``corners`` ranges give only their ends."""
-        return self._draw(lambda _, dimension: dimensions.sample(rng, dimension, corners=corners))
+        return self.draw(lambda _, dimension: dimensions.sample(rng, dimension, corners=corners))
 
-    def _draw(self, draw: Callable[[str, Dimension], Value]) -> dict[str, Value]:
+    def draw(self, draw: Callable[[str, Dimension], Value]) -> dict[str, Value]:
+        """A configuration whose active dimensions get what ``draw`` gives for them, conditions first."""
         values: dict[str, Value] = {}
         for name, dimension in self.dimensions.items():
             if self._holds(dimension, values):
@@ -138,7 +139,7 @@ class SearchSpace:
             SpaceError: a dimension is continuous and so has no grid.
         """
         for name, dimension in self.dimensions.items():
-            if dimension.kind in ("uniform", "loguniform"):
+            if not dimensions.is_discrete(dimension):
                 raise SpaceError(
                     f"{name} is continuous ({dimensions.describe_range(dimension)}), and a grid needs values: use "
                     "quniform [low, high, step], int or choice, or another sampler",
@@ -149,7 +150,20 @@ class SearchSpace:
     def grid_points(self) -> list[dict[str, Value]]:
         """Every distinct configuration of the grid, inactive dimensions left out."""
         self.grid()
-        return list(self._extend({}, list(self.dimensions.items())))
+        return list(self.configurations())
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether there are finitely many configurations."""
+        return all(dimensions.is_discrete(dimension) for dimension in self.dimensions.values())
+
+    @property
+    def has_priors(self) -> bool:
+        return any(dimension.prior is not None for dimension in self.dimensions.values())
+
+    def configurations(self) -> Iterator[dict[str, Value]]:
+        """Every configuration of a discrete space, one after the other, inactive dimensions left out."""
+        return self._extend({}, list(self.dimensions.items()))
 
     def _extend(self, values: dict[str, Value], rest: list[tuple[str, Dimension]]) -> Iterator[dict[str, Value]]:
         if not rest:

@@ -114,6 +114,8 @@ def _canonical_dimension(name: str, dimension: Dimension) -> Dimension:
             key: [canonical(key, one) for one in value] if isinstance(value, list) else canonical(key, value)
             for key, value in dimension.only_if.items()
         }
+    if dimension.prior is not None:
+        update["prior"] = dimension.prior.model_copy(update={"center": canonical(name, dimension.prior.center)})
     return dimension.model_copy(update=update)
 
 
@@ -134,6 +136,13 @@ def _check_dimension(study: StudyConfig, name: str, dimension: Dimension) -> Non
             f"{name}: {describe_range(dimension)}: the training config refuses {_between(dimension)!r}: {why}; "
             "int and logint give whole numbers",
             path=path,
+        )
+    if dimension.prior is not None and not contains(dimension, dimension.prior.center):
+        center = dimension.prior.center
+        hint = did_you_mean(str(center), map(str, dimension.choice or ()))
+        raise SpaceError(
+            f"{name}: prior.center = {center!r} is outside {describe_range(dimension)}{hint}",
+            path=(*path, "prior", "center"),
         )
 
 

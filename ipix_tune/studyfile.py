@@ -46,6 +46,8 @@ def dump(study: StudyConfig) -> str:
     data = study.model_dump(mode="json")
     for name, dimension in data["search"].items():
         data["search"][name] = {key: value for key, value in dimension.items() if value is not None}
+        if (prior := data["search"][name].get("prior")) is not None and prior["spread"] is None:
+            del prior["spread"]
     return dump_data(data)
 
 
@@ -107,7 +109,7 @@ def _dimension_path(rest: str, data: Mapping[str, Any], override: str) -> Path_:
             if below[:1] == ["only_if"] and len(below) > 1:
                 below = ["only_if", ".".join(below[1:])]
             return (name, *below)
-    name = ".".join(parts[:-1]) if parts[-1] in (*KINDS, "only_if") else rest
+    name = ".".join(parts[:-1]) if parts[-1] in (*KINDS, "only_if", "prior") else rest
     raise ConfigError(f"--set {override}: {name} is not a key of the training config{nearest_leaf(name)}")
 
 
@@ -131,9 +133,7 @@ def _set_dimension(data: dict[str, Any], path: Path_, value: object) -> None:
         for kind in KINDS:
             dimension.pop(kind, None)
     if len(path) == 4:
-        conditions = dict(dimension.get("only_if") or {})
-        conditions[str(path[3])] = value
-        value = conditions
+        value = {**(dimension.get(str(path[2])) or {}), str(path[3]): value}
     dimension[str(path[2])] = value
 
 

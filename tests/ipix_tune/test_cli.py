@@ -27,11 +27,13 @@ def call(capsys, *args):
 def test_help_names_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for name in ("sweep", "report", "export", "train", "validate"):
+    for name in ("sweep", "simulate", "report", "export", "train", "validate"):
         assert f" {name} " in out
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("export", "--force"), ("train", "--workers"), ("validate", "--set")])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("export", "--force"), ("simulate", "--curves"), ("train", "--workers"), ("validate", "--set")]
+)
 def test_help_of_a_command_is_that_of_its_module(capsys, name, wanted):
     code, out, _ = call(capsys, name, "--help")
     assert code == 0

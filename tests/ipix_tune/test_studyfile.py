@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from ipix_tune.config import Prior
 from ipix_tune.studyfile import dump, load
 from tests.ipix_tune.studies import base, line_of, write
 from trainers.errors import ConfigError
@@ -21,7 +22,9 @@ def test_a_valid_study_loads(tmp_path):
 
 
 def test_a_study_survives_a_round_trip_through_its_own_yaml(tmp_path):
-    study = load(write(tmp_path, base()))
+    data = base()
+    data["search"]["optim.lr"]["prior"] = {"center": 0.01}
+    study = load(write(tmp_path, data))
     again = tmp_path / "again.yaml"
     again.write_text(dump(study))
     assert load(again) == study
@@ -246,6 +249,31 @@ BAD = {
         "interpixel.alpha",
         ["continuous", "quniform"],
     ),
+    "a prior outside its range": (
+        lambda d: d["search"]["interpixel.alpha"].update(prior={"center": 20}),
+        "center",
+        ["interpixel.alpha", "prior.center = 20", "outside loguniform [0.01, 10.0]"],
+    ),
+    "a prior for no choice": (
+        lambda d: d["search"]["interpixel.distance"].update(prior={"center": "kll"}),
+        "center",
+        ["'kll'", "choice ['kl', 'cr']", 'did you mean "kl"'],
+    ),
+    "a prior that is surer than sure": (
+        lambda d: d["search"]["optim.lr"].update(prior={"center": 0.01, "spread": 0}),
+        "spread",
+        ["search.optim.lr.prior.spread", "greater than 0"],
+    ),
+    "a prior wider than its range": (
+        lambda d: d["search"]["optim.lr"].update(prior={"center": 0.01, "spread": 1.5}),
+        "spread",
+        ["search.optim.lr.prior.spread", "less than or equal to 1"],
+    ),
+    "a prior without a center": (
+        lambda d: d["search"]["optim.lr"].update(prior={"spread": 0.1}),
+        "prior",
+        ["search.optim.lr.prior.center", "missing"],
+    ),
     "the same choice twice": (
         lambda d: d["search"].update({"interpixel.temperature": {"choice": [1, 1.0]}}),
         "interpixel.temperature",
@@ -311,6 +339,26 @@ def test_an_override_adds_a_dimension_with_a_condition(tmp_path):
     ]
     study = load(write(tmp_path, base()), overrides)
     assert study.search["method.ema_buffers"].only_if == {"method.teacher": "ema"}
+
+
+def test_an_override_sets_a_key_of_a_prior_and_leaves_the_others(tmp_path):
+    data = base()
+    data["search"]["optim.lr"]["prior"] = {"center": 0.01, "spread": 0.3}
+    study = load(write(tmp_path, data), ["search.optim.lr.prior.center=0.02"])
+    assert study.search["optim.lr"].prior == Prior(center=0.02, spread=0.3)
+
+
+def test_an_override_with_null_removes_a_prior(tmp_path):
+    data = base()
+    data["search"]["optim.lr"]["prior"] = {"center": 0.01}
+    assert load(write(tmp_path, data), ["search.optim.lr.prior=null"]).search["optim.lr"].prior is None
+
+
+def test_a_priors_center_takes_the_type_of_its_leaf(tmp_path):
+    data = base()
+    data["search"]["interpixel.alpha"]["prior"] = {"center": 1}
+    study = load(write(tmp_path, data))
+    assert type(study.search["interpixel.alpha"].prior.center) is float
 
 
 def test_an_override_with_null_removes_a_dimension_also_from_the_points(tmp_path):

@@ -1,0 +1,258 @@
+"""`ipix-tune simulate STUDY.yaml --curves ...`: a study on recorded or made-up learning curves, with a virtual clock.
+
+The journal, the searcher and the scheduler are the study's own objects; only Ray, the trainings and the clock are
+replaced. So grace period, reduction, concurrency and sampler can be chosen before a GPU is paid for.
+"""
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analysis.columns import State
+from ipix_tune.console import run
+from trainers.errors import UserError
+
+if TYPE_CHECKING:
+    from ipix_tune.config import StudyConfig, Value
+    from ipix_tune.curves import Curve, Curves
+    from ipix_tune.journal import Entry
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class SimulationError(UserError):
+    """The study cannot be simulated as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A change of the incumbent: when, after how many epochs of all trials together, and to what."""
+
+    seconds: float
+    epochs: int
+    trials: int
+    key: str
+    epoch: int
+    score: float
+
+
+@dataclass(kw_only=True)
+class Simulated:
+    """What a simulated study came to. ``rungs`` as in `KeyedAsha`; empty without it."""
+
+    entries: "list[Entry]" = field(default_factory=list)
+    rungs: dict[int, dict[str, float]] = field(default_factory=dict)
+    trajectory: list[Step] = field(default_factory=list)
+    epochs: int = 0
+    seconds: float = 0.0
+    busiest: int = 0
+    """Most trials that ran at once."""
+
+    def count(self, state: State) -> int:
+        return Counter(entry.state for entry in self.entries)[state]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running:
+    tune_id: str
+    key: str
+    curve: "Curve"
+
+
+class Simulation:
+    """A study with a heap of (time, order, trial, epoch) in place of Ray.
+
+    Args:
+        study: the study.
+        curves: what a configuration's training would report.
+        max_epochs: full length of a trial.
+        concurrent: trials at once.
+    """
+
+    def __init__(self, study: "StudyConfig", curves: "Curves", *, max_epochs: int, concurrent: int) -> None:
+        from ipix_tune.journal import Journal
+        from ipix_tune.scheduler import build_scheduler
+        from ipix_tune.searcher import JournalSearcher
+        from ipix_tune.space import SearchSpace
+
+        self._maximize = study.objective.mode == "max"
+        self._max_epochs = max_epochs
+        self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
+        self._curves = curves
+        self._journal = Journal(None, study, SearchSpace(study), total=study.budget.trials)
+        self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
+        self._searcher = JournalSearcher(
+            self._journal, trial_config=self._handed_out, concurrent=concurrent, max_epochs=max_epochs
+        )
+        self._values: dict[str, dict[str, Value]] = {}
+        self._heap: list[tuple[float, int, _Running, int]] = []
+        self._order = 0
+        self._outcome = Simulated()
+
+    def run(self, *, until: Callable[[Simulated], bool] | None = None) -> Simulated:
+        """To the end of the budget, or until ``until`` has seen enough; trials that are cut off stay open."""
+        from ipix_tune.scheduler import KeyedAsha
+
+        outcome = self._outcome
+        self._start_trials(0.0)
+        while self._heap and self._heap[0][0] <= self._ends:
+            now, _, running, epoch = heapq.heappop(self._heap)
+            outcome.seconds = now
+            outcome.epochs += 1
+            goes_on = self._report(now, running, epoch)
+            if until is not None and until(outcome):
+                break
+            if goes_on:
+                self._push(now, running, epoch + 1)
+            else:
+                self._start_trials(now)
+        outcome.entries = self._journal.entries()
+        outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, KeyedAsha) else {}
+        return outcome
+
+    def _handed_out(self, key: str, values: "dict[str, Value]") -> dict[str, Any]:
+        self._values[key] = values
+        return {"key": key}
+
+    def _start_trials(self, now: float) -> None:
+        while isinstance(config := self._searcher.suggest(f"trial-{self._order}"), dict):
+            key = config["key"]
+            curve = self._curves.curve(self._values.pop(key))
+            self._push(now, _Running(tune_id=f"trial-{self._order}", key=key, curve=curve), 1)
+            self._outcome.busiest = max(self._outcome.busiest, len(self._heap))
+
+    def _push(self, now: float, running: _Running, epoch: int) -> None:
+        heapq.heappush(self._heap, (now + running.curve.seconds, self._order, running, epoch))
+        self._order += 1
+
+    def _report(self, now: float, running: _Running, epoch: int) -> bool:
+        """What Tune does with a trial's result, in its order: scheduler, then searcher; whether the trial goes on."""
+        from ipix_tune.scheduler import EPOCH, SCORE
+
+        score = running.curve.scores[epoch - 1]
+        result: dict[str, Any] = {EPOCH: epoch} if score is None else {EPOCH: epoch, SCORE: score}
+        if score is not None:
+            self._note(now, running.key, epoch, score)
+        trial = SimpleNamespace(config={"key": running.key}, trial_id=running.tune_id)
+        if self._scheduler.on_trial_result(None, trial, result) == "STOP":
+            self._searcher.on_trial_complete(running.tune_id, result)
+            return False
+        self._searcher.on_trial_result(running.tune_id, result)
+        if epoch < self._max_epochs:
+            return True
+        self._searcher.on_trial_complete(running.tune_id, result)
+        return False
+
+    def _note(self, now: float, key: str, epoch: int, score: float) -> None:
+        """The incumbent as `ipix_tune.live.Board.best` has it: the best at the highest epoch that was reached."""
+        steps = self._outcome.trajectory
+        if steps and epoch < steps[-1].epoch:
+            return
+        better = not steps or epoch > steps[-1].epoch or (score > steps[-1].score) == self._maximize
+        if better and not (steps and (epoch, score) == (steps[-1].epoch, steps[-1].score)):
+            steps.append(
+                Step(
+                    seconds=now,
+                    epochs=self._outcome.epochs,
+                    trials=self._journal.started,
+                    key=key,
+                    epoch=epoch,
+                    score=score,
+                )
+            )
+
+
+@app.command()
+def simulate(
+    file: Annotated[Path, typer.Argument(help="A study file, such as search_spaces/voc.yaml.")],
+    curves: Annotated[
+        str, typer.Option(help="A study's folder with tables/, or a family: power, exponential, hpobench-car, ...")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as scheduler.grace_epochs=5."),
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once; default: resources.concurrent of the study.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of a family: which of its members.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Parquet file for the incumbent over time.")] = None,
+) -> None:
+    """Run a study on learning curves instead of trainings."""
+    from ipix_tune.curves import curves_of
+    from ipix_tune.plan import make_plan
+    from ipix_tune.studyfile import load
+
+    study = load(file, overrides or [])
+    at_once = concurrent or study.resources.concurrent
+    if at_once is None:
+        raise SimulationError(
+            f"{file}: resources.concurrent is not set, so how many trials run at once is not known; give --concurrent"
+        )
+    plan = make_plan(study)
+    source = curves_of(curves, study, epochs=plan.max_epochs, seed=seed)
+    if source.search is not None:
+        study = study.model_copy(update={"search": source.search, "points": []})
+        typer.echo(f"{curves} has a search space of its own, taken instead of the study's: {', '.join(source.search)}")
+    began = time.perf_counter()
+    outcome = Simulation(study, source, max_epochs=plan.max_epochs, concurrent=at_once).run()
+    took = time.perf_counter() - began
+    for line in describe(outcome, max_epochs=plan.max_epochs):
+        typer.echo(line)
+    typer.echo(f"simulated in {took:.1f} s, {len(outcome.entries) / took:.0f} trials a second")
+    if out is not None:
+        write(outcome, out)
+        typer.echo(f"incumbent over time: {out}")
+
+
+def describe(outcome: Simulated, *, max_epochs: int) -> list[str]:
+    """What the command prints."""
+    lines = [
+        f"{len(outcome.entries)} trials: {outcome.count('complete')} complete, {outcome.count('stopped')} stopped, "
+        f"{outcome.count('running')} cut off by the time budget; at most {outcome.busiest} at once",
+        f"{outcome.epochs} epochs of {len(outcome.entries) * max_epochs} without early stopping, "
+        f"{outcome.seconds / 3600:.3g} virtual hours",
+    ]
+    for rung, scores in outcome.rungs.items():
+        lines.append(f"rung after epoch {rung}: {len(scores)} trials")
+    lines.append("incumbent over time (at full length; before the first such trial, at the highest epoch reached):")
+    lines.append(f"{'hours':>10} {'epochs':>8} {'trials':>7} {'trial':>7} {'at':>5} {'score':>8}")
+    shown = [step for i, step in enumerate(outcome.trajectory) if step.epoch == max_epochs or i == 0]
+    for step in shown:
+        lines.append(
+            f"{step.seconds / 3600:>10.3g} {step.epochs:>8} {step.trials:>7} {step.key:>7} {step.epoch:>5} "
+            f"{step.score:>8.2f}"
+        )
+    return lines
+
+
+def write(outcome: Simulated, path: Path) -> None:
+    """The trajectory as Parquet: a row a change of the incumbent."""
+    from dataclasses import asdict
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("seconds", pa.float64()),
+            ("epochs", pa.int64()),
+            ("trials", pa.int64()),
+            ("key", pa.string()),
+            ("epoch", pa.int64()),
+            ("score", pa.float64()),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([asdict(step) for step in outcome.trajectory], schema=schema), path)
+
+
+if __name__ == "__main__":
+    run(app)
