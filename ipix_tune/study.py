@@ -147,6 +147,8 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         tracker.close()
     if stop.storage_fault is None:
         journal.write_seconds()
+    if tracker.unsent:
+        _say(console, f"W&B took no runs for a while; send what it lacks with: ipix-tune wandb-sync {_near(place)}")
     if tracker.failures:
         console.print(
             f"W&B failed {tracker.failures} times; what it lacks is in trials/*/metrics.jsonl", style="yellow"

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,55 +11,22 @@ from rich.console import Console
 
 from analysis.report import build
 from ipix_tune import study as studies
-from ipix_tune.journal import Journal
 from ipix_tune.plan import ResourceError
-from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
-from tests.ipix_tune.studies import write
+from tests.ipix_tune.running import (
+    assert_same_study,
+    entries,
+    epochs_on_disk,
+    long,
+    metrics_of,
+    run,
+    sweep,
+    tiny,
+    wait_for,
+)
 from trainers.config import TrainConfig
 from trainers.fit import fit
 from trainers.yamlfile import load as load_config
-
-TINY = {
-    "name": "tiny",
-    "trainer": {
-        "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 4, "source": "unlabelled"}},
-        "method": {"name": "unimatch"},
-        "model": {"backbone": "small", "weights": "none"},
-        "schedule": {"epochs": 4, "steps_per_epoch": 2},
-    },
-    "search": {
-        "interpixel.alpha": {"loguniform": [0.01, 10]},
-        "interpixel.distance": {"choice": ["kl", "cr"]},
-        "optim.lr": {"loguniform": [0.001, 0.2]},
-    },
-    "scheduler": {"grace_epochs": 1, "reduction": 2},
-    "budget": {"trials": 6},
-    "resources": {"cpus_per_worker": 1, "concurrent": 2},
-}
-
-
-def tiny(folder, **changes):
-    return write(folder, {**TINY, "storage": str(folder / "studies"), **changes})
-
-
-def run(file, *, resume=False, report=True, overrides=()):
-    study = load(file, overrides)
-    console = Console(file=(file.parent / "console.txt").open("a"), width=200)
-    outcome = studies.run(study, resume=resume, address=None, console=console)
-    if report:
-        studies.finish(study, outcome, console=console)
-    return outcome
-
-
-def entries(place):
-    study = load(place / "study.yaml")
-    return {entry.key: entry for entry in Journal(place, study, SearchSpace(study), total=0).entries()}
-
-
-def metrics_of(place, key):
-    lines = (place / "trials" / key / "metrics.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -167,52 +131,10 @@ def test_a_loss_that_is_not_finite_fails_its_trial_without_a_retry_and_the_study
     assert rows[0]["error"] == found["t0000"].error
 
 
-def wait_for(condition, *, seconds, what):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (found := condition()) is not None:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen in {seconds} s")
-
-
-def sweep(file, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "ipix_tune.sweep", str(file), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-
-
-def long(folder, **changes):
-    """One trial after the other, long enough to be met in the middle."""
-    trainer = {**TINY["trainer"], "schedule": {"epochs": 6, "steps_per_epoch": 6}}
-    resources = {"cpus_per_worker": 1, "concurrent": 1}
-    settings = {"trainer": trainer, "budget": {"trials": 3}, "scheduler": {"name": "none"}, "resources": resources}
-    return tiny(folder, **{**settings, **changes})
-
-
-def epochs_on_disk(place, key):
-    file = place / "trials" / key / "metrics.jsonl"
-    return len(file.read_text().splitlines()) if file.exists() else 0
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The study of `long`, as it ends when nothing happens to it."""
     return run(long(tmp_path_factory.mktemp("undisturbed")), report=False).folder
-
-
-def assert_same_study(place, reference):
-    ours, theirs = entries(place), entries(reference)
-    assert {key: (one.values, one.scores, one.state) for key, one in ours.items()} == {
-        key: (one.values, one.scores, one.state) for key, one in theirs.items()
-    }
-    for key in ours:
-        assert metrics_of(place, key) == metrics_of(reference, key)
 
 
 def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undisturbed):
@@ -227,46 +149,6 @@ def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undi
     assert entries(place)["t0001"].state == "running"
     run(file, resume=True, report=False)
     assert_same_study(place, undisturbed)
-
-
-@pytest.mark.slow
-def test_after_the_driver_is_killed_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undisturbed):
-    file, place = long(tmp_path), tmp_path / "studies" / "tiny"
-    process = sweep(file)
-    wait_for(lambda: epochs_on_disk(place, "t0001") >= 2 or None, seconds=120, what="epoch 2 of the second trial")
-    process.kill()
-    process.communicate()
-    run(file, resume=True)
-    assert_same_study(place, undisturbed)
-    history = pq.read_table(place / "tables" / "history.parquet").to_pylist()
-    logged = {(row["run_id"], row["epoch"]) for row in history}
-    assert logged == {(f"tiny-t000{trial}", epoch) for trial in range(3) for epoch in range(1, 7)}
-    assert len(history) == len(logged)
-
-
-def trial_processes(driver):
-    """Those of this driver's own Ray: other studies may run on the machine."""
-    import psutil
-
-    return [
-        process
-        for process in psutil.Process(driver).children(recursive=True)
-        if " ".join(process.cmdline()).startswith(("ray::ImplicitFunc", "ray::in_actor"))
-    ]
-
-
-@pytest.mark.slow
-def test_a_killed_trial_goes_on_from_its_checkpoint_and_ends_with_the_same_curve(tmp_path, undisturbed):
-    file, place = long(tmp_path, budget={"trials": 1}), tmp_path / "studies" / "tiny"
-    process = sweep(file)
-    wait_for(lambda: epochs_on_disk(place, "t0000") >= 2 or None, seconds=120, what="epoch 2")
-    (trial,) = trial_processes(process.pid)
-    trial.kill()
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    entry = entries(place)["t0000"]
-    assert (entry.state, entry.retries) == ("complete", 1)
-    assert metrics_of(place, "t0000") == metrics_of(undisturbed, "t0000")
 
 
 @pytest.mark.slow

@@ -1,0 +1,275 @@
+"""Every fault that the engine promises to survive, done to real processes. The table: see conftest."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from ray.cluster_utils import Cluster
+
+from analysis.report import build
+from tests.chaos.conftest import one_by_one
+from tests.chaos.watch import Watch
+from tests.ipix_tune.running import (
+    TINY,
+    assert_same_study,
+    entries,
+    epochs_on_disk,
+    metrics_of,
+    run,
+    sweep,
+    tiny,
+    trial_processes,
+    wait_for,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def in_the_middle(process, place, *, trial="t0001", epoch=2):
+    """Wait until a trial is half done."""
+    wait_for(
+        lambda: process.poll() is not None or epochs_on_disk(place, trial) >= epoch or None,
+        seconds=180,
+        what=f"epoch {epoch} of {trial}",
+    )
+    assert process.poll() is None, process.communicate()[0]
+
+
+def ended(process, *, seconds=300):
+    output, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0, output
+    return output
+
+
+def assert_same_answer(place, reference):
+    """Configs, curves bit for bit, and the best config; nothing twice in the tables."""
+    assert_same_study(place, reference)
+    for folder in (place, reference):
+        build(folder)
+    ours, theirs = (pq.read_table(folder / "tables" / "runs.parquet").to_pylist() for folder in (place, reference))
+    assert [(one["trial"], one["state"], one["objective"]) for one in sorted(ours, key=lambda one: one["trial"])] == [
+        (one["trial"], one["state"], one["objective"]) for one in sorted(theirs, key=lambda one: one["trial"])
+    ]
+    history = pq.read_table(place / "tables" / "history.parquet").to_pylist()
+    assert len({(row["run_id"], row["epoch"]) for row in history}) == len(history)
+
+
+def test_a_killed_trial_goes_on_by_itself(study_file, tmp_path, undisturbed, cost):
+    place, process = tmp_path / "studies" / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="by itself, a retry")
+    for trial in trial_processes(process.pid):
+        trial.kill()
+    ended(process)
+    cost("a trial's process is killed", watch.end())
+    assert sum(entry.retries for entry in entries(place).values()) == 1
+    assert_same_answer(place, undisturbed)
+    rows = pq.read_table(place / "tables" / "runs.parquet").to_pylist()
+    assert sum(row["retries"] for row in rows) == 1
+
+
+def test_after_the_driver_is_killed_a_resume_goes_on(study_file, tmp_path, undisturbed, cost):
+    place, process = tmp_path / "studies" / "tiny", sweep(study_file)
+    in_the_middle(process, place, trial="t0003")
+    watch = Watch(place, how="`--resume`")
+    process.kill()
+    process.communicate()
+    ended(sweep(study_file, "--resume"))
+    cost("the driver is killed", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_after_everything_is_killed_at_once_a_resume_goes_on(study_file, tmp_path, undisturbed, cost):
+    """As when the machine loses its power: driver, Ray and trials, in no order."""
+    place, process = tmp_path / "studies" / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="`--resume`")
+    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.communicate()
+    ended(sweep(study_file, "--resume"))
+    cost("the machine of driver and trials dies", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_a_killed_training_worker_goes_on_by_itself(tmp_path, cost):
+    settings = {"resources": {"workers": 2, "cpus_per_worker": 0.5, "concurrent": 1}, "budget": {"trials": 2}}
+    (tmp_path / "undisturbed").mkdir()
+    reference = run(one_by_one(tmp_path / "undisturbed", **settings), report=False).folder
+    place, process = tmp_path / "studies" / "tiny", sweep(one_by_one(tmp_path, **settings))
+    in_the_middle(process, place, trial="t0000")
+    watch = Watch(place, how="by itself, a retry")
+    training_workers(process.pid)[1].kill()
+    ended(process)
+    cost("one of a trial's two training workers is killed", watch.end())
+    assert_same_answer(place, reference)
+
+
+def training_workers(driver):
+    """Ray Train's workers of this driver's trials."""
+    found = [
+        one
+        for one in psutil.Process(driver).children(recursive=True)
+        if " ".join(one.cmdline()).startswith("ray::") and "RayTrainWorker" in " ".join(one.cmdline())
+    ]
+    assert len(found) == 2, found
+    return found
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head without CPUs, to which nodes are added."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield made
+    made.shutdown()
+
+
+def test_trials_of_a_node_that_vanishes_go_on_elsewhere(tmp_path, cluster, cost):
+    """Two trials side by side on one node; another node joins; the first one dies."""
+    settings = {
+        "sampler": {"name": "random", "seed": 0},
+        "scheduler": {"name": "none"},
+        "budget": {"trials": 3},
+        "resources": {"cpus_per_worker": 1, "concurrent": 2},
+        "trainer": {**TINY["trainer"], "schedule": {"epochs": 8, "steps_per_epoch": 8}},
+    }
+    (tmp_path / "undisturbed").mkdir()
+    reference = run(tiny(tmp_path / "undisturbed", **settings), report=False).folder
+    first = cluster.add_node(num_cpus=2)
+    place = tmp_path / "studies" / "tiny"
+    process = sweep(tiny(tmp_path, **settings), "--address", cluster.address)
+    for trial in ("t0000", "t0001"):
+        in_the_middle(process, place, trial=trial, epoch=1)
+    cluster.add_node(num_cpus=2)
+    watch = Watch(place, how="by itself, on the node that had just joined")
+    cluster.remove_node(first, allow_graceful=False)
+    ended(process)
+    cost("a node vanishes with two trials on it", watch.end())
+    assert_same_answer(place, reference)
+
+
+def test_when_the_head_dies_the_driver_ends_and_a_resume_on_a_new_cluster_goes_on(
+    study_file, tmp_path, undisturbed, cost, monkeypatch
+):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    place, old = tmp_path / "studies" / "tiny", Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    process = sweep(study_file, "--address", old.address)
+    in_the_middle(process, place)
+    watch = Watch(place, how="`--resume` on a new cluster")
+    old.shutdown()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode != 0
+    assert "--resume" in output
+    new = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        ended(sweep(study_file, "--address", new.address, "--resume"))
+    finally:
+        new.shutdown()
+    cost("the head node dies", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_a_storage_that_is_away_for_ten_seconds_is_waited_for(study_file, tmp_path, undisturbed, cost):
+    place, process = tmp_path / "studies" / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="by itself")
+    (tmp_path / "studies").rename(tmp_path / "away")
+    time.sleep(10)
+    (tmp_path / "away").rename(tmp_path / "studies")
+    ended(process)
+    cost("the storage is away for 10 s", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 700 MB for the studies."""
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    mounted = shutil.which("mount") and os.geteuid() == 0
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "none", folder]).returncode:
+        pytest.skip("a disk of its own cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk):
+    """Leave not a byte."""
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+
+
+def test_a_disk_that_is_full_for_a_while_is_waited_for(study_file, disk, undisturbed, cost):
+    place, process = disk / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="by itself")
+    fill(disk)
+    time.sleep(15)
+    (disk / "filler").unlink()
+    ended(process)
+    cost("the disk is full for 15 s", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_a_disk_that_stays_full_ends_the_study_clearly_and_a_resume_goes_on(study_file, disk, undisturbed, cost):
+    place, process = disk / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="a clear stop after 60 to 70 s, then `--resume`")
+    fill(disk)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, output
+    assert "the study's storage" in output
+    assert "go on with: " in output
+    assert "Traceback" not in output
+    (disk / "filler").unlink()
+    ended(sweep(study_file, "--resume"))
+    cost("the disk stays full", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_a_second_driver_on_the_same_study_is_refused_and_the_first_goes_on(study_file, tmp_path, undisturbed, cost):
+    place, process = tmp_path / "studies" / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="the second driver ends with a message")
+    second = sweep(study_file, "--resume")
+    output, _ = second.communicate(timeout=120)
+    assert second.returncode == 2, output
+    assert "another" in output
+    ended(process)
+    cost("a second driver starts on the study", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_without_a_wandb_server_an_online_study_is_the_same(study_file, tmp_path, undisturbed, cost, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    place, process = tmp_path / "studies" / "tiny", sweep(study_file)
+    in_the_middle(process, place)
+    watch = Watch(place, how="logged to disk, `ipix-tune wandb-sync` later")
+    output = ended(process)
+    assert "ipix-tune wandb-sync" in output
+    cost("no W&B server answers", watch.end())
+    assert_same_answer(place, undisturbed)
+
+
+def test_a_driver_that_is_killed_again_and_again_still_ends_as_the_undisturbed_study(study_file, tmp_path, undisturbed):
+    place, resume = tmp_path / "studies" / "tiny", ()
+    for trial in ("t0000", "t0002", "t0004"):
+        process = sweep(study_file, *resume)
+        in_the_middle(process, place, trial=trial, epoch=1)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        resume = ("--resume",)
+    ended(sweep(study_file, *resume))
+    assert_same_answer(place, undisturbed)
+    assert [metrics_of(place, "t0000")[-1]["epoch"]] == [metrics_of(undisturbed, "t0000")[-1]["epoch"]]
