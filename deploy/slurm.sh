@@ -11,7 +11,8 @@ if [[ -f /shared/studies/voc/study.yaml ]]; then sweep+=(--resume); fi    # chan
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 port=$((20000 + SLURM_JOB_ID % 10000))                 # jobs that share a node need different ones
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)         # this script runs there
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*}                                 # the first, on which this script runs
 ray start --head --port $port --num-cpus "$SLURM_CPUS_PER_TASK"
 if ((SLURM_JOB_NUM_NODES > 1)); then
   others=$((SLURM_JOB_NUM_NODES - 1))
