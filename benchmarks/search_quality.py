@@ -28,7 +28,7 @@ from ipix_tune.simulate import Simulated, Simulation
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 
-EPOCHS, CONCURRENT, FULL_TRIALS = 27, 8, 64
+EPOCHS, CONCURRENT, FULL_TRIALS = 27, 4, 64
 BUDGET = FULL_TRIALS * EPOCHS
 KNOWN = 1000
 """Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst."""
