@@ -213,6 +213,8 @@ def main(
 ) -> None:
     """Run the repetitions and print, or write, the tables."""
     began = time.perf_counter()
+    command = shlex.join(["python", "-m", "benchmarks.search_quality", *sys.argv[1:]])
+    text = ""
     results: dict[str, list[dict[str, float]]] = {}
     for family in families.split(","):
         results[family] = []
@@ -220,11 +222,10 @@ def main(
             results[family].append(repetition(family, seed))
             found = ", ".join(f"{method} {epochs:.0f}" for method, epochs in results[family][-1].items())
             print(f"{family} {seed}: {found}", file=sys.stderr, flush=True)
-    command = shlex.join(["python", "-m", "benchmarks.search_quality", *sys.argv[1:]])
-    text = render(results, command=command, took_s=time.perf_counter() - began)
+        text = render(results, command=command, took_s=time.perf_counter() - began)
+        if out is not None:
+            out.write_text(text)
     print(text)
-    if out is not None:
-        out.write_text(text)
 
 
 if __name__ == "__main__":

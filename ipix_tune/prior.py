@@ -30,7 +30,7 @@ NEAR_SPREAD = 0.1
 MUTATED = 0.5
 """Chance that a dimension of the incumbent is drawn anew."""
 EXPERT = ("prior", "incumbent")
-EXPERT_SHARE, EXPERT_TRIALS = 0.5, 20
+EXPERT_SHARE, EXPERT_TRIALS = 0.25, 40
 """Share of prior and incumbent at first, and the number of ended trials after which it is half of that."""
 ENOUGH = 8
 """Trials that must have a score at an epoch, at least, before they are asked there about the prior."""
