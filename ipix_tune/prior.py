@@ -1,8 +1,8 @@
 """Search that starts from what is believed: prior, incumbent and model take turns in proposing configurations.
 
-In the manner of PriorBand: a new configuration comes from the prior, from the neighbourhood of the incumbent, or from
-the model (TPE). The share of the first two falls as trials end. Between the three the best trials so far decide: each
-source weighs as much as these trials are likely under it. `docs/search.md` has the formulas and what was measured.
+In the manner of PriorBand: a new configuration comes from the prior, from the neighbourhood of the incumbent, from the
+model (TPE), or from anywhere. The share of the first two falls as trials end, and with the trust that the best trials
+so far leave in the prior. `docs/search.md` has the formulas and what was measured.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any, cast
 
 import numpy as np
 from optuna import Study
@@ -28,17 +29,21 @@ NEAR_SPREAD = 0.1
 """Of the incumbent's neighbourhood, on a range."""
 MUTATED = 0.5
 """Chance that a dimension of the incumbent is drawn anew."""
-EXPERT_SHARE, EXPERT_TRIALS = 0.7, 40
+EXPERT = ("prior", "incumbent")
+EXPERT_SHARE, EXPERT_TRIALS = 0.25, 40
 """Share of prior and incumbent at first, and the number of ended trials after which it is half of that."""
 ENOUGH = 8
-"""Trials that must have a score at an epoch before they are asked there about the prior."""
+"""Trials that must have a score at an epoch, at least, before they are asked there about the prior."""
+ENOUGH_SHARE = 0.3
+"""The same as a share of all trials with a score: a few that came far say less than many that came half as far."""
+BELIEVED = 0.8
+"""Trust from which the model sees what prior and incumbent proposed. Below it that would only mislead it: TPE ranks any
+complete trial above all stopped ones."""
 WITNESSES, BEST_SHARE = 2, 0.2
 """Good trials at least, and their share; the incumbent does not count."""
 ASKED = 100
 """Trials that are asked at most, at even distances in their order, so that long studies stay fast."""
-HEAD_START = 1.0
-"""What the prior is believed before there is evidence, as a log weight."""
-EVEN_SHARE = 0.15
+EVEN_SHARE = 0.2
 """Of all configurations, those drawn evenly whatever is believed: under early stopping they are cheap."""
 SCALES = (1.0, 0.5, 0.25)
 """Draws from prior and neighbourhood are this much narrower, in turn by chance: in many dimensions a draw of full
@@ -149,7 +154,7 @@ def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | Non
     if len(scored) < ENOUGH:
         return None
     reached = sorted((max(trial.intermediate_values) for trial in scored), reverse=True)
-    epoch = reached[ENOUGH - 1]
+    epoch = reached[max(ENOUGH, math.ceil(ENOUGH_SHARE * len(scored))) - 1]
     there = [trial for trial in scored if epoch in trial.intermediate_values]
     there.sort(key=lambda trial: (trial.intermediate_values[epoch], -trial.number), reverse=maximize)
     return Evidence(ranked=[dict(trial.params) for trial in there])
@@ -166,20 +171,30 @@ def support(beliefs: Beliefs, found: Evidence) -> float:
     return float((logs[:good].mean() - logs.mean()) / error) if error > 1e-9 else 0.0
 
 
-def weights(space: SearchSpace, prior: Beliefs, found: Evidence) -> tuple[float, float, float]:
-    """Weights of prior, incumbent and neither, 1 in sum."""
-    logs = np.array([HEAD_START + support(prior, found), support(near(space, found.incumbent), found), 0.0])
-    likely = np.exp(logs - logs.max())
-    shares = likely / likely.sum()
-    return float(shares[0]), float(shares[1]), float(shares[2])
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """How far the prior is believed, 0 to 1, and the prior's part against the incumbent's neighbourhood, 0 to 1."""
+
+    prior: float
+    against_incumbent: float
+
+
+def trust(space: SearchSpace, prior: Beliefs, found: Evidence) -> Trust:
+    """What the evidence leaves of the prior."""
+    for_prior, for_incumbent = support(prior, found), support(near(space, found.incumbent), found)
+    return Trust(prior=_logistic(for_prior), against_incumbent=_logistic(for_prior - for_incumbent))
+
+
+def _logistic(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-min(max(log_odds, -30), 30)))
 
 
 class PriorSampler(WholeSampler):
-    """Draws from the prior, around the incumbent, or from ``model``.
+    """Draws from the prior, around the incumbent, from ``model`` or evenly.
 
-    The first configuration of a study is the prior's center. Then, with n ended trials, prior and incumbent together
-    have the share `EXPERT_SHARE` / (1 + n / `EXPERT_TRIALS`), of which the part of an even draw in :func:`weights`
-    goes to the model too.
+    The first configuration of a study is the prior's center. Then `EVEN_SHARE` is drawn evenly. With n ended trials,
+    prior and incumbent together have the share trust * `EXPERT_SHARE` / (1 + n / `EXPERT_TRIALS`), divided between them
+    by :func:`trust`, where trust is 1 before there is evidence. The model has the rest.
     """
 
     def __init__(self, space: SearchSpace, model: BaseSampler, *, seed: int) -> None:
@@ -200,15 +215,18 @@ class PriorSampler(WholeSampler):
         trials = study.get_trials(deepcopy=False)
         ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
         expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
-        if chance >= expert:
-            return "model", super().propose(study, trial)
         found = evidence(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
-        by_prior, by_incumbent, _ = (1.0, 0.0, 0.0) if found is None else weights(self._space, self._prior, found)
-        if chance < expert * by_prior:
+        if found is None:
+            believed, prior_part = False, 1.0
+        else:
+            left = trust(self._space, self._prior, found)
+            expert *= left.prior
+            believed, prior_part = left.prior >= BELIEVED, left.against_incumbent
+        if chance < expert * prior_part:
             return "prior", self._drawn(self._prior, scale=self._scale())
-        if found is not None and chance < expert * (by_prior + by_incumbent):
+        if found is not None and chance < expert:
             return "incumbent", self._mutated(found.incumbent)
-        return "model", super().propose(study, trial)
+        return "model", super().propose(study if believed else _alone(study), trial)
 
     def _scale(self) -> float:
         return SCALES[self._rng.integers(len(SCALES))]
@@ -230,6 +248,26 @@ class PriorSampler(WholeSampler):
             return values[name] if kept else beliefs[name].draw(self._rng, scale=scale)
 
         return self._space.draw(value)
+
+
+class _Alone:
+    """A study in which the trials that prior and incumbent proposed are not seen."""
+
+    def __init__(self, study: Study) -> None:
+        self._whole = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    def get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        return [one for one in self._whole.get_trials(*args, **options) if one.system_attrs.get(SOURCE) not in EXPERT]
+
+    def _get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        return [one for one in self._whole._get_trials(*args, **options) if one.system_attrs.get(SOURCE) not in EXPERT]
+
+
+def _alone(study: Study) -> Study:
+    return cast(Study, _Alone(study))
 
 
 def _number(value: Value) -> float:

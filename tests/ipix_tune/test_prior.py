@@ -11,7 +11,7 @@ from scipy import special, stats
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.dimensions import contains, from_unit, sample, to_unit
 from ipix_tune.journal import Journal, build_sampler
-from ipix_tune.prior import HEAD_START, SOURCE, Belief, evidence, near, prior_of, support, weights
+from ipix_tune.prior import SOURCE, Belief, evidence, near, prior_of, support, trust
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
 
@@ -126,6 +126,14 @@ def test_the_best_trials_are_looked_for_at_the_highest_epoch_that_enough_have_re
     assert evidence(trials, maximize=False).incumbent == {"x": 0.0}
 
 
+def test_of_many_trials_three_in_ten_must_have_reached_the_epoch():
+    def epochs_looked_at(far):
+        trials = [trial_with(n, {1: n, 3: 0} if n < far else {1: n}, {"x": n / 100}) for n in range(100)]
+        return len(evidence(trials, maximize=True).ranked)
+
+    assert (epochs_looked_at(29), epochs_looked_at(30)) == (100, 30)
+
+
 def test_there_is_no_evidence_before_eight_trials_have_scores():
     trials = [trial_with(number, {1: 1.0}, {"x": 0.5}) for number in range(7)]
     assert evidence([*trials, trial_with(7, {}, {"x": 0.5})], maximize=True) is None
@@ -153,10 +161,12 @@ def test_it_counts_which_trials_turned_out_well_and_not_where_most_were_drawn():
     assert support(prior_of(SPACE), found_in(*near_the_prior, 0.3, 0.25, 0.35)) > 0
 
 
-def test_the_weights_of_prior_incumbent_and_neither_are_a_softmax_of_their_support():
+def test_trust_is_the_logistic_of_the_support_and_of_its_lead_over_the_incumbents():
     found = found_in(0.5, 0.6, 0.7, 0.8, 0.1, 0.3, 0.4, 0.2)
-    logs = [HEAD_START + support(prior_of(SPACE), found), support(near(SPACE, found.incumbent), found), 0]
-    assert weights(SPACE, prior_of(SPACE), found) == pytest.approx(special.softmax(logs))
+    for_prior, for_incumbent = support(prior_of(SPACE), found), support(near(SPACE, found.incumbent), found)
+    left = trust(SPACE, prior_of(SPACE), found)
+    assert left.prior == pytest.approx(special.expit(for_prior))
+    assert left.against_incumbent == pytest.approx(special.expit(for_prior - for_incumbent))
 
 
 def test_trials_that_are_all_alike_support_nothing():
@@ -197,12 +207,31 @@ def test_a_right_prior_keeps_proposing_and_a_wrong_one_falls_silent():
     assert late_share(0.9) > 3 * late_share(0.2)
 
 
+def test_the_model_does_not_see_what_a_distrusted_prior_proposed(monkeypatch):
+    seen = []
+    ask = optuna.samplers.TPESampler.infer_relative_search_space
+
+    def spy(sampler, whole, trial):
+        seen.append((trial.number, [one.number for one in whole.get_trials(deepcopy=False)]))
+        return ask(sampler, whole, trial)
+
+    monkeypatch.setattr(optuna.samplers.TPESampler, "infer_relative_search_space", spy)
+    config = study_with(LINE, sampler={"startup_trials": 3})
+    book = Journal(None, config, SearchSpace(config), total=60)
+    played(book, 60, lambda values: -abs(values["optim.lr"] - 0.1))
+    number, numbers = seen[-1]
+    drawn = sources(book)
+    assert number > 40
+    assert [drawn[one] for one in numbers if one < number].count("prior") == 0
+    assert drawn.count("prior") > 0
+
+
 def test_the_model_takes_over_as_trials_end():
     config = study_with(LINE)
     book = Journal(None, config, SearchSpace(config), total=200)
     played(book, 200, lambda values: -abs(values["optim.lr"] - 0.9))
     drawn = sources(book)
-    assert drawn[:20].count("model") < 10
+    assert drawn[:10].count("model") < drawn[10:20].count("model") + 5
     assert drawn[100:].count("model") > 60
 
 
