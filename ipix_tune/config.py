@@ -115,12 +115,30 @@ class SchedulerConfig(Section):
     """One in so many goes on at each rung; rungs are grace * reduction ** k."""
 
 
-class BudgetConfig(Section):
-    """When no new trial starts any more."""
+class NoImprovement(Section):
+    """End the search when it has stopped getting better."""
 
     trials: Annotated[int, Field(ge=1)]
+    """So many trials in a row, stopped ones among them, ..."""
+    by: Annotated[float, Field(ge=0)] = 0.5
+    """... none of which ran to its end and was better than the best before by more than this, in units of the
+    objective. The default is about what seeds differ by in published runs: smaller improvements may be luck."""
+
+
+class BudgetConfig(Section):
+    """When the study ends: at the first of these. When hours, epochs or GPU hours are used up, running trials are
+    stopped and keep their checkpoints; `--resume` with more goes on."""
+
+    trials: Annotated[int, Field(ge=1)]
+    """Trials to start."""
     hours: Annotated[float, Field(gt=0)] | None = None
-    """Wall time; running trials are stopped when it is over."""
+    """Wall time, over all drivers of the study."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs of all trials together."""
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """Training and evaluation time of all trials together, times the GPUs of a trial; needs gpus_per_worker above 0."""
+    no_improvement: NoImprovement | None = None
+    """Start no new trial when nothing gets better any more; running ones go on to their end."""
 
 
 class ResourcesConfig(Section):
@@ -180,3 +198,12 @@ class StudyConfig(Section):
     keep_checkpoints: Literal["best", "all", "none"] = "best"
     """Of finished trials: keep those of the best trial only, of all, or of none."""
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _gpu_hours_need_gpus(self) -> Self:
+        if self.budget.gpu_hours is not None and not self.resources.gpus_per_worker:
+            raise ValueError(
+                f"budget.gpu_hours = {self.budget.gpu_hours:g}, and resources.gpus_per_worker is 0: no GPU hour is "
+                "ever used; set gpus_per_worker, or use budget.hours"
+            )
+        return self

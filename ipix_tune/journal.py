@@ -8,7 +8,7 @@ import math
 import pickle
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ipix_tune.space import SearchSpace
 from ipix_tune.whole import WholeSampler
 
 JOURNAL, SAMPLER = "journal.log", "sampler.pkl"
+TRAINED = "trained_s"
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -54,9 +55,18 @@ class Journal:
         study: the study file.
         space: its search space.
         total: trials that the study may start in all.
+        clock: seconds, from any start.
     """
 
-    def __init__(self, folder: Path | None, study: StudyConfig, space: SearchSpace, *, total: int) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        study: StudyConfig,
+        space: SearchSpace,
+        *,
+        total: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._space = space
@@ -78,16 +88,24 @@ class Journal:
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
         self._open: dict[str, optuna.Trial] = {}
         self._before = float(self._study.user_attrs.get("seconds", 0))
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
+        self.epochs = sum(len(trial.intermediate_values) for trial in known)
+        """Epochs that all trials reported."""
+        self.trained_s = float(self._study.user_attrs.get(TRAINED, 0))
+        """Seconds that they took, each trial's counted."""
+        self.settled: Callable[[], str | None] = lambda: None
+        """Asked before a new trial: why none is worth starting, or None."""
 
     @property
     def seconds(self) -> float:
         """Wall time that the study has run, over all its drivers."""
-        return self._before + time.monotonic() - self._began
+        return self._before + self._clock() - self._began
 
     def write_seconds(self) -> None:
         """Note how long the study has run, for the driver that takes it up."""
         self._study.set_user_attr("seconds", self.seconds)
+        self._study.set_user_attr(TRAINED, self.trained_s)
 
     @property
     def started(self) -> int:
@@ -104,10 +122,10 @@ class Journal:
 
     def next(self) -> tuple[str, dict[str, Value]] | None:
         """Key and values of the next trial, those that were running when the study stopped first; None when the
-        study has started all its trials."""
+        study has started all its trials, or none is worth starting."""
         if self._again:
             trial = self._reopened(self._again.pop(0))
-        elif self.remaining > 0:
+        elif self.remaining > 0 and self.settled() is None:
             trial = self._study.ask()
             self._asked += 1
         else:
@@ -135,11 +153,14 @@ class Journal:
     def _reopened(self, number: int) -> optuna.Trial:
         return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
 
-    def record(self, key: str, *, epoch: int, score: float) -> None:
-        """One epoch's score; an epoch that is known already is left as it is, and so is a score that is no number."""
+    def record(self, key: str, *, epoch: int, score: float, seconds: float = 0) -> None:
+        """One epoch's score and how long it took; an epoch that is known already is left as it is, and so is a score
+        that is no number."""
         trial = self._open.get(key)
         if trial is not None and math.isfinite(score) and epoch not in self._frozen(trial).intermediate_values:
             trial.report(score, step=epoch)
+            self.epochs += 1
+            self.trained_s += seconds
 
     def end(self, key: str, *, state: State, error: str | None = None) -> None:
         """How a trial ended. One that failed tells the sampler that it failed, not a made-up score."""
@@ -168,6 +189,11 @@ class Journal:
     def entries(self) -> list[Entry]:
         """All trials that were ever started, in the order of their keys."""
         return [_entry(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
+    def ended(self) -> list[Entry]:
+        """Trials that ended, in that order."""
+        over = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        return [_entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))]
 
     def entry(self, key: str) -> Entry:
         """The trial that was handed out under this key."""

@@ -11,7 +11,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ipix_tune.config import StudyConfig
 from ipix_tune.journal import Entry
 
-EPOCH, SCORE = "epoch", "objective"
+EPOCH, SCORE, METRICS = "epoch", "objective", "metrics"
+"""Keys of a result: how far, how good, and all that the trainer reports."""
 
 
 class KeyedAsha(ASHAScheduler):

@@ -6,7 +6,7 @@ from ray.tune.search import Searcher
 
 from analysis.columns import State
 from ipix_tune.journal import Journal
-from ipix_tune.scheduler import EPOCH, SCORE
+from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 
 FAILED = "failed"
 """Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
@@ -49,8 +49,7 @@ class JournalSearcher(Searcher):
         return config
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if SCORE in result:
-            self._journal.record(self._keys[trial_id], epoch=int(result[EPOCH]), score=float(result[SCORE]))
+        self._record(self._keys[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The result that made the scheduler stop a trial arrives here first. Why a trial failed is not told to a
@@ -59,11 +58,16 @@ class JournalSearcher(Searcher):
         if key is None or error:
             return
         result = result or {}
-        if SCORE in result:
-            self._journal.record(key, epoch=int(result[EPOCH]), score=float(result[SCORE]))
+        self._record(key, result)
         state, reason = end_of(result, max_epochs=self._max_epochs)
         if state != "interrupted":
             self._journal.end(key, state=state, error=reason)
+
+    def _record(self, key: str, result: dict[str, Any]) -> None:
+        if SCORE in result:
+            metrics = result.get(METRICS, {})
+            seconds = metrics.get("time/epoch_s", 0) + metrics.get("time/eval_s", 0)
+            self._journal.record(key, epoch=int(result[EPOCH]), score=float(result[SCORE]), seconds=seconds)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is on disk already."""

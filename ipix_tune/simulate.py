@@ -77,6 +77,7 @@ class Simulation:
     """
 
     def __init__(self, study: "StudyConfig", curves: "Curves", *, max_epochs: int, concurrent: int) -> None:
+        from ipix_tune.budget import Budget
         from ipix_tune.journal import Journal
         from ipix_tune.scheduler import build_scheduler
         from ipix_tune.searcher import JournalSearcher
@@ -86,7 +87,12 @@ class Simulation:
         self._max_epochs = max_epochs
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
         self._curves = curves
-        self._journal = Journal(None, study, SearchSpace(study), total=study.budget.trials)
+        self._outcome = Simulated()
+        self._journal = Journal(
+            None, study, SearchSpace(study), total=study.budget.trials, clock=lambda: self._outcome.seconds
+        )
+        self._budget = Budget(study.budget, study.resources, self._journal, sign=1 if self._maximize else -1)
+        self._journal.settled = self._budget.settled
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
         self._searcher = JournalSearcher(
             self._journal, trial_config=self._handed_out, concurrent=concurrent, max_epochs=max_epochs
@@ -94,7 +100,6 @@ class Simulation:
         self._values: dict[str, dict[str, Value]] = {}
         self._heap: list[tuple[float, int, _Running, int]] = []
         self._order = 0
-        self._outcome = Simulated()
 
     def run(self, *, until: Callable[[Simulated], bool] | None = None) -> Simulated:
         """To the end of the budget, or until ``until`` has seen enough; trials that are cut off stay open."""
@@ -102,7 +107,7 @@ class Simulation:
 
         outcome = self._outcome
         self._start_trials(0.0)
-        while self._heap and self._heap[0][0] <= self._ends:
+        while self._heap and self._heap[0][0] <= self._ends and self._budget.over() is None:
             now, _, running, epoch = heapq.heappop(self._heap)
             outcome.seconds = now
             outcome.epochs += 1
@@ -134,10 +139,12 @@ class Simulation:
 
     def _report(self, now: float, running: _Running, epoch: int) -> bool:
         """What Tune does with a trial's result, in its order: scheduler, then searcher; whether the trial goes on."""
-        from ipix_tune.scheduler import EPOCH, SCORE
+        from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 
         score = running.curve.scores[epoch - 1]
-        result: dict[str, Any] = {EPOCH: epoch} if score is None else {EPOCH: epoch, SCORE: score}
+        result: dict[str, Any] = {EPOCH: epoch, METRICS: {"time/epoch_s": running.curve.seconds}}
+        if score is not None:
+            result[SCORE] = score
         if score is not None:
             self._note(now, running.key, epoch, score)
         trial = SimpleNamespace(config={"key": running.key}, trial_id=running.tune_id)

@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,27 +27,27 @@ class Stop(Stopper):
 
     Args:
         folder: the study's folder, whose disk is watched.
-        seconds: time left; None: no limit.
+        over: gives the key of the budget that is used up, or None.
     """
 
-    def __init__(self, folder: Path, *, seconds: float | None) -> None:
+    def __init__(self, folder: Path, *, over: Callable[[], str | None]) -> None:
         self.by_user = False
+        self.over: str | None = None
+        """The key of the budget that ended the study."""
         self.storage_fault: str | None = None
         self._folder = folder
-        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._over = over
         self._looked = 0.0
         self._bad_since: float | None = None
-
-    @property
-    def out_of_time(self) -> bool:
-        return not self.by_user and self._ends is not None and time.monotonic() > self._ends
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         self._look()
-        return self.by_user or self.out_of_time or self.storage_fault is not None
+        if not self.by_user and self.over is None:
+            self.over = self._over()
+        return self.by_user or self.over is not None or self.storage_fault is not None
 
     def _look(self) -> None:
         if self.storage_fault is not None or time.monotonic() - self._looked < LOOK_EVERY_S:

@@ -34,6 +34,7 @@ class Outcome:
         headline: one line: how far it came, and the best trial.
         by_user: the user stopped it.
         cut_short: why it ended before its trials did, and what to do; None where it did not.
+        settled: why it ended early without anything being wrong; None where it did not.
         scored: trials that ended with a score.
     """
 
@@ -41,6 +42,7 @@ class Outcome:
     headline: str
     by_user: bool
     cut_short: str | None
+    settled: str | None
     scored: int
 
 
@@ -69,6 +71,7 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
 def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, console: Console) -> Outcome:
     from ray import tune
 
+    from ipix_tune.budget import Budget
     from ipix_tune.journal import Journal
     from ipix_tune.live import Display
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
@@ -98,8 +101,9 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         return config
 
     nested = study.resources.workers > 1
-    hours = study.budget.hours
-    stop = Stop(place, seconds=None if hours is None else hours * 3600 - journal.seconds)
+    budget = Budget(study.budget, study.resources, journal, sign=1 if study.objective.mode == "max" else -1)
+    journal.settled = budget.settled
+    stop = Stop(place, over=budget.over)
     tracker = Tracker(place, study, _facts(study, space, plan))
 
     def trial_ended(key: str) -> None:
@@ -158,6 +162,7 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         headline=board.headline(),
         by_user=stop.by_user,
         cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
+        settled=budget.settled() if journal.remaining and not stop.stop_all() else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
     )
 
@@ -194,8 +199,8 @@ def _cut_short(stop: Stop, place: Path) -> str | None:
         return "stopped by the user; trials that were running kept their checkpoints"
     if stop.storage_fault is not None:
         return f"the study's storage ({place}) failed: {stop.storage_fault}. Mend that first"
-    if stop.out_of_time:
-        return "budget.hours is over; trials that were running kept their checkpoints. Set budget.hours higher first"
+    if stop.over is not None:
+        return f"{stop.over} is over; trials that were running kept their checkpoints. Set {stop.over} higher first"
     return None
 
 
@@ -260,6 +265,8 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
         folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("t*")} - kept)
     _say(console, f"best config: {_near(best)}")
     _say(console, f"{outcome.headline}; 1 seed each")
+    if outcome.settled is not None:
+        _say(console, f"budget.no_improvement ended the search: {outcome.settled}")
     for caveat in choice.caveats:
         _say(console, f"note: {caveat}")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.config import ResourcesConfig
-from ipix_tune.scheduler import EPOCH, SCORE
+from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import FAILED, UNWRITABLE
 from trainers.errors import ConfigError, OutOfMemory, OutputError, TrainingError, UserError
 
-METRICS, SPLIT = "metrics", "split_hash"
+SPLIT = "split_hash"
 ACCUMULATE, IN_PARTS = "accumulate", "accumulate"
 """Key of the results of a trial that ran out of memory and is computed in more parts than its config says, and the file
 in its folder that keeps their number for those who take the trial up."""

@@ -9,10 +9,10 @@ from analysis.columns import State
 from ipix_tune.cluster import Releaser
 from ipix_tune.journal import Journal
 from ipix_tune.live import Display, Row
-from ipix_tune.scheduler import EPOCH, SCORE
+from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import end_of
 from ipix_tune.tracking import Tracker
-from ipix_tune.trial import ACCUMULATE, GROUP, METRICS
+from ipix_tune.trial import ACCUMULATE, GROUP
 
 
 class Watcher(Callback):

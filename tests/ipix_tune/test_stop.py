@@ -12,13 +12,13 @@ from ipix_tune.stop import Stop
 
 
 def test_a_study_without_limits_goes_on(tmp_path):
-    assert not Stop(tmp_path, seconds=None).stop_all()
+    assert not Stop(tmp_path, over=lambda: None).stop_all()
 
 
-def test_a_study_ends_when_its_time_is_over(tmp_path):
-    ended = Stop(tmp_path, seconds=-1)
+def test_a_study_ends_when_its_budget_is_used_up(tmp_path):
+    ended = Stop(tmp_path, over=lambda: "budget.hours")
     assert ended.stop_all()
-    assert ended.out_of_time
+    assert ended.over == "budget.hours"
     assert not ended.by_user
 
 
@@ -32,7 +32,7 @@ def impatient(monkeypatch):
 
 def test_a_study_ends_while_there_is_still_room_to_end_it(tmp_path, impatient):
     impatient.setattr(stop, "LOW_BYTES", 2**62)
-    ended = Stop(tmp_path, seconds=None)
+    ended = Stop(tmp_path, over=lambda: None)
     assert not ended.stop_all()
     time.sleep(0.2)
     assert ended.stop_all()
@@ -40,7 +40,7 @@ def test_a_study_ends_while_there_is_still_room_to_end_it(tmp_path, impatient):
 
 
 def test_a_study_whose_folder_is_away_ends_after_a_while(tmp_path, impatient):
-    ended = Stop(tmp_path / "gone", seconds=None)
+    ended = Stop(tmp_path / "gone", over=lambda: None)
     assert not ended.stop_all()
     time.sleep(0.2)
     assert ended.stop_all()
@@ -48,7 +48,7 @@ def test_a_study_whose_folder_is_away_ends_after_a_while(tmp_path, impatient):
 
 
 def test_a_disk_that_is_bad_for_a_moment_does_not_end_a_study(tmp_path, impatient):
-    ended = Stop(tmp_path / "gone", seconds=None)
+    ended = Stop(tmp_path / "gone", over=lambda: None)
     assert not ended.stop_all()
     (tmp_path / "gone").mkdir()
     assert not ended.stop_all()
@@ -59,7 +59,7 @@ def test_a_disk_that_is_bad_for_a_moment_does_not_end_a_study(tmp_path, impatien
 
 def test_the_first_sigterm_asks_the_study_to_end_and_the_handlers_come_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    ended = Stop(tmp_path, seconds=None)
+    ended = Stop(tmp_path, over=lambda: None)
     with ended.on_signals(Console(quiet=True)):
         os.kill(os.getpid(), signal.SIGTERM)
         assert ended.stop_all()
@@ -70,7 +70,7 @@ def test_the_first_sigterm_asks_the_study_to_end_and_the_handlers_come_back(tmp_
 def test_the_second_signal_ends_the_process_at_once(tmp_path):
     code = (
         "import os, pathlib, signal\nfrom rich.console import Console\nfrom ipix_tune.stop import Stop\n"
-        "with Stop(pathlib.Path('.'), seconds=None).on_signals(Console(quiet=True)):\n"
+        "with Stop(pathlib.Path('.'), over=lambda: None).on_signals(Console(quiet=True)):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n    print('first', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n    print('second', flush=True)\n"
     )

@@ -1,0 +1,63 @@
+"""When a study has had enough: its time, epochs or GPU hours are used up, or nothing gets better any more."""
+
+from collections.abc import Sequence
+
+from ipix_tune.config import BudgetConfig, ResourcesConfig
+from ipix_tune.journal import Entry, Journal
+
+
+class Budget:
+    """What is left of a study's budget, over all its drivers.
+
+    Args:
+        config: the study's `budget`.
+        resources: what a trial takes.
+        journal: the study's record.
+        sign: 1 where more is better, else -1.
+    """
+
+    def __init__(self, config: BudgetConfig, resources: ResourcesConfig, journal: Journal, *, sign: float) -> None:
+        self._config = config
+        self._gpus = resources.workers * resources.gpus_per_worker
+        self._journal = journal
+        self._sign = sign
+
+    def over(self) -> str | None:
+        """The key of what is used up: running trials are then stopped. None while there is some left."""
+        config, journal = self._config, self._journal
+        if config.hours is not None and journal.seconds > config.hours * 3600:
+            return "budget.hours"
+        if config.epochs is not None and journal.epochs >= config.epochs:
+            return "budget.epochs"
+        if config.gpu_hours is not None and journal.trained_s * self._gpus > config.gpu_hours * 3600:
+            return "budget.gpu_hours"
+        return None
+
+    def settled(self) -> str | None:
+        """Why no new trial is worth starting; running ones go on to their end. None while there is hope."""
+        rule = self._config.no_improvement
+        if rule is None:
+            return None
+        since = ended_since_improvement(self._journal.ended(), by=rule.by, sign=self._sign)
+        if since < rule.trials:
+            return None
+        return f"none of the last {since} trials was better than the best before them by more than {rule.by:g}"
+
+
+def ended_since_improvement(entries: Sequence[Entry], *, by: float, sign: float) -> int:
+    """Trials that ended after the last one that was better than all before it by more than ``by``.
+
+    Only a trial of full length can be better. The bar rises by improvements larger than ``by`` only, so that many small
+    ones add up.
+
+    Args:
+        entries: trials in the order in which they ended.
+    """
+    bar, since = None, 0
+    for entry in entries:
+        since += 1
+        if entry.state == "complete":
+            score = sign * entry.scores[max(entry.scores)]
+            if bar is None or score > bar + by:
+                bar, since = score, 0
+    return since if bar is not None else 0

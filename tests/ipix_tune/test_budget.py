@@ -1,0 +1,119 @@
+"""When a study has had enough; the journal's clock is the test's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipix_tune.budget import Budget, ended_since_improvement
+from ipix_tune.config import StudyConfig
+from ipix_tune.journal import Entry, Journal
+from ipix_tune.space import SearchSpace
+from tests.ipix_tune.studies import base
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def begun(clock, **budget):
+    data = base() | {"budget": {"trials": 12} | budget, "resources": {"workers": 2, "gpus_per_worker": 1}}
+    study = StudyConfig.model_validate(data)
+    journal = Journal(None, study, SearchSpace(study), total=12, clock=clock)
+    limit = Budget(study.budget, study.resources, journal, sign=1)
+    journal.settled = limit.settled
+    return limit, journal
+
+
+def test_without_limits_nothing_is_ever_over():
+    limit, journal = begun(Clock())
+    journal.record(journal.next()[0], epoch=1, score=1.0, seconds=1e9)
+    assert limit.over() is None
+    assert limit.settled() is None
+
+
+def test_hours_are_wall_time():
+    clock = Clock()
+    limit, _ = begun(clock, hours=2)
+    clock.now = 2 * 3600
+    assert limit.over() is None
+    clock.now += 1
+    assert limit.over() == "budget.hours"
+
+
+def test_epochs_are_those_of_all_trials_and_one_that_is_reported_again_counts_once():
+    limit, journal = begun(Clock(), epochs=3)
+    first, second = journal.next()[0], journal.next()[0]
+    for key, epoch in ((first, 1), (second, 1), (second, 1)):
+        journal.record(key, epoch=epoch, score=1.0)
+    assert limit.over() is None
+    journal.record(first, epoch=2, score=1.0)
+    assert limit.over() == "budget.epochs"
+
+
+def test_gpu_hours_are_training_time_times_the_gpus_of_a_trial():
+    limit, journal = begun(Clock(), gpu_hours=1)
+    key = journal.next()[0]
+    journal.record(key, epoch=1, score=1.0, seconds=1799)
+    assert limit.over() is None
+    journal.record(key, epoch=2, score=1.0, seconds=2)
+    assert limit.over() == "budget.gpu_hours"
+
+
+def test_a_resumed_study_has_used_what_its_drivers_before_used(tmp_path):
+    data = base() | {"budget": {"trials": 12, "epochs": 2, "gpu_hours": 1}, "resources": {"gpus_per_worker": 1}}
+    study = StudyConfig.model_validate(data)
+    journal = Journal(tmp_path, study, SearchSpace(study), total=12)
+    key = journal.next()[0]
+    journal.record(key, epoch=1, score=1.0, seconds=4000)
+    journal.write_seconds()
+    again = Journal(tmp_path, study, SearchSpace(study), total=12)
+    assert (again.epochs, again.trained_s) == (1, 4000)
+
+
+def test_gpu_hours_without_a_gpu_are_refused():
+    with pytest.raises(ValueError, match=r"resources\.gpus_per_worker is 0"):
+        StudyConfig.model_validate(base() | {"budget": {"trials": 1, "gpu_hours": 1}})
+
+
+def test_no_new_trial_starts_once_nothing_gets_better():
+    limit, journal = begun(Clock(), no_improvement={"trials": 2, "by": 0.5})
+    for score in (50.0, 50.4, 50.5):
+        key = journal.next()[0]
+        journal.record(key, epoch=9, score=score)
+        journal.end(key, state="complete")
+    assert "none of the last 2 trials" in limit.settled()
+    assert journal.next() is None
+
+
+def entry(score, state="complete"):
+    return Entry(key="t0000", values={}, scores={9: score}, state=state, error=None, retries=0)
+
+
+@pytest.mark.parametrize(
+    ("entries", "since"),
+    [
+        ([], 0),
+        ([entry(9.0, "stopped"), entry(9.0, "failed")], 0),
+        ([entry(1.0)], 0),
+        ([entry(1.0), entry(1.4), entry(1.6)], 0),
+        ([entry(1.0), entry(1.5), entry(9.0, "stopped")], 2),
+    ],
+)
+def test_only_full_trials_that_are_better_by_more_than_the_margin_count(entries, since):
+    assert ended_since_improvement(entries, by=0.5, sign=1) == since
+
+
+@given(scores=st.lists(st.floats(-100, 100), min_size=1, max_size=20), by=st.floats(0, 5))
+def test_where_less_is_better_the_mirrored_scores_say_the_same(scores, by):
+    more = ended_since_improvement([entry(score) for score in scores], by=by, sign=1)
+    less = ended_since_improvement([entry(-score) for score in scores], by=by, sign=-1)
+    assert more == less
+
+
+@given(scores=st.lists(st.floats(-100, 100), min_size=1, max_size=20))
+def test_without_a_margin_it_is_the_distance_from_the_first_best(scores):
+    expected = len(scores) - 1 - scores.index(max(scores))
+    assert ended_since_improvement([entry(score) for score in scores], by=0, sign=1) == expected
