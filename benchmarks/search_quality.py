@@ -200,11 +200,12 @@ def _goals(rows: list[dict[str, float]], medians: Mapping[str, float]) -> list[s
     at_median = "not to be said at the median, which ASHA + TPE did not reach"
     if not math.isinf(base):
         at_median = f"{loss / base:.2f} times at the median, {'met' if loss <= 1.5 * base else 'missed'} there"
+    never_above = "met" if above == 0 else "missed"
     return [
         f"- Good prior, goal at most 1/8 of random's compute: 1/{gain:.1f}, {'met' if gain >= 8 else 'missed'}.",
         f"- Misleading prior, goal at most 1.5 times ASHA + TPE's: {at_median}.",
-        f"  Problem by problem {middle:.2f} [{low:.2f}, {high:.2f}] times; above 1.5 times on {above} of the",
-        f"  {len(pairs)} problems that ASHA + TPE solved, so *never above* is {'met' if above == 0 else 'missed'}.",
+        f"  Problem by problem {middle:.2f} [{low:.2f}, {high:.2f}] times; above 1.5 times on {above}",
+        f"  of the {len(pairs)} problems that ASHA + TPE solved, so *never above* is {never_above}.",
     ]
 
 
