@@ -195,6 +195,10 @@ class StudyConfig(Section):
     with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""
     storage: str = "studies"
     """Folder that all nodes share; the study lives in <storage>/<name>."""
+    record: str = "journal"
+    """Where Optuna's trials lie: `journal`, a file in the study's folder; `memory`, with a snapshot there; or a
+    database's URL such as sqlite:////shared/studies.db. optuna-dashboard reads the first and the last. Results are
+    never read from there."""
     keep_checkpoints: Literal["best", "all", "none"] = "best"
     """Of finished trials: keep those of the best trial only, of all, or of none."""
     logging: LoggingConfig = LoggingConfig()

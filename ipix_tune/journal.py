@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import TrialState
 
 from analysis.columns import State
 from ipix_tune.config import SamplerConfig, StudyConfig, Value
 from ipix_tune.folder import replace_bytes
-from ipix_tune.journalfile import PatientJournalFile
+from ipix_tune.journalfile import WAIT_S
 from ipix_tune.prior import PriorSampler
+from ipix_tune.record import PLACE, open_record
 from ipix_tune.space import SearchSpace
 from ipix_tune.whole import WholeSampler
+from trainers.patience import patiently
 
-JOURNAL, SAMPLER = "journal.log", "sampler.pkl"
+SAMPLER = "sampler.pkl"
 TRAINED = "trained_s"
 
 _OPTUNA_STATES: dict[State, TrialState] = {
@@ -76,11 +77,13 @@ class Journal:
         saved = self._restored_sampler()
         self._study = optuna.create_study(
             study_name=study.name,
-            storage=InMemoryStorage() if folder is None else JournalStorage(PatientJournalFile(folder / JOURNAL)),
+            storage=open_record(folder, record=study.record, study=study.name),
             sampler=build_sampler(study.sampler, space) if saved is None else saved[1],
             direction="maximize" if study.objective.mode == "max" else "minimize",
             load_if_exists=True,
         )
+        if folder is not None and PLACE not in self._study.user_attrs:
+            self._study.set_user_attr(PLACE, str(folder))
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
         known = self._study.get_trials(deepcopy=False)
@@ -135,7 +138,7 @@ class Journal:
         if known and set(values) == known:
             self._undo_draws(trial.number)
         elif self._sampler_file is not None:
-            replace_bytes(self._sampler_file, pickle.dumps((trial.number, self._study.sampler)))
+            self._save_sampler(self._sampler_file, trial.number)
         key = key_of(trial.number)
         self._open[key] = trial
         return key, values
@@ -149,6 +152,10 @@ class Journal:
             self._study.sampler = saved[1]
         else:
             self._study.sampler.reseed_rng()
+
+    def _save_sampler(self, file: Path, number: int) -> None:
+        state = pickle.dumps((number, self._study.sampler))
+        patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
 
     def _reopened(self, number: int) -> optuna.Trial:
         return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)

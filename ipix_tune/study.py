@@ -52,6 +52,8 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     Raises:
         UserError: anything that can be known before a trial starts: folder, data, weights, resources.
     """
+    from ipix_tune.record import open_record
+
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
     lines, _ = check_run(first, workers=study.resources.workers)
@@ -62,6 +64,8 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
         total, nodes = cluster.inventory()
         plan = make_plan(study, cluster=total, nodes=nodes)
         check_nodes(first.data, folder.study_folder(study).parent)
+        if study.record not in ("journal", "memory"):
+            open_record(folder.study_folder(study), record=study.record, study=study.name)
         with folder.prepared(study, resume=resume) as place:
             if nested:
                 cluster.free_leftovers(place)

@@ -1,0 +1,98 @@
+"""Where the study's journal lies: a file (the default), memory with snapshots, or a database.
+
+All three hold the search history and nothing else: results are read from W&B's files.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.study import get_all_study_names, load_study
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from ipix_tune.folder import FolderError, replace_bytes
+from ipix_tune.journalfile import WAIT_S, PatientJournalFile
+from trainers.patience import patiently
+
+JOURNAL, SNAPSHOT = "journal.log", "journal.pkl"
+PLACE = "place"
+"""Attribute of a study in a database: the folder that it belongs to."""
+
+
+class SnapshotStorage(InMemoryStorage):
+    """Optuna's storage in memory, saved whole after every change. Fast to read; every change costs a file of the size
+    of the study.
+
+    Args:
+        path: the snapshot; read where it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        if path.exists():
+            self.__setstate__(pickle.loads(path.read_bytes()))
+
+    def _save(self) -> None:
+        state = pickle.dumps(self.__getstate__())
+        patiently(lambda: replace_bytes(self._path, state), path=self._path, wait_s=WAIT_S)
+
+
+def _saving(name: str) -> Any:
+    change = getattr(InMemoryStorage, name)
+
+    def saved(self: SnapshotStorage, *args: Any, **values: Any) -> Any:
+        result = change(self, *args, **values)
+        self._save()
+        return result
+
+    return saved
+
+
+for _name in (
+    "create_new_study",
+    "create_new_trial",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+):
+    setattr(SnapshotStorage, _name, _saving(_name))
+
+
+def open_record(folder: Path | None, *, record: str, study: str) -> BaseStorage:
+    """The storage of a study's journal.
+
+    Args:
+        folder: the study's folder; None: memory only, and nothing is written.
+        record: ``journal``, ``memory``, or a database's URL.
+        study: the study's name.
+
+    Raises:
+        FolderError: the database cannot be opened, or holds another study of that name.
+    """
+    if folder is None:
+        return InMemoryStorage()
+    if record == "journal":
+        return JournalStorage(PatientJournalFile(folder / JOURNAL))
+    if record == "memory":
+        return SnapshotStorage(folder / SNAPSHOT)
+    try:
+        shown = make_url(record).render_as_string(hide_password=True)
+        storage = RDBStorage(record)
+        place = str(folder)
+        if study in get_all_study_names(storage):
+            place = load_study(storage=storage, study_name=study).user_attrs.get(PLACE, place)
+    except (ImportError, SQLAlchemyError) as error:
+        raise FolderError(f"record: the database cannot be opened: {str(error).splitlines()[0]}") from None
+    if place != str(folder):
+        raise FolderError(
+            f"record: {shown} holds a study {study} of the folder {place}; give this one another --name, or another "
+            "database"
+        )
+    return storage
