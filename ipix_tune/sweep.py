@@ -84,16 +84,22 @@ def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address
 
     if smoke:
         shutil.rmtree(folder.study_folder(study), ignore_errors=True)
+    else:
+        _say(console, f"after any interruption go on with: {again}")
     outcome = run(study, resume=resume and not smoke, address=address, console=console)
     finish(study, outcome, console=console)
     if outcome.cut_short is not None:
-        console.print(outcome.cut_short, style="yellow", highlight=False, soft_wrap=True, markup=False)
+        _say(console, outcome.cut_short, style="yellow")
         if not smoke:
-            console.print(f"go on with: {again}", highlight=False, soft_wrap=True, markup=False)
+            _say(console, f"go on with: {again}")
     if outcome.by_user:
         sys.exit(130)
     if outcome.cut_short is not None or outcome.scored == 0:
         sys.exit(1)
+
+
+def _say(console: Console, text: str, *, style: str = "") -> None:
+    console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
 def _tiny(study: "StudyConfig") -> "StudyConfig":

@@ -63,9 +63,9 @@ def assert_same_answer(place, reference):
 def test_a_killed_trial_goes_on_by_itself(study_file, tmp_path, undisturbed, cost):
     place, process = tmp_path / "studies" / "tiny", sweep(study_file)
     in_the_middle(process, place)
-    watch = Watch(place, how="by itself, a retry")
     for trial in trial_processes(process.pid):
         trial.kill()
+    watch = Watch(place, how="by itself, a retry")
     ended(process)
     cost("a trial's process is killed", watch.end())
     assert sum(entry.retries for entry in entries(place).values()) == 1
@@ -77,9 +77,9 @@ def test_a_killed_trial_goes_on_by_itself(study_file, tmp_path, undisturbed, cos
 def test_after_the_driver_is_killed_a_resume_goes_on(study_file, tmp_path, undisturbed, cost):
     place, process = tmp_path / "studies" / "tiny", sweep(study_file)
     in_the_middle(process, place, trial="t0003")
-    watch = Watch(place, how="`--resume`")
     process.kill()
     process.communicate()
+    watch = Watch(place, how="`--resume`")
     ended(sweep(study_file, "--resume"))
     cost("the driver is killed", watch.end())
     assert_same_answer(place, undisturbed)
@@ -89,11 +89,11 @@ def test_after_everything_is_killed_at_once_a_resume_goes_on(study_file, tmp_pat
     """As when the machine loses its power: driver, Ray and trials, in no order."""
     place, process = tmp_path / "studies" / "tiny", sweep(study_file)
     in_the_middle(process, place)
-    watch = Watch(place, how="`--resume`")
     for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
     process.communicate()
+    watch = Watch(place, how="`--resume`")
     ended(sweep(study_file, "--resume"))
     cost("the machine of driver and trials dies", watch.end())
     assert_same_answer(place, undisturbed)
@@ -105,8 +105,8 @@ def test_a_killed_training_worker_goes_on_by_itself(tmp_path, cost):
     reference = run(one_by_one(tmp_path / "undisturbed", **settings), report=False).folder
     place, process = tmp_path / "studies" / "tiny", sweep(one_by_one(tmp_path, **settings))
     in_the_middle(process, place, trial="t0000")
-    watch = Watch(place, how="by itself, a retry")
     training_workers(process.pid)[1].kill()
+    watch = Watch(place, how="by itself, a retry")
     ended(process)
     cost("one of a trial's two training workers is killed", watch.end())
     assert_same_answer(place, reference)
@@ -149,8 +149,8 @@ def test_trials_of_a_node_that_vanishes_go_on_elsewhere(tmp_path, cluster, cost)
     for trial in ("t0000", "t0001"):
         in_the_middle(process, place, trial=trial, epoch=1)
     cluster.add_node(num_cpus=2)
-    watch = Watch(place, how="by itself, on the node that had just joined")
     cluster.remove_node(first, allow_graceful=False)
+    watch = Watch(place, how="by itself, on the node that had just joined")
     ended(process)
     cost("a node vanishes with two trials on it", watch.end())
     assert_same_answer(place, reference)
@@ -163,8 +163,8 @@ def test_when_the_head_dies_the_driver_ends_and_a_resume_on_a_new_cluster_goes_o
     place, old = tmp_path / "studies" / "tiny", Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     process = sweep(study_file, "--address", old.address)
     in_the_middle(process, place)
-    watch = Watch(place, how="`--resume` on a new cluster")
     old.shutdown()
+    watch = Watch(place, how="`--resume` on a new cluster")
     output, _ = process.communicate(timeout=180)
     assert process.returncode != 0
     assert "--resume" in output
@@ -228,7 +228,7 @@ def test_a_disk_that_stays_full_ends_the_study_clearly_and_a_resume_goes_on(stud
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 1, output
     assert "the study's storage" in output
-    assert "go on with: " in output
+    assert "\ngo on with: " in output
     assert "Traceback" not in output
     (disk / "filler").unlink()
     ended(sweep(study_file, "--resume"))
