@@ -64,6 +64,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
     """
     for name, value in {**_QUIET, **_WORKERS}.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # its snapshots are not read
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS") or None

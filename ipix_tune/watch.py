@@ -53,13 +53,21 @@ class Watcher(Callback):
         key = trial.config["key"]
         if key in self._display.board.rows and self._display.board.rows[key].state == "running":
             return
-        values, past = self._values[key], self._journal.entry(key)
-        epoch = max(past.scores, default=0)
-        self._display.board.rows[key] = Row(
-            values=values, epoch=epoch, score=past.scores.get(epoch), retries=past.retries
-        )
-        self._tracker.start(key, values=values, trainer=trial.config["trainer"])
+        self._open(trial)
         self._display.started(key)
+
+    def _open(self, trial: Any) -> Row:
+        """The trial's row, made with its W&B run where there is none yet: a trial whose process dies, or whose node
+        vanishes, before it has started fails without a start."""
+        key = trial.config["key"]
+        row = self._display.board.rows.get(key)
+        if row is None or row.state != "running":
+            values, past = self._values[key], self._journal.entry(key)
+            epoch = max(past.scores, default=0)
+            row = Row(values=values, epoch=epoch, score=past.scores.get(epoch), retries=past.retries)
+            self._display.board.rows[key] = row
+            self._tracker.start(key, values=values, trainer=trial.config["trainer"])
+        return row
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         if EPOCH not in result:
@@ -77,8 +85,7 @@ class Watcher(Callback):
         self._display.epoch(key)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        key = trial.config["key"]
-        row = self._display.board.rows[key]
+        key, row = trial.config["key"], self._open(trial)
         row.retries = self._journal.retried(key)
         row.error = last_line(trial)
         self._release(key)
@@ -92,6 +99,7 @@ class Watcher(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key, reason = trial.config["key"], last_line(trial)
+        self._open(trial)
         self._journal.end(key, state="failed", error=reason)
         self._end(key, "failed", reason)
 

@@ -83,9 +83,9 @@ def fit(
                 split_hash=run.data.split_hash,
             )
             run.records.append(record)
-            log.append(record)
             if due:
                 run.save()
+            log.append(record)
             stopped = _ask(run, callbacks, record)
     return TrainResult(
         records=tuple(run.records),

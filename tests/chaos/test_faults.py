@@ -240,8 +240,10 @@ def test_a_second_driver_on_the_same_study_is_refused_and_the_first_goes_on(stud
     place, process = tmp_path / "studies" / "tiny", sweep(study_file)
     in_the_middle(process, place)
     watch = Watch(place, how="the second driver ends with a message")
+    process.send_signal(signal.SIGSTOP)  # so that the first cannot end before the second has started
     second = sweep(study_file, "--resume")
     output, _ = second.communicate(timeout=120)
+    process.send_signal(signal.SIGCONT)
     assert second.returncode == 2, output
     assert "another" in output
     ended(process)
