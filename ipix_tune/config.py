@@ -176,7 +176,8 @@ class StudyConfig(Section):
     """What becomes of a trial whose first steps do not fit into the device's memory. `accumulate`: it starts once more
     with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""
     storage: str = "studies"
-    """Folder that all nodes share; the study lives in <storage>/<name>."""
+    """Folder that all nodes share, or the URI of an object storage (s3://bucket/folder); the study lives in
+    <storage>/<name>."""
     keep_checkpoints: Literal["best", "all", "none"] = "best"
     """Of finished trials: keep those of the best trial only, of all, or of none."""
     logging: LoggingConfig = LoggingConfig()

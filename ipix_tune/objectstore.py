@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from trainers.remote import WAIT_S, is_uri, open_uri, reason, without_query
 
 NOT_COPIED = ("ray", "trials")
 """Folders of a study that its driver does not copy: Ray's scratch, and the trials, which copy themselves."""
+EVERY_S = 30.0
+"""Longest time between two copies of a study's own files."""
 AT_ONCE = 8
 """Objects fetched at the same time."""
 
@@ -111,8 +114,17 @@ class Store:
         stream.close()
 
     def _get(self, key: str) -> bytes:
-        with self._files.open_input_stream(self._at(key)) as stream:
-            return bytes(stream.readall())
+        """pyarrow asks for the size, then for so many bytes, and fills up with zeros: an object that was replaced in
+        between is read again."""
+        at = self._at(key)
+        while True:
+            with self._files.open_input_stream(at) as stream:
+                before = stream.metadata()
+            with self._files.open_input_file(at) as file:
+                data = bytes(file.read(file.size()))
+            with self._files.open_input_stream(at) as stream:
+                if stream.metadata() == before:
+                    return data
 
     def _at(self, key: str) -> str:
         return f"{self._root}/{key}"
@@ -140,6 +152,7 @@ class Mirror:
         self.store, self.key, self.folder = store, key, folder
         self._skip = skip
         self._copied: dict[str, tuple[int, int]] = {}
+        self._removed: set[str] = set()
 
     def pull(self) -> int:
         """Fetch all there is over what lies in the folder; returns how many files. Each is whole under its name."""
@@ -173,12 +186,58 @@ class Mirror:
 
     def remove_checkpoints(self, *, of: set[str]) -> None:
         """Delete the copied checkpoints of these trials of a study."""
-        for key in of:
+        for key in sorted(of - self._removed):
             self.store.delete(f"{self.key}/trials/{key}/checkpoints")
+            self._removed.add(key)
+
+    def trials(self) -> set[str]:
+        """Keys of the trials of a study that have a copy."""
+        return {name.split("/")[0] for name in self.store.keys(f"{self.key}/trials")}
 
     def _is_copied(self, name: str) -> bool:
         parts = name.split("/")
         return parts[0] not in self._skip and not _is_hidden(name) and parts[-1] not in (FRESH, PREVIOUS)
+
+
+class Keeper:
+    """Keeps a study's copy up to date while it runs.
+
+    Args:
+        mirror: the copy; None: there is none, and nothing happens.
+        on_fault: called with the reason when the storage failed for longer than it is waited for.
+    """
+
+    def __init__(self, mirror: Mirror | None, *, on_fault: Callable[[str], None]) -> None:
+        self._mirror, self._on_fault = mirror, on_fault
+        self._failed = False
+        self._last = time.monotonic()
+
+    def save(self) -> None:
+        """Copy what changed now."""
+        if self._mirror is not None:
+            self._guarded(self._mirror.push)
+            self._last = time.monotonic()
+
+    def look(self) -> None:
+        """Copy what changed, where the last time is long ago; called often."""
+        if time.monotonic() - self._last > EVERY_S:
+            self.save()
+
+    def remove_checkpoints(self, *, of: set[str]) -> None:
+        """As the mirror's."""
+        if self._mirror is not None:
+            mirror = self._mirror
+            self._guarded(lambda: mirror.remove_checkpoints(of=of))
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        """Once it has failed the study is about to stop; it shall not wait again."""
+        if self._failed:
+            return
+        try:
+            call()
+        except (OutputError, OSError) as error:
+            self._failed = True
+            self._on_fault(str(error))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -213,7 +272,7 @@ def scratch(uri: str, key: str) -> Iterator[Mirror]:
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
     try:
-        mirror = Mirror(Store(uri), key, folder)
+        mirror = Mirror(Store(uri), key, folder, skip=("ray",))
         mirror.pull()
         yield mirror
     finally:

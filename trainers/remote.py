@@ -31,15 +31,17 @@ def open_uri(uri: str, *, key: str) -> tuple[Any, str]:
     try:
         from pyarrow import fs
     except ImportError:
-        raise ConfigError(f"{key} = {uri}: object storage needs pyarrow: pip install pyarrow") from None
+        raise ConfigError(f"{key} = {without_query(uri)}: object storage needs pyarrow: pip install pyarrow") from None
     found = _URI.match(uri)
     scheme = "" if found is None else found[1].lower()
     if scheme not in SCHEMES:
-        raise ConfigError(f"{key} = {uri}: {scheme}:// is not known; give a path, or one of {', '.join(SCHEMES)}")
+        raise ConfigError(
+            f"{key} = {without_query(uri)}: {scheme}:// is not known; give a path, or one of {', '.join(SCHEMES)}"
+        )
     try:
         system, path = fs.FileSystem.from_uri(_with_delayed_open(uri) if scheme == "s3" else uri)
     except (ValueError, OSError, NotImplementedError) as error:
-        raise ConfigError(f"{key} = {uri}: {reason(error)}") from None
+        raise ConfigError(f"{key} = {without_query(uri)}: {reason(error)}") from None
     return system, str(path).rstrip("/")
 
 
@@ -52,8 +54,9 @@ def _with_delayed_open(uri: str) -> str:
 
 
 def without_query(uri: str) -> str:
-    """The URI as it is shown and told apart: endpoint and region, and keys if any, are left out."""
-    return uri.partition("?")[0].rstrip("/")
+    """The URI as it is shown and told apart: endpoint, region and access keys are left out."""
+    scheme, mark, rest = uri.partition("?")[0].rstrip("/").partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2] if mark else rest}"
 
 
 def reason(error: BaseException) -> str:
