@@ -171,18 +171,31 @@ class Mirror:
         self._copied[name] = _stamp(path)
 
     def push(self) -> int:
-        """Copy what changed since it was last copied or fetched; returns how many files."""
+        """Copy what changed since it was last copied or fetched; returns how many files. One that is deleted meanwhile
+        (W&B's client does that) is left out."""
         count = 0
-        for path in sorted(self.folder.rglob("*")):
+        for path in self._local_files():
             name = path.relative_to(self.folder).as_posix()
-            if not self._is_copied(name) or path.is_symlink() or not path.is_file():
+            try:
+                stamp = _stamp(path)
+                if self._copied.get(name) == stamp:
+                    continue
+                data = path.read_bytes()
+            except FileNotFoundError:
                 continue
-            stamp = _stamp(path)
-            if self._copied.get(name) != stamp:
-                self.store.put(f"{self.key}/{name}", path.read_bytes())
-                self._copied[name] = stamp
-                count += 1
+            self.store.put(f"{self.key}/{name}", data)
+            self._copied[name] = stamp
+            count += 1
         return count
+
+    def _local_files(self) -> list[Path]:
+        """Those that are copied; links are not followed."""
+        paths = [Path(folder) / name for folder, _, names in os.walk(self.folder) for name in names]
+        return [
+            path
+            for path in sorted(paths)
+            if self._is_copied(path.relative_to(self.folder).as_posix()) and not path.is_symlink()
+        ]
 
     def remove_checkpoints(self, *, of: set[str]) -> None:
         """Delete the copied checkpoints of these trials of a study."""
