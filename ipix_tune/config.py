@@ -194,7 +194,8 @@ class StudyConfig(Section):
     """What becomes of a trial whose first steps do not fit into the device's memory. `accumulate`: it starts once more
     with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""
     storage: str = "studies"
-    """Folder that all nodes share; the study lives in <storage>/<name>."""
+    """Folder that all nodes share, or the URI of an object storage (s3://bucket/folder); the study lives in
+    <storage>/<name>."""
     record: str = "journal"
     """Where Optuna's trials lie: `journal`, a file in the study's folder; `memory`, with a snapshot there; or a
     database's URL such as sqlite:////shared/studies.db. optuna-dashboard reads the first and the last. Results are

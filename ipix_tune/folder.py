@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ipix_tune.config import StudyConfig
+from ipix_tune.objectstore import Mirror
 from trainers.checkpoint import differences
 from trainers.environment import describe
 from trainers.errors import UserError
+from trainers.remote import is_uri, without_query
 
 STUDY, ENVIRONMENT, LOCK = "study.yaml", "environment.json", ".lock"
+WORK = "studies"
+"""Folder in which a driver works whose studies lie in object storage."""
 FREE_BYTES = 500 * 1024**2
 """Least free space on the study's disk for a start."""
 
@@ -33,8 +37,8 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
 
 def study_folder(study: StudyConfig) -> Path:
-    """<storage>/<name>, absolute."""
-    return (Path(study.storage) / study.name).absolute()
+    """<storage>/<name>, absolute; where `storage` is a URI, studies/<name> in the working directory."""
+    return (Path(WORK if is_uri(study.storage) else study.storage) / study.name).absolute()
 
 
 def prepare(study: StudyConfig, *, resume: bool) -> Path:
@@ -78,13 +82,25 @@ def prepare(study: StudyConfig, *, resume: bool) -> Path:
 
 
 @contextmanager
-def prepared(study: StudyConfig, *, resume: bool) -> Iterator[Path]:
+def prepared(study: StudyConfig, *, resume: bool, copy: Mirror | None = None) -> Iterator[Path]:
     """The study's folder, ready and held by this process alone. A second driver is refused before it changes a file.
+    A study that is resumed and has a copy in object storage goes on from the copy, wherever it ran before.
 
     Raises:
         FolderError: as :func:`prepare` and :func:`only_driver`.
     """
     folder = study_folder(study)
+    if copy is not None and copy.store.exists(f"{copy.key}/{STUDY}"):
+        if not resume:
+            raise FolderError(
+                f"{without_query(study.storage)}/{study.name} exists. Continue that study with --resume, or give this "
+                "one another name with --name"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_driver(folder):
+            copy.pull()
+            yield prepare(study, resume=True)
+        return
     if (folder / LOCK).exists() and resume:
         with only_driver(folder):
             yield prepare(study, resume=resume)

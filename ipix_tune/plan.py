@@ -14,6 +14,7 @@ from ipix_tune.cost import Cost
 from ipix_tune.dimensions import describe_range
 from ipix_tune.space import SearchSpace
 from trainers.errors import UserError
+from trainers.remote import without_query
 
 
 class ResourceError(UserError):
@@ -169,7 +170,7 @@ def render(plan: Plan, *, data: Sequence[str] = (), cost: Cost | None = None) ->
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("study", f"{study.name} in {study.storage}/{study.name}")
+    table.add_row("study", f"{study.name} in {without_query(study.storage)}/{study.name}")
     table.add_row("objective", f"{study.objective.mode} {study.objective.metric}, last epoch, {_seeds(plan)}")
     for line in data:
         table.add_row("data" if line is data[0] else "", line)

@@ -14,9 +14,12 @@ from ipix_tune import cluster, folder
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.dryrun import check_run
 from ipix_tune.nodes import check_nodes
+from ipix_tune.objectstore import Keeper, Mirror, copy_of
 from ipix_tune.plan import Plan, make_plan
 from ipix_tune.space import SearchSpace
 from ipix_tune.stop import Stop
+from trainers.errors import OutputError
+from trainers.remote import without_query
 
 if TYPE_CHECKING:
     from ipix_tune.journal import Entry
@@ -36,6 +39,7 @@ class Outcome:
         cut_short: why it ended before its trials did, and what to do; None where it did not.
         settled: why it ended early without anything being wrong; None where it did not.
         scored: trials that ended with a score.
+        copy: the folder's copy in object storage, where there is one.
     """
 
     folder: Path
@@ -44,16 +48,20 @@ class Outcome:
     cut_short: str | None
     settled: str | None
     scored: int
+    copy: Mirror | None = None
 
 
 def run(study: StudyConfig, *, resume: bool, address: str | None, console: Console) -> Outcome:
     """Run a study, or take it up again.
 
     Raises:
-        UserError: anything that can be known before a trial starts: folder, data, weights, resources.
+        UserError: anything that can be known before a trial starts: storage, data, weights, resources.
     """
     from ipix_tune.record import open_record
 
+    copy = copy_of(study, folder.study_folder(study))
+    if copy is not None:
+        copy.store.check()
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
     lines, _ = check_run(first, workers=study.resources.workers)
@@ -63,16 +71,18 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     with cluster.connected(address, nested=nested):
         total, nodes = cluster.inventory()
         plan = make_plan(study, cluster=total, nodes=nodes)
-        check_nodes(first.data, folder.study_folder(study).parent)
+        check_nodes(first.data, folder.study_folder(study).parent if copy is None else study.storage)
         if study.record not in ("journal", "memory"):
             open_record(folder.study_folder(study), record=study.record, study=study.name)
-        with folder.prepared(study, resume=resume) as place:
+        with folder.prepared(study, resume=resume, copy=copy) as place:
             if nested:
                 cluster.free_leftovers(place)
-            return _search(study, space, plan, place, console=console)
+            return _search(study, space, plan, place, copy, console=console)
 
 
-def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, console: Console) -> Outcome:
+def _search(
+    study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, copy: Mirror | None, *, console: Console
+) -> Outcome:
     from ray import tune
 
     from ipix_tune.budget import Budget
@@ -94,13 +104,15 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
 
     def config_of(key: str, values: dict[str, Value]) -> dict[str, Any]:
         handed_out[key] = values
+        keeper.save()  # a trial must not leave a copy before the journal's copy knows it
         config: dict[str, Any] = trial_config(
             key,
             trainer=space.to_config(values).model_dump(mode="json"),
-            run_dir=place / "trials" / key,
+            run_dir=(place if copy is None else Path(copy.key)) / "trials" / key,
             metric=study.objective.metric,
             resources=study.resources,
             on_out_of_memory=study.on_out_of_memory,
+            store=None if copy is None else copy.store.uri,
         )
         return config
 
@@ -112,15 +124,25 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
 
     def trial_ended(key: str) -> None:
         if study.keep_checkpoints != "all" and key != board.best_ended():
-            folder.remove_checkpoints(place, of=board.ended() - {board.best_ended()})
+            others = board.ended() - {board.best_ended()}
+            folder.remove_checkpoints(place, of=others)
+            keeper.remove_checkpoints(of=others)
+        keeper.save()
 
     def storage_failed(reason: str) -> None:
         stop.storage_fault = reason
 
+    keeper = Keeper(copy, on_fault=storage_failed)
     try:
         with Display(board, console) as display, stop.on_signals(console):
             watcher = Watcher(
-                journal, tracker, display, values=handed_out, on_end=trial_ended, on_storage_fault=storage_failed
+                journal,
+                tracker,
+                display,
+                values=handed_out,
+                on_end=trial_ended,
+                on_step=keeper.look,
+                on_storage_fault=storage_failed,
             )
             if journal.remaining and not stop.stop_all():
                 tune.Tuner(
@@ -155,6 +177,7 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         tracker.close()
     if stop.storage_fault is None:
         journal.write_seconds()
+        keeper.save()
     if tracker.unsent:
         _say(console, f"W&B took no runs for a while; send what it lacks with: ipix-tune wandb-sync {_near(place)}")
     if tracker.failures:
@@ -168,6 +191,7 @@ def _search(study: StudyConfig, space: SearchSpace, plan: Plan, place: Path, *, 
         cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
         settled=budget.settled() if journal.remaining and not stop.stop_all() else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
+        copy=copy,
     )
 
 
@@ -242,6 +266,17 @@ def _facts(study: StudyConfig, space: SearchSpace, plan: Plan) -> dict[str, Any]
 def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
     """Tables, report and best config from the study's logs, and the checkpoints that need not be kept removed. What
     fails here is said; the study itself is safe."""
+    _finish(study, outcome, console=console)
+    if outcome.copy is not None:
+        try:
+            outcome.copy.push()
+        except (OutputError, OSError) as error:
+            _say(console, f"the study is safe in {_near(outcome.folder)}; its copy is not complete: {error}")
+        else:
+            _say(console, f"copy:        {without_query(study.storage)}/{study.name}")
+
+
+def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
     from analysis.report import build
     from ipix_tune.export import export_best, trial_key
 
@@ -267,6 +302,9 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
     if study.keep_checkpoints != "all" and outcome.cut_short is None:
         kept = {trial_key(choice.row)} if study.keep_checkpoints == "best" else set[str]()
         folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("t*")} - kept)
+        if outcome.copy is not None:
+            keeper = Keeper(outcome.copy, on_fault=lambda reason: _say(console, f"checkpoints stay: {reason}"))
+            keeper.remove_checkpoints(of=outcome.copy.trials() - kept)
     _say(console, f"best config: {_near(best)}")
     _say(console, f"{outcome.headline}; 1 seed each")
     if outcome.settled is not None:

@@ -72,7 +72,10 @@ def sweep(
 def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, console: Console) -> None:
     from ipix_tune.cluster import connected, inventory
     from ipix_tune.dryrun import dry_run as plan
+    from ipix_tune.objectstore import store_of
 
+    if (store := store_of(study)) is not None:
+        store.check()
     with connected(address, nested=False):
         cluster, nodes = inventory()
     console.print(plan(study, cluster=cluster, nodes=nodes, measured=measured))
@@ -80,9 +83,13 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
 
 def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address: str | None, console: Console) -> None:
     from ipix_tune import folder
+    from ipix_tune.objectstore import store_of
     from ipix_tune.study import finish, run
 
     if smoke:
+        if (store := store_of(study)) is not None:
+            store.check()
+            store.delete(study.name)
         shutil.rmtree(folder.study_folder(study), ignore_errors=True)
     else:
         _say(console, f"after any interruption go on with: {again}")

@@ -1,16 +1,18 @@
 """Where study and trainer meet: a trial in Ray Tune's actor, or spread over Ray Train's workers; and final training.
 
-A trial's folder has a stable place in the study's folder, so that a retry, on whatever node, and a resumed study find
-its last checkpoint by the key alone.
+A trial's folder has a stable place in the study's folder, or in object storage, so that a retry, on whatever node, and
+a resumed study find its last checkpoint by the key alone.
 """
 
+import contextlib
 import errno
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ipix_tune.config import ResourcesConfig
+from ipix_tune.objectstore import Mirror, scratch
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import FAILED, UNWRITABLE
 from trainers.errors import ConfigError, OutOfMemory, OutputError, TrainingError, UserError
@@ -31,8 +33,10 @@ def trial_config(
     metric: str,
     resources: ResourcesConfig,
     on_out_of_memory: str = "fail",
+    store: str | None = None,
 ) -> Any:
-    """All that a trial is given; plain data, so that it can be sent to any node."""
+    """All that a trial is given; plain data, so that it can be sent to any node. With the URI ``store``, ``run_dir`` is
+    the trial's name in it."""
     return {
         "key": key,
         "trainer": trainer,
@@ -40,7 +44,18 @@ def trial_config(
         "metric": metric,
         "resources": resources.model_dump(),
         "on_out_of_memory": on_out_of_memory,
+        "store": store,
     }
+
+
+@contextlib.contextmanager
+def _at_home(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Mirror | None]]:
+    """The config with a folder of this node as ``run_dir``, and that folder's copy in object storage."""
+    if config["store"] is None:
+        yield config, None
+        return
+    with scratch(config["store"], config["run_dir"]) as mirror:
+        yield {**config, "run_dir": str(mirror.folder), "store": None}, mirror
 
 
 def in_actor(config: dict[str, Any]) -> None:
@@ -48,7 +63,8 @@ def in_actor(config: dict[str, Any]) -> None:
     from ray import tune
 
     try:
-        _in_memory(lambda: _train(config, tune.report), config)
+        with _at_home(config) as (local, mirror):
+            _in_memory(lambda: _train(local, tune.report, mirror), local, mirror)
     except Exception as error:
         _say(error, tune.report)
 
@@ -59,26 +75,31 @@ def over_workers(config: dict[str, Any]) -> None:
     from ray.train import RunConfig
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    folder = Path(config["run_dir"])
     report: Any = TuneReportCallback  # untyped, and no subclass of what RunConfig says it wants
-    run = RunConfig(name=f"{config['key']}-train", storage_path=str(folder / "ray"), callbacks=[report()])
     try:
-        _in_memory(lambda: _fit_over_workers(config, run=run), config)
+        with _at_home(config) as (local, mirror):
+            ray = str(Path(local["run_dir"]) / "ray")
+            run = RunConfig(name=f"{config['key']}-train", storage_path=ray, callbacks=[report()])
+            _in_memory(lambda: _fit_over_workers(config, run=run), local, mirror)
     except Exception as error:
         _say(error, tune.report)
 
 
-def _in_memory(train: Callable[[], None], config: dict[str, Any]) -> None:
+def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Mirror | None = None) -> None:
     """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts."""
     folder = Path(config["run_dir"])
     try:
         train()
     except OutOfMemory:
+        if mirror is not None:
+            mirror.pull()  # what the workers copied
         started = (folder / "checkpoints").exists()
         if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
             raise
         folder.mkdir(parents=True, exist_ok=True)
         (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
+        if mirror is not None:
+            mirror.push()
         train()
 
 
@@ -106,11 +127,13 @@ def _report_from_worker(config: dict[str, Any]) -> None:
 
     group = get_current_placement_group()
     name = {} if group is None else {GROUP: group.id.hex()}
-    _train(config, lambda row: train.report({**row, **name}))
+    with _at_home(config) as (local, mirror):
+        _train(local, lambda row: train.report({**row, **name}), mirror)
 
 
-def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
-    """Fit, sending every epoch."""
+def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None], mirror: Mirror | None = None) -> None:
+    """Fit, sending every epoch. One that left a checkpoint is copied before it is sent, so that whoever goes on with
+    the trial has every epoch that the study knows of."""
     from trainers.config import TrainConfig
     from trainers.fit import fit
     from trainers.report import EpochRecord, Verdict
@@ -125,6 +148,8 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> No
     def report(record: EpochRecord) -> Verdict:
         value = record.metrics.get(metric, math.nan)
         score = {SCORE: value} if math.isfinite(value) else {}
+        if mirror is not None and record.checkpoint is not None:
+            mirror.push()
         send({EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark})
         return Verdict.CONTINUE
 

@@ -24,6 +24,7 @@ class Watcher(Callback):
         display: the board on the console.
         values: values by trial key, filled by whoever hands trials out.
         on_end: called with a trial's key once it has ended.
+        on_step: called often.
         on_storage_fault: called with the reason when a trial could not write to the study's storage.
     """
 
@@ -35,6 +36,7 @@ class Watcher(Callback):
         *,
         values: dict[str, Any],
         on_end: Callable[[str], None],
+        on_step: Callable[[], None],
         on_storage_fault: Callable[[str], None],
     ) -> None:
         self._journal = journal
@@ -42,6 +44,7 @@ class Watcher(Callback):
         self._display = display
         self._values = values
         self._on_end = on_end
+        self._on_step = on_step
         self._on_storage_fault = on_storage_fault
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
@@ -123,6 +126,7 @@ class Watcher(Callback):
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
         self._releaser.look()
+        self._on_step()
 
     def _release(self, key: str) -> None:
         if (group := self._groups.pop(key, None)) is not None:

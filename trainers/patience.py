@@ -15,13 +15,13 @@ FIRST_S, LONGEST_S = 0.5, 5.0
 
 
 def patiently(
-    write: Callable[[], T], *, path: Path, wait_s: float, faults: tuple[type[Exception], ...] = (OSError,)
+    write: Callable[[], T], *, path: Path | str, wait_s: float, faults: tuple[type[Exception], ...] = (OSError,)
 ) -> T:
     """What ``write`` gives; it is called again for up to ``wait_s`` seconds while it fails.
 
     Args:
         write: leaves nothing behind where it fails.
-        path: what it writes, for the log.
+        path: what it writes or reads, for the log.
         wait_s: seconds after the first failure; 0: one attempt.
         faults: errors that may pass; the last of them is raised when the time is over.
     """
@@ -33,6 +33,6 @@ def patiently(
             left = until - time.monotonic()
             if left <= 0:
                 raise
-            logger.warning("%s: not written (%s); trying again for %.0f s", path, error, left)
+            logger.warning("%s: failed (%s); trying again for %.0f s", path, error, left)
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_S)

@@ -1,10 +1,10 @@
 """Cityscapes layout (methods: section 18)."""
 
-from pathlib import Path
 from typing import Literal
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout
+from trainers.data.stage import local_root
 
 CLASSES = (
     "road",
@@ -43,11 +43,11 @@ class CityscapesConfig(BaseDataConfig):
 
     name: Literal["cityscapes"]
     root: str
-    """Folder that holds leftImg8bit/ and gtFine/."""
+    """Folder that holds leftImg8bit/ and gtFine/, or the URI of one or of an archive in object storage."""
 
     def layout(self) -> Layout:
         return Layout(
-            root=Path(self.root).expanduser(),
+            root=local_root(self.root),
             classes=CLASSES,
             resolve=self._resolve,
             label_ids_suffix=LABEL_IDS_SUFFIX,
@@ -62,7 +62,7 @@ class CityscapesConfig(BaseDataConfig):
         else:
             return image, None
         other = mask.removesuffix(TRAIN_IDS_SUFFIX) + LABEL_IDS_SUFFIX
-        root = Path(self.root).expanduser()
+        root = local_root(self.root)
         if mask.endswith(TRAIN_IDS_SUFFIX) and not (root / mask.removeprefix("/")).is_file():
             return image, other if (root / other.removeprefix("/")).is_file() else mask
         return image, mask

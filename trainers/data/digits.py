@@ -7,6 +7,8 @@ from pydantic import Field
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout, cache_folder, plain_columns
+from trainers.errors import ConfigError
+from trainers.remote import is_uri
 
 CLASSES = ("background", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -25,6 +27,10 @@ class DigitsConfig(BaseDataConfig):
     def layout(self) -> Layout:
         from trainers.data.scenes import LISTS, cached_scenes
 
+        if self.root is not None and is_uri(self.root):
+            raise ConfigError(
+                f"data.root = {self.root}: digits is made on every node; give a cache folder, or leave it out"
+            )
         cache = cache_folder() if self.root is None else Path(self.root).expanduser()
         root = cached_scenes(cache, seed=self.scene_seed)
         return Layout(root=root, classes=CLASSES, resolve=plain_columns, lists=LISTS, version=root.name)

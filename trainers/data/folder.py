@@ -1,12 +1,12 @@
 """Any folder of images and index masks."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout, plain_columns
+from trainers.data.stage import local_root
 
 
 class FolderConfig(BaseDataConfig):
@@ -19,4 +19,4 @@ class FolderConfig(BaseDataConfig):
 
     def layout(self) -> Layout:
         classes = tuple(f"class {index}" for index in range(self.num_classes))
-        return Layout(root=Path(self.root).expanduser(), classes=classes, resolve=plain_columns)
+        return Layout(root=local_root(self.root), classes=classes, resolve=plain_columns)

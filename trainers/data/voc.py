@@ -1,10 +1,11 @@
 """Pascal VOC 2012 layout (methods: section 18)."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout
+from trainers.data.stage import local_root
 
 CLASSES = (
     "background",
@@ -39,7 +40,7 @@ class VocConfig(BaseDataConfig):
 
     name: Literal["voc"]
     root: str
-    """Folder that holds JPEGImages/."""
+    """Folder that holds JPEGImages/, or the URI of one or of an archive in object storage."""
     bare_ids: bool = False
     """Split lines are bare ids (2007_000032) instead of an image and a mask path."""
     mask_dir: str | None = None
@@ -47,7 +48,7 @@ class VocConfig(BaseDataConfig):
     bare ids without it use SegmentationClass."""
 
     def layout(self) -> Layout:
-        return Layout(root=Path(self.root).expanduser(), classes=CLASSES, resolve=self._resolve)
+        return Layout(root=local_root(self.root), classes=CLASSES, resolve=self._resolve)
 
     def _resolve(self, columns: tuple[str, ...]) -> tuple[str, str | None]:
         bare = "/" not in columns[0] and not PurePosixPath(columns[0]).suffix
@@ -65,6 +66,6 @@ class VocConfig(BaseDataConfig):
 
     def _own_folder(self, path: str) -> str:
         first, _, rest = path.removeprefix("/").partition("/")
-        if first in CPS_FOLDERS and not (Path(self.root).expanduser() / first).is_dir():
+        if first in CPS_FOLDERS and not (local_root(self.root) / first).is_dir():
             return f"{CPS_FOLDERS[first]}/{rest}"
         return path
