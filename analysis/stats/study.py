@@ -114,10 +114,10 @@ class Study:
         return max((epoch for epoch in self.budgets() if len(self.at(epoch)) >= least), default=None)
 
 
-def from_tables(tables: Tables) -> Study:
-    """The study in the tables."""
+def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
+    """The study in the tables, scored by ``metric``; None: by its own objective."""
     rows = tables.runs.to_pylist()
-    metric, mode = rows[0]["metric"], rows[0]["mode"]
+    metric, mode = metric or rows[0]["metric"], rows[0]["mode"]
     curves: dict[str, dict[int, float]] = {}
     ends: dict[str, float] = {}
     if metric in tables.history.column_names:
