@@ -40,6 +40,8 @@ class Study:
     mode: str
     max_epochs: int
     rungs: tuple[int, ...]
+    grace_epochs: int
+    reduction: int
     space: dict[str, dict[str, Any]]
     trials: tuple[Trial, ...]
     split_hash: str | None
@@ -155,6 +157,8 @@ def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
         mode=mode,
         max_epochs=scheduler.get("max_epochs") or max(row["epochs"] for row in rows),
         rungs=tuple(scheduler.get("rungs") or ()),
+        grace_epochs=scheduler.get("grace_epochs") or 1,
+        reduction=scheduler.get("reduction") or 3,
         space=space,
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         split_hash=rows[0]["split_hash"],
