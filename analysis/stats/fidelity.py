@@ -98,7 +98,7 @@ def ladder(grace: int, study: Study) -> list[int]:
 
 def winners_lost(early: NDArray[np.float64], final: NDArray[np.float64], *, reduction: int) -> tuple[int, int]:
     """How many of the winners at the end a rung would stop that sees all ``early`` scores, and how many winners there
-    are. As ASHA does, it stops what lies below the (1 - 1/reduction) quantile; one that lies on it goes on, whatever the
+    are. As ASHA does, it stops what lies below the (1 - 1/reduction) quantile; what lies on it goes on, whatever the
     rounding. More is better."""
     count = math.ceil(len(final) / max(WINNERS, reduction))
     winners = np.argsort(-final, kind="stable")[:count]
