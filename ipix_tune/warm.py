@@ -35,6 +35,10 @@ USED = ("complete", "stopped")
 """States of trials that say something about their configuration."""
 
 
+FORGOTTEN = 4
+"""Ended trials of a study after which it is shown half of the earlier ones."""
+
+
 class WarmStartError(UserError):
     """An earlier study cannot be learned from."""
 
@@ -86,6 +90,13 @@ def earlier_studies(study: StudyConfig, space: SearchSpace) -> list[Earlier]:
             none of them can be used.
     """
     return [_earlier(folder, study, space) for folder in study.warm_start]
+
+
+def _even_distances(length: int, count: int) -> list[int]:
+    """``count`` of ``length`` indices, both ends among them where there are two or more."""
+    if count < 2:
+        return [length - 1] * count
+    return [round(step * (length - 1) / (count - 1)) for step in range(count)]
 
 
 def describe_warm_start(study: StudyConfig, space: SearchSpace) -> list[str]:
@@ -184,7 +195,8 @@ def place(score: float, ordered: Sequence[float]) -> float:
 def _foreign(past: Sequence[Past], space: SearchSpace) -> Iterator[FrozenTrial]:
     """As Optuna's trials, numbered below 0, so that TPE takes them for the oldest."""
     distributions = space.fixed_distributions()
-    for number, one in enumerate(past, -len(past)):
+    ordered = sorted(past, key=lambda one: (one.complete, one.epoch, one.place))
+    for number, one in enumerate(ordered, -len(past)):
         trial = create_trial(
             state=TrialState.COMPLETE if one.complete else TrialState.PRUNED,
             value=one.place if one.complete else None,
@@ -229,7 +241,13 @@ class WarmSampler(BaseSampler):
         self._past = list(past)
 
     def _warm(self, study: Study) -> Study:
-        return view(study, lambda trials: [*self._past, *placed(trials)])
+        return view(study, lambda trials: [*self._remembered(trials), *placed(trials)])
+
+    def _remembered(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Fewer the more trials of this study have ended, at even distances from the lowest place to the highest."""
+        ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        count = round(len(self._past) / (1 + ended / FORGOTTEN))
+        return [self._past[index] for index in _even_distances(len(self._past), count)]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._model.infer_relative_search_space(self._warm(study), trial)

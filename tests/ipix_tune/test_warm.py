@@ -11,7 +11,16 @@ from ipix_tune.journal import Journal
 from ipix_tune.plan import make_plan, render
 from ipix_tune.simulate import Simulation
 from ipix_tune.space import SearchSpace
-from ipix_tune.warm import WarmSampler, WarmStartError, describe_warm_start, earlier_studies, past_trials, place, placed
+from ipix_tune.warm import (
+    FORGOTTEN,
+    WarmSampler,
+    WarmStartError,
+    describe_warm_start,
+    earlier_studies,
+    past_trials,
+    place,
+    placed,
+)
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_curves import CONFIGS, config_with, saved
 from tests.ipix_tune.test_plan import printed
@@ -116,10 +125,8 @@ def test_a_stopped_trial_is_told_as_pruned_at_its_epoch_of_this_studys_length(tm
     folder = saved(tmp_path, CONFIGS, epochs=3, states=states, facts={"scheduler": {"max_epochs": 9}})
     config = study([folder], trainer={**base()["trainer"], "schedule": {"epochs": 18}})
     shown = past_trials(config, SearchSpace(config))
-    assert [one.state for one in shown] == [
-        TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE, TrialState.COMPLETE,
-    ]  # fmt: skip
-    assert list(shown[1].intermediate_values) == [6]
+    assert [one.state for one in shown] == [TrialState.PRUNED, *[TrialState.COMPLETE] * 3]
+    assert list(shown[0].intermediate_values) == [6]
 
 
 def test_values_outside_a_narrower_range_are_left_out_and_counted(tmp_path):
@@ -190,6 +197,16 @@ def test_a_resumed_study_proposes_what_the_unbroken_one_would_have(tmp_path):
     second = Journal(tmp_path / "new", config, space, total=6)
     got += [ended(second, score=float(k)) for k in range(3, 6)]
     assert got == expected
+
+
+@pytest.mark.parametrize(("ended", "shown"), [(0, 30), (FORGOTTEN, 15), (9 * FORGOTTEN, 3), (1000, 0)])
+def test_earlier_trials_fade_as_own_ones_end(tmp_path, ended, shown):
+    sampler = WarmSampler(optuna.samplers.RandomSampler(), past(saved(tmp_path, WIDE)))
+    own = [optuna.trial.create_trial(value=1.0)] * ended
+    places = [one.value for one in sampler._remembered(own)]
+    assert len(places) == shown
+    if shown > 1:
+        assert (places[0], places[-1]) == pytest.approx((0.5 / 30, 29.5 / 30))
 
 
 def test_the_sampler_survives_pickling(tmp_path):
