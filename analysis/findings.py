@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats.compare import Comparison
+from analysis.stats.fidelity import LEAST as LEAST_FULL
+from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.importance import LEAST, Importance
 from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
@@ -179,6 +181,53 @@ def say_curves(study: Study) -> str:
         f"{stopped} of {len(study.trials)} trials were stopped at the rungs ({rungs} epochs); their scores are early "
         "ones and are not compared with final scores anywhere in this report."
     )
+
+
+def say_fidelity(found: Fidelity | None, study: Study) -> str:
+    """How far the rungs foretell the end, and whether the grace period is too short."""
+    if found is None:
+        full = sum(trial.epochs == study.max_epochs for trial in study.complete)
+        if full < LEAST_FULL:
+            return f"Nothing can be said: too few full-length trials ({full}, {LEAST_FULL} needed)."
+        return f"There is no rung before the last of {_epochs(study.max_epochs)}, or none of their epochs was scored."
+    text = " ".join(_say_rung(rung, found, first=rung is found.rungs[0]) for rung in found.rungs)
+    if found.selected:
+        text += (
+            f" These {found.trials} trials are a selection: ASHA stopped others, so that winners that it stopped are "
+            "not among them, and the correlation among all configurations may be another."
+        )
+    early = [rung for rung in found.rungs if rung.too_early]
+    if early and early[0] is found.rungs[0]:
+        text += (
+            f" Warning: a grace period of {_epochs(early[0].epoch)} is too short: it would stop {early[0].lost} of "
+            f"the {early[0].winners} winners (n = {found.trials} trials). {say_supported(found)}"
+        )
+    elif early:
+        listed = ", ".join(str(rung.epoch) for rung in early)
+        text += f" Warning: the rungs after epoch {listed} stop winners too. {say_supported(found)}"
+    return text
+
+
+def say_supported(found: Fidelity) -> str:
+    """Which grace period the trials speak for."""
+    if found.supported is None:
+        return (
+            f"No grace period is supported by these {found.trials} trials: every one would stop winners; run without "
+            "a scheduler (scheduler.name: none)."
+        )
+    return (
+        f"The shortest grace period that these {found.trials} trials support is {_epochs(found.supported)} "
+        f"(scheduler.grace_epochs: {found.supported})."
+    )
+
+
+def _say_rung(rung: Rung, found: Fidelity, *, first: bool) -> str:
+    told = f"After {_epochs(rung.epoch)}, Kendall's rank correlation with the final score is {rung.tau:.2f}"
+    if first:
+        told += f" (n = {found.trials} full-length trials, 95 % interval {rung.low:.2f} to {rung.high:.2f})"
+        rule = f"a rung that lets 1 in {found.reduction} go on would stop {rung.lost} of the {rung.winners} winners"
+        return f"{told}; {rule}, the best 1 in {max(3, found.reduction)} at full length."
+    return f"{told} ({rung.low:.2f} to {rung.high:.2f}; {rung.lost} of {rung.winners} winners stopped)."
 
 
 def _shown(value: Any) -> str:

@@ -92,8 +92,9 @@ class Section:
 
 def _sections(study: "Study", plots: Path) -> list[Section]:
     from analysis import findings
-    from analysis.figures import comparison, curves, importance, parallel, parameters, progress, style
+    from analysis.figures import comparison, curves, fidelity, importance, parallel, parameters, progress, style
     from analysis.stats.compare import compare
+    from analysis.stats.fidelity import fidelity as rung_fidelity
     from analysis.stats.importance import importance as measure
 
     def drawn(name: str, draw: Callable[[style.Theme], "Figure"]) -> tuple[Path, ...]:
@@ -150,6 +151,15 @@ def _sections(study: "Study", plots: Path) -> list[Section]:
             reading=findings.say_curves(study),
             figures=drawn("curves", lambda theme: curves.draw(study, theme)),
             alt="Learning curves of all trials",
+        )
+    )
+    told = rung_fidelity(study)
+    found.append(
+        Section(
+            title="Do early epochs tell?",
+            reading=findings.say_fidelity(told, study),
+            figures=drawn("fidelity", lambda theme: fidelity.draw(told, study, theme)) if told else (),
+            alt="Rank correlation of every rung's scores with the final scores, with intervals",
         )
     )
     return found

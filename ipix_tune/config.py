@@ -183,6 +183,9 @@ class StudyConfig(Section):
     """Dimensions by the dotted name of a training config leaf."""
     points: list[dict[str, Value]] = Field(default_factory=list)
     """Configurations to try first; the shipped studies put the paper's defaults here."""
+    warm_start: list[str] = Field(default_factory=list)
+    """Folders of earlier studies with tables/, whose trials the sampler tpe learns from; relative to the working
+    directory."""
     objective: ObjectiveConfig = ObjectiveConfig()
     sampler: SamplerConfig = SamplerConfig()
     scheduler: SchedulerConfig = SchedulerConfig()

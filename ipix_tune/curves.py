@@ -153,13 +153,14 @@ def recorded_curves(folder: Path, study: StudyConfig, *, epochs: int) -> Recorde
     recorded = []
     for row in rows:
         lines = history.get(row["run_id"], {})
-        values = _recorded_values(space, json.loads(row["config"]))
+        values = recorded_values(space, json.loads(row["config"]))
         scores = tuple(lines.get(epoch, {}).get(metric) for epoch in range(1, epochs + 1))
         recorded.append((values, Curve(scores=scores, seconds=_seconds(row, lines))))
     return RecordedCurves(space, recorded)
 
 
-def _recorded_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Value]:
+def recorded_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Value]:
+    """Values of the dimensions that are active under them, from a whole training config; what it lacks is left out."""
     known = {name: get_dotted(config, name) for name in space.dimensions}
     return {name: known[name] for name in space.active(known) if known[name] is not None or _takes_none(space, name)}
 

@@ -31,6 +31,19 @@ def contains(dimension: Dimension, value: object) -> bool:
     return dimension.kind not in ("int", "logint") or value == int(value)
 
 
+def nearest_value(dimension: Dimension, value: Value) -> Value:
+    """A value that the dimension contains, exactly as it gives it itself: a number's type, a step's rounding."""
+    if dimension.choice is not None:
+        return next(one for one in dimension.choice if same(one, value))
+    assert isinstance(value, int | float)
+    if dimension.kind in ("int", "logint"):
+        return int(value)
+    if dimension.quniform is not None:
+        low, _, step = dimension.quniform
+        return float(f"{low + round((value - low) / step) * step:.12g}")
+    return float(value)
+
+
 def describe_range(dimension: Dimension) -> str:
     """`loguniform [0.01, 10.0]`, for messages."""
     return f"{dimension.kind} {list(getattr(dimension, dimension.kind))}"

@@ -8,6 +8,7 @@ from ipix_tune.config import StudyConfig
 from ipix_tune.cost import measure
 from ipix_tune.plan import make_plan, render
 from ipix_tune.space import SearchSpace
+from ipix_tune.warm import describe_warm_start
 from trainers.config import TrainConfig
 
 
@@ -25,7 +26,7 @@ def dry_run(
         measured: also time a few steps of the first point and of a drawn configuration.
 
     Raises:
-        UserError: the study cannot run: data, weights, batch, resources.
+        UserError: the study cannot run: data, weights, batch, resources, earlier studies.
     """
     plan = make_plan(study, cluster=cluster, nodes=nodes)
     space = SearchSpace(study)
@@ -33,7 +34,7 @@ def dry_run(
     data, steps = check_run(configs[0], workers=study.resources.workers)
     threads = max(1, int(study.resources.cpus_per_worker))
     cost = measure(configs, steps_per_epoch=steps, threads=threads) if measured else None
-    return render(plan, data=data, cost=cost)
+    return render(plan, data=data, warm=describe_warm_start(study, space), cost=cost)
 
 
 def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:

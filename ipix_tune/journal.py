@@ -8,7 +8,7 @@ import math
 import pickle
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ipix_tune.journalfile import WAIT_S
 from ipix_tune.prior import PriorSampler
 from ipix_tune.record import PLACE, open_record
 from ipix_tune.space import SearchSpace
+from ipix_tune.warm import WarmSampler, past_trials
 from ipix_tune.whole import WholeSampler
 from trainers.patience import patiently
 
@@ -78,7 +79,7 @@ class Journal:
         self._study = optuna.create_study(
             study_name=study.name,
             storage=open_record(folder, record=study.record, study=study.name),
-            sampler=build_sampler(study.sampler, space) if saved is None else saved[1],
+            sampler=build_sampler(study.sampler, space, past_trials(study, space)) if saved is None else saved[1],
             direction="maximize" if study.objective.mode == "max" else "minimize",
             load_if_exists=True,
         )
@@ -235,10 +236,15 @@ def _entry(trial: optuna.trial.FrozenTrial) -> Entry:
     )
 
 
-def build_sampler(config: SamplerConfig, space: SearchSpace) -> optuna.samplers.BaseSampler:
-    """The study's sampler. TPE is wrapped where a dimension has a prior; in a discrete space every sampler is wrapped,
-    so that no configuration is asked twice while others remain. A grid is enqueued; nothing is left to sample."""
+def build_sampler(
+    config: SamplerConfig, space: SearchSpace, past: Sequence[optuna.trial.FrozenTrial] = ()
+) -> optuna.samplers.BaseSampler:
+    """The study's sampler. TPE is wrapped where earlier studies are known or a dimension has a prior; in a discrete
+    space every sampler is wrapped, so that no configuration is asked twice while others remain. A grid is enqueued;
+    nothing is left to sample."""
     sampler = _optuna_sampler(config)
+    if config.name == "tpe" and past:
+        sampler = WarmSampler(sampler, past)
     if config.name == "tpe" and space.has_priors:
         return PriorSampler(space, sampler, seed=config.seed)
     if config.name != "grid" and space.is_discrete:

@@ -164,8 +164,10 @@ def make_plan(
     )
 
 
-def render(plan: Plan, *, data: Sequence[str] = (), cost: Cost | None = None) -> RenderableType:
-    """The plan as `--dry-run` prints it; ``data`` are lines about the data set."""
+def render(
+    plan: Plan, *, data: Sequence[str] = (), warm: Sequence[str] = (), cost: Cost | None = None
+) -> RenderableType:
+    """The plan as `--dry-run` prints it; ``data`` are lines about the data set, ``warm`` about earlier studies."""
     study = plan.study
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -175,6 +177,8 @@ def render(plan: Plan, *, data: Sequence[str] = (), cost: Cost | None = None) ->
     for line in data:
         table.add_row("data" if line is data[0] else "", line)
     table.add_row("trials", _trials(plan))
+    for i, line in enumerate(warm):
+        table.add_row("" if i else "warm start", line)
     table.add_row("rungs", _rungs(plan))
     table.add_row("epochs", f"at most {plan.epochs_at_most} ({plan.trials} x {plan.max_epochs})")
     if plan.epochs_expected is not None and plan.epochs_expected < plan.epochs_at_most:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any, cast
 
 import numpy as np
 from optuna import Study
@@ -21,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ipix_tune.config import Dimension, Value
 from ipix_tune.dimensions import from_unit, same, to_unit
 from ipix_tune.space import SearchSpace
+from ipix_tune.view import view
 from ipix_tune.whole import WholeSampler
 
 RANGE_SPREAD, CHOICE_SPREAD = 0.2, 0.5
@@ -250,24 +250,9 @@ class PriorSampler(WholeSampler):
         return self._space.draw(value)
 
 
-class _Alone:
-    """A study in which the trials that prior and incumbent proposed are not seen."""
-
-    def __init__(self, study: Study) -> None:
-        self._whole = study
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._whole, name)
-
-    def get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
-        return [one for one in self._whole.get_trials(*args, **options) if one.system_attrs.get(SOURCE) not in EXPERT]
-
-    def _get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
-        return [one for one in self._whole._get_trials(*args, **options) if one.system_attrs.get(SOURCE) not in EXPERT]
-
-
 def _alone(study: Study) -> Study:
-    return cast(Study, _Alone(study))
+    """The study without the trials that prior and incumbent proposed."""
+    return view(study, lambda trials: [one for one in trials if one.system_attrs.get(SOURCE) not in EXPERT])
 
 
 def _number(value: Value) -> float:

@@ -65,6 +65,10 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
     lines, _ = check_run(first, workers=study.resources.workers)
+    if study.warm_start and not resume:
+        from ipix_tune.warm import describe_warm_start
+
+        lines += [f"warm start: {line}" for line in describe_warm_start(study, space)]
     for line in lines:
         console.print(line, highlight=False)
     nested = study.resources.workers > 1

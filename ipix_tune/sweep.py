@@ -48,16 +48,28 @@ def sweep(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two tiny trials through every part, in <name>-smoke.")
     ] = False,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            min=6, metavar="N", help="N full-length trials in <name>-calibration; then which grace period they support."
+        ),
+    ] = None,
     dry_run: Annotated[
         DryRun | None,
         typer.Option(help="Check everything and print the plan; --dry-run=measure also times a few steps."),
     ] = None,
 ) -> None:
     """Search the space of a study file on Ray."""
+    from ipix_tune.calibrate import calibration, findings_of
     from ipix_tune.studyfile import load
+    from trainers.errors import ConfigError
 
     console = Console()
-    study = load(file, [*(overrides or []), *([f"name={name}"] if name else [])])
+    asked = study = load(file, [*(overrides or []), *([f"name={name}"] if name else [])])
+    if calibrate is not None:
+        if smoke:
+            raise ConfigError("--calibrate and --smoke do not go together: two tiny trials say nothing about rungs")
+        study = calibration(study, trials=calibrate)
     if dry_run is not None:
         _dry_run(study, address=address, measured=dry_run is DryRun.MEASURE, console=console)
         return
@@ -65,8 +77,13 @@ def sweep(
         study = _tiny(study)
     given = [*(f"--set={one}" for one in overrides or []), *([f"--name={name}"] if name else [])]
     given += [f"--address={address}"] if address else []
-    again = shlex.join(["python", "-m", "ipix_tune.sweep", str(file), *given, "--resume"])
+    start = ["python", "-m", "ipix_tune.sweep", str(file), *given]
+    calibrating = [] if calibrate is None else [f"--calibrate={calibrate}"]
+    again = shlex.join([*start, *calibrating, "--resume"])
     _run(study, again=again, resume=resume, smoke=smoke, address=address, console=console)
+    if calibrate is not None:
+        for line in findings_of(study, asked=asked, start=start):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, console: Console) -> None:

@@ -40,6 +40,8 @@ class Study:
     mode: str
     max_epochs: int
     rungs: tuple[int, ...]
+    grace_epochs: int
+    reduction: int
     space: dict[str, dict[str, Any]]
     trials: tuple[Trial, ...]
     split_hash: str | None
@@ -114,10 +116,10 @@ class Study:
         return max((epoch for epoch in self.budgets() if len(self.at(epoch)) >= least), default=None)
 
 
-def from_tables(tables: Tables) -> Study:
-    """The study in the tables."""
+def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
+    """The study in the tables, scored by ``metric``; None: by its own objective."""
     rows = tables.runs.to_pylist()
-    metric, mode = rows[0]["metric"], rows[0]["mode"]
+    metric, mode = metric or rows[0]["metric"], rows[0]["mode"]
     curves: dict[str, dict[int, float]] = {}
     ends: dict[str, float] = {}
     if metric in tables.history.column_names:
@@ -155,6 +157,8 @@ def from_tables(tables: Tables) -> Study:
         mode=mode,
         max_epochs=scheduler.get("max_epochs") or max(row["epochs"] for row in rows),
         rungs=tuple(scheduler.get("rungs") or ()),
+        grace_epochs=scheduler.get("grace_epochs") or 1,
+        reduction=scheduler.get("reduction") or 3,
         space=space,
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         split_hash=rows[0]["split_hash"],

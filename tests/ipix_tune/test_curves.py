@@ -24,7 +24,7 @@ def config_with(*, alpha, distance, lr, teacher="shared", decay=None):
     return config_of(interpixel={"alpha": alpha, "distance": distance}, method=method, optim={"lr": lr})
 
 
-def saved(folder, configs, *, epochs=EPOCHS, seconds=10.0, states=None):
+def saved(folder, configs, *, epochs=EPOCHS, seconds=10.0, states=None, facts=None):
     """Tables of runs whose score after epoch e is 10 * number + e / 10."""
     rows, history = [], []
     for number, config in enumerate(configs):
@@ -34,7 +34,7 @@ def saved(folder, configs, *, epochs=EPOCHS, seconds=10.0, states=None):
             at = None if seconds is None else 1000 + seconds * epoch
             score = 10 * number + epoch / 10
             history.append({"run_id": rows[-1]["run_id"], "epoch": epoch, "time": at, "val/miou": score})
-    made = tables.Tables(runs=pa.Table.from_pylist(rows), history=pa.Table.from_pylist(history), facts={})
+    made = tables.Tables(runs=pa.Table.from_pylist(rows), history=pa.Table.from_pylist(history), facts=facts or {})
     tables.save(made, folder)
     return str(folder)
 

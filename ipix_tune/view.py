@@ -1,0 +1,35 @@
+"""A study as a sampler is shown it: the same study, except for what its trials are."""
+
+from collections.abc import Callable, Container
+from typing import Any, cast
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+Change = Callable[[list[FrozenTrial]], list[FrozenTrial]]
+
+
+class _View:
+    def __init__(self, study: Study, change: Change) -> None:
+        self._whole = study
+        self._change = change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return _of(states, self._change(self._whole.get_trials(deepcopy)))
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return _of(states, self._change(self._whole._get_trials(deepcopy, use_cache=use_cache)))
+
+
+def _of(states: Container[TrialState] | None, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    return trials if states is None else [trial for trial in trials if trial.state in states]
+
+
+def view(study: Study, change: Change) -> Study:
+    """``study`` with the trials that ``change`` makes of its own."""
+    return cast(Study, _View(study, change))
