@@ -29,6 +29,7 @@ def watched(tmp_path):
         values={key: values},
         on_end=lambda key: None,
         on_storage_fault=lambda reason: None,
+        on_step=lambda: None,
     )
     config = {"key": key, "trainer": {}}
     trial = types.SimpleNamespace(config=config, last_result={}, get_error=lambda: ActorDiedError())

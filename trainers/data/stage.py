@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,18 @@ def _fetch(files: Any, source: str, target: Path, *, wait_s: float) -> None:
 def _unpack(archive: Path, folder: Path) -> None:
     if archive.suffix == ".zip":
         shutil.unpack_archive(archive, folder)
-    else:
-        shutil.unpack_archive(archive, folder, filter="data")
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not inside or not (member.isfile() or member.isdir()):
+                raise DataError(
+                    f"data.root: {archive.name} holds {member.name}, which is no file inside it; pack it anew"
+                )
+        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4
+            tar.extractall(folder, filter="data")
+        else:
+            tar.extractall(folder)
 
 
 def _below_single_folder(folder: Path) -> Path:

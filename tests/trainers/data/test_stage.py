@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -92,6 +93,18 @@ def test_an_archive_is_unpacked_also_one_that_holds_a_single_folder(form, top, l
     assert content(local_root(f"file://{archive}")) == content(local)
 
 
+@pytest.mark.parametrize("kind", ["outside", "link"])
+def test_an_archive_that_reaches_outside_itself_is_refused(kind, tmp_path):
+    with tarfile.open(tmp_path / "voc.tar", "w") as tar:
+        member = tarfile.TarInfo("../outside" if kind == "outside" else "link")
+        if kind == "link":
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(member)
+    with pytest.raises(DataError, match=r"voc.tar holds .*, which is no file inside it"):
+        local_root(f"file://{tmp_path}/voc.tar")
+    assert not (tmp_path / "outside").exists()
+
+
 def test_four_processes_that_start_at_once_fetch_every_file_once(remote, local, s3_server, cache):
     log = s3_server[1]
     before = len(log.read_text().splitlines())
@@ -101,7 +114,7 @@ def test_four_processes_that_start_at_once_fetch_every_file_once(remote, local, 
     ]
     found = {process.communicate()[0].strip() for process in processes}
     assert len(found) == 1
-    fetched = [line for line in log.read_text().splitlines()[before:] if '"GET' in line and ".png" in line]
+    fetched = [line for line in log.read_text().splitlines()[before:] if "GET /" in line and ".png" in line]
     assert len(fetched) == len(list((local / "images").iterdir()))
     assert sorted(path.suffix for path in cache.iterdir()) == ["", ".lock"]
 
