@@ -3,8 +3,6 @@
 import base64
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,13 +13,9 @@ from analysis.errors import LogsError
 from analysis.tables import Tables, build_tables, save
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from analysis.stats.study import Study
+    from analysis.sections.section import Section
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-DISTANCE = "interpixel.distance"
 
 
 @app.command()
@@ -51,12 +45,13 @@ def build(study_dir: Path, *, online: str | None = None) -> Path:
     Raises:
         LogsError: there are no logs, or none can be read.
     """
+    from analysis.sections.search import search_sections
     from analysis.stats.study import from_tables
 
     tables, problems = read(study_dir, online=online)
     save(tables, study_dir)
     study = from_tables(tables)
-    sections = _sections(study, study_dir / "plots")
+    sections = search_sections(study, study_dir / "plots")
     return _write_page(study_dir, tables, sections, problems)
 
 
@@ -80,92 +75,7 @@ def read(study_dir: Path, *, online: str | None) -> tuple[Tables, list[str]]:
     return build_tables(logged), problems
 
 
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One question, one sentence of reading, one figure (light and dark SVG), or none."""
-
-    title: str
-    reading: str
-    figures: tuple[Path, ...]
-    alt: str
-
-
-def _sections(study: "Study", plots: Path) -> list[Section]:
-    from analysis import findings
-    from analysis.figures import comparison, curves, fidelity, importance, parallel, parameters, progress, style
-    from analysis.stats.compare import compare
-    from analysis.stats.fidelity import fidelity as rung_fidelity
-    from analysis.stats.importance import importance as measure
-
-    def drawn(name: str, draw: Callable[[style.Theme], "Figure"]) -> tuple[Path, ...]:
-        return tuple(style.save(draw(theme), plots, name, theme) for theme in style.THEMES)
-
-    scored = sum(bool(trial.curve) for trial in study.trials)
-    if scored == 0:
-        return []
-    found = [
-        Section(
-            title="How did the search go?",
-            reading=f"{scored} trials have a score. Only one that ran all {study.max_epochs} epochs can be incumbent.",
-            figures=drawn("progress", lambda theme: progress.draw(study, theme)),
-            alt="Score of every trial in the order of its end, with the incumbent",
-        )
-    ]
-    if study.parameters:
-        weights = measure(study)
-        found += [
-            Section(
-                title="Which parameters matter?",
-                reading=findings.say_importance(weights, study),
-                figures=drawn("importance", lambda theme: importance.draw(weights, theme)) if weights else (),
-                alt="Share of variance per parameter with intervals",
-            ),
-            Section(
-                title="What did every parameter do?",
-                reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",
-                figures=drawn("parameters", lambda theme: parameters.draw(study, theme)),
-                alt="Scatter of every parameter against the last score, coloured by epochs",
-            ),
-            Section(
-                title="Which combinations did well?",
-                reading="Each line is a trial; a line that breaks has a parameter that was not active in it.",
-                figures=drawn("parallel", lambda theme: parallel.draw(study, theme)),
-                alt="Parallel coordinates of all trials",
-            ),
-        ]
-    if {"kl", "cr"} <= set((study.space.get(DISTANCE) or {}).get("choices") or ()):
-        pair = compare(study, DISTANCE, first="kl", second="cr")
-        found.append(
-            Section(
-                title="KL or CR?",
-                reading=findings.say_comparison(pair, first="kl", second="cr"),
-                figures=drawn("kl-cr", lambda theme: comparison.draw(pair, theme, unit=style.unit(study.metric)))
-                if pair
-                else (),
-                alt="Scores of trials with KL and with CR at the same budget",
-            )
-        )
-    found.append(
-        Section(
-            title="Did the rungs stop the right trials?",
-            reading=findings.say_curves(study),
-            figures=drawn("curves", lambda theme: curves.draw(study, theme)),
-            alt="Learning curves of all trials",
-        )
-    )
-    told = rung_fidelity(study)
-    found.append(
-        Section(
-            title="Do early epochs tell?",
-            reading=findings.say_fidelity(told, study),
-            figures=drawn("fidelity", lambda theme: fidelity.draw(told, study, theme)) if told else (),
-            alt="Rank correlation of every rung's scores with the final scores, with intervals",
-        )
-    )
-    return found
-
-
-def _write_page(study_dir: Path, tables: Tables, sections: list[Section], problems: list[str]) -> Path:
+def _write_page(study_dir: Path, tables: Tables, sections: "list[Section]", problems: list[str]) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from analysis.findings import answer

@@ -44,7 +44,7 @@ def wandb_sync(
         raise UserError(f"no W&B server answers ({error}); {len(runs)} runs stay on disk, nothing is lost") from None
     options = [*(["--project", project] if project else []), *(["--entity", entity] if entity else [])]
     command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online", *options]
-    done = subprocess.run([*command, *map(str, runs)])
+    done = subprocess.run([*command, *(str(path.resolve()) for path in runs)], cwd=study)  # it logs where it runs
     left = unsent(study)
     typer.echo(f"{len(runs) - len(left)} of {len(runs)} runs sent")
     if done.returncode or left:
