@@ -78,12 +78,14 @@ class InterPixelLoss:
         region = torch.where(enough[:, None], region, torch.ones_like(region))
         count = omega.sum(dim=1).to(student.dtype)
         domain = omega if config.domain == "omega" else region
-        log_p = _log_psi(teacher, domain, config.temperature)
-        log_q = _log_psi(student, domain, config.temperature)
         if config.distance == "kl":
-            phi = _kl(log_p, log_q, omega)
+            phi = _kl(
+                _log_psi(teacher, domain, config.temperature), _log_psi(student, domain, config.temperature), omega
+            )
         else:
-            phi = _one_minus_pearson(log_p.exp(), log_q.exp(), omega, count[:, None])
+            p, q = (_psi_up_to_a_constant(logits, domain, config.temperature) for logits in (teacher, student))
+            share = count / domain.sum(dim=1)
+            phi = _one_minus_pearson(p * share[:, None, None], q * share[:, None, None], omega, count[:, None])
         loss = phi.mean(dim=1)
         if config.distance == "kl" or config.normalise_cr:
             loss = loss / count.clamp(min=2).log()
@@ -103,6 +105,24 @@ def _log_psi(logits: Tensor, domain: Tensor, temperature: float) -> Tensor:
     return log.masked_fill(outside, 0.0)
 
 
+def _psi_up_to_a_constant(logits: Tensor, domain: Tensor, temperature: float) -> Tensor:
+    """The softmax over the N pixels of ``domain``, times N, less a constant of its own for each image and channel; 0
+    outside.
+
+    Where the logits are nearly alike, which a high temperature makes of any, the entries are nearly 1, and what differs
+    would be rounded: there 1 is left out, and the rest computed from the logits' own differences.
+    """
+    outside, count = ~domain[:, None], domain.sum(dim=1)[:, None, None].to(logits.dtype)
+    steep = _log_psi(logits, domain, temperature).exp() * count
+    shifted = (logits - logits.masked_fill(outside, -torch.inf).amax(dim=2, keepdim=True).detach()) / temperature
+    shifted = shifted.masked_fill(outside, 0.0)
+    shifted = (shifted - shifted.sum(dim=2, keepdim=True) / count).masked_fill(outside, 0.0)
+    near = shifted.detach().abs().amax(dim=2, keepdim=True) < 1
+    small = shifted.clamp(-1, 1)
+    flat = (small - (small.expm1().sum(dim=2, keepdim=True) / count).log1p()).expm1()
+    return torch.where(near, flat, steep).masked_fill(outside, 0.0)
+
+
 def _kl(log_p: Tensor, log_q: Tensor, omega: Tensor) -> Tensor:
     """sum over omega of P (log P - log Q), per image and channel (B, C)."""
     return (log_p.exp() * (log_p - log_q)).masked_fill(~omega[:, None], 0.0).sum(dim=2)
@@ -111,19 +131,26 @@ def _kl(log_p: Tensor, log_q: Tensor, omega: Tensor) -> Tensor:
 def _one_minus_pearson(p: Tensor, q: Tensor, omega: Tensor, count: Tensor) -> Tensor:
     """1 - correlation of P and Q over omega, per image and channel (B, C); 0 where either is constant.
 
-    Entries of P are about 1 / |Omega|, so that a fixed eps would swallow them: both are scaled by |Omega| first, which
-    leaves the correlation as it is.
+    Entries of psi are about 1 / |Omega|, so that a fixed eps would swallow them: P and Q are psi times |Omega|, less a
+    constant, which leaves the correlation as it is.
     """
+    rounding_p, rounding_q = _rounding(p, omega, count), _rounding(q, omega, count)
     p, q = _centred(p, omega, count), _centred(q, omega, count)
     spread_p, spread_q = p.square().sum(dim=2), q.square().sum(dim=2)
-    rounding = count * (32 * torch.finfo(p.dtype).eps) ** 2
-    constant = (spread_p <= rounding) | (spread_q <= rounding)
-    norms = torch.where(constant, torch.ones_like(spread_p), spread_p * spread_q).sqrt()
+    constant = (spread_p <= rounding_p) | (spread_q <= rounding_q)
+    one = torch.ones_like(spread_p)
+    norms = torch.where(constant, one, spread_p).sqrt() * torch.where(constant, one, spread_q).sqrt()
     distance = 1 - (p * q).sum(dim=2) / (norms + CR_EPS)
     return torch.where(constant, torch.zeros_like(distance), distance)
 
 
+def _rounding(values: Tensor, omega: Tensor, count: Tensor) -> Tensor:
+    """The sum of squares round their mean that equal values over omega can have by rounding alone (B, C)."""
+    largest = values.detach().masked_fill(~omega[:, None], 0.0).abs().amax(dim=2)
+    each = (torch.finfo(values.dtype).eps * largest).clamp(min=torch.finfo(torch.float64).eps)
+    return count * (32 * each).square()
+
+
 def _centred(values: Tensor, omega: Tensor, count: Tensor) -> Tensor:
-    scaled = (values * count[..., None]).masked_fill(~omega[:, None], 0.0)
-    mean = scaled.sum(dim=2) / count
-    return (scaled - mean[..., None]).masked_fill(~omega[:, None], 0.0)
+    mean = values.masked_fill(~omega[:, None], 0.0).sum(dim=2) / count
+    return (values - mean[..., None]).masked_fill(~omega[:, None], 0.0)

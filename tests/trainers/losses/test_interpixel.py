@@ -135,11 +135,9 @@ def test_value_and_gradient_are_those_of_the_equations(problem, config):
     np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-6 * np.abs(slope).max() + 1e-12)
 
 
-@given(problem=problems(scales=(1.0, 3.0)), config=configs)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@given(problem=problems(scales=(0.1, 1.0, 3.0)), config=configs)
+@settings(max_examples=60, deadline=None)
 def test_in_float32_value_and_gradient_are_near_those_of_the_equations(problem, config):
-    """A correlation of nearly equal numbers is all rounding, so there the temperature is low; see also the edges."""
-    assume(config.distance == "kl" or config.temperature <= 1)
     problem = tuple(np.float32(part) if part.dtype == np.float64 else part for part in problem)
     value, gradient = loss_and_gradient(problem, config, dtype=torch.float32)
     p, q, ignore, box = problem
@@ -147,9 +145,8 @@ def test_in_float32_value_and_gradient_are_near_those_of_the_equations(problem, 
         all(abs(softmax(p[b, :, i, j].astype(float)).max() - config.tau) > 1e-6 for b, i, j in np.ndindex(box.shape))
     )
     expected, slope = reference(p.astype(float), q.astype(float), ignore, box, config)
-    rounding = 1e-4 * (config.temperature**2 if config.t2_scale else 1)
-    assert value == pytest.approx(expected, rel=1e-3, abs=rounding)
-    np.testing.assert_allclose(gradient, slope, atol=1e-3 * np.abs(slope).max() + rounding)
+    assert value == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    np.testing.assert_allclose(gradient, slope, atol=1e-3 * np.abs(slope).max() + 1e-4)
 
 
 def loss_of(p, q, *, ignore=None, box=None, **values):
