@@ -132,15 +132,20 @@ def _one_minus_pearson(p: Tensor, q: Tensor, omega: Tensor, count: Tensor) -> Te
     """1 - correlation of P and Q over omega, per image and channel (B, C); 0 where either is constant.
 
     Entries of psi are about 1 / |Omega|, so that a fixed eps would swallow them: P and Q are psi times |Omega|, less a
-    constant, which leaves the correlation as it is.
+    constant, which leaves the correlation as it is. Where it is near 1 or -1, its slope is a small difference of large
+    terms; the distance between unit vectors has it without these.
     """
     rounding_p, rounding_q = _rounding(p, omega, count), _rounding(q, omega, count)
     p, q = _centred(p, omega, count), _centred(q, omega, count)
     spread_p, spread_q = p.square().sum(dim=2), q.square().sum(dim=2)
     constant = (spread_p <= rounding_p) | (spread_q <= rounding_q)
     one = torch.ones_like(spread_p)
-    norms = torch.where(constant, one, spread_p).sqrt() * torch.where(constant, one, spread_q).sqrt()
-    distance = 1 - (p * q).sum(dim=2) / (norms + CR_EPS)
+    norm_p, norm_q = torch.where(constant, one, spread_p).sqrt(), torch.where(constant, one, spread_q).sqrt()
+    unit_p, unit_q = p / norm_p[..., None], q / norm_q[..., None]
+    sign = torch.where((unit_p * unit_q).detach().sum(dim=2) < 0, -one, one)
+    apart = (unit_p - sign[..., None] * unit_q).square().sum(dim=2) / 2
+    share = 1 - CR_EPS / (norm_p * norm_q + CR_EPS)
+    distance = 1 - sign * (1 - apart) * share
     return torch.where(constant, torch.zeros_like(distance), distance)
 
 
