@@ -158,12 +158,8 @@ def inventory() -> tuple[dict[str, float], list[dict[str, float]]]:
     """Resources of the cluster, and of every live node."""
     import ray
 
-    nodes = [
-        dict(node["Resources"])
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
-    return dict(ray.cluster_resources()), nodes  # type: ignore[no-untyped-call]
+    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return dict(ray.cluster_resources()), nodes
 
 
 def created_groups() -> list[str]:
@@ -219,9 +215,9 @@ def free_leftovers(folder: Path) -> int:
     import ray
 
     note, job = folder / JOBS, ray.get_runtime_context().get_job_id()
-    cluster = ray.nodes()[0]["NodeID"] if ray.nodes() else ""  # type: ignore[no-untyped-call]
+    cluster = ray.nodes()[0]["NodeID"] if ray.nodes() else ""
     before = [line.split() for line in note.read_text().splitlines()] if note.exists() else []
-    alive = {node["NodeID"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+    alive = {node["NodeID"] for node in ray.nodes()}
     freed = sum(free_groups(line[1]) for line in before if len(line) == 2 and line[0] in alive and line[1] != job)
     with note.open("a") as file:
         file.write(f"{cluster} {job}\n")

@@ -36,7 +36,7 @@ def check_nodes(data: DataConfig, storage: Path | str) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
         return
     split = open_data(data, final=False).split_hash

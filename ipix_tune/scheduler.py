@@ -73,7 +73,7 @@ class KeyedAsha(ASHAScheduler):
 def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:
     """The study's scheduler, with empty rungs."""
     if study.scheduler.name == "none":
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
+        return FIFOScheduler()
     return KeyedAsha(
         mode=study.objective.mode,
         max_epochs=max_epochs,

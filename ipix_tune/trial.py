@@ -171,7 +171,7 @@ def _free_gpu() -> None:
     """Give the memory that PyTorch keeps back to the device: the actor may be reused, and may share the device."""
     import torch
 
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 

@@ -133,7 +133,7 @@ def synchronise_batch_norm(model: nn.Module, process: Process) -> nn.Module:
     if process.world == 1:
         return model
     if process.device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return converted
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:

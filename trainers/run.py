@@ -104,7 +104,7 @@ class Run:
             with self._autocast():
                 output = self.method.losses(self.trained, part, self.denominator)
             loss = self._total(output, tally) / config.optim.accumulate
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         clip(self.student, config.optim.clip_norm)
         self.optimizer.step()
         self.method.after_step()

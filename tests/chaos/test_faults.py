@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import time
 
 import psutil
@@ -15,6 +13,7 @@ from ray.cluster_utils import Cluster
 from analysis.report import build
 from tests.chaos.conftest import one_by_one
 from tests.chaos.watch import Watch
+from tests.disks import small_disk
 from tests.ipix_tune.running import (
     TINY,
     assert_same_study,
@@ -194,11 +193,8 @@ def disk(tmp_path):
     """A disk of 700 MB for the studies."""
     folder = tmp_path / "studies"
     folder.mkdir()
-    mounted = shutil.which("mount") and os.geteuid() == 0
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "none", folder]).returncode:
-        pytest.skip("a disk of its own cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(folder, "700m"):
+        yield folder
 
 
 def fill(disk):

@@ -1,6 +1,3 @@
-import os
-import shutil
-import subprocess
 import threading
 
 import optuna
@@ -9,6 +6,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from ipix_tune.journalfile import PatientJournalFile
+from tests.disks import small_disk
 
 
 def study(path, **values):
@@ -56,17 +54,13 @@ def test_a_folder_that_goes_away_for_a_moment_costs_the_journal_nothing(tmp_path
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB."""
-    mounted = shutil.which("mount") and os.geteuid() == 0
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path]).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path, "64k"):
+        yield tmp_path
 
 
-def test_a_full_disk_leaves_the_journal_whole_and_it_goes_on_once_there_is_space(small_disk):
-    path, filler = small_disk / "journal.log", small_disk / "filler"
+def test_a_full_disk_leaves_the_journal_whole_and_it_goes_on_once_there_is_space(disk):
+    path, filler = disk / "journal.log", disk / "filler"
     book = study(path, wait_s=0)
     trial = book.ask()
     before = path.read_bytes()

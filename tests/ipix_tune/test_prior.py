@@ -244,7 +244,10 @@ def test_every_proposal_fits_the_space_conditions_included():
 
 def test_a_resumed_study_proposes_what_the_unbroken_one_would_have(tmp_path):
     config = study_with(sampler={"startup_trials": 2})
-    score = lambda values: values["interpixel.alpha"]  # noqa: E731
+
+    def score(values):
+        return values["interpixel.alpha"]
+
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     unbroken = played(Journal(tmp_path / "a", config, SearchSpace(config), total=30), 16, score)
