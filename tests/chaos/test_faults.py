@@ -271,3 +271,56 @@ def test_a_driver_that_is_killed_again_and_again_still_ends_as_the_undisturbed_s
     ended(sweep(study_file, *resume))
     assert_same_answer(place, undisturbed)
     assert [metrics_of(place, "t0000")[-1]["epoch"]] == [metrics_of(undisturbed, "t0000")[-1]["epoch"]]
+
+
+def test_a_trial_whose_loss_is_not_finite_fails_and_the_others_are_the_same(tmp_path, cost):
+    """Random search, so that what the searcher learns from the failure changes nothing."""
+    search = {"optim.lr": {"choice": [1e30, 0.01, 0.02]}, "interpixel.alpha": {"loguniform": [0.01, 10]}}
+    settings = {"search": search, "sampler": {"name": "random", "seed": 1}, "budget": {"trials": 3}}
+    settings |= {"scheduler": {"name": "none"}}
+    points = [{"optim.lr": 0.01, "interpixel.alpha": 1.0}, {"optim.lr": 0.02, "interpixel.alpha": 1.0}]
+    (tmp_path / "undisturbed").mkdir()
+    fine = one_by_one(tmp_path / "undisturbed", **settings | {"points": points, "budget": {"trials": 2}})
+    reference = run(fine, report=False).folder
+    bad = {"optim.lr": 1e30, "interpixel.alpha": 1.0}
+    place = tmp_path / "studies" / "tiny"
+    process = sweep(one_by_one(tmp_path, **settings | {"points": [points[0], bad, points[1]]}))
+    in_the_middle(process, place, trial="t0000", epoch=6)
+    watch = Watch(place, how="it fails with its cause, and is not tried again")
+    ended(process)
+    cost("a trial's loss is NaN", watch.end())
+    found = entries(place)
+    assert [found[key].state for key in ("t0000", "t0001", "t0002")] == ["complete", "failed", "complete"]
+    assert found["t0001"].retries == 0
+    for ours, theirs in (("t0000", "t0000"), ("t0002", "t0001")):
+        assert metrics_of(place, ours) == metrics_of(reference, theirs)
+
+
+def test_side_by_side_no_result_is_lost_or_counted_twice_and_the_budget_is_kept(tmp_path, cost):
+    """Two trials at a time under ASHA; one is killed, then the driver, and then everything once more."""
+    settings = {"budget": {"trials": 12, "epochs": 30}, "resources": {"cpus_per_worker": 1, "concurrent": 2}}
+    file, place = one_by_one(tmp_path, **settings), tmp_path / "studies" / "tiny"
+    process = sweep(file)
+    in_the_middle(process, place, trial="t0001")
+    trial_processes(process.pid)[0].kill()
+    for trial in ("t0003", "t0005"):
+        in_the_middle(process, place, trial=trial, epoch=1)
+        watch = Watch(place, how="`--resume`, two trials at a time")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        process = sweep(file, "--resume")
+    output, _ = process.communicate(timeout=300)
+    assert "budget.epochs is over" in output
+    cost("a trial and twice the driver of an asynchronous study are killed", watch.end())
+    found = entries(place)
+    for key, entry in found.items():
+        logged = {row["epoch"]: row["val/miou"] for row in metrics_of(place, key)} if epochs_on_disk(place, key) else {}
+        assert len(logged) == epochs_on_disk(place, key)
+        assert entry.scores == {epoch: logged[epoch] for epoch in entry.scores}
+    used, rung = sum(len(entry.scores) for entry in found.values()), 2
+    assert 30 <= used <= 30 + rung
+    build(place)
+    history = pq.read_table(place / "tables" / "history.parquet").to_pylist()
+    assert sorted((row["run_id"].removeprefix("tiny-"), row["epoch"]) for row in history) == sorted(
+        (key, epoch) for key, entry in found.items() for epoch in entry.scores
+    )
