@@ -28,7 +28,7 @@ FORMAT = 1
 def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
     data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final"}})
-    for section, key in (("data", "root"), ("data", "loader_workers"), ("precision", "device")):
+    for section, key in (("data", "root"), ("data", "loader_workers"), ("data", "cache_gb"), ("precision", "device")):
         data[section].pop(key, None)
     return {"config": data, "split_hash": split_hash, "format": FORMAT}
 

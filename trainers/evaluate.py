@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from trainers.config import TrainConfig
 from trainers.data.evaluation import eval_items
 from trainers.data.layout import Item
+from trainers.data.read import Reader
 from trainers.distributed import Process
 from trainers.metrics import confusion_matrix, scores
 
@@ -18,6 +19,7 @@ def evaluate(
     items: Sequence[Item],
     *,
     config: TrainConfig,
+    reader: Reader,
     num_classes: int,
     process: Process,
     main: str,
@@ -30,7 +32,7 @@ def evaluate(
     }
     for network in networks.values():
         network.eval()
-    for image, mask in eval_items(items, num_classes=num_classes, rank=process.rank, world=process.world):
+    for image, mask in eval_items(items, reader=reader, rank=process.rank, world=process.world):
         image, mask = image.to(process.device), mask.to(process.device)
         for name, network in networks.items():
             with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):

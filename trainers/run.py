@@ -18,6 +18,7 @@ from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData, open_data
+from trainers.data.read import Reader
 from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
 from trainers.losses.interpixel import InterPixelLoss
@@ -57,6 +58,7 @@ class Run:
         self.loader = TrainLoader(
             self.data, config, self.method.needs, rank=self.process.rank, world=self.process.world
         )
+        self.reader = Reader(self.data.num_classes, store_bytes=config.data.store_bytes)
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         self.total_steps = config.schedule.epochs * self.loader.steps_per_epoch
@@ -160,6 +162,7 @@ class Run:
             self.method.networks(),
             items,
             config=self.config,
+            reader=self.reader,
             num_classes=self.data.num_classes,
             process=self.process,
             main=self.method.eval_network,

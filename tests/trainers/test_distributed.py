@@ -12,6 +12,7 @@ from torch import nn
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
+from trainers.data.read import Reader
 from trainers.distributed import GlobalBatchNorm2d, Process, current
 from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
@@ -68,6 +69,7 @@ def scores_of_three_images():
         {"student": network},
         data.holdout[:3],
         config=config,
+        reader=Reader(data.num_classes),
         num_classes=data.num_classes,
         process=current("cpu"),
         main="student",

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from trainers.data.layout import Layout
 from trainers.schema import Section
 
+PAGE = 4096
+
 
 class HoldoutConfig(Section):
     """Training images cut off for evaluation during a search, so that tuning never sees the reporting set."""
@@ -51,6 +53,10 @@ class BaseDataConfig(Section):
     """Images on which a search is scored; none is allowed only where `evaluation.final` is true."""
     loader_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per training process. The images do not depend on it."""
+    cache_gb: Annotated[float, Field(ge=0)] = 8.0
+    """Decoded images that this machine keeps on disk for each data folder, in GB at most, in `$XDG_CACHE_HOME` or
+    `~/.cache`, below `ipix-tune/decoded`: every loader worker of every trial reads them there. 0: none. The curve does
+    not depend on it."""
     on_corrupt: Literal["error", "skip"] = "error"
     """An image that cannot be decoded stops the run by name, or is replaced by the next one and counted."""
 
@@ -63,6 +69,11 @@ class BaseDataConfig(Section):
         if (self.train or self.draw) and (self.labelled is not None or self.unlabelled is not None):
             raise ValueError("give either train with draw, or labelled with unlabelled, not both")
         return self
+
+    @property
+    def store_bytes(self) -> int:
+        """`cache_gb` in bytes, in whole pages."""
+        return int(self.cache_gb * 1e9) // PAGE * PAGE
 
     def layout(self) -> Layout:
         """Where the data lies and how its split lines are read; makes the data first where it is ours to make."""

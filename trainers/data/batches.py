@@ -44,7 +44,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
     def make(self, key: tuple[int, int]) -> dict[str, Any]:
         """The tensors of (epoch, step) by name, its `seed`, and `skipped`, the number of corrupt images replaced."""
         if self._reader is None:
-            self._reader = Reader(self.data.num_classes)
+            self._reader = Reader(self.data.num_classes, store_bytes=self.config.data.store_bytes)
         self._skipped = 0
         epoch, step = key
         batch: dict[str, Any] = {

@@ -7,12 +7,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as ops
 
 from trainers.data.layout import Item
-from trainers.data.read import check_sizes, read_image, read_mask
+from trainers.data.read import Reader
 from trainers.data.views import normalise
 
 
 def eval_items(
-    items: Sequence[Item], *, num_classes: int, rank: int = 0, world: int = 1
+    items: Sequence[Item], *, reader: Reader, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's share, every `world`-th item from `rank` on, without padding: shares may differ by one image.
 
@@ -20,6 +20,6 @@ def eval_items(
     decoded is an error, whatever `on_corrupt` says: a score on fewer images is another score.
     """
     for item in items[rank::world]:
-        image, mask = read_image(item), read_mask(item, num_classes=num_classes)
-        check_sizes(item, image.shape[1:], mask.shape)
+        image, mask = reader(item, with_mask=True)
+        assert mask is not None
         yield normalise(ops.to_dtype(image, torch.float32, scale=True))[None], mask.long()[None]

@@ -1,5 +1,6 @@
 """From files to uint8 tensors, and a bounded memory of what was read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from trainers.data.cityscapes import LABEL_IDS, LARGEST_LABEL_ID
+from trainers.data.decoded import store_of
 from trainers.data.layout import Item
 from trainers.errors import DataError
 
 IGNORE = 255
 CACHE_BYTES = 256 * 2**20
 """Decoded images that one process keeps, at most."""
+WORTH_BYTES = 2**16
+"""Smaller images are decoded faster than they are stored."""
 
 
 class CorruptError(DataError):
@@ -80,19 +84,26 @@ def check_sizes(item: Item, image: tuple[int, ...], mask: tuple[int, ...]) -> No
 
 class Reader:
     """Reads items and keeps decoded ones in memory until `cache_bytes` are full; nothing is evicted, since an epoch
-    passes over everything and would evict each image before its next use."""
+    passes over everything and would evict each image before its next use. What finds no room there is kept in a
+    store that other processes share.
 
-    def __init__(self, num_classes: int, *, cache_bytes: int = CACHE_BYTES) -> None:
+    Args:
+        num_classes: masks are checked against it.
+        cache_bytes: largest size of what this process keeps.
+        store_bytes: largest size of the store of a data folder; 0: none.
+    """
+
+    def __init__(self, num_classes: int, *, cache_bytes: int = CACHE_BYTES, store_bytes: int = 0) -> None:
         self._num_classes = num_classes
         self._free = cache_bytes
+        self._store_bytes = store_bytes
         self._kept: dict[tuple[Path, bool], tuple[Tensor, Tensor | None]] = {}
 
     def __call__(self, item: Item, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
         """(image (3, H, W) uint8, mask (H, W) uint8 or None). Not to be written to."""
         key = (item.image, with_mask)
         if key not in self._kept:
-            image = read_image(item)
-            mask = read_mask(item, num_classes=self._num_classes) if with_mask else None
+            image, mask = self._image(item), self._mask(item) if with_mask else None
             if mask is not None:
                 check_sizes(item, image.shape[1:], mask.shape)
             size = image.numel() + (0 if mask is None else mask.numel())
@@ -101,6 +112,26 @@ class Reader:
             self._free -= size
             self._kept[key] = image, mask
         return self._kept[key]
+
+    def _image(self, item: Item) -> Tensor:
+        return self._shared(item, item.image, "rgb", lambda: read_image(item))
+
+    def _mask(self, item: Item) -> Tensor:
+        kind = f"mask of {self._num_classes} classes{', label ids' if item.label_ids else ''}"
+        return self._shared(item, item.mask, kind, lambda: read_mask(item, num_classes=self._num_classes))
+
+    def _shared(self, item: Item, source: Path | None, kind: str, decode: Callable[[], Tensor]) -> Tensor:
+        """From the store; decoded, and put there, where it has none."""
+        store = store_of(item.root or item.image.parent, limit=self._store_bytes)
+        if store is None or source is None:
+            return decode()
+        kept = store.get(source, kind=kind)
+        if kept is not None:
+            return torch.from_numpy(kept)
+        decoded = decode()
+        if decoded.numel() >= WORTH_BYTES:
+            store.put(source, decoded.numpy(), kind=kind)
+        return decoded
 
 
 def _decode(path: Path, mode: str | None, item: Item) -> NDArray[np.uint8]:

@@ -146,7 +146,7 @@ def test_every_item_is_evaluated_exactly_once_over_all_processes(train_config, w
     values = [
         float(image.amax())
         for rank in range(world)
-        for image, _ in eval_items(items, num_classes=3, rank=rank, world=world)
+        for image, _ in eval_items(items, reader=Reader(3), rank=rank, world=world)
     ]
     assert len(values) == len(items)
     assert len(set(values)) == len(items)
@@ -154,7 +154,7 @@ def test_every_item_is_evaluated_exactly_once_over_all_processes(train_config, w
 
 def test_evaluation_sees_whole_normalised_images_and_masks(train_config):
     item = open_data(train_config().data, final=False).labelled[0]
-    ((image, mask),) = eval_items([item], num_classes=3)
+    ((image, mask),) = eval_items([item], reader=Reader(3))
     mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
     assert (image.shape, image.dtype) == ((1, 3, 20, 24), torch.float32)
     assert torch.allclose(image[0], (read_image(item) / 255 - mean) / std, atol=1e-6)

@@ -1,0 +1,101 @@
+"""Decoded images on this node's disk, shared by all loader workers and all trials that read the same data.
+
+One LMDB file for each data folder: read through memory maps, written by one process at a time, whole after a kill. An
+image is found by its path, size and time of change, so that a changed file is decoded anew.
+"""
+
+import functools
+import hashlib
+import logging
+import struct
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.data.layout import cache_folder
+
+logger = logging.getLogger(__name__)
+
+READERS = 4096
+"""Processes that can read at the same time."""
+_SHAPE = struct.Struct("<HHH")
+
+
+class DecodedStore:
+    """Arrays of uint8 by name, at most ``limit`` bytes of them; what finds no room is not kept.
+
+    Args:
+        folder: where the file lies, on a disk of this node (not a network's: LMDB's locks need shared memory).
+        limit: largest size of the file in bytes.
+    """
+
+    def __init__(self, folder: Path, *, limit: int) -> None:
+        self._folder = folder
+        self._full = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: lmdb.Environment | None = lmdb.open(str(folder), map_size=limit, max_readers=READERS)
+            self._file.reader_check()
+        except (lmdb.Error, OSError) as error:
+            self._give_up(error)
+
+    def get(self, source: Path, *, kind: str) -> NDArray[np.uint8] | None:
+        """What was kept of a file as it is now: (C, H, W) or (H, W), writable; None where nothing was.
+
+        Args:
+            source: the file.
+            kind: how it was decoded.
+        """
+        if self._file is None or (key := _key(source, kind)) is None:
+            return None
+        try:
+            with self._file.begin(buffers=True) as reading:
+                data = reading.get(key)
+                if data is None:
+                    return None
+                channels, height, width = _SHAPE.unpack_from(data)
+                pixels = np.frombuffer(data, np.uint8, offset=_SHAPE.size).copy()
+        except lmdb.Error as error:
+            self._give_up(error)
+            return None
+        return pixels.reshape((channels, height, width) if channels else (height, width))
+
+    def put(self, source: Path, pixels: NDArray[np.uint8], *, kind: str) -> None:
+        """Keep what a file was decoded to; nothing happens where there is no room."""
+        if self._file is None or self._full or (key := _key(source, kind)) is None:
+            return
+        *channels, height, width = pixels.shape
+        data = _SHAPE.pack(*(channels or [0]), height, width) + pixels.tobytes()
+        try:
+            with self._file.begin(write=True) as writing:
+                writing.put(key, data)
+        except lmdb.MapFullError:
+            self._full = True
+            logger.info("%s is full (data.cache_gb); other images are decoded each time", self._folder)
+        except lmdb.Error as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._file = None
+        logger.warning("%s: decoded images cannot be kept there: %s", self._folder, error)
+
+
+@functools.lru_cache
+def store_of(root: Path, *, limit: int) -> DecodedStore | None:
+    """This process's store for a data folder; None where ``limit`` is 0."""
+    if limit == 0:
+        return None
+    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return DecodedStore(cache_folder() / "decoded" / name, limit=limit)
+
+
+def _key(source: Path, kind: str) -> bytes | None:
+    """None where the file is not to be had; whoever reads it will say so."""
+    try:
+        state = source.stat()
+    except OSError:
+        return None
+    text = f"{source.absolute()}|{state.st_size}|{state.st_mtime_ns}|{kind}"
+    return hashlib.blake2b(text.encode(), digest_size=20).digest()
