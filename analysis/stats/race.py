@@ -1,0 +1,194 @@
+"""The race of a confirmation: paired seeds for the comparisons that are still open, until all are decided.
+
+Bonferroni's share of the error goes to each comparison, and within it the intervals hold at every look
+(`analysis.stats.sequential`). So with probability 1 - error every interval covers its true difference at every look,
+and then every verdict, every dropped arm and the choice of the winner are right together.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.errors import PlanError
+from analysis.stats.verdict import Verdict, compare, paired_differences
+
+Scores = Mapping[str, Mapping[int, float]]
+Run = tuple[str, int]
+"""Arm and seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RacePlan:
+    """What is compared, and how sure the answer has to be. Fixed before the first score is seen.
+
+    Seeds are numbered 0 to ``max_seeds`` - 1; which random seed stands behind a number is the caller's choice.
+
+    Raises:
+        PlanError: a field is out of its range.
+    """
+
+    delta: float = 0.3
+    """Smallest difference that matters, in units of the objective; above 0."""
+    error: float = 0.05
+    """Family-wise, two-sided, over all comparisons and looks; in (0, 0.5)."""
+    first_seeds: int = 3
+    """Seeds before the first look; at least 2."""
+    max_seeds: int
+    """Seed budget of each arm; ``first_seeds`` to 100."""
+    comparisons: tuple[tuple[str, str], ...]
+    """(arm, other arm): every comparison that the report will make, each pair once."""
+    kept: frozenset[str] = frozenset()
+    """Arms that go on until their comparisons are decided, even when clearly worse than another: those of a published
+    question, such as the paper's defaults and the same with alpha = 0."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.delta) and self.delta > 0):
+            raise PlanError(f"delta = {self.delta}: a number above 0 is allowed")
+        if not 0 < self.error < 0.5:
+            raise PlanError(f"error = {self.error}: a number above 0 and below 0.5 is allowed")
+        if self.first_seeds < 2:
+            raise PlanError(f"first_seeds = {self.first_seeds}: at least 2 are needed for an interval")
+        if not self.first_seeds <= self.max_seeds <= MOST_SEEDS:
+            raise PlanError(
+                f"max_seeds = {self.max_seeds}: first_seeds = {self.first_seeds} to {MOST_SEEDS} is allowed"
+            )
+        if not self.comparisons:
+            raise PlanError("comparisons is empty: name at least one pair of arms")
+        seen: set[frozenset[str]] = set()
+        for arm, other in self.comparisons:
+            if arm == other:
+                raise PlanError(f"comparisons: {arm} is compared with itself")
+            if frozenset((arm, other)) in seen:
+                raise PlanError(f"comparisons: {arm} against {other} is listed twice")
+            seen.add(frozenset((arm, other)))
+        if unknown := self.kept - set(self.arms):
+            raise PlanError(f"kept: {_listed(unknown)} in no comparison; arms: {', '.join(self.arms)}")
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """In the order of their first mention."""
+        return tuple(dict.fromkeys(arm for pair in self.comparisons for arm in pair))
+
+
+MOST_SEEDS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Where the race stands."""
+
+    verdicts: tuple[Verdict, ...]
+    """One a comparison, in the plan's order."""
+    dropped: frozenset[str]
+    """Arms that are clearly worse than another and get no more seeds; what is undecided about them stays so."""
+    leader: str | None
+    """Of the arms that are not clearly worse than another, the one with the best mean over the seeds that all of these
+    share; None while they share none."""
+    over: bool
+    reason: str
+    """Why it is over, or what it waits for."""
+    wanted: tuple[Run, ...]
+    """(arm, seed) to run next: what is missing of the rounds begun, else the next round. Empty when over."""
+
+
+def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = ()) -> Judgement:
+    """The verdicts on ``scores[arm][seed]``, and what to run next.
+
+    It depends on its arguments alone: call it again with all scores whenever the wanted runs are there. A look takes
+    place at every number of pairs from ``first_seeds`` on, whether or not it is called then.
+
+    Args:
+        scores: of the full budget, in units of the objective; an arm without scores may be left out.
+        sign: 1 if more is better, -1 if less is.
+        failed: runs that will never have a score; they are not asked for again, and their pairs are left out.
+
+    Raises:
+        PlanError: an arm or a seed that the plan does not know, a score that is not finite, a failed run with a score.
+    """
+    _check(scores, plan, sign, failed)
+    verdicts = tuple(
+        compare(
+            arm,
+            other,
+            paired_differences(scores, arm, other, sign=sign),
+            first=plan.first_seeds,
+            last=plan.max_seeds,
+            error=plan.error,
+            comparisons=len(plan.comparisons),
+            delta=plan.delta,
+        )
+        for arm, other in plan.comparisons
+    )
+    worse = worse_arms(verdicts)
+    dropped = frozenset(worse - plan.kept)
+    open_ = [one for one in verdicts if not one.decided and not dropped & {one.arm, one.other}]
+    wanted = _wanted(scores, plan, {arm for one in open_ for arm in (one.arm, one.other)}, set(failed))
+    return Judgement(
+        verdicts=verdicts,
+        dropped=dropped,
+        leader=_leader(scores, [arm for arm in plan.arms if arm not in worse], sign),
+        over=not wanted,
+        reason=_reason(verdicts, len(open_), plan, over=not wanted),
+        wanted=wanted,
+    )
+
+
+def _check(scores: Scores, plan: RacePlan, sign: int, failed: Collection[Run]) -> None:
+    if sign not in (1, -1):
+        raise PlanError(f"sign = {sign}: 1 (more is better) and -1 (less is better) are allowed")
+    runs = [(arm, seed) for arm, of_arm in scores.items() for seed in of_arm]
+    for arm, seed in (*runs, *failed):
+        if arm not in plan.arms:
+            raise PlanError(f"scores: the arm {arm} is in no comparison; arms: {', '.join(plan.arms)}")
+        if not 0 <= seed < plan.max_seeds:
+            raise PlanError(f"scores: {arm} has seed {seed}; 0 to max_seeds - 1 = {plan.max_seeds - 1} is allowed")
+    for arm, seed in runs:
+        if not math.isfinite(scores[arm][seed]):
+            raise PlanError(f"scores: {arm} scored {scores[arm][seed]} with seed {seed}; leave out a run that failed")
+    if both := set(runs) & set(failed):
+        raise PlanError(f"failed: {sorted(both)} have a score")
+
+
+def worse_arms(verdicts: Sequence[Verdict]) -> set[str]:
+    """Arms that some comparison shows to be worse."""
+    return {one.arm if one.kind == "worse" else one.other for one in verdicts if one.kind in ("better", "worse")}
+
+
+def _leader(scores: Scores, arms: Sequence[str], sign: int) -> str | None:
+    seeds = set.intersection(*(set(scores.get(arm, ())) for arm in arms)) if arms else set()
+    if not seeds:
+        return None
+    return max(arms, key=lambda arm: sign * math.fsum(scores[arm][seed] for seed in seeds))
+
+
+def _wanted(scores: Scores, plan: RacePlan, racing: Collection[str], failed: Collection[Run]) -> tuple[Run, ...]:
+    """Rounds are begun together up to the first look, then one by one."""
+    if not racing:
+        return ()
+    begun = max((seed for arm in racing for seed in scores.get(arm, ())), default=-1) + 1
+    for rounds in range(max(begun, plan.first_seeds), plan.max_seeds + 1):
+        missing = tuple(
+            (arm, seed)
+            for seed in range(rounds)
+            for arm in plan.arms
+            if arm in racing and seed not in scores.get(arm, {}) and (arm, seed) not in failed
+        )
+        if missing:
+            return missing
+    return ()
+
+
+def _reason(verdicts: Sequence[Verdict], racing: int, plan: RacePlan, *, over: bool) -> str:
+    undecided = sum(not one.decided for one in verdicts)
+    count = f"{undecided} of {len(verdicts)} comparisons"
+    if not over:
+        return f"{racing} of {len(verdicts)} comparisons need more seeds"
+    if undecided == 0:
+        return "every comparison is decided"
+    if racing == 0:
+        return f"{count} undecided, all with an arm that is clearly worse than another"
+    return f"the budget of {plan.max_seeds} seeds is spent; {count} undecided"
+
+
+def _listed(arms: Collection[str]) -> str:
+    return ", ".join(sorted(arms)) + (" is" if len(arms) == 1 else " are")
