@@ -34,7 +34,7 @@ class RacePlan:
     first_seeds: int = 3
     """Seeds before the first look; at least 2."""
     max_seeds: int
-    """Seed budget of each arm; ``first_seeds`` to 100."""
+    """Seed budget of each arm; ``first_seeds`` to 50."""
     comparisons: tuple[tuple[str, str], ...]
     """(arm, other arm): every comparison that the report will make, each pair once."""
     kept: frozenset[str] = frozenset()
@@ -70,7 +70,7 @@ class RacePlan:
         return tuple(dict.fromkeys(arm for pair in self.comparisons for arm in pair))
 
 
-MOST_SEEDS = 100
+MOST_SEEDS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,8 @@ class Judgement:
     dropped: frozenset[str]
     """Arms that are clearly worse than another and get no more seeds; what is undecided about them stays so."""
     leader: str | None
-    """Of the arms that are not clearly worse than another, the one with the best mean over the seeds that all of these
-    share; None while they share none."""
+    """Of the arms that have ``first_seeds`` scores and are not clearly worse than another, the one with the best mean over
+    the seeds that all of these share; None while they share none."""
     over: bool
     reason: str
     """Why it is over, or what it waits for."""
@@ -126,7 +126,11 @@ def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[R
     return Judgement(
         verdicts=verdicts,
         dropped=dropped,
-        leader=_leader(scores, [arm for arm in plan.arms if arm not in worse], sign),
+        leader=_leader(
+            scores,
+            [arm for arm in plan.arms if arm not in worse and len(scores.get(arm, ())) >= plan.first_seeds],
+            sign,
+        ),
         over=not wanted,
         reason=_reason(verdicts, len(open_), plan, over=not wanted),
         wanted=wanted,
@@ -136,10 +140,11 @@ def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[R
 def _check(scores: Scores, plan: RacePlan, sign: int, failed: Collection[Run]) -> None:
     if sign not in (1, -1):
         raise PlanError(f"sign = {sign}: 1 (more is better) and -1 (less is better) are allowed")
+    arms = plan.arms
     runs = [(arm, seed) for arm, of_arm in scores.items() for seed in of_arm]
     for arm, seed in (*runs, *failed):
-        if arm not in plan.arms:
-            raise PlanError(f"scores: the arm {arm} is in no comparison; arms: {', '.join(plan.arms)}")
+        if arm not in arms:
+            raise PlanError(f"scores: the arm {arm} is in no comparison; arms: {', '.join(arms)}")
         if not 0 <= seed < plan.max_seeds:
             raise PlanError(f"scores: {arm} has seed {seed}; 0 to max_seeds - 1 = {plan.max_seeds - 1} is allowed")
     for arm, seed in runs:
@@ -155,7 +160,7 @@ def worse_arms(verdicts: Sequence[Verdict]) -> set[str]:
 
 
 def _leader(scores: Scores, arms: Sequence[str], sign: int) -> str | None:
-    seeds = set.intersection(*(set(scores.get(arm, ())) for arm in arms)) if arms else set()
+    seeds = set.intersection(*(set(scores[arm]) for arm in arms)) if arms else set()
     if not seeds:
         return None
     return max(arms, key=lambda arm: sign * math.fsum(scores[arm][seed] for seed in seeds))
@@ -165,13 +170,14 @@ def _wanted(scores: Scores, plan: RacePlan, racing: Collection[str], failed: Col
     """Rounds are begun together up to the first look, then one by one."""
     if not racing:
         return ()
-    begun = max((seed for arm in racing for seed in scores.get(arm, ())), default=-1) + 1
+    arms = [arm for arm in plan.arms if arm in racing]
+    begun = max((seed for arm in arms for seed in scores.get(arm, ())), default=-1) + 1
     for rounds in range(max(begun, plan.first_seeds), plan.max_seeds + 1):
         missing = tuple(
             (arm, seed)
             for seed in range(rounds)
-            for arm in plan.arms
-            if arm in racing and seed not in scores.get(arm, {}) and (arm, seed) not in failed
+            for arm in arms
+            if seed not in scores.get(arm, {}) and (arm, seed) not in failed
         )
         if missing:
             return missing

@@ -41,10 +41,10 @@ def critical_values(first: int, last: int, error: float, shape: float = SHAPE) -
 
 def p_value(t: Array, first: int, last: int) -> float:
     """The smallest error at which one of the looks so far excludes 0, ``t`` being the t statistics of these looks."""
-    strictness, errors = _errors_by_strictness(first, last)
+    k, tail = _tails_by_strictness(first, last)
     looks = np.arange(first, first + len(t))
-    z = stats.norm.isf(stats.t.sf(np.abs(t), looks - 1)) * (looks / last) ** (0.5 - SHAPE)
-    return float(np.exp(np.interp(np.max(z, initial=0.0), strictness, np.log(errors))))
+    reached = -special.ndtri(special.stdtr(looks - 1, -np.abs(t))) * (looks / last) ** (0.5 - SHAPE)
+    return float(2 * special.ndtr(-np.interp(np.max(reached, initial=0.0), k, tail)))
 
 
 def crossing(critical: Array, first: int) -> float:
@@ -66,10 +66,11 @@ def _boundary(first: int, last: int, k: float, shape: float) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _errors_by_strictness(first: int, last: int) -> tuple[Array, Array]:
-    strictness = np.linspace(1e-6, 8, 81)
-    errors = [crossing(_boundary(first, last, k, SHAPE), first) for k in strictness]
-    return strictness, np.maximum(errors, 1e-300)
+def _tails_by_strictness(first: int, last: int) -> tuple[Array, Array]:
+    """For k from 0 to 8: the normal z whose two-sided tail is the probability of crossing, nearly linear in k."""
+    k = np.linspace(1e-6, 8, 41)
+    errors = np.array([crossing(_boundary(first, last, one, SHAPE), first) for one in k])
+    return k, np.asarray(stats.norm.isf(np.maximum(errors, 1e-300) / 2))
 
 
 def _crossing_after(u: Array, limit: float, later: Array, n: int) -> Array:

@@ -12,8 +12,10 @@ from scipy import stats
 from analysis.stats.sequential import Array, critical_values, p_value
 
 Kind = Literal["better", "worse", "equivalent", "undecided"]
-SEEDS_SHOWN = 1000
+MOST_NEEDED = 1000
 """No more seeds than this are ever said to be needed; None stands for more."""
+ROUNDING = 1e-9
+"""Differences whose relative spread is not above this are called the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class Verdict:
     kind: Kind
     seeds_needed: int | None
     """Of an undecided one: about how many more pairs would settle it if the true effect and spread were those seen;
-    None where that cannot be said, or is more than `SEEDS_SHOWN`. Of the others None."""
+    None where that cannot be said, or is more than `MOST_NEEDED`. Of the others None."""
     p: float
     """Adjusted for the looks and for all comparisons of the plan: the smallest family-wise error at which 0 would be
     outside the interval."""
@@ -98,7 +100,7 @@ def _by_look(differences: Array, first: int) -> tuple[Array, Array]:
     means = moved.cumsum() / n
     squares = (moved**2).cumsum() - n * means**2
     spreads = np.sqrt(np.maximum(squares, 0)[first - 1 :] / (n[first - 1 :] - 1) / n[first - 1 :])
-    alike = np.maximum.accumulate(np.abs(moved))[first - 1 :] == 0
+    alike = np.maximum.accumulate(np.abs(moved))[first - 1 :] <= ROUNDING * np.abs(differences).max()
     return means[first - 1 :] + differences[0], np.where(alike, np.inf, spreads)
 
 
@@ -128,20 +130,22 @@ def _seeds_needed(differences: Array, *, nominal: float, delta: float) -> int | 
     """More pairs until an interval of one look at error ``nominal``, with the effect and the spread seen so far,
     excludes 0 or lies within delta."""
     pairs = len(differences)
-    if pairs < 2 or np.ptp(differences) == 0:
+    spread = float(differences.std(ddof=1)) if pairs > 1 else 0.0
+    effect = abs(float(differences.mean())) if pairs else 0.0
+    if spread <= ROUNDING * effect:
         return None
-    effect, spread = abs(float(differences.mean())), float(differences.std(ddof=1))
-    total = np.arange(pairs + 1, pairs + SEEDS_SHOWN + 1)
-    halves = _quantiles(nominal, pairs + SEEDS_SHOWN)[total] * spread / np.sqrt(total)
-    settled = (effect > halves) | (effect + halves < delta)
-    return int(settled.argmax()) + 1 if settled.any() else None
+    halves = _half_widths(nominal, MOST_NEEDED + 50)
+    total = int(np.searchsorted(-halves, -max(effect, delta - effect) / spread, side="right"))
+    needed = max(total - pairs, 1)
+    return needed if needed <= MOST_NEEDED else None
 
 
 @lru_cache(maxsize=64)
-def _quantiles(nominal: float, most: int) -> Array:
-    """t quantiles by number of pairs, (most + 1,); infinite below 2."""
+def _half_widths(nominal: float, most: int) -> Array:
+    """Of intervals of one look, in standard deviations, by number of pairs, (most + 1,); infinite below 2."""
     found = np.full(most + 1, np.inf)
-    found[2:] = stats.t.isf(nominal / 2, np.arange(1, most))
+    pairs = np.arange(2, most + 1)
+    found[2:] = stats.t.isf(nominal / 2, pairs - 1) / np.sqrt(pairs)
     return found
 
 
@@ -176,7 +180,7 @@ def _finding(arm: str, other: str, kind: Kind, low: float, high: float, needed: 
     if kind == "undecided":
         if math.isinf(low):
             return f"{arm} against {other}: undecided: all differences are the same, so their spread is not known"
-        more = "more than 1000" if needed is None else f"about {needed}"
+        more = f"more than {MOST_NEEDED}" if needed is None else f"about {needed}"
         return f"{arm} against {other}: undecided: {more} more seed{'s' * (needed != 1)} would settle it"
     least = low if kind == "better" else -high
     if least >= delta:
