@@ -1,6 +1,6 @@
 """How often the confirmation's verdicts are wrong, and what they cost: `analysis.stats.race.judge` on simulated seeds.
 
-    python -m benchmarks.confirmation run calibration        # also: families, robustness, curse; goes on where it stopped
+    python -m benchmarks.confirmation run calibration    # and the other parts; goes on where it stopped
     python -m benchmarks.confirmation render --out benchmarks/results/confirmation_202611.md
 
 Every cell (a part's setting) is a file of its own in --pieces. Every repetition runs the race that `ipix-tune confirm`
@@ -63,12 +63,11 @@ def cells(part: Part, repetitions: int, studies: int) -> Iterator[tuple[str, Cel
                     )
     elif part is Part.FAMILIES:
         for layout in ("all pairs of 5", "1 against 10"):
-            for truth in ("equal", "mixed"):
-                for shape in ("normal", "t4", "skewed"):
-                    yield (
-                        f"{layout}-{truth}-{shape}",
-                        lambda la=layout, t=truth, s=shape: family(repetitions, layout=la, truth=t, shape=s),
-                    )
+            for truth, shape in (("equal", "normal"), ("mixed", "normal"), ("equal", "t4"), ("equal", "skewed")):
+                yield (
+                    f"{layout}-{truth}-{shape}",
+                    lambda la=layout, t=truth, s=shape: family(repetitions, layout=la, truth=t, shape=s),
+                )
     elif part is Part.CANDIDATES:
         for comparisons in (1, 10):
             for noise in NOISES:

@@ -155,8 +155,8 @@ def t_statistics(differences: Array) -> Array:
 
 
 def pooled(*, unequal: bool, seeds: int, repetitions: int = 40_000) -> dict[str, Any]:
-    """One look, all pairs of 5 arms, Bonferroni: each pair's own spread (the paired t-test) against one spread of all arms
-    (two-way analysis of variance). Unequal: two of the arms have twice the noise of the others."""
+    """One look, all pairs of 5 arms, Bonferroni: each pair's own spread (the paired t-test) against one spread of all
+    arms (two-way analysis of variance). Unequal: two of the arms have twice the noise of the others."""
     rng = np.random.default_rng([seeds, unequal])
     own = rng.standard_normal((repetitions, seeds, 5)) * (np.array([2, 2, 1, 1, 1]) if unequal else 1)
     level = ERROR / 10 / 2

@@ -82,8 +82,8 @@ class Judgement:
     dropped: frozenset[str]
     """Arms that are clearly worse than another and get no more seeds; what is undecided about them stays so."""
     leader: str | None
-    """Of the arms that have ``first_seeds`` scores and are not clearly worse than another, the one with the best mean over
-    the seeds that all of these share; None while they share none."""
+    """Of the arms that have ``first_seeds`` scores and are not clearly worse than another, the one with the best mean
+    over the seeds that all of these share; None while they share none."""
     over: bool
     reason: str
     """Why it is over, or what it waits for."""
@@ -159,7 +159,8 @@ def worse_arms(verdicts: Sequence[Verdict]) -> set[str]:
     return {one.arm if one.kind == "worse" else one.other for one in verdicts if one.kind in ("better", "worse")}
 
 
-def _leader(scores: Scores, arms: Sequence[str], sign: int) -> str | None:
+def _leader(scores: Scores, plan: RacePlan, worse: Collection[str], sign: int) -> str | None:
+    arms = [arm for arm in plan.arms if arm not in worse and len(scores.get(arm, ())) >= plan.first_seeds]
     seeds = set.intersection(*(set(scores[arm]) for arm in arms)) if arms else set()
     if not seeds:
         return None
