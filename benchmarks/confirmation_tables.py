@@ -46,8 +46,8 @@ def _calibration(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## One comparison",
         "",
-        f"{n} races a row; percent ± Monte Carlo standard error. Seeds are normal with the given standard deviation, 30 %",
-        "of their variance shared by both arms, so that a paired difference has 1.18 times the noise. delta = 0.3,",
+        f"{n} races a row; percent ± Monte Carlo standard error. Seeds are normal with the given standard deviation,",
+        "30 % of their variance shared by both arms, so that a paired difference has 1.18 times the noise. delta = 0.3,",
         "error = 0.05, first look after 3 seeds.",
         "",
         "### No difference",
@@ -67,7 +67,7 @@ def _calibration(rows: Sequence[Row]) -> list[str]:
         f"- False better, goal at most 5 %: at most {share(worst['better'], n)} % (noise {worst['noise']}, "
         f"{worst['seeds']} seeds), {_goal(worst['better'] <= 0.05 * n)}.",
         f"- Coverage at every look at once, goal at least 95 %, over all {len(ordered)} rows of both tables: mean "
-        f"{100 * sum(row['covered'] for row in ordered) / n / len(ordered):.2f} %, least {share(least['covered'], n)} % "
+        f"{100 * np.mean([row['covered'] for row in ordered]) / n:.2f} %, least {share(least['covered'], n)} % "
         f"(the least of {len(ordered)} is expected about {_expected_extreme(len(ordered)):.1f} standard errors low); "
         f"{_goal_within(least['covered'], n, len(ordered))}.",
         "",
@@ -95,10 +95,11 @@ def _families(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## Ten comparisons",
         "",
-        f"{rows[0]['n']} races a row, up to 10 seeds an arm, noise {rows[0]['noise']}. Truth `mixed`: every second arm is",
-        "0.6 better. `any false`: at least one of the ten verdicts is wrong (better or worse without or against a true",
-        "difference, or equivalent at one of 0.6). `any missed`: at least one of the ten intervals misses its truth at",
-        "some look. `best lost`: every truly best arm was dropped. `found`: true differences found, of those there are.",
+        f"{rows[0]['n']} races a row, up to 10 seeds an arm, noise {rows[0]['noise']}. Truth `mixed`: every second arm",
+        "is 0.6 better. `any false`: at least one of the ten verdicts is wrong (better or worse without or against a",
+        "true difference, or equivalent at one of 0.6). `any missed`: at least one of the ten intervals misses its",
+        "truth at some look. `best lost`: every truly best arm was dropped. `found`: true differences found, of those",
+        "there are.",
         "",
         "| arms | truth | noise | any false | any missed | best lost | found | runs, of |",
         "|---|---|---|---|---|---|---|---|",
@@ -134,7 +135,8 @@ def _robustness(rows: Sequence[Row]) -> list[str]:
     for row in sorted(rows, key=lambda row: (row["effect"], list(KEYS).index(row["shape"]), row["seeds"])):
         cells = [share(row[name], n) for name in ("better", "worse", "covered")]
         lines.append(
-            f"| {KEYS[row['shape']]} | {row['seeds']} | {row['effect']} | {' | '.join(cells)} | {row['mean_seeds']:.1f} |"
+            f"| {KEYS[row['shape']]} | {row['seeds']} | {row['effect']} | {' | '.join(cells)} "
+            f"| {row['mean_seeds']:.1f} |"
         )
     return lines
 
@@ -144,8 +146,8 @@ def _candidates(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## Rules that were compared",
         "",
-        f"On t statistics, {rules[0]['n']} draws; looks after 3, 4, ..., 10 pairs. In each cell: percent decided against",
-        "no difference / mean pairs spent. `error` is exact (numerical integration), for the share 0.05 / comparisons.",
+        f"On t statistics, {rules[0]['n']} draws; looks after 3, 4, ..., 10 pairs. In each cell: percent in which no",
+        "difference is excluded / mean pairs spent. `error`: by numerical integration; the aim is 0.05 / comparisons.",
         "",
     ]
     for row in rules:
@@ -161,8 +163,8 @@ def _candidates(rows: Sequence[Row]) -> list[str]:
             lines.append(f"| {name} | {100 * of_rule['error']:.2f} % | {' | '.join(cells)} |")
         lines.append("")
     lines += [
-        "One spread for all arms instead of each pair's own; one look, all pairs of 5 arms (Bonferroni), effect 1.5 noise",
-        f"standard deviations; {rules[0]['n']} draws, no shared seed effect. Unequal: two arms have twice the noise.",
+        "One spread for all arms instead of each pair's own; one look, all pairs of 5 arms (Bonferroni), power at 1.5",
+        f"noise standard deviations; {rules[0]['n']} draws, nothing shared. Unequal: two arms have twice the noise.",
         "",
         "| noise of the arms | seeds | paired: family-wise error | power | pooled: family-wise error | power |",
         "|---|---|---|---|---|---|",
@@ -177,14 +179,14 @@ def _curse(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## Winner's curse",
         "",
-        "Synthetic studies: `ipix-tune simulate`'s family `power` over the space of `voc.yaml`, scores divided by 10 (so",
-        "that the best configurations differ by tenths), ASHA and TPE, 64 trials, each trained with one seed. The naive",
-        "best is the trial of full length with the highest score. Ours: the best four of them and the study's first",
-        "configuration race over up to 10 fresh seeds, all pairs compared, and `choose` names the arm. Mean ± standard",
-        "error over the studies.",
+        "Synthetic studies: `ipix-tune simulate`'s family `power` over the space of `voc.yaml`, scores divided by 10",
+        "(so that the best configurations differ by tenths), ASHA and TPE, 64 trials, each trained with one seed. The",
+        "naive best is the trial of full length with the highest score. Ours: the best four of them and the study's",
+        "first configuration race over up to 10 fresh seeds, all pairs compared, and `choose` names the arm. Mean ±",
+        "standard error over the studies.",
         "",
-        "| noise | studies | naive: reported | true | optimism | ours: reported | true | optimism "
-        "| gain in true score | lost to the best of the five: naive | ours | within delta of it: ours | confirmed | runs |",
+        "| noise | studies | naive: reported | true | optimism | ours: reported | true | optimism | gain in true score "
+        "| lost to the best of the five: naive | ours | within delta of it: ours | confirmed | runs |",
         "|" + "---|" * 14,
     ]
     for noise in sorted({row["noise"] for row in rows}):

@@ -126,11 +126,7 @@ def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[R
     return Judgement(
         verdicts=verdicts,
         dropped=dropped,
-        leader=_leader(
-            scores,
-            [arm for arm in plan.arms if arm not in worse and len(scores.get(arm, ())) >= plan.first_seeds],
-            sign,
-        ),
+        leader=_leader(scores, plan, worse, sign),
         over=not wanted,
         reason=_reason(verdicts, len(open_), plan, over=not wanted),
         wanted=wanted,
