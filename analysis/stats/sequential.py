@@ -48,7 +48,8 @@ def p_value(t: Array, first: int, last: int) -> float:
 
 
 def crossing(critical: Array, first: int) -> float:
-    """Probability that |t_n| exceeds ``critical`` at any look n = first, first + 1, ... when the mean is 0."""
+    """Probability that |t_n| exceeds ``critical`` at any look n = first, first + 1, ... when the mean is 0; right to 1 %
+    of itself."""
     looks = np.arange(first, first + len(critical))
     limits = np.sqrt(looks / (1 + (looks - 1) / critical / critical))
     later = np.zeros(_NODES)
