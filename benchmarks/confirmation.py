@@ -118,8 +118,9 @@ def render(
     command = shlex.join(["python", "-m", "benchmarks.confirmation", "run", "PART"])
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "optuna"))
     origin = [
-        f"Command: `{command}` for each of {', '.join(Part)}, {took:.0f} s in all on one of 2 cores that others use",
-        f"too, no GPU. {datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}.",
+        f"Command: `{command}` for each of {', '.join(Part)};",
+        f"{took:.0f} s in all, each on one of 2 cores that others used too, no GPU.",
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}.",
         "",
     ]
     kept = out.read_text().partition("## What this says")[1:] if out.exists() else ()

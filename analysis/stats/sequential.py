@@ -22,7 +22,16 @@ Array = NDArray[np.float64]
 SHAPE = 0.0
 """Of Wang and Tsiatis: 0.5 tests at the same level at every look (Pocock), 0 at hardly any early (O'Brien-Fleming)."""
 _NODES = 257
-_ABSCISSAE, _WEIGHTS = np.polynomial.legendre.leggauss(48)
+
+
+def _panels(panels: int, each: int) -> tuple[Array, Array]:
+    """Nodes and weights on [-1, 1] of a composite Gauss-Legendre rule; in panels, since what is integrated has kinks."""
+    nodes, weights = np.polynomial.legendre.leggauss(each)
+    starts = np.linspace(-1, 1, panels, endpoint=False)
+    return (starts[:, None] + (nodes + 1) / panels).ravel(), np.tile(weights / panels, panels)
+
+
+_ABSCISSAE, _WEIGHTS = _panels(8, 12)
 
 
 @lru_cache(maxsize=256)
@@ -48,8 +57,7 @@ def p_value(t: Array, first: int, last: int) -> float:
 
 
 def crossing(critical: Array, first: int) -> float:
-    """Probability that |t_n| exceeds ``critical`` at any look n = first, first + 1, ... when the mean is 0; right to 1 %
-    of itself."""
+    """Probability that |t_n| exceeds ``critical`` at any look n = first, first + 1, ... when the mean is 0."""
     looks = np.arange(first, first + len(critical))
     limits = np.sqrt(looks / (1 + (looks - 1) / critical / critical))
     later = np.zeros(_NODES)
@@ -93,7 +101,7 @@ def _crossing_after(u: Array, limit: float, later: Array, n: int) -> Array:
 def _integral(
     low: Array, high: Array | float, tilt: Array, reach: Array | float, limit: float, later: Array, power: int
 ) -> Array:
-    """Of ``later`` at |reach · sin(angle + tilt)| over the angles from low to high, by Gauss and Legendre."""
+    """Of ``later`` at |reach · sin(angle + tilt)| over the angles from low to high."""
     half = (high - low)[:, None] / 2
     angles = low[:, None] + half * (1 + _ABSCISSAE)
     u = np.abs(np.asarray(reach).reshape(-1, 1) * np.sin(angles + tilt[:, None]))
