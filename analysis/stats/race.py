@@ -15,6 +15,8 @@ from analysis.stats.verdict import Verdict, compare, paired_differences
 Scores = Mapping[str, Mapping[int, float]]
 Run = tuple[str, int]
 """Arm and seed."""
+MOST_SEEDS = 30
+"""Of an arm; the boundaries of many more looks would take minutes to compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class RacePlan:
     first_seeds: int = 3
     """Seeds before the first look; at least 2."""
     max_seeds: int
-    """Seed budget of each arm; ``first_seeds`` to 50."""
+    """Seed budget of each arm; ``first_seeds`` to 30."""
     comparisons: tuple[tuple[str, str], ...]
     """(arm, other arm): every comparison that the report will make, each pair once."""
     kept: frozenset[str] = frozenset()
@@ -68,9 +70,6 @@ class RacePlan:
     def arms(self) -> tuple[str, ...]:
         """In the order of their first mention."""
         return tuple(dict.fromkeys(arm for pair in self.comparisons for arm in pair))
-
-
-MOST_SEEDS = 50
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ _NODES = 257
 
 
 def _panels(panels: int, each: int) -> tuple[Array, Array]:
-    """Nodes and weights on [-1, 1] of a composite Gauss-Legendre rule; in panels, since what is integrated has kinks."""
+    """Nodes and weights on [-1, 1], Gauss and Legendre's in each panel, since what is integrated has kinks."""
     nodes, weights = np.polynomial.legendre.leggauss(each)
     starts = np.linspace(-1, 1, panels, endpoint=False)
     return (starts[:, None] + (nodes + 1) / panels).ravel(), np.tile(weights / panels, panels)
@@ -77,7 +77,7 @@ def _boundary(first: int, last: int, k: float, shape: float) -> Array:
 @lru_cache(maxsize=64)
 def _tails_by_strictness(first: int, last: int) -> tuple[Array, Array]:
     """For k from 0 to 8: the normal z whose two-sided tail is the probability of crossing, nearly linear in k."""
-    k = np.linspace(1e-6, 8, 41)
+    k = np.linspace(1e-6, 8, 25)
     errors = np.array([crossing(_boundary(first, last, one, SHAPE), first) for one in k])
     return k, np.asarray(stats.norm.isf(np.maximum(errors, 1e-300) / 2))
 
@@ -94,8 +94,10 @@ def _crossing_after(u: Array, limit: float, later: Array, n: int) -> Array:
     high = edge - tilt
     again = np.clip(np.pi - edge - tilt, high, np.pi / 2)
     outside = 1 - (_angle_below(high, n - 1) - _angle_below(low, n - 1)) - (1 - _angle_below(again, n - 1))
-    inside = _integral(low, high, tilt, reach, limit, later, n - 1)
-    return np.asarray(outside + inside + _integral(again, np.pi / 2, tilt, reach, limit, later, n - 1))
+    result = outside + _integral(low, high, tilt, reach, limit, later, n - 1)
+    back = again < np.pi / 2
+    result[back] += _integral(again[back], np.pi / 2, tilt[back], reach[back], limit, later, n - 1)
+    return np.asarray(result)
 
 
 def _integral(

@@ -46,7 +46,7 @@ arms_of_scores = st.fixed_dictionaries(
         ({"error": 0.5}, "error = 0.5"),
         ({"first_seeds": 1}, "first_seeds = 1"),
         ({"max_seeds": 2}, "max_seeds = 2"),
-        ({"max_seeds": 51}, "max_seeds = 51"),
+        ({"max_seeds": 31}, "max_seeds = 31"),
         ({"comparisons": ()}, "comparisons is empty"),
         ({"comparisons": (("a", "a"),)}, "a is compared with itself"),
         ({"comparisons": (("a", "b"), ("b", "a"))}, "listed twice"),
