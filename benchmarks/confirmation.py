@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.confirmation_cells import calibration, candidate, curse, family, pooled
+from benchmarks.confirmation_cells import calibration, candidate, curse, enough, family, pooled
 from benchmarks.confirmation_tables import tables
 
 Cell = Callable[[], dict[str, Any]]
@@ -36,6 +36,7 @@ class Part(StrEnum):
 
     CALIBRATION = "calibration"
     CANDIDATES = "candidates"
+    ENOUGH = "enough"
     FAMILIES = "families"
     ROBUSTNESS = "robustness"
     CURSE = "curse"
@@ -75,6 +76,9 @@ def cells(part: Part, repetitions: int, studies: int) -> Iterator[tuple[str, Cel
         for unequal in (False, True):
             for seeds in (5, 10):
                 yield f"pooled-{unequal}-{seeds}", lambda u=unequal, s=seeds: pooled(unequal=u, seeds=s)
+    elif part is Part.ENOUGH:
+        for comparisons in (1, 10):
+            yield f"{comparisons}", lambda c=comparisons: enough(comparisons=c)
     else:
         for noise in NOISES:
             for chunk in range(4):

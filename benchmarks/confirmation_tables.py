@@ -19,6 +19,7 @@ def tables(found: Mapping[str, Sequence[Row]]) -> list[str]:
         ("families", _families),
         ("robustness", _robustness),
         ("candidates", _candidates),
+        ("enough", _enough),
         ("curse", _curse),
     )
     for part, section in sections:
@@ -101,7 +102,7 @@ def _families(rows: Sequence[Row]) -> list[str]:
         "is 0.6 better. `any false`: at least one of the ten verdicts is wrong (better or worse without or against a",
         "true difference, or equivalent at one of 0.6). `any missed`: at least one of the ten intervals misses its",
         "truth at some look. `best lost`: every truly best arm was dropped. `found`: true differences found, of those",
-        "there are.",
+        "there are; what is open about an arm that was dropped counts as not found.",
         "",
         "| arms | truth | noise | any false | any missed | best lost | found | runs, of |",
         "|---|---|---|---|---|---|---|---|",
@@ -174,6 +175,27 @@ def _candidates(rows: Sequence[Row]) -> list[str]:
     for row in sorted((row for row in rows if "rules" not in row), key=lambda row: (row["unequal"], row["seeds"])):
         cells = [f"{100 * row[name]:.1f}" for name in ("paired", "paired_power", "pooled", "pooled_power")]
         lines.append(f"| {'unequal' if row['unequal'] else 'equal'} | {row['seeds']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _enough(rows: Sequence[Row]) -> list[str]:
+    found = {(row["comparisons"], one["noise"], one["effect"]): one for row in rows for one in row["rows"]}
+    lines = [
+        "## Seeds that are enough",
+        "",
+        f"Smallest seed budget an arm with which the difference is found in at least 80 % of {rows[0]['n']} races",
+        "(tried: 3 to 10, 12, 15, 20, 25, 30), and the mean seeds spent. Noise as above; on t statistics and the",
+        "boundaries of `judge`.",
+        "",
+        "| comparisons | noise | effect 0.3 | 0.6 | 1.0 |",
+        "|---|---|---|---|---|",
+    ]
+    for comparisons, noise in sorted({key[:2] for key in found}):
+        cells = []
+        for effect in (0.3, 0.6, 1.0):
+            one = found[comparisons, noise, effect]
+            cells.append(f"{one['budget']} ({one['spent']:.1f})" if one["budget"] else "more than 30")
+        lines.append(f"| {comparisons} | {noise} | {' | '.join(cells)} |")
     return lines
 
 
