@@ -16,8 +16,8 @@ SETTLE_S = 3.0
 otherwise make a placement group that nobody frees."""
 
 RELEASE_S = 2.0
-"""Wait before the placement group of a stopped nested trial is removed: earlier, its controller may still be alive, see
-its workers die, and ask for a new group."""
+"""Wait before the placement group of a nested trial is removed: earlier, its controller may still be alive, see its
+workers die, and ask for a new group."""
 
 ANSWER_S = 5.0
 """Longest wait for a cluster's port to answer. Ray itself would wait minutes for a head that is not there."""
@@ -42,8 +42,10 @@ _QUIET = {
 _WORKERS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
-"""For trials of several workers: how often their reports are collected, and one process fewer."""
+"""In a cluster's processes: how often Ray Train looks after a trial's workers, and one process fewer; how long a trial's
+actor may take to leave a stopped trial before it is given another, instead of 2 s."""
 
 
 class ClusterError(UserError):
@@ -190,22 +192,37 @@ def _remove(name: str) -> None:
 
 
 class Releaser:
-    """Frees the workers of nested trials that ended or died, so that others can start. Ray's own cleaner does it too,
-    but needs the dashboard, and its thread ends at the first answer that it does not get."""
+    """Frees the workers of nested trials that died, and those that no further trial takes over, so that others can
+    start. Ray's own cleaner does the first too, but needs the dashboard, and its thread ends at the first answer that it
+    does not get."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, str]] = []
+        self._dead: dict[str, float] = {}
+        self._idle: dict[str, float] = {}
 
-    def release(self, name: str) -> None:
-        """Remove the placement group of this id (hex) in `RELEASE_S` seconds."""
-        self._due.append((time.monotonic() + RELEASE_S, name))
+    def died(self, name: str) -> None:
+        """The trial that used the placement group of this id (hex) died; it is removed in `RELEASE_S` seconds."""
+        self._dead[name] = time.monotonic()
 
-    def look(self) -> None:
-        """Remove what is due; called often."""
+    def ended(self, name: str) -> None:
+        """The trial that used it ended; another may take over its workers."""
+        self._idle[name] = time.monotonic()
+
+    def used(self, name: str) -> None:
+        """A trial uses it."""
+        self._idle.pop(name, None)
+
+    def look(self, *, awaited: bool) -> None:
+        """Remove what is due; called often. While trials are ``awaited`` that have not said which workers they took,
+        none count as idle."""
         now = time.monotonic()
-        due = [name for when, name in self._due if when <= now]
-        self._due = [(when, name) for when, name in self._due if when > now]
-        for name in set(due).intersection(created_groups() if due else ()):
+        if awaited:
+            self._idle = dict.fromkeys(self._idle, now)
+        due = {name for group in (self._dead, self._idle) for name, since in group.items() if now - since > RELEASE_S}
+        for group in (self._dead, self._idle):
+            for name in due & group.keys():
+                del group[name]
+        for name in due.intersection(created_groups() if due else ()):
             _remove(name)
 
 

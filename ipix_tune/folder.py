@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ipix_tune.config import StudyConfig
-from ipix_tune.objectstore import Mirror
+from ipix_tune.mirror import Mirror
 from trainers.checkpoint import differences
 from trainers.environment import describe
 from trainers.errors import UserError

@@ -1,28 +1,15 @@
-"""The durable copy of a study in object storage: the work is done in local folders, and what changed is copied."""
+"""Object storage as a study uses it: whole objects under names, tried again while it fails."""
 
 import contextlib
 import os
-import shutil
-import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 from typing import TypeVar
 
 from ipix_tune.config import StudyConfig
-from trainers.checkpoint import FRESH, PREVIOUS
 from trainers.errors import OutputError, UserError
 from trainers.patience import patiently
 from trainers.remote import WAIT_S, is_uri, open_uri, reason, without_query
-
-NOT_COPIED = ("ray", "trials")
-"""Folders of a study that its driver does not copy: Ray's scratch, and the trials, which copy themselves."""
-EVERY_S = 30.0
-"""Longest time between two copies of a study's own files."""
-AT_ONCE = 8
-"""Objects fetched at the same time."""
 
 T = TypeVar("T")
 
@@ -80,7 +67,7 @@ class Store:
             lambda: self._files.get_file_info(fs.FileSelector(at, recursive=True, allow_not_found=True)), prefix
         )
         names = [str(info.path).removeprefix(f"{at}/") for info in infos if info.type == fs.FileType.File]
-        return sorted(name for name in names if not _is_hidden(name))
+        return sorted(name for name in names if not is_hidden(name))
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object in the place of what was there."""
@@ -94,7 +81,15 @@ class Store:
         """Delete an object or all that lies below a name; nothing there is fine."""
         for name in self.keys(prefix):
             at = self._at(f"{prefix}/{name}")
-            self._patiently(lambda at=at: self._files.delete_file(at), prefix)  # type: ignore[misc]
+            self._patiently(lambda at=at: self._delete(at), prefix)  # type: ignore[misc]
+
+    def delete_object(self, key: str) -> None:
+        """Delete one object; nothing there is fine."""
+        self._patiently(lambda: self._delete(self._at(key)), key)
+
+    def _delete(self, at: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.delete_file(at)
 
     def _put(self, key: str, data: bytes) -> None:
         at = self._at(key)
@@ -137,166 +132,11 @@ class Store:
             raise OutputError(f"{name}: object storage failed: {reason(error)}; mend that, then resume") from error
 
 
-class Mirror:
-    """A local folder and its durable copy.
-
-    Args:
-        store: where the copy lies.
-        key: its name there.
-        folder: the local folder.
-        skip: names at the folder's top that are not copied; neither are hidden files, nor checkpoints beside the last
-            and the best: an object cannot be torn, so that no earlier one is needed.
-    """
-
-    def __init__(self, store: Store, key: str, folder: Path, *, skip: tuple[str, ...] = ()) -> None:
-        self.store, self.key, self.folder = store, key, folder
-        self._skip = skip
-        self._copied: dict[str, tuple[int, int]] = {}
-        self._removed: set[str] = set()
-
-    def pull(self) -> int:
-        """Fetch all there is over what lies in the folder; returns how many files. Each is whole under its name."""
-        names = [name for name in self.store.keys(self.key) if name.split("/")[0] not in self._skip]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._fetch, names))
-        return len(names)
-
-    def _fetch(self, name: str) -> None:
-        path = self.folder / name
-        data = self.store.get(f"{self.key}/{name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-        self._copied[name] = _stamp(path)
-
-    def push(self) -> int:
-        """Copy what changed since it was last copied or fetched; returns how many files. One that is deleted meanwhile
-        (W&B's client does that) is left out."""
-        count = 0
-        for path in self._local_files():
-            name = path.relative_to(self.folder).as_posix()
-            try:
-                stamp = _stamp(path)
-                if self._copied.get(name) == stamp:
-                    continue
-                data = path.read_bytes()
-            except FileNotFoundError:
-                continue
-            self.store.put(f"{self.key}/{name}", data)
-            self._copied[name] = stamp
-            count += 1
-        return count
-
-    def _local_files(self) -> list[Path]:
-        """Those that are copied; links are not followed."""
-        paths = [Path(folder) / name for folder, _, names in os.walk(self.folder) for name in names]
-        return [
-            path
-            for path in sorted(paths)
-            if self._is_copied(path.relative_to(self.folder).as_posix()) and not path.is_symlink()
-        ]
-
-    def remove_checkpoints(self, *, of: set[str]) -> None:
-        """Delete the copied checkpoints of these trials of a study."""
-        for key in sorted(of - self._removed):
-            self.store.delete(f"{self.key}/trials/{key}/checkpoints")
-            self._removed.add(key)
-
-    def trials(self) -> set[str]:
-        """Keys of the trials of a study that have a copy."""
-        return {name.split("/")[0] for name in self.store.keys(f"{self.key}/trials")}
-
-    def _is_copied(self, name: str) -> bool:
-        parts = name.split("/")
-        return parts[0] not in self._skip and not _is_hidden(name) and parts[-1] not in (FRESH, PREVIOUS)
-
-
-class Keeper:
-    """Keeps a study's copy up to date while it runs.
-
-    Args:
-        mirror: the copy; None: there is none, and nothing happens.
-        on_fault: called with the reason when the storage failed for longer than it is waited for.
-    """
-
-    def __init__(self, mirror: Mirror | None, *, on_fault: Callable[[str], None]) -> None:
-        self._mirror, self._on_fault = mirror, on_fault
-        self._failed = False
-        self._last = time.monotonic()
-
-    def save(self) -> None:
-        """Copy what changed now."""
-        if self._mirror is not None:
-            self._guarded(self._mirror.push)
-            self._last = time.monotonic()
-
-    def look(self) -> None:
-        """Copy what changed, where the last time is long ago; called often."""
-        if time.monotonic() - self._last > EVERY_S:
-            self.save()
-
-    def remove_checkpoints(self, *, of: set[str]) -> None:
-        """As the mirror's."""
-        if self._mirror is not None:
-            mirror = self._mirror
-            self._guarded(lambda: mirror.remove_checkpoints(of=of))
-
-    def _guarded(self, call: Callable[[], object]) -> None:
-        """Once it has failed the study is about to stop; it shall not wait again."""
-        if self._failed:
-            return
-        try:
-            call()
-        except (OutputError, OSError) as error:
-            self._failed = True
-            self._on_fault(str(error))
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
-
-
 def store_of(study: StudyConfig) -> Store | None:
     """The study's object storage; None where `storage` is a path."""
     return Store(study.storage) if is_uri(study.storage) else None
 
 
-def copy_of(study: StudyConfig, folder: Path) -> Mirror | None:
-    """The durable copy of a study that works in ``folder``; None where `storage` is a path."""
-    store = store_of(study)
-    return None if store is None else Mirror(store, study.name, folder, skip=NOT_COPIED)
-
-
-@contextlib.contextmanager
-def scratch(uri: str, key: str) -> Iterator[Mirror]:
-    """A folder of this process on this node with what the storage holds of a trial, deleted at the end. What a killed
-    process left is deleted by the next."""
-    base = Path(tempfile.gettempdir()) / f"ipix-tune-{os.getuid()}"
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in base.iterdir():
-        owner = left.name.split("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
-    try:
-        mirror = Mirror(Store(uri), key, folder, skip=("ray",))
-        mirror.pull()
-        yield mirror
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def is_hidden(name: str) -> bool:
+    """Whether a name, or a folder in it, starts with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))

@@ -13,8 +13,8 @@ from rich.console import Console
 from ipix_tune import cluster, folder
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.dryrun import check_run
+from ipix_tune.mirror import Keeper, Mirror, copy_of
 from ipix_tune.nodes import check_nodes
-from ipix_tune.objectstore import Keeper, Mirror, copy_of
 from ipix_tune.plan import Plan, make_plan
 from ipix_tune.space import SearchSpace
 from ipix_tune.stop import Stop
@@ -90,8 +90,9 @@ def _search(
     from ray import tune
 
     from ipix_tune.budget import Budget
-    from ipix_tune.journal import Journal
+    from ipix_tune.journal import SAMPLER, Journal
     from ipix_tune.live import Display
+    from ipix_tune.record import JOURNAL, SNAPSHOT
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
     from ipix_tune.searcher import JournalSearcher
     from ipix_tune.tracking import Tracker
@@ -108,7 +109,7 @@ def _search(
 
     def config_of(key: str, values: dict[str, Value]) -> dict[str, Any]:
         handed_out[key] = values
-        keeper.save()  # a trial must not leave a copy before the journal's copy knows it
+        keeper.save_record()  # a trial must not leave a copy before the record's copy knows it
         config: dict[str, Any] = trial_config(
             key,
             trainer=space.to_config(values).model_dump(mode="json"),
@@ -131,12 +132,12 @@ def _search(
             others = board.ended() - {board.best_ended()}
             folder.remove_checkpoints(place, of=others)
             keeper.remove_checkpoints(of=others)
-        keeper.save()
+        keeper.save_end(key)
 
     def storage_failed(reason: str) -> None:
         stop.storage_fault = reason
 
-    keeper = Keeper(copy, on_fault=storage_failed)
+    keeper = Keeper(copy, record=(JOURNAL, SNAPSHOT, SAMPLER), on_fault=storage_failed)
     try:
         with Display(board, console) as display, stop.on_signals(console):
             watcher = Watcher(
@@ -160,7 +161,7 @@ def _search(
                         ),
                         scheduler=scheduler,
                         num_samples=journal.remaining,
-                        reuse_actors=not nested,
+                        reuse_actors=True,
                         trial_name_creator=lambda trial: str(trial.config["key"]),
                         trial_dirname_creator=lambda trial: str(trial.config["key"]),
                     ),
@@ -273,7 +274,7 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
     _finish(study, outcome, console=console)
     if outcome.copy is not None:
         try:
-            outcome.copy.push()
+            outcome.copy.push(joined=True)
         except (OutputError, OSError) as error:
             _say(console, f"the study is safe in {_near(outcome.folder)}; its copy is not complete: {error}")
         else:

@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def train(
     file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
     run_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
+        str | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
@@ -36,11 +36,11 @@ def train(
     """Train one config, here or with --workers under Ray Train."""
     if workers is None and (gpus_per_worker or address is not None):
         raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
-    from trainers.train import load
+    from trainers.train import folder_of, load
     from trainers.train import train as train_here
 
     config = load(file, overrides or [])
-    folder = run_dir or Path("runs") / f"{file.stem}-seed{config.seed}"
+    folder = folder_of(run_dir, file=file, seed=config.seed)
     if workers is None:
         train_here(config, folder, resume=resume)
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.config import ResourcesConfig
-from ipix_tune.objectstore import Mirror, scratch
+from ipix_tune.mirror import Mirror, scratch
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import FAILED, UNWRITABLE
 from trainers.errors import ConfigError, OutOfMemory, OutputError, TrainingError, UserError
@@ -70,36 +70,34 @@ def in_actor(config: dict[str, Any]) -> None:
 
 
 def over_workers(config: dict[str, Any]) -> None:
-    """Several workers: this actor only drives; Ray Train starts the workers and joins them in one process group."""
+    """Several workers: this actor only drives its crew, which Ray Train started and joined in one process group."""
     from ray import tune
-    from ray.train import RunConfig
-    from ray.tune.integration.ray_train import TuneReportCallback
 
-    report: Any = TuneReportCallback  # untyped, and no subclass of what RunConfig says it wants
+    from ipix_tune.crew import crew
+
+    def train() -> None:
+        crew(_on_worker, config["resources"]).train(config, tune.report)
+
     try:
-        with _at_home(config) as (local, mirror):
-            ray = str(Path(local["run_dir"]) / "ray")
-            run = RunConfig(name=f"{config['key']}-train", storage_path=ray, callbacks=[report()])
-            _in_memory(lambda: _fit_over_workers(config, run=run), local, mirror)
+        _in_memory(train, config)
     except Exception as error:
         _say(error, tune.report)
 
 
 def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Mirror | None = None) -> None:
     """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts."""
-    folder = Path(config["run_dir"])
     try:
         train()
     except OutOfMemory:
-        if mirror is not None:
-            mirror.pull()  # what the workers copied
-        started = (folder / "checkpoints").exists()
-        if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
-            raise
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
-        if mirror is not None:
-            mirror.push()
+        with _at_home(config) as (local, copy):
+            mirror, folder = mirror or copy, Path(local["run_dir"])
+            started = (folder / "checkpoints").exists()
+            if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
+                raise
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
+            if mirror is not None:
+                mirror.push()
         train()
 
 
@@ -121,19 +119,21 @@ def _is_storage(error: BaseException | None) -> bool:
     return False
 
 
-def _report_from_worker(config: dict[str, Any]) -> None:
+def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -> None:
+    """A trial on one of its workers. The first thing that its study learns is which placement group holds it."""
     from ray import train
     from ray.util import get_current_placement_group
 
     group = get_current_placement_group()
-    name = {} if group is None else {GROUP: group.id.hex()}
+    if not send({GROUP: "" if group is None else group.id.hex()}):
+        return
     with _at_home(config) as (local, mirror):
-        _train(local, lambda row: train.report({**row, **name}), mirror)
+        _train(local, send, mirror if train.get_context().get_world_rank() == 0 else None)
 
 
-def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None], mirror: Mirror | None = None) -> None:
-    """Fit, sending every epoch. One that left a checkpoint is copied before it is sent, so that whoever goes on with
-    the trial has every epoch that the study knows of."""
+def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: Mirror | None = None) -> None:
+    """Fit, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
+    that whoever goes on with the trial has every epoch that the study knows of."""
     from trainers.config import TrainConfig
     from trainers.fit import fit
     from trainers.report import EpochRecord, Verdict
@@ -150,15 +150,15 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], None], mirro
         score = {SCORE: value} if math.isfinite(value) else {}
         if mirror is not None and record.checkpoint is not None:
             mirror.push()
-        send({EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark})
-        return Verdict.CONTINUE
+        row = {EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark}
+        return Verdict.STOP if send(row) is False else Verdict.CONTINUE
 
     try:
         result = fit(training, folder, callbacks=[report])
     finally:
         _free_gpu()
     last = result.records[-1].metrics
-    if not math.isfinite(last.get(metric, math.nan)):
+    if not result.stopped and not math.isfinite(last.get(metric, math.nan)):
         _complain(metric, last)
 
 
@@ -175,41 +175,8 @@ def _free_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def _fit_over_workers(config: dict[str, Any], *, run: Any) -> None:
-    """Run Ray Train to its end.
-
-    Raises:
-        UserError, TrainingError: as the worker raised it.
-        RuntimeError: a worker died or raised something else; the last line says what.
-    """
-    from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
-
-    resources = config["resources"]
-    gpus = resources["gpus_per_worker"]
-    per_worker = {"CPU": resources["cpus_per_worker"], **({"GPU": gpus} if gpus else {})}
-    run.failure_config = FailureConfig(max_failures=0)
-    trainer = TorchTrainer(
-        _report_from_worker,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(
-            num_workers=resources["workers"], use_gpu=gpus > 0, resources_per_worker=per_worker
-        ),
-        run_config=run,
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        causes = {
-            rank: getattr(failure, "_base_exc", failure)
-            for rank, failure in sorted(getattr(error, "worker_failures", {}).items())
-        }
-        for cause in causes.values():
-            if isinstance(cause, UserError | TrainingError):
-                raise cause from None
-        lines = [f"worker {rank}: {type(cause).__name__}: {cause}" for rank, cause in causes.items()]
-        first = lines[0].strip().splitlines() if lines else [str(error)]
-        raise RuntimeError(first[0] if len(first) == 1 else f"{first[0]} ... {first[-1]}") from error
+def _final_on_worker(config: dict[str, Any]) -> None:
+    _train(config, lambda row: None)
 
 
 def train_on_ray(
@@ -228,9 +195,8 @@ def train_on_ray(
         ResourceError: the cluster cannot hold the workers.
         UserError, TrainingError: as `trainers.fit.fit`.
     """
-    from ray.train import RunConfig
-
     from ipix_tune.cluster import connected, inventory
+    from ipix_tune.crew import train_over
     from ipix_tune.plan import fit_resources
 
     resources = ResourcesConfig(workers=workers, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker)
@@ -244,4 +210,4 @@ def train_on_ray(
             metric="val/miou",
             resources=resources,
         )
-        _fit_over_workers(data, run=RunConfig(name="final", storage_path=str(run_dir / "ray")))
+        train_over(_final_on_worker, data, resources=data["resources"], folder=run_dir / "ray", name="final")

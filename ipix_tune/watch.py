@@ -46,6 +46,7 @@ class Watcher(Callback):
         self._on_end = on_end
         self._on_step = on_step
         self._on_storage_fault = on_storage_fault
+        self._ended: set[str] = set()
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
 
@@ -73,11 +74,12 @@ class Watcher(Callback):
         return row
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if GROUP in result:
+            self._groups[trial.config["key"]] = result[GROUP]
+            self._releaser.used(result[GROUP])
         if EPOCH not in result:
             return
         key, epoch = trial.config["key"], int(result[EPOCH])
-        if GROUP in result:
-            self._groups[key] = result[GROUP]
         if ACCUMULATE in result:
             self._tracker.in_parts(key, result[ACCUMULATE])
         self._tracker.log(key, epoch=epoch, metrics=result[METRICS])
@@ -91,7 +93,8 @@ class Watcher(Callback):
         key, row = trial.config["key"], self._open(trial)
         row.retries = self._journal.retried(key)
         row.error = last_line(trial)
-        self._release(key)
+        if (group := self._groups.pop(key, None)) is not None:
+            self._releaser.died(group)
         self._display.retried(key)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -120,17 +123,15 @@ class Watcher(Callback):
         row.state, row.error = state, error
         self._display.board.finished_here += 1
         self._finish(key, row)
-        self._release(key)
+        self._ended.add(key)
+        if (group := self._groups.pop(key, None)) is not None:
+            self._releaser.ended(group)
         self._display.ended(key)
         self._on_end(key)
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-        self._releaser.look()
+        self._releaser.look(awaited=len(self._values) - len(self._ended) > len(self._groups))
         self._on_step()
-
-    def _release(self, key: str) -> None:
-        if (group := self._groups.pop(key, None)) is not None:
-            self._releaser.release(group)
 
     def _finish(self, key: str, row: Row) -> None:
         self._tracker.finish(

@@ -1,6 +1,7 @@
 """This process among the others: rank, device, sums over processes, and batch norm over the global batch."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,18 @@ class Process:
         flag = torch.tensor(float(decision), device=self.device)
         dist.broadcast(flag, src=0)
         return bool(flag)
+
+    def same(self, number: int) -> bool:
+        """Whether all processes give the same number; none goes on before all have asked."""
+        both = torch.tensor([number, -number], dtype=torch.float64, device=self.device)
+        smallest, negative_of_largest = self.min_(both).tolist()
+        return bool(smallest == -negative_of_largest)
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Rank 0's values into the tensors of every process, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -171,19 +171,27 @@ class Run:
 
     def _final_scores(self) -> dict[str, float]:
         found = self._scores(self.data.val, "final/last")
-        self.process.barrier()
-        path = self.folder / checkpoint.BEST
-        if self.best is None or not path.exists():
-            return found
-        best = checkpoint.load(path)
-        if best["epoch"] != self.best:
-            logger.warning("%s: not of epoch %d, the best; it is not scored", path, self.best[1])
+        best = self._best_weights() if self.process.rank == 0 else None
+        if self.best is None or not self.process.agree(best is not None):
             return found
         now = {part: {name: value.clone() for name, value in state.items()} for part, state in self.weights().items()}
-        self._load_weights(best)
+        if best is not None:
+            self._load_weights(best)
+        self.process.share(value for state in self.weights().values() for value in state.values())
         found |= self._scores(self.data.val, "final/best")
         self._load_weights(now)
         return {**found, "final/best/epoch": float(self.best[1])}
+
+    def _best_weights(self) -> dict[str, Any] | None:
+        """From rank 0's folder: other processes need not see it."""
+        path = self.folder / checkpoint.BEST
+        if self.best is None or not path.exists():
+            return None
+        best = checkpoint.load(path)
+        if best["epoch"] != self.best:
+            logger.warning("%s: not of epoch %d, the best; it is not scored", path, self.best[1])
+            return None
+        return best
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that are not the optimiser's."""
@@ -230,10 +238,18 @@ class Run:
 
     def restore(self) -> None:
         """Take up the newest whole checkpoint, where there is one. A finished run that is asked for final scores only
-        now gets them."""
+        now gets them.
+
+        Raises:
+            RuntimeError: processes that do not share a folder found checkpoints of different steps in theirs.
+        """
         expected = checkpoint.identity(self.config, split_hash=self.data.split_hash)
         state = checkpoint.latest(self.folder, expected=json.loads(json.dumps(expected)))
-        self.process.barrier()
+        step = 0 if state is None else int(state["step"])
+        if not self.process.same(step):
+            raise RuntimeError(
+                f"{self.folder}: this process goes on from step {step}, and not all others do; try again"
+            )
         if self.process.rank == 0:
             checkpoint.settle(self.folder)
         if state is None:

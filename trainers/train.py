@@ -14,6 +14,7 @@ from trainers.config import TrainConfig
 from trainers.errors import ConfigError, TrainingError, UserError
 from trainers.fit import TrainResult, fit
 from trainers.progress import ProgressLine
+from trainers.remote import is_uri, without_query
 from trainers.report import closing_lines
 from trainers.yamlfile import parse_value, read, set_dotted, validate
 
@@ -24,7 +25,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
     run_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
+        str | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
@@ -33,7 +34,7 @@ def main(
 ) -> None:
     """Train one config."""
     config = load(file, overrides or [])
-    folder = run_dir or Path("runs") / f"{file.stem}-seed{config.seed}"
+    folder = folder_of(run_dir, file=file, seed=config.seed)
     with process_group(config):
         train(config, folder, resume=resume)
 
@@ -57,6 +58,20 @@ def load(file: Path, overrides: list[str]) -> TrainConfig:
             places.setdefault(path[:end], f"--set {override}")
         places[path] = f"--set {override}"
     return validate(TrainConfig, data, source=str(file), lines=places)
+
+
+def folder_of(run_dir: str | None, *, file: Path, seed: int) -> Path:
+    """The run's folder: as asked, else runs/<name of the file>-seed<seed>.
+
+    Raises:
+        ConfigError: it was asked for in object storage, where a run cannot write.
+    """
+    if run_dir is not None and is_uri(run_dir):
+        raise ConfigError(
+            f"--run-dir {without_query(run_dir)}: a run writes into a folder, not into object storage; give a path "
+            "that every process sees, and copy the folder afterwards"
+        )
+    return Path("runs") / f"{file.stem}-seed{seed}" if run_dir is None else Path(run_dir)
 
 
 def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainResult:

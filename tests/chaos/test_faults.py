@@ -23,6 +23,7 @@ from tests.ipix_tune.running import (
     run,
     sweep,
     tiny,
+    training_workers,
     trial_processes,
     wait_for,
 )
@@ -109,17 +110,6 @@ def test_a_killed_training_worker_goes_on_by_itself(tmp_path, cost):
     ended(process)
     cost("one of a trial's two training workers is killed", watch.end())
     assert_same_answer(place, reference)
-
-
-def training_workers(driver):
-    """Ray Train's workers of this driver's trials."""
-    found = [
-        one
-        for one in psutil.Process(driver).children(recursive=True)
-        if " ".join(one.cmdline()).startswith("ray::") and "RayTrainWorker" in " ".join(one.cmdline())
-    ]
-    assert len(found) == 2, found
-    return found
 
 
 @pytest.fixture

@@ -107,3 +107,16 @@ def trial_processes(driver):
         for process in psutil.Process(driver).children(recursive=True)
         if " ".join(process.cmdline()).startswith(("ray::ImplicitFunc", "ray::in_actor"))
     ]
+
+
+def training_workers(driver):
+    """Ray Train's workers of this driver's trials."""
+    import psutil
+
+    found = [
+        one
+        for one in psutil.Process(driver).children(recursive=True)
+        if " ".join(one.cmdline()).startswith("ray::") and "RayTrainWorker" in " ".join(one.cmdline())
+    ]
+    assert len(found) == 2, found
+    return found

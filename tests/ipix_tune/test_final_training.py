@@ -21,6 +21,14 @@ def test_options_of_ray_without_workers_are_refused(tmp_path):
     assert "give --workers as well" in done.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+def test_a_run_in_object_storage_is_refused_and_leaves_no_folder_of_that_name(tmp_path, options):
+    done = train(tmp_path, "--run-dir", "s3://key:secret@bucket/run", *options)
+    assert done.returncode == 2
+    assert "--run-dir s3://bucket/run: a run writes into a folder, not into object storage" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["best.yaml"]
+
+
 @pytest.mark.slow
 def test_two_workers_under_ray_train_what_two_processes_under_torchrun_train_and_say_it(tmp_path):
     done = train(tmp_path, "--workers", "2")

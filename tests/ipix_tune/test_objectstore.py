@@ -9,8 +9,9 @@ import pytest
 
 from ipix_tune import console, folder, sweep
 from ipix_tune.config import ResourcesConfig
+from ipix_tune.mirror import Keeper, Mirror, copy_of, scratch
 from ipix_tune.nodes import look
-from ipix_tune.objectstore import Keeper, Mirror, Store, StoreError, copy_of, scratch
+from ipix_tune.objectstore import Store, StoreError
 from ipix_tune.studyfile import load
 from ipix_tune.trial import _at_home, _train, trial_config
 from tests.ipix_tune.studies import base, config_of, write
@@ -69,9 +70,9 @@ def test_hidden_files_earlier_checkpoints_and_skipped_folders_stay_here(store, t
 def test_a_file_that_vanishes_while_the_folder_is_copied_is_left_out(store, tmp_path, monkeypatch):
     there = filled(tmp_path / "a", journal="one", passing="two")
     mirror = Mirror(store, "study", there)
-    files = mirror._local_files()
+    names = mirror.names()
     (there / "passing").unlink()
-    monkeypatch.setattr(mirror, "_local_files", lambda: files)
+    monkeypatch.setattr(mirror, "names", lambda: names)
     assert mirror.push() == 1
 
 

@@ -1,11 +1,14 @@
 """A real study whose durable copy lies in a real S3 server."""
 
+import contextlib
 import shutil
 
+import psutil
 import pytest
 
+from ipix_tune.mirror import Mirror
 from ipix_tune.objectstore import Store
-from tests.ipix_tune.test_study import entries, run, tiny
+from tests.ipix_tune.running import TINY, assert_same_study, entries, run, sweep, tiny, training_workers, wait_for
 
 
 @pytest.mark.slow
@@ -30,3 +33,56 @@ def test_a_study_goes_on_from_the_object_storage_after_its_machine_is_lost(bucke
     assert {f"trials/{key}/metrics.jsonl" for key in after} <= keys
     assert len([key for key in keys if key.endswith("last.pt")]) == 1, "only the best trial keeps its checkpoints"
     assert not [key for key in keys if key.startswith("ray/")]
+
+
+def many_workers(folder, **changes):
+    """Two trials of two workers, one after the other; the second one is long enough to be met in its middle."""
+    settings = {
+        "resources": {"workers": 2, "cpus_per_worker": 0.5, "concurrent": 1},
+        "trainer": {**TINY["trainer"], "schedule": {"epochs": 6, "steps_per_epoch": 6}},
+        "scheduler": {"name": "none"},
+        "budget": {"trials": 2},
+    }
+    return tiny(folder, **settings | changes)
+
+
+@pytest.mark.slow
+def test_trials_of_several_workers_outlive_a_worker_and_their_machine_in_object_storage(bucket, tmp_path, monkeypatch):
+    """One of two workers is killed; then driver, Ray and workers, and the folder of the driver is gone."""
+    (tmp_path / "undisturbed").mkdir()
+    (tmp_path / "disturbed").mkdir()
+    reference = run(many_workers(tmp_path / "undisturbed"), report=False).folder
+    monkeypatch.chdir(tmp_path / "disturbed")
+    file = many_workers(tmp_path / "disturbed", storage=f"{bucket}/lab")
+    store = Store(f"{bucket}/lab")
+
+    process = sweep(file)
+    epoch_in(store, "t0000", 2, process)
+    training_workers(process.pid)[1].kill()
+    epoch_in(store, "t0001", 2, process)
+    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.communicate()
+    reached = epochs_in(store, "t0001")
+    shutil.rmtree(tmp_path / "disturbed" / "studies")
+
+    place = run(file, resume=True, report=False).folder
+    assert 2 <= reached < 6
+    assert entries(place)["t0000"].retries == 1
+    Mirror(store, "tiny/trials", place / "trials").pull()
+    assert_same_study(place, reference)
+
+
+def epochs_in(store, key):
+    name = f"tiny/trials/{key}/metrics.jsonl"
+    return store.get(name).count(b"\n") if store.exists(name) else 0
+
+
+def epoch_in(store, key, epoch, process):
+    wait_for(
+        lambda: process.poll() is not None or epochs_in(store, key) >= epoch or None,
+        seconds=240,
+        what=f"epoch {epoch} of {key}",
+    )
+    assert process.poll() is None, process.communicate()[0]

@@ -6,11 +6,13 @@ import pytest
 from ray.exceptions import ActorDiedError
 from rich.console import Console
 
+from ipix_tune import cluster
 from ipix_tune.config import StudyConfig
 from ipix_tune.journal import Journal
 from ipix_tune.live import Board, Display
 from ipix_tune.space import SearchSpace
 from ipix_tune.tracking import Tracker
+from ipix_tune.trial import GROUP
 from ipix_tune.watch import Watcher
 from tests.ipix_tune.studies import base
 
@@ -42,6 +44,73 @@ def test_a_trial_whose_node_vanishes_before_it_has_started_is_retried(watched):
     assert (board.rows["t0000"].state, board.rows["t0000"].retries) == ("running", 1)
     watcher.on_trial_start(0, [], trial)
     assert journal.entry("t0000").retries == 1
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """Placement groups that hold workers, and a clock that is set by hand."""
+    held, clock = {"g0", "g1"}, [0.0]
+    monkeypatch.setattr(cluster, "created_groups", lambda: sorted(held))
+    monkeypatch.setattr(cluster, "_remove", held.discard)
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+
+    def after(seconds, watcher):
+        clock[0] += seconds
+        watcher.on_step_begin(0, [])
+        return held
+
+    return after
+
+
+def handed_out(watcher, journal, trial):
+    """A second trial, not started yet."""
+    key, values = journal.next()
+    watcher._values[key] = values
+    return types.SimpleNamespace(**{**vars(trial), "config": {"key": key, "trainer": {}}})
+
+
+def ended(watcher, trial, *, group):
+    watcher.on_trial_start(0, [], trial)
+    watcher.on_trial_result(0, [], trial, {GROUP: group})
+    watcher.on_trial_complete(0, [], trial)
+
+
+def test_workers_that_no_trial_takes_over_are_freed(watched, groups):
+    watcher, _, _, trial = watched
+    ended(watcher, trial, group="g0")
+    assert groups(1, watcher) == {"g0", "g1"}
+    assert groups(2, watcher) == {"g1"}
+
+
+def test_workers_stay_while_a_trial_may_take_them_over_and_while_it_uses_them(watched, groups):
+    watcher, journal, _, trial = watched
+    ended(watcher, trial, group="g0")
+    second = handed_out(watcher, journal, trial)
+    assert groups(60, watcher) == {"g0", "g1"}
+    watcher.on_trial_start(0, [], second)
+    watcher.on_trial_result(0, [], second, {GROUP: "g0"})
+    assert groups(60, watcher) == {"g0", "g1"}
+    watcher.on_trial_complete(0, [], second)
+    assert groups(1, watcher) == {"g0", "g1"}
+    assert groups(2, watcher) == {"g1"}
+
+
+def test_workers_that_the_other_trials_did_not_need_are_freed(watched, groups):
+    watcher, journal, _, trial = watched
+    ended(watcher, trial, group="g0")
+    second = handed_out(watcher, journal, trial)
+    watcher.on_trial_start(0, [], second)
+    watcher.on_trial_result(0, [], second, {GROUP: "g1"})
+    groups(1, watcher)
+    assert groups(3, watcher) == {"g1"}
+
+
+def test_workers_of_a_trial_that_died_are_freed_though_others_wait(watched, groups):
+    watcher, _, _, trial = watched
+    watcher.on_trial_start(0, [], trial)
+    watcher.on_trial_result(0, [], trial, {GROUP: "g0"})
+    watcher.on_trial_recover(0, [], trial)
+    assert groups(3, watcher) == {"g1"}
 
 
 def test_a_trial_that_never_starts_fails_with_its_cause(watched):

@@ -1,6 +1,7 @@
 """Two real processes over gloo against one with the whole batch."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,15 @@ def work(rank, name):
     folder = Path(name)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
-        for part in (save_gradients, save_scores, save_normalised, normalise_half, watch_one_bad_rank, fit_together):
+        for part in (
+            save_gradients,
+            save_scores,
+            save_normalised,
+            normalise_half,
+            watch_one_bad_rank,
+            fit_together,
+            fit_apart,
+        ):
             part(rank, folder)
     finally:
         dist.destroy_process_group()
@@ -199,6 +208,44 @@ def test_a_run_of_two_processes_that_rank_0_stopped_goes_on_as_if_it_had_not_bee
     assert len(rows(two / "unbroken")) == 3
     assert rows(two / "stopped") == rows(two / "unbroken")
     assert same_tensors(tensors(two / "stopped"), tensors(two / "unbroken"))
+
+
+def fit_apart(rank, folder):
+    """With a folder each, as on nodes that share none; rank 1 sees what was copied to it."""
+    config = tiny(schedule={"epochs": 2, "steps_per_epoch": 2}, data={"batch_size": 4}, evaluation={"final": True})
+    fit(config, folder / "in one folder")
+    own = folder / f"own{rank}"
+    fit(config, own, callbacks=[lambda record: Verdict.STOP])
+    try:
+        fit(config, own)
+    except RuntimeError as error:
+        (folder / f"apart{rank}").write_text(str(error))
+    if rank == 1:
+        shutil.copytree(folder / "own0", own)
+    dist.barrier()
+    fit(config, own)
+
+
+def test_processes_that_share_no_folder_end_with_the_scores_of_those_that_do(two):
+    assert rows(two / "own0") == rows(two / "in one folder")
+    assert "final/best/miou" in rows(two / "own0")[-1]
+
+
+def test_processes_that_would_go_on_from_different_steps_all_refuse(two):
+    assert "goes on from step 2, and not all others do" in (two / "apart0").read_text()
+    assert "goes on from step 0, and not all others do" in (two / "apart1").read_text()
+
+
+PARTS = (
+    save_gradients,
+    save_scores,
+    save_normalised,
+    normalise_half,
+    watch_one_bad_rank,
+    fit_together,
+    fit_apart,
+)
+"""What the two processes do, in this order."""
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("global", 5.0), ("device", 5.0)])

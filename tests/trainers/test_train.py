@@ -1,9 +1,11 @@
 """Overrides on the command line of a training."""
 
+from pathlib import Path
+
 import pytest
 
 from trainers.errors import ConfigError
-from trainers.train import load
+from trainers.train import folder_of, load
 
 TEXT = """\
 data: {name: digits, crop: 32, batch_size: 2, holdout: {images: 4}}
@@ -56,3 +58,12 @@ def test_a_fault_in_the_file_keeps_its_line_beside_one_in_an_override(file):
     first, second = str(caught.value).splitlines()
     assert first.startswith("--set optim.lr=-1: optim.lr: ")
     assert second.startswith(f"{file}:5: optim.momentum: ")
+
+
+def test_a_folder_in_object_storage_is_refused_and_its_keys_are_not_shown(file):
+    with pytest.raises(ConfigError, match=r"--run-dir s3://bucket/run: a run writes into a folder"):
+        folder_of("s3://key:secret@bucket/run", file=file, seed=0)
+
+
+def test_a_run_without_a_folder_is_named_after_its_file_and_seed(file):
+    assert folder_of(None, file=file, seed=3) == Path("runs/cfg-seed3")

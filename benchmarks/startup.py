@@ -1,0 +1,305 @@
+"""Time from a trial's start to the end of its first training step, cold and warm, beside a bare torchrun.
+
+    python -m benchmarks.startup measure --rounds 5 --rows startup.jsonl
+    python -m benchmarks.startup table --rows startup.jsonl --out benchmarks/results/startup_202611.md
+
+A round is a torchrun of one process, one of two, a study of one worker per trial and one of two workers per trial, each
+in processes of its own; rounds can be added to the same file of rows. All train the same config, of the demo's size.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+TRIALS = 4
+"""Of a study: the first is cold, the others warm."""
+PARTS = ("started", "workers", "imported", "data", "built", "stepped")
+"""What has happened, in this order, in the process of rank 0, when a time is noted."""
+WORDS = ("process", "workers, process group", "imports", "data", "model, loader", "first step")
+
+STUDY = """
+name: startup{workers}
+storage: {folder}
+trainer:
+  data: {{name: digits, crop: 64, batch_size: 4, holdout: {{images: 4, source: unlabelled}}}}
+  method: {{name: unimatch, conf_thresh: 0.7}}
+  model: {{backbone: small, weights: none, upsample: nearest}}
+  interpixel: {{alpha: 1, resolution: stride4}}
+  schedule: {{epochs: 1, steps_per_epoch: 4}}
+search:
+  optim.lr: {{choice: [0.2, 0.1, 0.05, 0.02]}}
+sampler: {{name: grid}}
+scheduler: {{name: none}}
+budget: {{trials: 4}}
+resources: {{workers: {workers}, cpus_per_worker: 1, concurrent: 1}}
+"""
+
+
+class Notes:
+    """Times at which things first happened, for one training in this process; rank 0's are written."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._times: dict[str, float] = {}
+
+    def note(self, part: str) -> None:
+        self._times.setdefault(part, time.time())
+
+    def watch(self) -> None:
+        """Note what the trainer does from here on, and write it after the first step."""
+        from trainers import run
+
+        opened, built, stepped = run.open_data, run.Run.__init__, run.Run.train_step
+
+        def open_data(*given: Any, **named: Any) -> Any:
+            data = opened(*given, **named)
+            self.note("data")
+            return data
+
+        def build(one: Any, *given: Any) -> None:
+            built(one, *given)
+            self.note("built")
+
+        def step(one: Any, *given: Any) -> None:
+            stepped(one, *given)
+            self.note("stepped")
+            if one.step == 1 and one.process.rank == 0:
+                with self._file.open("a") as stream:
+                    stream.write(json.dumps(self._times) + "\n")
+
+        run.open_data, run.Run.__init__, run.Run.train_step = open_data, build, step  # type: ignore[method-assign]
+        self._undo = lambda: (
+            setattr(run, "open_data", opened),
+            setattr(run.Run, "__init__", built),
+            setattr(run.Run, "train_step", stepped),
+        )
+
+    def stop(self) -> None:
+        self._undo()
+
+
+def timed_in_actor(config: dict[str, Any]) -> None:
+    """A trial of one worker, watched."""
+    notes = Notes(Path(os.environ["STARTUP_NOTES"]))
+    notes.note("started")
+    notes.note("workers")
+    from ipix_tune import trial
+    from trainers import fit  # noqa: F401
+
+    notes.note("imported")
+    notes.watch()
+    try:
+        trial.in_actor(config)
+    finally:
+        notes.stop()
+
+
+def timed_over_workers(config: dict[str, Any]) -> None:
+    """A trial of several workers, watched."""
+    from ipix_tune import trial
+
+    began, work = time.time(), trial._on_worker
+
+    def timed(config: dict[str, Any], send: Any) -> None:
+        notes = Notes(Path(os.environ["STARTUP_NOTES"]))
+        notes._times["started"] = config["began"]
+        notes.note("workers")
+        from trainers import fit  # noqa: F401
+
+        notes.note("imported")
+        notes.watch()
+        try:
+            work(config, send)
+        finally:
+            notes.stop()
+
+    trial._on_worker = timed
+    try:
+        trial.over_workers({**config, "began": began})
+    finally:
+        trial._on_worker = work
+
+
+@app.command(hidden=True)
+def bare(file: Path, run_dir: Path) -> None:
+    """What torchrun runs: `trainers.train`, watched."""
+    notes = Notes(Path(os.environ["STARTUP_NOTES"]))
+    notes.note("started")
+    from trainers.fit import fit
+    from trainers.train import load, process_group
+
+    notes.note("imported")
+    config = load(file, [])
+    with process_group(config):
+        notes.note("workers")
+        notes.watch()
+        fit(config, run_dir)
+
+
+@app.command(hidden=True)
+def study(workers: int, folder: Path) -> None:
+    """A study whose trials are watched; prints when each was asked for."""
+    from rich.console import Console
+
+    from ipix_tune import study as studies
+    from ipix_tune import trial
+    from ipix_tune.searcher import JournalSearcher
+    from ipix_tune.studyfile import load
+
+    suggest = JournalSearcher.suggest
+    asked: list[float] = []
+
+    def noted(search: JournalSearcher, trial_id: str) -> Any:
+        began = time.time()
+        found = suggest(search, trial_id)
+        if isinstance(found, dict):
+            asked.append(began)
+        return found
+
+    JournalSearcher.suggest = noted  # type: ignore[method-assign]
+    in_actor, over_workers = trial.in_actor, trial.over_workers
+    trial.in_actor, trial.over_workers = timed_in_actor, timed_over_workers
+    file = folder / "study.yaml"
+    file.write_text(STUDY.format(workers=workers, folder=folder))
+    try:
+        studies.run(load(file), resume=False, address=None, console=Console(quiet=True))
+    finally:
+        trial.in_actor, trial.over_workers = in_actor, over_workers
+    typer.echo(json.dumps(asked))
+
+
+@app.command()
+def measure(
+    rows: Annotated[Path, typer.Option(help="JSON lines; rounds are added.")],
+    rounds: Annotated[int, typer.Option()] = 1,
+) -> None:
+    """Run rounds and add their times to the file of rows."""
+    for _ in range(rounds):
+        for shape, workers in (("torchrun", 1), ("study", 1), ("torchrun", 2), ("study", 2)):
+            with tempfile.TemporaryDirectory() as place:
+                found = _torchrun(workers, Path(place)) if shape == "torchrun" else _study(workers, Path(place))
+            with rows.open("a") as stream:
+                for one in found:
+                    stream.write(json.dumps({"shape": shape, "workers": workers, **one}) + "\n")
+                    typer.echo(f"{shape} {workers}: {one['start']} {sum(one['parts'].values()):.2f} s {one['parts']}")
+
+
+def _called(command: list[str], notes: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        env={**os.environ, "STARTUP_NOTES": str(notes), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def _torchrun(workers: int, place: Path) -> list[dict[str, Any]]:
+    from ipix_tune.space import SearchSpace
+    from ipix_tune.studyfile import load
+    from trainers.yamlfile import dump
+
+    (place / "study.yaml").write_text(STUDY.format(workers=workers, folder=place))
+    (place / "config.yaml").write_text(dump(SearchSpace(load(place / "study.yaml")).to_config({"optim.lr": 0.2})))
+    began = time.time()
+    launcher = ["torch.distributed.run", "--nproc-per-node", str(workers), "-m", "benchmarks.startup", "bare"]
+    _called([*launcher, str(place / "config.yaml"), str(place / "run")], place / "notes")
+    return [_row("torchrun", began, json.loads((place / "notes").read_text()))]
+
+
+def _study(workers: int, place: Path) -> list[dict[str, Any]]:
+    asked = json.loads(_called(["benchmarks.startup", "study", str(workers), str(place)], place / "notes"))
+    notes = [json.loads(line) for line in (place / "notes").read_text().splitlines()]
+    assert len(asked) == len(notes) == TRIALS, (asked, notes)
+    return [_row("warm" if number else "cold", *one) for number, one in enumerate(zip(asked, notes, strict=True))]
+
+
+def _row(start: str, began: float, times: dict[str, float]) -> dict[str, Any]:
+    """Seconds that each part took, in the order in which they came."""
+    parts, last = {}, began
+    for part in sorted(PARTS, key=lambda part: times[part]):
+        parts[part], last = times[part] - last, times[part]
+    return {"start": start, "parts": parts}
+
+
+@app.command()
+def table(
+    rows: Annotated[Path, typer.Option(help="What `measure` wrote.")],
+    out: Annotated[Path, typer.Option(help="A Markdown file.")],
+    before: Annotated[Path | None, typer.Option(help="Rows of an earlier state, for comparison.")] = None,
+) -> None:
+    """Write the table of all rounds."""
+    lines = [
+        "# From a trial's start to the end of its first training step",
+        "",
+        "A trial starts when Tune asks the searcher for it: drawing the configuration, writing it down, starting or "
+        "taking over processes and all that follows count. Ray is up by then. A torchrun starts with its process. "
+        f"A study has {TRIALS} trials, one after the other: the first is cold, the others are warm. Median seconds "
+        "(smallest to largest).",
+        "",
+        *_times(rows),
+        "",
+        f"Medians of the parts, in the process of rank 0. *{WORDS[0]}*: until our code runs in the trial's process, or "
+        f"in torchrun's; *{WORDS[1]}*: until Ray Train's workers are joined and have the trial, or torchrun's are "
+        "joined.",
+        "",
+        *_parts(rows),
+    ]
+    if before is not None:
+        lines += ["", "Before a trial's workers stayed for the next trial:", "", *_times(before)]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "optuna", "torch"))
+    lines += [
+        "",
+        "Commands: `python -m benchmarks.startup measure --rounds 5 --rows startup.jsonl`, then "
+        f"`python -m benchmarks.startup table --rows startup.jsonl --out {out}`.",
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, 2 cores, "
+        "no GPU, nothing else running in the same slot; Ray's processes run at niceness 15.",
+        "",
+    ]
+    out.write_text("\n".join(lines))
+
+
+def _cases(rows: Path) -> dict[tuple[str, int], list[dict[str, float]]]:
+    """The parts of every run, by start and number of workers."""
+    cases: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for line in rows.read_text().splitlines():
+        row = json.loads(line)
+        cases.setdefault((row["start"], row["workers"]), []).append(row["parts"])
+    return dict(sorted(cases.items(), key=lambda case: (case[0][1], ("torchrun", "cold", "warm").index(case[0][0]))))
+
+
+def _times(rows: Path) -> list[str]:
+    cases = {case: [sum(parts.values()) for parts in runs] for case, runs in _cases(rows).items()}
+    lines = ["| workers | start | runs | seconds | over torchrun |", "|---|---|---|---|---|"]
+    for (start, workers), totals in cases.items():
+        middle = statistics.median(totals)
+        over = "" if start == "torchrun" else f"{middle - statistics.median(cases['torchrun', workers]):+.1f}"
+        spread = f"{middle:.1f} ({min(totals):.1f} to {max(totals):.1f})"
+        lines.append(f"| {workers} | {start} | {len(totals)} | {spread} | {over} |")
+    return lines
+
+
+def _parts(rows: Path) -> list[str]:
+    lines = [f"| workers | start | {' | '.join(WORDS)} |", "|---|---|" + "---|" * len(WORDS)]
+    for (start, workers), runs in _cases(rows).items():
+        medians = [statistics.median(run[part] for run in runs) for part in PARTS]
+        lines.append(f"| {workers} | {start} | {' | '.join(f'{one:.2f}' for one in medians)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    app()
