@@ -44,8 +44,8 @@ _WORKERS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
-"""In a cluster's processes: how often Ray Train looks after a trial's workers, and one process fewer; how long a trial's
-actor may take to leave a stopped trial before it is given another, instead of 2 s."""
+"""In a cluster's processes: how often Ray Train looks after a trial's workers, and one process fewer; how long a
+trial's actor may take to leave a stopped trial before it is given another, instead of 2 s."""
 
 
 class ClusterError(UserError):
@@ -193,8 +193,8 @@ def _remove(name: str) -> None:
 
 class Releaser:
     """Frees the workers of nested trials that died, and those that no further trial takes over, so that others can
-    start. Ray's own cleaner does the first too, but needs the dashboard, and its thread ends at the first answer that it
-    does not get."""
+    start. Ray's own cleaner does the first too, but needs the dashboard, and its thread ends at the first answer that
+    it does not get."""
 
     def __init__(self) -> None:
         self._dead: dict[str, float] = {}
