@@ -8,7 +8,7 @@ A run's W&B config::
     search          {dotted name: value}           the searched leaves that are active in this trial
     space           {dotted name: {kind, low, high, step, choices, only_if}}
     trainer         the whole training config, nested
-    objective       {metric, mode}
+    objective       {metric, mode, against: none or {metric, mode}}
     scheduler       {name, grace_epochs, reduction, max_epochs, rungs}
     classes         [class names]
     origin          {split_hash, git_commit, versions, world_size, host}
@@ -41,6 +41,9 @@ RUN_COLUMNS = {
     "metric": "string",
     "mode": "string",
     "objective": "double",
+    "against_metric": "string",
+    "against_mode": "string",
+    "against": "double",
     "split_hash": "string",
     "git_commit": "string",
     "started": "double",
@@ -48,7 +51,7 @@ RUN_COLUMNS = {
     "config": "string",
 }
 """Of the table `runs`: one row a run. Searched leaves follow as `param.<dotted name>`; `config` is the training config
-as JSON; `started` is seconds since 1970."""
+as JSON; `started` is seconds since 1970; `against` is the last value of the second objective, where there is one."""
 
 HISTORY_COLUMNS = {"run_id": "string", "epoch": "int64", "time": "double"}
 """Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their names."""

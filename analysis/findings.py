@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.pareto_findings import of_two
 from analysis.stats.compare import Comparison
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
@@ -46,7 +47,7 @@ def answer(study: Study, tables: Tables) -> Answer:
         )
         trust = _trust(study, best, seeds=seeds, rivals=rivals)
         config = tuple((name, _shown(value)) for name, value in best.values.items())
-    return Answer(
+    found = Answer(
         question=(
             f"Which setting of {len(study.parameters)} searched parameters gives the "
             f"{'highest' if study.mode == 'max' else 'lowest'} {study.metric} after {_epochs(study.max_epochs)}?"
@@ -63,6 +64,7 @@ def answer(study: Study, tables: Tables) -> Answer:
         cost=_cost(study),
         scored_on=_scored_on(tables),
     )
+    return found if study.against is None else of_two(found, study)
 
 
 def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:

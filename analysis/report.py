@@ -45,13 +45,15 @@ def build(study_dir: Path, *, online: str | None = None) -> Path:
     Raises:
         LogsError: there are no logs, or none can be read.
     """
+    from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
     from analysis.stats.study import from_tables
 
     tables, problems = read(study_dir, online=online)
     save(tables, study_dir)
     study = from_tables(tables)
-    sections = search_sections(study, study_dir / "plots")
+    plots = study_dir / "plots"
+    sections = [*pareto_sections(study, plots), *search_sections(study, plots)]
     return _write_page(study_dir, tables, sections, problems)
 
 

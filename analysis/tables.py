@@ -71,8 +71,7 @@ def _run_row(run: LoggedRun) -> dict[str, Any]:
     config, summary = run.config, run.summary
     objective, trainer, origin = config["objective"], config["trainer"], config.get("origin") or {}
     epochs = max(run.history, default=0)
-    scores = {epoch: row.get(objective["metric"]) for epoch, row in run.history.items()}
-    known = {epoch: score for epoch, score in scores.items() if isinstance(score, int | float)}
+    against = objective.get("against") or {}
     return {
         "run_id": run.run_id,
         "study": config["study"],
@@ -86,7 +85,10 @@ def _run_row(run: LoggedRun) -> dict[str, Any]:
         "max_epochs": (config.get("scheduler") or {}).get("max_epochs"),
         "metric": objective["metric"],
         "mode": objective["mode"],
-        "objective": _number(known[max(known)]) if known else None,
+        "objective": _last(run, objective["metric"]),
+        "against_metric": against.get("metric"),
+        "against_mode": against.get("mode"),
+        "against": _last(run, against["metric"]) if against else None,
         "split_hash": origin.get("split_hash"),
         "git_commit": origin.get("git_commit"),
         "started": run.started,
@@ -94,6 +96,13 @@ def _run_row(run: LoggedRun) -> dict[str, Any]:
         "config": json.dumps(trainer, sort_keys=True),
         **{f"{PARAM_PREFIX}{name}": value for name, value in (config.get("search") or {}).items()},
     }
+
+
+def _last(run: LoggedRun, metric: str) -> float | None:
+    """The metric's last value."""
+    values = {epoch: row.get(metric) for epoch, row in run.history.items()}
+    known = {epoch: value for epoch, value in values.items() if isinstance(value, int | float)}
+    return _number(known[max(known)]) if known else None
 
 
 def _state_without_end(run: LoggedRun) -> str:

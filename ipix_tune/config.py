@@ -88,12 +88,28 @@ def _check_step(low: float, high: float, step: float) -> None:
         )
 
 
+class AgainstConfig(Section):
+    """A second objective, which the first is weighed against."""
+
+    metric: str
+    """A metric that the trainer reports, such as time/step_ms or memory/peak_mib."""
+    mode: Literal["max", "min"] = "min"
+
+
 class ObjectiveConfig(Section):
-    """What a trial is scored by: the last value of an epoch metric."""
+    """What a trial is scored by: the last value of an epoch metric, or of two."""
 
     metric: str = "val/miou"
     """A metric that the trainer reports (trainers.report lists them); the default is on held-out training images."""
     mode: Literal["max", "min"] = "max"
+    against: AgainstConfig | None = None
+    """A second metric. The search then has no single winner, and the report shows the Pareto front; the scheduler goes
+    by the first."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The one or two metrics."""
+        return (self.metric,) if self.against is None else (self.metric, self.against.metric)
 
 
 class SamplerConfig(Section):

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from analysis.columns import PARAM_PREFIX, SCHEMA_VERSION
+from analysis.stats.pareto import non_dominated
 from ipix_tune.console import run
 from trainers.errors import UserError, did_you_mean
 
@@ -29,13 +30,15 @@ class ExportError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations."""
+    """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations. With two
+    objectives, ``front`` has the keys of the trials on the Pareto front, the best by the first objective first."""
 
     row: Row
     rule: str
     caveats: tuple[str, ...]
     candidates: int
     seeds: int
+    front: tuple[str, ...] = ()
 
 
 @app.command()
@@ -55,7 +58,7 @@ def export(
     """Write the best training config of a study."""
     choice = export_best(study, out, trial=trial, final=final, force=force)
     row = choice.row
-    typer.echo(f"{out}: trial {trial_key(row)}, {row['metric']} {row['objective']:.2f} after {row['epochs']} epochs")
+    typer.echo(f"{out}: trial {trial_key(row)}, {_scored(row)} after {row['epochs']} epochs")
     for caveat in choice.caveats:
         typer.echo(f"note: {caveat}", err=True)
     typer.echo(f"train it: python -m trainers.train {out}")
@@ -116,7 +119,8 @@ def _version(table: Path) -> int:
 
 
 def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
-    """The run to export: the best last objective among the runs that ran all their epochs.
+    """The run to export: the best last objective among the runs that ran all their epochs. With two objectives that is
+    one end of the Pareto front: of equal scores the one with the better second objective.
 
     Where none did, the best among those that ran longest; the caveats say so. Scores at different numbers of
     epochs are never compared.
@@ -140,6 +144,8 @@ def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
         rule = (
             "best last objective among the trials that ran all their epochs (mean over seeds where there are several)"
         )
+        if complete[0].get("against_metric"):
+            rule = f"of the Pareto front the end with the {rule}; --trial takes another"
         return _choice(runs, _best(complete), rule=rule, candidates=len({_params(row) for row in complete}))
     going = [row for row in scored if row["state"] != "failed"] or scored
     longest = max(row["epochs"] for row in going)
@@ -150,11 +156,36 @@ def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
 
 def _best(rows: list[Row]) -> Row:
     """The best configuration by its mean over seeds, so that the luckiest seed does not win; its earliest trial."""
-    sign = -1 if rows[0]["mode"] == "max" else 1
-    scores: dict[Params, list[float]] = {}
+    means = _means(rows)
+    return max(rows, key=lambda row: (*means[_params(row)], -row["trial"]))
+
+
+def _means(rows: list[Row]) -> dict[Params, tuple[float, float]]:
+    """Means over seeds of both objectives, signed so that more is better; of one objective, the second is 0."""
+    groups: dict[Params, list[Row]] = {}
     for row in rows:
-        scores.setdefault(_params(row), []).append(row["objective"])
-    return min(rows, key=lambda row: (sign * statistics.fmean(scores[_params(row)]), row["trial"]))
+        groups.setdefault(_params(row), []).append(row)
+    first = 1 if rows[0]["mode"] == "max" else -1
+    second = {"max": 1, "min": -1}.get(str(rows[0].get("against_mode")), 0)
+    return {
+        params: (
+            statistics.fmean(first * row["objective"] for row in group),
+            statistics.fmean(second * (row.get("against") or 0.0) for row in group),
+        )
+        for params, group in groups.items()
+    }
+
+
+def _front(runs: list[Row]) -> tuple[str, ...]:
+    """Keys of the configurations on the Pareto front, of each its earliest trial; none where there is one objective."""
+    complete = [row for row in runs if row["state"] == "complete" and row.get("against") is not None]
+    if not complete:
+        return ()
+    means = _means(complete)
+    on_front = dict(zip(means, non_dominated(list(means.values())), strict=True))
+    earliest = {_params(row): row for row in sorted(complete, key=lambda row: -row["trial"])}
+    found = sorted((params for params in means if on_front[params]), key=lambda params: means[params], reverse=True)
+    return tuple(trial_key(earliest[params]) for params in found)
 
 
 def _named(runs: list[Row], trial: str) -> Row:
@@ -181,7 +212,10 @@ def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
             caveats.append("no trial of the study ran all its epochs")
     if seeds == 1:
         caveats.append(f"PROVISIONAL: 1 seed, the best of {candidates}: seed noise alone makes the best look too good")
-    return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds)
+    front = _front(runs)
+    if front:
+        caveats.append(f"no single winner: {len(front)} trials are on the Pareto front: {', '.join(front)}")
+    return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds, front=front)
 
 
 def _params(row: Row) -> Params:
@@ -225,9 +259,11 @@ def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     row = choice.row
     trust = f"PROVISIONAL: {choice.seeds} seed, not confirmed" if choice.seeds == 1 else f"{choice.seeds} seeds"
     lines = [
-        f"# {trust}; {row['metric']} {row['objective']:.2f} after {row['epochs']} of {row['max_epochs']} epochs",
+        f"# {trust}; {_scored(row)} after {row['epochs']} of {row['max_epochs']} epochs",
         f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} configurations)",
     ]
+    if choice.front:
+        lines.append(f"# no single winner; on the Pareto front: {', '.join(choice.front)}")
     if row["state"] != "complete":
         lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")
     if not has_val:
@@ -237,6 +273,11 @@ def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     return lines
 
 
+def _scored(row: Row) -> str:
+    text = f"{row['metric']} {row['objective']:.2f}"
+    return text if row.get("against") is None else f"{text} at {row['against_metric']} {row['against']:.4g}"
+
+
 def _provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
     row = choice.row
     return {
@@ -244,7 +285,7 @@ def _provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
         "trial": trial_key(row),
         "number": row["trial"],
         "phase": row["phase"],
-        "objective": {"metric": row["metric"], "mode": row["mode"], "value": row["objective"]},
+        "objective": {"metric": row["metric"], "mode": row["mode"], "value": row["objective"]} | _second(row, choice),
         "selection": choice.rule,
         "candidates": choice.candidates,
         "seeds": choice.seeds,
@@ -257,6 +298,14 @@ def _provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
         "wandb_run": row["run_id"],
         "exported": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def _second(row: Row, choice: Choice) -> dict[str, Any]:
+    """The second objective, where there is one, and the front."""
+    if not choice.front:
+        return {}
+    against = {"metric": row["against_metric"], "mode": row["against_mode"], "value": row["against"]}
+    return {"against": against, "front": list(choice.front)}
 
 
 def _versions(study: Path) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from analysis.columns import State
 from ipix_tune.config import SamplerConfig, StudyConfig, Value
 from ipix_tune.folder import replace_bytes
+from ipix_tune.front import FrontSampler
 from ipix_tune.journalfile import WAIT_S
 from ipix_tune.prior import PriorSampler
 from ipix_tune.record import PLACE, open_record
@@ -29,6 +30,8 @@ from trainers.patience import patiently
 
 SAMPLER = "sampler.pkl"
 TRAINED = "trained_s"
+AGAINST = "against"
+"""User attribute of a trial: the last epoch with a value of the second objective, and that value."""
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -39,7 +42,8 @@ _OPTUNA_STATES: dict[State, TrialState] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`."""
+    """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
+    last value of the second objective."""
 
     key: str
     values: dict[str, Value]
@@ -47,6 +51,7 @@ class Entry:
     state: State
     error: str | None
     retries: int
+    against: float | None = None
 
 
 class Journal:
@@ -75,12 +80,16 @@ class Journal:
         self._total = total
         self._sampler_file = None if folder is None else folder / SAMPLER
         self._grid = study.sampler.name == "grid"
+        against = study.objective.against
+        self.against = None if against is None else against.metric
+        """The metric of the second objective."""
+        modes = [study.objective.mode, *([] if against is None else [against.mode])]
         saved = self._restored_sampler()
         self._study = optuna.create_study(
             study_name=study.name,
             storage=open_record(folder, record=study.record, study=study.name),
-            sampler=build_sampler(study.sampler, space, past_trials(study, space)) if saved is None else saved[1],
-            direction="maximize" if study.objective.mode == "max" else "minimize",
+            sampler=self._new_sampler(study) if saved is None else saved[1],
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
             load_if_exists=True,
         )
         if folder is not None and PLACE not in self._study.user_attrs:
@@ -161,12 +170,17 @@ class Journal:
     def _reopened(self, number: int) -> optuna.Trial:
         return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
 
-    def record(self, key: str, *, epoch: int, score: float, seconds: float = 0) -> None:
-        """One epoch's score and how long it took; an epoch that is known already is left as it is, and so is a score
-        that is no number."""
+    def record(self, key: str, *, epoch: int, score: float, seconds: float = 0, against: float | None = None) -> None:
+        """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
+        left as it is, and so is a score that is no number."""
         trial = self._open.get(key)
         if trial is not None and math.isfinite(score) and epoch not in self._frozen(trial).intermediate_values:
-            trial.report(score, step=epoch)
+            if against is not None and math.isfinite(against):
+                trial.set_user_attr(AGAINST, [epoch, against])
+            if self.against is None:
+                trial.report(score, step=epoch)
+            else:  # which report refuses; an epoch's score is the first objective's
+                self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, score)
             self.epochs += 1
             self.trained_s += seconds
 
@@ -175,15 +189,27 @@ class Journal:
         trial = self._open.pop(key, None)
         if trial is None:
             return
-        scores = self._frozen(trial).intermediate_values
-        if state == "complete" and not scores:
-            state, error = "failed", "it reported no score"
+        frozen = self._frozen(trial)
+        if state == "complete" and (lacking := self._lacking(frozen)) is not None:
+            state, error = "failed", f"it reported no {lacking}"
         trial.set_user_attr("state", state)
         if error is not None:
             trial.set_user_attr("error", error)
-        value = scores[max(scores)] if state == "complete" else None
-        self._study.tell(trial, value, state=_OPTUNA_STATES[state])
+        values = None
+        if state == "complete":
+            scores = frozen.intermediate_values
+            values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
+        self._study.tell(trial, values, state=_OPTUNA_STATES[state])
         self.write_seconds()
+
+    def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
+        """Which objective a trial that ran all its epochs did not report."""
+        scores = trial.intermediate_values
+        if not scores:
+            return "score"
+        if self.against is not None and trial.user_attrs.get(AGAINST, (None,))[0] != max(scores):
+            return f"{self.against} in its last epoch"
+        return None
 
     def retried(self, key: str) -> int:
         """Count one retry; returns how many there were."""
@@ -210,6 +236,10 @@ class Journal:
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
 
+    def _new_sampler(self, study: StudyConfig) -> optuna.samplers.BaseSampler:
+        past = past_trials(study, self._space)
+        return build_sampler(study.sampler, self._space, past, two_objectives=study.objective.against is not None)
+
     def _restored_sampler(self) -> tuple[int, optuna.samplers.BaseSampler] | None:
         """The sampler with its random state, as it was after the last configuration that it gave, and the number of
         that trial."""
@@ -233,16 +263,21 @@ def _entry(trial: optuna.trial.FrozenTrial) -> Entry:
         state="running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed"),
         error=attributes.get("error"),
         retries=int(attributes.get("retries", 0)),
+        against=attributes.get(AGAINST, (None, None))[1],
     )
 
 
 def build_sampler(
-    config: SamplerConfig, space: SearchSpace, past: Sequence[optuna.trial.FrozenTrial] = ()
+    config: SamplerConfig,
+    space: SearchSpace,
+    past: Sequence[optuna.trial.FrozenTrial] = (),
+    *,
+    two_objectives: bool = False,
 ) -> optuna.samplers.BaseSampler:
     """The study's sampler. TPE is wrapped where earlier studies are known or a dimension has a prior; in a discrete
     space every sampler is wrapped, so that no configuration is asked twice while others remain. A grid is enqueued;
     nothing is left to sample."""
-    sampler = _optuna_sampler(config)
+    sampler = _optuna_sampler(config, two_objectives=two_objectives)
     if config.name == "tpe" and past:
         sampler = WarmSampler(sampler, past)
     if config.name == "tpe" and space.has_priors:
@@ -252,11 +287,12 @@ def build_sampler(
     return sampler
 
 
-def _optuna_sampler(config: SamplerConfig) -> optuna.samplers.BaseSampler:
+def _optuna_sampler(config: SamplerConfig, *, two_objectives: bool) -> optuna.samplers.BaseSampler:
     """TPE models all dimensions together, a group for every set of conditions that hold together, and counts pending
     trials as bad, so that trials that run side by side are not alike."""
     if config.name == "tpe":
-        return optuna.samplers.TPESampler(
+        kind = FrontSampler if two_objectives else optuna.samplers.TPESampler
+        return kind(
             seed=config.seed,
             n_startup_trials=config.startup_trials,
             multivariate=True,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
@@ -10,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.columns import State
+from analysis.stats.pareto import non_dominated
 from ipix_tune.config import Value
 
 SHOWN = 20
 """Rows of the live table at most: running trials first, then the newest."""
+FRONT_SHOWN = 6
+"""Trials on the Pareto front that are named at most."""
 
 
 @dataclass(kw_only=True)
@@ -24,16 +28,20 @@ class Row:
     state: State = "running"
     epoch: int = 0
     score: float | None = None
+    against: float | None = None
     retries: int = 0
     error: str | None = None
 
 
 @dataclass(kw_only=True)
 class Board:
-    """Trials by key and what is known of the study as a whole. Draws nothing by itself."""
+    """Trials by key and what is known of the study as a whole. Draws nothing by itself. ``against`` is the metric of
+    the second objective, where there is one."""
 
     metric: str
     mode: str
+    against: str | None = None
+    against_mode: str = "min"
     total: int
     max_epochs: int
     rows: dict[str, Row] = field(default_factory=dict)
@@ -42,15 +50,33 @@ class Board:
 
     def best(self) -> tuple[str, float] | None:
         """Key and score of the incumbent: the best last score among trials that ran all their epochs, or, while there
-        is none, among those that ran the most; of equals the earliest, as the export chooses."""
-        scored = {key: row for key, row in self.rows.items() if row.score is not None and row.state != "failed"}
-        if not scored:
+        is none, among those that ran the most; of equals the better in the second objective, then the earliest, as the
+        export chooses."""
+        candidates = self._candidates()
+        if not candidates:
             return None
-        most = max(row.epoch for row in scored.values())
-        sign = 1 if self.mode == "max" else -1
-        candidates = {key: row.score for key, row in scored.items() if row.epoch == most and row.score is not None}
-        key = max(sorted(candidates), key=lambda one: sign * candidates[one])
-        return key, candidates[key]
+        key = max(candidates, key=lambda one: candidates[one])
+        return key, self.rows[key].score or 0.0
+
+    def front(self) -> list[str]:
+        """Keys of the trials on the Pareto front of those that :meth:`best` chooses among, the best first."""
+        candidates = self._candidates()
+        on_front = non_dominated(list(candidates.values()))
+        found = [key for key, on in zip(candidates, on_front, strict=True) if on]
+        return sorted(found, key=lambda key: candidates[key], reverse=True)
+
+    def _candidates(self) -> dict[str, tuple[float, float]]:
+        """Both objectives of the trials that ran the most, by key, signed so that more is better; of one objective, the
+        second is 0."""
+        scored = {key: row for key, row in self.rows.items() if row.score is not None and row.state != "failed"}
+        most = max((row.epoch for row in scored.values()), default=0)
+        first = 1 if self.mode == "max" else -1
+        second = 0 if self.against is None else 1 if self.against_mode == "max" else -1
+        return {
+            key: (first * (row.score or 0.0), second * (row.against or 0.0))
+            for key, row in sorted(scored.items())
+            if row.epoch == most
+        }
 
     def ended(self) -> set[str]:
         """Keys of the trials that will not run any more."""
@@ -58,9 +84,17 @@ class Board:
 
     def best_ended(self) -> str | None:
         """Key of the best of those."""
-        rows = {key: self.rows[key] for key in self.ended()}
-        best = replace(self, rows=rows).best()
+        best = self._of_ended().best()
         return None if best is None else best[0]
+
+    def leading_ended(self) -> set[str]:
+        """Keys of the best of those: with two objectives, of all on their Pareto front."""
+        ended = self._of_ended()
+        best = ended.best()
+        return set() if best is None else {best[0]} if self.against is None else set(ended.front())
+
+    def _of_ended(self) -> "Board":
+        return replace(self, rows={key: self.rows[key] for key in self.ended()})
 
     def count(self, *states: State) -> int:
         return sum(row.state in states for row in self.rows.values())
@@ -80,8 +114,16 @@ class Board:
             f"{self.count('failed')} failed), {self.count('running')} running"
         ]
         if (best := self.best()) is not None:
-            epochs = self.rows[best[0]].epoch
-            parts.append(f"best so far {best[0]} {best[1]:.2f} after {epochs}/{self.max_epochs} epochs")
+            row = self.rows[best[0]]
+            after = f"after {row.epoch}/{self.max_epochs} epochs"
+            if self.against is None:
+                parts.append(f"best so far {best[0]} {best[1]:.2f} {after}")
+            else:
+                front = self.front()
+                parts.append(
+                    f"Pareto front so far {describe_front(front)}, best {self.metric} {best[0]} {best[1]:.2f} at "
+                    f"{self.against} {_number(row.against)} {after}"
+                )
         eta = self.eta_s()
         if not math.isnan(eta) and done < self.total:
             parts.append(f"about {_duration(eta)} to go")
@@ -94,19 +136,23 @@ class Board:
             table.add_column(name, no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
         table.add_column(_unit(self.metric), justify="right", no_wrap=True)
+        if self.against is not None:
+            table.add_column(self.against, justify="right", no_wrap=True)
         table.add_column("configuration", overflow="fold")
         running = [key for key, row in self.rows.items() if row.state == "running"]
         ended = [key for key, row in self.rows.items() if row.state != "running"]
         room = max(SHOWN - len(running), 0)
         best = self.best()
+        leading = set(self.front()) if self.against is not None else set() if best is None else {best[0]}
         for key in sorted([*running, *(ended[-room:] if room else [])]):
             row = self.rows[key]
-            style = "bold green" if best is not None and key == best[0] else "" if row.state == "running" else "dim"
+            style = "bold green" if key in leading else "" if row.state == "running" else "dim"
             table.add_row(
                 key,
                 row.state + (f" (retry {row.retries})" if row.retries else ""),
                 f"{row.epoch}/{self.max_epochs}",
                 "" if row.score is None else f"{row.score:.2f}",
+                *([] if self.against is None else [_number(row.against)]),
                 Text(row.error.splitlines()[0] if row.error else describe(row.values)),
                 style=style,
             )
@@ -138,7 +184,8 @@ class Display:
     def epoch(self, key: str) -> None:
         row = self.board.rows[key]
         score = "" if row.score is None else f"{self.board.metric} {row.score:.2f}"
-        self._line(f"{key} epoch {row.epoch}/{self.board.max_epochs}  {score}")
+        second = "" if self.board.against is None else f"  {self.board.against} {_number(row.against)}"
+        self._line(f"{key} epoch {row.epoch}/{self.board.max_epochs}  {score}{second}")
 
     def retried(self, key: str) -> None:
         row = self.board.rows[key]
@@ -155,12 +202,22 @@ class Display:
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+def describe_front(keys: Sequence[str]) -> str:
+    """How many, and which."""
+    shown = [*keys[:FRONT_SHOWN], *(["..."] if len(keys) > FRONT_SHOWN else [])]
+    return f"{len(keys)} trial{'' if len(keys) == 1 else 's'} ({', '.join(shown)})"
+
+
 def describe(values: dict[str, Value]) -> str:
     """A configuration in one line; of a dotted name the last part, unless two share it."""
     last = [name.rsplit(".", 1)[-1] for name in values]
     names = [short if last.count(short) == 1 else name for short, name in zip(last, values, strict=True)]
     shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values.values()]
     return " ".join(f"{name}={value}" for name, value in zip(names, shown, strict=True))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _unit(metric: str) -> str:

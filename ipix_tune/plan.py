@@ -173,7 +173,8 @@ def render(
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("study", f"{study.name} in {without_query(study.storage)}/{study.name}")
-    table.add_row("objective", f"{study.objective.mode} {study.objective.metric}, last epoch, {_seeds(plan)}")
+    for i, line in enumerate(_objective(plan)):
+        table.add_row("" if i else "objective", line)
     for line in data:
         table.add_row("data" if line is data[0] else "", line)
     table.add_row("trials", _trials(plan))
@@ -187,6 +188,16 @@ def render(
     for i, line in enumerate(_cost_lines(plan, cost)):
         table.add_row("" if i else "cost", line)
     return Group(table, Text(), _space_table(plan))
+
+
+def _objective(plan: Plan) -> list[str]:
+    objective = plan.study.objective
+    asked = f"{objective.mode} {objective.metric}"
+    if objective.against is None:
+        return [f"{asked}, last epoch, {_seeds(plan)}"]
+    both = f"{asked} against {objective.against.mode} {objective.against.metric}, last epoch, {_seeds(plan)}"
+    stops = "" if plan.study.scheduler.name == "none" else f"; trials are stopped by {objective.metric} alone"
+    return [both, f"no single winner: the report shows the Pareto front{stops}"]
 
 
 def _seeds(plan: Plan) -> str:

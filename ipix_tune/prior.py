@@ -215,7 +215,7 @@ class PriorSampler(WholeSampler):
         trials = study.get_trials(deepcopy=False)
         ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
         expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
-        found = evidence(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
+        found = evidence(trials, maximize=study.directions[0] == StudyDirection.MAXIMIZE)
         if found is None:
             believed, prior_part = False, 1.0
         else:

@@ -67,7 +67,10 @@ class JournalSearcher(Searcher):
         if SCORE in result:
             metrics = result.get(METRICS, {})
             seconds = metrics.get("time/epoch_s", 0) + metrics.get("time/eval_s", 0)
-            self._journal.record(key, epoch=int(result[EPOCH]), score=float(result[SCORE]), seconds=seconds)
+            second = None if self._journal.against is None else metrics.get(self._journal.against)
+            self._journal.record(
+                key, epoch=int(result[EPOCH]), score=float(result[SCORE]), seconds=seconds, against=second
+            )
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is on disk already."""

@@ -83,6 +83,11 @@ class Simulation:
         from ipix_tune.searcher import JournalSearcher
         from ipix_tune.space import SearchSpace
 
+        if study.objective.against is not None:
+            raise SimulationError(
+                f"objective.against = {study.objective.against.metric}: the curves of a simulation have one objective; "
+                "simulate the search by the first with --set objective.against=null"
+            )
         self._maximize = study.objective.mode == "max"
         self._max_epochs = max_epochs
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600

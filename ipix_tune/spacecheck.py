@@ -11,7 +11,7 @@ from typing import Any
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.dimensions import contains, describe_range, end_values, same
 from ipix_tune.leaves import canonical, get_dotted, method_keys, refusal, train_leaves
-from ipix_tune.metricnames import check_metric
+from ipix_tune.metricnames import check_objective
 from ipix_tune.space import SearchSpace, SpaceError
 from trainers.config import TrainConfig
 from trainers.errors import ConfigError, did_you_mean
@@ -58,7 +58,7 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
             "points": [{name: canonical(name, value) for name, value in point.items()} for point in study.points],
         }
     )
-    check_metric(study.objective.metric)
+    check_objective(study)
     for name, dimension in study.search.items():
         _check_dimension(study, name, dimension)
     space = SearchSpace(study)

@@ -115,6 +115,7 @@ def _search(
             trainer=space.to_config(values).model_dump(mode="json"),
             run_dir=(place if copy is None else Path(copy.key)) / "trials" / key,
             metric=study.objective.metric,
+            against=None if study.objective.against is None else study.objective.against.metric,
             resources=study.resources,
             on_out_of_memory=study.on_out_of_memory,
             store=None if copy is None else copy.store.uri,
@@ -128,8 +129,8 @@ def _search(
     tracker = Tracker(place, study, _facts(study, space, plan))
 
     def trial_ended(key: str) -> None:
-        if study.keep_checkpoints != "all" and key != board.best_ended():
-            others = board.ended() - {board.best_ended()}
+        if study.keep_checkpoints != "all" and key not in (leading := board.leading_ended()):
+            others = board.ended() - leading
             folder.remove_checkpoints(place, of=others)
             keeper.remove_checkpoints(of=others)
         keeper.save_end(key)
@@ -161,7 +162,7 @@ def _search(
                         ),
                         scheduler=scheduler,
                         num_samples=journal.remaining,
-                        reuse_actors=True,
+                        reuse_actors=not _needs_new_processes(study),
                         trial_name_creator=lambda trial: str(trial.config["key"]),
                         trial_dirname_creator=lambda trial: str(trial.config["key"]),
                     ),
@@ -204,8 +205,14 @@ def _board(study: StudyConfig, plan: Plan, entries: "Sequence[Entry]") -> "Board
     """The board, with the trials that ended before this driver started."""
     from ipix_tune.live import Board, Row
 
+    objective = study.objective
     board = Board(
-        metric=study.objective.metric, mode=study.objective.mode, total=plan.trials, max_epochs=plan.max_epochs
+        metric=objective.metric,
+        mode=objective.mode,
+        against=None if objective.against is None else objective.against.metric,
+        against_mode="min" if objective.against is None else objective.against.mode,
+        total=plan.trials,
+        max_epochs=plan.max_epochs,
     )
     for entry in entries:
         if entry.state != "running":
@@ -215,6 +222,7 @@ def _board(study: StudyConfig, plan: Plan, entries: "Sequence[Entry]") -> "Board
                 state=entry.state,
                 epoch=last,
                 score=entry.scores.get(last),
+                against=entry.against,
                 retries=entry.retries,
                 error=entry.error,
             )
@@ -244,6 +252,11 @@ def _driver_resources(study: StudyConfig) -> dict[str, float]:
         return {"CPU": 0, "memory": 1}
     gpus = study.resources.gpus_per_worker
     return {"CPU": study.resources.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+
+
+def _needs_new_processes(study: StudyConfig) -> bool:
+    """Whether a trial must not run where another has: on a CPU, a process's peak memory is that of all it ever did."""
+    return "memory/peak_mib" in study.objective.metrics
 
 
 def _facts(study: StudyConfig, space: SearchSpace, plan: Plan) -> dict[str, Any]:
@@ -305,7 +318,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
         _say(console, f"make it with: python -m ipix_tune.export {_near(place)} --out best.yaml")
         return
     if study.keep_checkpoints != "all" and outcome.cut_short is None:
-        kept = {trial_key(choice.row)} if study.keep_checkpoints == "best" else set[str]()
+        kept = {trial_key(choice.row), *choice.front} if study.keep_checkpoints == "best" else set[str]()
         folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("t*")} - kept)
         if outcome.copy is not None:
             keeper = Keeper(outcome.copy, on_fault=lambda reason: _say(console, f"checkpoints stay: {reason}"))

@@ -32,16 +32,18 @@ def trial_config(
     run_dir: Path,
     metric: str,
     resources: ResourcesConfig,
+    against: str | None = None,
     on_out_of_memory: str = "fail",
     store: str | None = None,
 ) -> Any:
     """All that a trial is given; plain data, so that it can be sent to any node. With the URI ``store``, ``run_dir`` is
-    the trial's name in it."""
+    the trial's name in it. ``against`` is the metric of the second objective."""
     return {
         "key": key,
         "trainer": trainer,
         "run_dir": str(run_dir),
         "metric": metric,
+        "against": against,
         "resources": resources.model_dump(),
         "on_out_of_memory": on_out_of_memory,
         "store": store,
@@ -158,13 +160,14 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
     finally:
         _free_gpu()
     last = result.records[-1].metrics
-    if not result.stopped and not math.isfinite(last.get(metric, math.nan)):
-        _complain(metric, last)
+    for key, name in (("objective.metric", metric), ("objective.against.metric", config["against"])):
+        if name is not None and not result.stopped and not math.isfinite(last.get(name, math.nan)):
+            _complain(key, name, last)
 
 
-def _complain(metric: str, last: Mapping[str, float]) -> None:
+def _complain(key: str, metric: str, last: Mapping[str, float]) -> None:
     scores = ", ".join(name for name in last if name.startswith("val/") and not name.startswith("val/iou/"))
-    raise ConfigError(f"objective.metric = {metric} has no value after the last epoch; there are {scores}")
+    raise ConfigError(f"{key} = {metric} has no value after the last epoch; there are {scores}")
 
 
 def _free_gpu() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Container
 from typing import Any, cast
 
 from optuna import Study
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 Change = Callable[[list[FrozenTrial]], list[FrozenTrial]]
@@ -26,6 +27,12 @@ class _View:
         return _of(states, self._change(self._whole._get_trials(deepcopy, use_cache=use_cache)))
 
 
+class _First(_View):
+    @property
+    def direction(self) -> StudyDirection:
+        return self._whole.directions[0]
+
+
 def _of(states: Container[TrialState] | None, trials: list[FrozenTrial]) -> list[FrozenTrial]:
     return trials if states is None else [trial for trial in trials if trial.state in states]
 
@@ -33,3 +40,9 @@ def _of(states: Container[TrialState] | None, trials: list[FrozenTrial]) -> list
 def view(study: Study, change: Change) -> Study:
     """``study`` with the trials that ``change`` makes of its own."""
     return cast(Study, _View(study, change))
+
+
+def by_first_objective(study: Study) -> Study:
+    """``study``, with its first objective's direction as the one that Optuna refuses to name where there are two: it
+    asks for one only to rank stopped trials by their scores, which are the first objective's."""
+    return cast(Study, _First(study, lambda trials: trials))

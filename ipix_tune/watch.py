@@ -68,7 +68,8 @@ class Watcher(Callback):
         if row is None or row.state != "running":
             values, past = self._values[key], self._journal.entry(key)
             epoch = max(past.scores, default=0)
-            row = Row(values=values, epoch=epoch, score=past.scores.get(epoch), retries=past.retries)
+            score = past.scores.get(epoch)
+            row = Row(values=values, epoch=epoch, score=score, against=past.against, retries=past.retries)
             self._display.board.rows[key] = row
             self._tracker.start(key, values=values, trainer=trial.config["trainer"])
         return row
@@ -87,6 +88,7 @@ class Watcher(Callback):
         if epoch <= row.epoch:
             return
         row.epoch, row.score = epoch, result.get(SCORE, row.score)
+        row.against = result[METRICS].get(self._display.board.against, row.against)
         self._display.epoch(key)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

@@ -1,6 +1,6 @@
 """All that a trainer knows of whoever is watching: one record per epoch out, one verdict back.
 
-Metric names are flat and slashed. mIoU and IoU are in percent, times in seconds.
+Metric names are flat and slashed. mIoU and IoU are in percent; other names end in their unit.
 
 ==============================  ==========================================================================
 ``train/loss``                  total loss, mean over the epoch's steps
@@ -16,7 +16,12 @@ Metric names are flat and slashed. mIoU and IoU are in percent, times in seconds
 ``val/absent_classes``          classes that occur neither in prediction nor in target
 ``final/<...>``                 the same on the official validation set, only in a final run
 ``time/epoch_s``                wall time of the epoch's training steps
+``time/step_ms``                milliseconds a training step, waiting for data included: the mean of the epoch's steps
+                                but the first; rank 0's
 ``time/eval_s``                 wall time of its evaluation
+``memory/peak_mib``             MiB at the peak so far, evaluation included, of the process that took most. On a GPU:
+                                what PyTorch's tensors took there. On a CPU: resident memory of the process since its
+                                start, libraries included, the loader's workers not
 ==============================  ==========================================================================
 """
 
@@ -29,6 +34,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
+
+MEASURED = ("time/", "memory/")
+"""How the names of metrics begin that are measured on the machine, and so differ between equal runs."""
 
 METRICS = "metrics.jsonl"
 """File in a run's folder: an epoch's record in every line."""

@@ -21,6 +21,7 @@ from trainers.data.open import OpenData, open_data
 from trainers.data.read import Reader
 from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
+from trainers.gauge import StepClock, forget_peak, peak_mib
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
 from trainers.methods.base import StepOutput
@@ -47,6 +48,7 @@ class Run:
         self.run_dir = run_dir
         self.folder = run_dir / "checkpoints"
         self.process = distributed.current(config.precision.device)
+        forget_peak(self.process.device)
         self.data: OpenData = open_data(config.data, final=config.evaluation.final)
         model = build_model(config.model, num_classes=self.data.num_classes, seed=config.seed)
         if config.precision.channels_last:
@@ -76,15 +78,17 @@ class Run:
 
     def train_epoch(self, epoch: int, on_step: StepHook | None) -> dict[str, float]:
         """All steps of an epoch, counted from 0; means over its steps."""
-        tally, begun = Tally(self.process), time.monotonic()
+        tally, clock, begun = Tally(self.process), StepClock(self.process.device), time.monotonic()
         batches = self.loader.epoch(epoch)
         with contextlib.closing(batches):  # type: ignore[type-var]
             for batch in batches:
                 self.train_step(batch, tally)
+                clock.step()
                 if self.step % CHECK_EVERY == 0:
                     tally.check(epoch=epoch + 1)
                 if on_step is not None:
                     on_step(self.step, self.total_steps)
+        step_ms = clock.mean_ms()
         tally.check(epoch=epoch + 1)
         self._check_weights(epoch + 1)
         skipped = self.process.sum_(torch.tensor(float(self.loader.skipped), device=self.process.device))
@@ -93,6 +97,7 @@ class Run:
             **self.latest,
             "train/skipped_images": float(skipped),
             "time/epoch_s": time.monotonic() - begun,
+            "time/step_ms": step_ms,
         }
 
     def train_step(self, batch: SemiBatch, tally: Tally) -> None:
@@ -155,7 +160,14 @@ class Run:
         if last and config.evaluation.final:
             metrics |= self._final_scores()
         metrics["time/eval_s"] = time.monotonic() - begun
+        metrics["memory/peak_mib"] = self._peak_mib()
         return metrics
+
+    def _peak_mib(self) -> float:
+        """Of the process that took most, over the whole run: one that was resumed keeps the peak that it had."""
+        peak = torch.tensor(peak_mib(self.process.device), dtype=torch.float64, device=self.process.device)
+        before = self.records[-1].metrics.get("memory/peak_mib", 0.0) if self.records else 0.0
+        return max(-float(self.process.min_(-peak)), before)
 
     def _scores(self, items: Sequence[Item], prefix: str) -> dict[str, float]:
         return evaluate(

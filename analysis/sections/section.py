@@ -11,12 +11,14 @@ from analysis.figures import style
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One question, one sentence of reading, one figure (light and dark SVG), or none."""
+    """One question, one sentence of reading, one figure (light and dark SVG), or none; perhaps a table, whose first row
+    is its head."""
 
     title: str
     reading: str
     figures: tuple[Path, ...]
     alt: str
+    table: tuple[tuple[str, ...], ...] = ()
 
 
 def drawn(plots: Path, name: str, draw: Callable[[style.Theme], Figure]) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from statistics import fmean as mean
 from typing import Any
 
 from analysis.columns import PARAM_PREFIX
@@ -24,11 +25,26 @@ class Trial:
     curve: dict[int, float]
     runtime_s: float
     ended_at: float
+    against: float | None = None
+    """The last value of the second objective, where the study has one."""
 
     @property
     def score(self) -> float | None:
         """The last score."""
         return self.curve[max(self.curve)] if self.curve else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A second objective."""
+
+    metric: str
+    mode: str
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return 1 if self.mode == "max" else -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +62,7 @@ class Study:
     trials: tuple[Trial, ...]
     split_hash: str | None
     git_commit: str | None
+    against: Against | None = None
 
     @property
     def sign(self) -> int:
@@ -80,15 +97,19 @@ class Study:
 
     def best(self) -> Trial | None:
         """The configuration with the best last score, a mean over its seeds, among trials that ran all their epochs;
-        where there is none, among those that ran the longest. Scores at different budgets are never compared."""
+        where there is none, among those that ran the longest. Scores at different budgets are never compared. With two
+        objectives it is the front's end: of equal scores that with the better second one."""
         pool = self.complete or self._longest()
         if not pool:
             return None
         scores: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+        seconds: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+        sign = 0 if self.against is None else self.against.sign
         for trial in pool:
-            scores.setdefault(self.settings(trial), []).append(trial.score or 0.0)
-        means = {settings: sum(found) / len(found) for settings, found in scores.items()}
-        return min(pool, key=lambda trial: (-self.sign * means[self.settings(trial)], trial.number))
+            scores.setdefault(self.settings(trial), []).append(self.sign * (trial.score or 0.0))
+            seconds.setdefault(self.settings(trial), []).append(sign * (trial.against or 0.0))
+        means = {settings: (mean(scores[settings]), mean(seconds[settings])) for settings in scores}
+        return max(pool, key=lambda trial: (*means[self.settings(trial)], -trial.number))
 
     def _longest(self) -> tuple[Trial, ...]:
         scored = [trial for trial in self.trials if trial.epochs in trial.curve and trial.state != "failed"]
@@ -120,6 +141,7 @@ def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
     """The study in the tables, scored by ``metric``; None: by its own objective."""
     rows = tables.runs.to_pylist()
     metric, mode = metric or rows[0]["metric"], rows[0]["mode"]
+    second = rows[0].get("against_metric")
     curves: dict[str, dict[int, float]] = {}
     ends: dict[str, float] = {}
     if metric in tables.history.column_names:
@@ -147,6 +169,7 @@ def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
             curve=curves.get(row["run_id"], {}),
             runtime_s=row["runtime_s"] or 0.0,
             ended_at=ends.get(row["run_id"], row["started"] or 0.0),
+            against=row.get("against"),
         )
         for row in rows
     ]
@@ -163,6 +186,7 @@ def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         split_hash=rows[0]["split_hash"],
         git_commit=rows[0]["git_commit"],
+        against=Against(metric=second, mode=rows[0]["against_mode"]) if second else None,
     )
 
 

@@ -13,6 +13,7 @@ from ipix_tune.journal import Journal
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import write
+from trainers.report import MEASURED
 
 TINY = {
     "name": "tiny",
@@ -53,7 +54,9 @@ def entries(place):
 
 def metrics_of(place, key):
     lines = (place / "trials" / key / "metrics.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines]
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith(MEASURED)} for line in lines
+    ]
 
 
 def wait_for(condition, *, seconds, what):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from trainers.config import TrainConfig
+from trainers.report import MEASURED
 
 TINY: dict[str, Any] = {
     "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 4, "source": "unlabelled"}},
@@ -26,9 +27,11 @@ def tiny(**sections: Any) -> TrainConfig:
 
 
 def rows(run_dir: Path) -> list[dict[str, Any]]:
-    """`metrics.jsonl` without the clock."""
+    """`metrics.jsonl` without what is measured on the machine."""
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if not name.startswith("time/")} for line in lines]
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith(MEASURED)} for line in lines
+    ]
 
 
 def tensors(run_dir: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:

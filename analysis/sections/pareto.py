@@ -1,0 +1,47 @@
+"""The section on two objectives."""
+
+from pathlib import Path
+
+from analysis.figures import pareto as figure
+from analysis.figures.style import unit
+from analysis.pareto_findings import front_of, say_front
+from analysis.sections.section import Section, drawn
+from analysis.stats.pareto import Pareto
+from analysis.stats.study import Study
+
+
+def pareto_sections(study: Study, plots: Path) -> list[Section]:
+    """The front, where the study has two objectives and a score."""
+    if study.against is None or not any(trial.curve for trial in study.trials):
+        return []
+    found = front_of(study)
+    return [
+        Section(
+            title=f"What does {study.metric} cost in {study.against.metric}?",
+            reading=say_front(found, study),
+            figures=drawn(plots, "pareto", lambda theme: figure.draw(found, study, theme)) if found else (),
+            alt=f"{unit(study.metric)} of every configuration over {unit(study.against.metric)}, with the Pareto front",
+            table=_table(found, study) if found else (),
+        )
+    ]
+
+
+def _table(found: Pareto, study: Study) -> tuple[tuple[str, ...], ...]:
+    """The front, best first."""
+    assert study.against is not None
+    names = [name for name in study.parameters if any(name in point.trial.values for point in found.front)]
+    rows = [
+        (
+            str(point.trial.number),
+            f"{point.score:.2f}",
+            f"{point.against:.4g}",
+            str(point.seeds),
+            *(_shown(point.trial.values.get(name)) for name in names),
+        )
+        for point in found.front
+    ]
+    return (("trial on the front", study.metric, study.against.metric, "seeds", *names), *rows)
+
+
+def _shown(value: object) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

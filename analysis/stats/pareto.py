@@ -1,0 +1,113 @@
+"""Two objectives: which configurations no other is better than, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from analysis.stats.study import Study, Trial
+
+
+def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which points are on the Pareto front: no other one is at least as good in both and better in one. More is better
+    in both; equal points are on it together. Kung, Luccio and Preparata (1975): sorted by the first, a point is on the
+    front where it beats all before it in the second."""
+    order = sorted(range(len(points)), key=lambda index: points[index], reverse=True)
+    front, best = [False] * len(points), float("-inf")
+    for _, group in groupby(order, key=lambda index: points[index][0]):
+        equal = list(group)
+        top = points[equal[0]][1]
+        if top > best:
+            best = top
+            for index in equal:
+                front[index] = points[index][1] == top
+    return front
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A configuration that ran all its epochs: its earliest trial, and means over its seeds of both objectives."""
+
+    trial: Trial
+    score: float
+    against: float
+    seeds: int
+    on_front: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pareto:
+    """All such configurations, best first by the first objective.
+
+    Args:
+        points: on the front or not.
+        noise: what seeds differ by in the first objective; None where that is not known.
+        close: configurations on the front that differ by less than that from another one there.
+        near: configurations off the front that would be on it if they were better by that.
+    """
+
+    points: tuple[Point, ...]
+    noise: float | None
+    close: int
+    near: int
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        return tuple(point for point in self.points if point.on_front)
+
+
+def pareto(study: Study, *, noise: float | None) -> Pareto | None:
+    """The front of a study with two objectives; None while no trial that ran all its epochs has both.
+
+    Args:
+        noise: see :class:`Pareto`.
+    """
+    if study.against is None:
+        return None
+    groups: dict[tuple[tuple[str, object], ...], list[tuple[Trial, float, float]]] = {}
+    for trial in study.complete:
+        if trial.against is not None and trial.score is not None:
+            groups.setdefault(study.settings(trial), []).append((trial, trial.score, trial.against))
+    if not groups:
+        return None
+    means = [(_mean([score for _, score, _ in one]), _mean([second for *_, second in one])) for one in groups.values()]
+    signed = [(study.sign * score, study.against.sign * second) for score, second in means]
+    on_front = non_dominated(signed)
+    found = list(groups.values())
+    order = sorted(range(len(found)), key=lambda index: (*signed[index], -found[index][0][0].number), reverse=True)
+    points = tuple(
+        Point(
+            trial=found[index][0][0],
+            score=means[index][0],
+            against=means[index][1],
+            seeds=len({trial.seed for trial, *_ in found[index]}),
+            on_front=on_front[index],
+        )
+        for index in order
+    )
+    return Pareto(
+        points=points,
+        noise=noise,
+        close=0 if noise is None else _close([point.score for point in points if point.on_front], noise=noise),
+        near=0 if noise is None else _near(signed, noise=noise),
+    )
+
+
+def _close(scores: Sequence[float], *, noise: float) -> int:
+    """Scores that differ by less than ``noise`` from another."""
+    ordered = sorted(scores)
+    gaps = [float("inf"), *(b - a for a, b in pairwise(ordered)), float("inf")]
+    return sum(min(below, above) < noise for below, above in pairwise(gaps))
+
+
+def _near(signed: Sequence[tuple[float, float]], *, noise: float) -> int:
+    """Points off the front that were on it if only they were better by ``noise`` in the first."""
+    front = non_dominated(signed)
+    moved = 0
+    for index, (first, second) in enumerate(signed):
+        if not front[index]:
+            moved += non_dominated([*signed[:index], (first + noise, second), *signed[index + 1 :]])[index]
+    return moved
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
