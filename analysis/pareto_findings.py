@@ -46,8 +46,8 @@ def of_two(answer: "Answer", study: Study) -> "Answer":
         ),
         rule=(
             "On the front: no other configuration that ran all its epochs is as good in both and better in one. "
-            f"Stopped and failed trials cannot be on it. best.yaml is the front's end with the best {study.metric} (trial "
-            f"{ends[0].trial.number}); ipix-tune export --trial takes another."
+            f"Stopped and failed trials cannot be on it. best.yaml is the front's end with the best {study.metric} "
+            f"(trial {ends[0].trial.number}); ipix-tune export --trial takes another."
         ),
         trust=say_trust(found, study),
     )

@@ -1,0 +1,277 @@
+import io
+
+import optuna
+import pytest
+from rich.console import Console
+
+from ipix_tune.config import StudyConfig
+from ipix_tune.export import choose, export_best
+from ipix_tune.journal import Journal, build_sampler
+from ipix_tune.live import Board, Display, Row
+from ipix_tune.plan import make_plan, render
+from ipix_tune.scheduler import METRICS, SCORE
+from ipix_tune.searcher import JournalSearcher
+from ipix_tune.simulate import Simulation, SimulationError
+from ipix_tune.space import SearchSpace
+from ipix_tune.studyfile import load
+from tests.ipix_tune.studies import base, row, study_with, write
+from trainers.config import TrainConfig
+from trainers.errors import ConfigError
+from trainers.yamlfile import load as load_config
+
+BOTH = {"metric": "val/miou", "mode": "max", "against": {"metric": "time/step_ms", "mode": "min"}}
+
+
+def study(**changes):
+    return StudyConfig.model_validate({**base(), "objective": BOTH, **changes})
+
+
+def journal(folder, config=None, total=40):
+    config = config or study()
+    return Journal(folder, config, SearchSpace(config), total=total)
+
+
+# the study file
+
+
+def test_a_second_objective_is_minimised_unless_it_says_otherwise(tmp_path):
+    file = write(tmp_path, {**base(), "objective": {"against": {"metric": "memory/peak_mib"}}})
+    assert load(file).objective.against.mode == "min"
+
+
+@pytest.mark.parametrize("metric", ["time/step_ms", "memory/peak_mib", "val/student/miou", "train/loss"])
+def test_what_a_trainer_reports_can_be_the_second_objective(tmp_path, metric):
+    assert load(write(tmp_path, base()), [f"objective.against.metric={metric}"]).objective.metrics[1] == metric
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["objective.against.metric=time/step"], 'did you mean "time/step_ms"'),
+        (["objective.against.metric=val/miou"], "is objective.metric too"),
+        (["objective.against.metric=final/miou"], "a search must not see"),
+        (["objective.against.metric=time/step_ms", "sampler.name=cmaes"], "CMA-ES has one objective"),
+        (["objective.against.metric=time/step_ms", "warm_start=[studies/old]"], "their place on one objective"),
+        (["objective.against.metric=time/step_ms", "budget.no_improvement.trials=3"], "it watches one objective"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused_with_the_reason_and_the_key(tmp_path, overrides, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        load(write(tmp_path, base()), overrides)
+    assert any(str(caught.value).startswith(f"--set {one}: ") for one in overrides)
+
+
+def test_the_plan_names_both_objectives_and_by_which_trials_are_stopped():
+    console = Console(file=io.StringIO(), width=160)
+    console.print(render(make_plan(study())))
+    shown = console.file.getvalue()
+    assert "max val/miou against min time/step_ms, last epoch" in shown
+    assert "trials are stopped by val/miou alone" in shown
+
+
+def test_a_simulation_is_refused_since_its_curves_have_one_objective():
+    with pytest.raises(SimulationError, match=r"--set objective\.against=null"):
+        Simulation(study(), None, max_epochs=9, concurrent=2)
+
+
+# the journal
+
+
+def ended(book, *, state="complete", scores=((1, 10.0), (2, 20.0)), seconds=((1, 5.0), (2, 6.0))):
+    key, _ = book.next()
+    for (epoch, score), (_, second) in zip(scores, seconds, strict=True):
+        book.record(key, epoch=epoch, score=score, against=second)
+    book.end(key, state=state)
+    return book._study.trials[-1]
+
+
+def test_a_complete_trial_is_told_with_the_last_values_of_both(tmp_path):
+    trial = ended(journal(tmp_path))
+    assert trial.values == [20.0, 6.0]
+    assert trial.intermediate_values == {1: 10.0, 2: 20.0}
+
+
+def test_a_stopped_trial_is_told_as_pruned_with_its_scores_and_no_values(tmp_path):
+    trial = ended(journal(tmp_path), state="stopped")
+    assert (trial.state, trial.values) == (optuna.trial.TrialState.PRUNED, None)
+    assert trial.intermediate_values == {1: 10.0, 2: 20.0}
+
+
+@pytest.mark.parametrize("second", [None, float("nan")])
+def test_a_trial_that_lacks_the_second_value_at_its_end_has_failed(tmp_path, second):
+    book = journal(tmp_path)
+    ended(book, seconds=((1, 5.0), (2, second)))
+    (entry,) = book.entries()
+    assert (entry.state, entry.error) == ("failed", "it reported no time/step_ms in its last epoch")
+
+
+def test_an_epoch_that_is_reported_twice_keeps_both_its_first_values(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    book.record(key, epoch=1, score=30.0, against=5.0)
+    book.record(key, epoch=1, score=99.0, against=1.0)
+    assert (book.entry(key).scores, book.entry(key).against) == ({1: 30.0}, 5.0)
+
+
+@pytest.mark.parametrize("record", ["journal", "memory", "sqlite"])
+def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
+    config = study(record=f"sqlite:///{tmp_path}/trials.db" if record == "sqlite" else record)
+    ended(journal(tmp_path, config))
+    again = journal(tmp_path, config)
+    (entry,) = again.entries()
+    assert (entry.scores, entry.against, entry.state) == ({1: 10.0, 2: 20.0}, 6.0, "complete")
+    assert again._study.trials[0].values == [20.0, 6.0]
+
+
+def test_the_searcher_takes_the_second_value_from_the_trials_metrics(tmp_path):
+    book = journal(tmp_path)
+    searcher = JournalSearcher(book, trial_config=lambda key, values: {"key": key}, concurrent=1, max_epochs=2)
+    searcher.suggest("a")
+    for epoch in (1, 2):
+        result = {"epoch": epoch, SCORE: 10.0 * epoch, METRICS: {"time/step_ms": 7.0 + epoch, "time/epoch_s": 1.0}}
+        searcher.on_trial_result("a", result)
+    searcher.on_trial_complete("a", result)
+    assert book._study.trials[0].values == [20.0, 9.0]
+
+
+SEARCH = {"interpixel.alpha": {"uniform": [0, 1]}, "optim.lr": {"uniform": [0.0001, 1]}}
+PRIOR = {**SEARCH, "optim.lr": {"uniform": [0.0001, 1], "prior": {"center": 0.5}}}
+
+
+def searched(book, trials, *, every_third_is_stopped=True):
+    """A made-up problem: the score rises with alpha, the price too; lr only costs."""
+    found = []
+    for number in range(trials):
+        key, values = book.next()
+        found.append(values)
+        alpha, lr = values["interpixel.alpha"], values["optim.lr"]
+        for epoch in (1, 2):
+            book.record(key, epoch=epoch, score=epoch * alpha, against=alpha + lr)
+        book.end(key, state="stopped" if every_third_is_stopped and number % 3 == 2 else "complete")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sampler", "search"),
+    [("tpe", SEARCH), ("tpe", PRIOR), ("random", SEARCH), pytest.param("gp", SEARCH, marks=pytest.mark.slow)],
+)
+def test_the_next_suggestion_after_reopening_is_the_one_that_would_have_come(tmp_path, sampler, search):
+    config = study(search=search, points=[], sampler={"name": sampler, "startup_trials": 3})
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    unbroken = searched(journal(tmp_path / "a", config), 9)
+    searched(journal(tmp_path / "b", config), 8)
+    assert journal(tmp_path / "b", config).next()[1] == unbroken[8]
+
+
+def test_tpe_learns_what_both_objectives_want_among_stopped_trials_too(tmp_path):
+    """lr only costs: TPE must come to draw it lower than evenly, and alpha, which is a trade-off, still all over."""
+    config = study(search=SEARCH, points=[], sampler={"name": "tpe", "startup_trials": 10})
+    late = searched(journal(None, config, total=60), 60)[30:]
+    rates = [values["optim.lr"] for values in late]
+    alphas = [values["interpixel.alpha"] for values in late]
+    assert sum(rates) / len(rates) < 0.3  # evenly: 0.5 with a standard error of 0.05
+    assert max(alphas) - min(alphas) > 0.5
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_stopped_trials_rank_by_how_far_they_came_and_then_by_the_first_objective(mode):
+    """No trial is complete: TPE's good ones are those that came farther, or scored better at the same epoch."""
+    config = study(search=SEARCH, points=[], sampler={"name": "tpe", "startup_trials": 5})
+    config = config.model_copy(update={"objective": config.objective.model_copy(update={"mode": mode})})
+    book = journal(None, config)
+    sign = 1 if mode == "max" else -1
+    for _ in range(30):
+        key, values = book.next()
+        book.record(key, epoch=1, score=sign * values["interpixel.alpha"], against=1.0)
+        book.end(key, state="stopped")
+    late = [entry.values["interpixel.alpha"] for entry in book.entries()[15:]]
+    assert sum(late) / len(late) > 0.7
+
+
+def test_with_one_objective_tpe_is_optunas_own():
+    config = study().sampler
+    assert type(build_sampler(config, SearchSpace(study()))) is optuna.samplers.TPESampler
+
+
+def test_a_grid_is_run_once_over(tmp_path):
+    search = {"interpixel.distance": {"choice": ["kl", "cr"]}}
+    book = journal(tmp_path, study(search=search, points=[], sampler={"name": "grid"}))
+    assert {ended(book).params["interpixel.distance"] for _ in range(2)} == {"kl", "cr"}
+    assert book.next() is None
+
+
+# the board
+
+
+def board(**rows):
+    made = Board(metric="val/miou", mode="max", against="time/step_ms", total=4, max_epochs=9)
+    made.rows.update(
+        {key: Row(values={}, epoch=9, score=one[0], against=one[1], state=one[2]) for key, one in rows.items()}
+    )
+    return made
+
+
+FRONT = {"t0000": (40.0, 30.0, "complete"), "t0001": (35.0, 10.0, "complete"), "t0002": (34.0, 20.0, "complete")}
+
+
+def test_the_headline_names_the_front_and_its_best_end():
+    assert (
+        "Pareto front so far 2 trials (t0000, t0001), best val/miou t0000 40.00 at time/step_ms 30"
+        in board(**FRONT).headline()
+    )
+
+
+def test_the_table_has_a_column_for_the_second_objective():
+    console = Console(file=io.StringIO(), width=160)
+    console.print(board(**FRONT).table())
+    assert "time/step_ms" in console.file.getvalue()
+    assert "30" in console.file.getvalue()
+
+
+def test_an_epochs_line_has_both_values():
+    console = Console(file=io.StringIO(), width=160)
+    Display(board(**FRONT), console).epoch("t0001")
+    assert "val/miou 35.00  time/step_ms 10" in console.file.getvalue()
+
+
+def test_checkpoints_are_kept_of_all_on_the_front():
+    assert board(**FRONT).leading_ended() == {"t0000", "t0001"}
+
+
+def test_of_equal_scores_the_cheaper_one_leads():
+    equal = board(t0000=(40.0, 30.0, "complete"), t0001=(40.0, 10.0, "complete"))
+    assert equal.best() == ("t0001", 40.0)
+    assert equal.front() == ["t0001"]
+
+
+# the export
+
+
+def rows(*pairs):
+    second = {"against_metric": "time/step_ms", "against_mode": "min"}
+    return [row(i, score, lr=i / 10) | second | {"against": price} for i, (score, price) in enumerate(pairs)]
+
+
+def test_the_export_takes_the_fronts_end_and_says_so_in_the_file(tmp_path):
+    place = study_with(tmp_path, rows((40.0, 30.0), (40.0, 20.0), (35.0, 10.0), (30.0, 50.0)))
+    choice = export_best(place, tmp_path / "best.yaml")
+    assert choice.row["trial"] == 1
+    assert choice.front == ("t0001", "t0002")
+    text = (tmp_path / "best.yaml").read_text()
+    assert "val/miou 40.00 at time/step_ms 20 after 9 of 9 epochs" in text
+    assert "of the Pareto front the end with the best last objective" in text
+    assert "# no single winner; on the Pareto front: t0001, t0002" in text
+    told = load_config(tmp_path / "best.yaml", TrainConfig).provenance["objective"]
+    assert told["against"] == {"metric": "time/step_ms", "mode": "min", "value": 20.0}
+    assert told["front"] == ["t0001", "t0002"]
+
+
+def test_another_trial_of_the_front_can_be_named(tmp_path):
+    choice = choose(rows((40.0, 30.0), (35.0, 10.0)), trial="t0001")
+    assert choice.row["trial"] == 1
+    assert any("no single winner: 2 trials" in caveat for caveat in choice.caveats)
+
+
+def test_with_one_objective_the_export_names_no_front():
+    assert choose([row(0, 40.0), row(1, 41.0)]).front == ()
