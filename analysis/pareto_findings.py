@@ -85,7 +85,7 @@ def say_front(found: Pareto | None, study: Study) -> str:
         )
     text = (
         f"{len(found.front)} of {len(found.points)} configurations that ran all {study.max_epochs} epochs are on the "
-        f"front ({seeds_in_words(found)}); every other one is beaten in both, or in one at a tie."
+        f"front ({seeds_in_words(found)}); for every other one there is one as good in both and better in one."
     )
     if any(trial.state == "stopped" for trial in study.trials):
         text += (

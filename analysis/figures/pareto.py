@@ -36,9 +36,10 @@ def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
         )
         axes.margins(0.09)
         _steps(axes, found, front, study, theme)
+        away, side = (-5, "right") if study.against.sign < 0 else (5, "left")
         for point in front:
             axes.annotate(
-                str(point.trial.number), (point.against, point.score), (0, 7), textcoords="offset points", ha="center"
+                str(point.trial.number), (point.against, point.score), (away, 4), textcoords="offset points", ha=side
             )
         axes.set_xlabel(f"{style.unit(study.against.metric)}, {'more' if study.against.sign > 0 else 'less'} is better")
         axes.set_ylabel(style.unit(study.metric))

@@ -52,7 +52,7 @@ def test_what_a_trainer_reports_can_be_the_second_objective(tmp_path, metric):
         (["objective.against.metric=final/miou"], "a search must not see"),
         (["objective.against.metric=time/step_ms", "sampler.name=cmaes"], "CMA-ES has one objective"),
         (["objective.against.metric=time/step_ms", "warm_start=[studies/old]"], "their place on one objective"),
-        (["objective.against.metric=time/step_ms", "budget.no_improvement.trials=3"], "it watches one objective"),
+        (["objective.against.metric=time/step_ms", "budget.no_improvement={trials: 3}"], "it watches one objective"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_with_the_reason_and_the_key(tmp_path, overrides, said):
@@ -197,8 +197,13 @@ def test_with_one_objective_tpe_is_optunas_own():
 def test_a_grid_is_run_once_over(tmp_path):
     search = {"interpixel.distance": {"choice": ["kl", "cr"]}}
     book = journal(tmp_path, study(search=search, points=[], sampler={"name": "grid"}))
-    assert {ended(book).params["interpixel.distance"] for _ in range(2)} == {"kl", "cr"}
+    for _ in range(2):
+        ended(book)
     assert book.next() is None
+    assert {trial.params["interpixel.distance"]: trial.values for trial in book._study.trials} == {
+        "kl": [20.0, 6.0],
+        "cr": [20.0, 6.0],
+    }
 
 
 # the board

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def stopped_and_resumed(tmp_path_factory):
-    """Against a price that is no clock's, so that it can be compared; the budget of epochs cuts the first driver off."""
+    """Against a price that no clock measures, so that it can be compared; a budget of epochs cuts the first driver
+    off."""
     file = tiny(
         tmp_path_factory.mktemp("two"),
         objective={"metric": "val/miou", "against": {"metric": "train/loss", "mode": "min"}},
