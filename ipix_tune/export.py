@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from analysis.columns import PARAM_PREFIX, SCHEMA_VERSION
-from analysis.stats.pareto import non_dominated
+from analysis.stats.dominance import non_dominated
 from ipix_tune.console import run
 from trainers.errors import UserError, did_you_mean
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.columns import State
-from analysis.stats.pareto import non_dominated
+from analysis.stats.dominance import non_dominated
 from ipix_tune.config import Value
 
 SHOWN = 20

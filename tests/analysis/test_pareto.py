@@ -9,7 +9,8 @@ from analysis.figures import style
 from analysis.findings import answer
 from analysis.logs.run import LoggedRun
 from analysis.sections.pareto import pareto_sections
-from analysis.stats.pareto import non_dominated, pareto
+from analysis.stats.dominance import non_dominated
+from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
 from tests.analysis.conftest import config_of
 
