@@ -65,9 +65,8 @@ class JournalSearcher(Searcher):
 
     def _record(self, key: str, result: dict[str, Any]) -> None:
         if SCORE in result:
-            metrics = result.get(METRICS, {})
-            seconds = metrics.get("time/epoch_s", 0) + metrics.get("time/eval_s", 0)
-            second = None if self._journal.against is None else metrics.get(self._journal.against)
+            seconds = (_metric(result, "time/epoch_s") or 0) + (_metric(result, "time/eval_s") or 0)
+            second = None if self._journal.against is None else _metric(result, self._journal.against)
             self._journal.record(
                 key, epoch=int(result[EPOCH]), score=float(result[SCORE]), seconds=seconds, against=second
             )
@@ -77,6 +76,12 @@ class JournalSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: see :meth:`save`."""
+
+
+def _metric(result: dict[str, Any], name: str) -> float | None:
+    """A trainer's metric. Tune hands a searcher flat results, with the names of nested keys joined by slashes."""
+    found: float | None = result.get(f"{METRICS}/{name}", result.get(METRICS, {}).get(name))
+    return found
 
 
 def end_of(result: dict[str, Any], *, max_epochs: int) -> tuple[State, str | None]:

@@ -2,6 +2,7 @@ import io
 
 import optuna
 import pytest
+from ray.tune.utils import flatten_dict
 from rich.console import Console
 
 from ipix_tune.config import StudyConfig
@@ -123,15 +124,17 @@ def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
     assert again._study.trials[0].values == [20.0, 6.0]
 
 
-def test_the_searcher_takes_the_second_value_from_the_trials_metrics(tmp_path):
+@pytest.mark.parametrize("handed", [flatten_dict, dict], ids=["as Tune hands it over", "as a simulation does"])
+def test_the_searcher_takes_times_and_the_second_value_from_the_trials_metrics(tmp_path, handed):
     book = journal(tmp_path)
     searcher = JournalSearcher(book, trial_config=lambda key, values: {"key": key}, concurrent=1, max_epochs=2)
     searcher.suggest("a")
     for epoch in (1, 2):
         result = {"epoch": epoch, SCORE: 10.0 * epoch, METRICS: {"time/step_ms": 7.0 + epoch, "time/epoch_s": 1.0}}
-        searcher.on_trial_result("a", result)
-    searcher.on_trial_complete("a", result)
+        searcher.on_trial_result("a", handed(result))
+    searcher.on_trial_complete("a", handed(result))
     assert book._study.trials[0].values == [20.0, 9.0]
+    assert book.trained_s == 2.0
 
 
 SEARCH = {"interpixel.alpha": {"uniform": [0, 1]}, "optim.lr": {"uniform": [0.0001, 1]}}
