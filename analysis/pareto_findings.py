@@ -41,8 +41,8 @@ def of_two(answer: "Answer", study: Study) -> "Answer":
         answer,
         question=question,
         headline=(
-            f"No single winner: {count} of {len(found.points)} configurations {'is' if count == 1 else 'are'} on the "
-            f"Pareto front, {span}; {seeds_in_words(found)}."
+            f"{'' if count == 1 else 'No single winner: '}{count} of {len(found.points)} configurations "
+            f"{'is alone' if count == 1 else 'are'} on the Pareto front, {span}; {seeds_in_words(found)}."
         ),
         rule=(
             "On the front: no other configuration that ran all its epochs is as good in both and better in one. "

@@ -214,7 +214,7 @@ def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
         caveats.append(f"PROVISIONAL: 1 seed, the best of {candidates}: seed noise alone makes the best look too good")
     front = _front(runs)
     if front:
-        caveats.append(f"no single winner: {len(front)} trials are on the Pareto front: {', '.join(front)}")
+        caveats.append(_told(front))
     return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds, front=front)
 
 
@@ -263,7 +263,7 @@ def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
         f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} configurations)",
     ]
     if choice.front:
-        lines.append(f"# no single winner; on the Pareto front: {', '.join(choice.front)}")
+        lines.append(f"# {_told(choice.front)}")
     if row["state"] != "complete":
         lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")
     if not has_val:
@@ -271,6 +271,11 @@ def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     elif final:
         lines.append("# evaluation.final: the official validation set is evaluated once, at the end")
     return lines
+
+
+def _told(front: tuple[str, ...]) -> str:
+    alone = len(front) == 1
+    return f"{'alone' if alone else f'no single winner: {len(front)} trials'} on the Pareto front: {', '.join(front)}"
 
 
 def _scored(row: Row) -> str:

@@ -269,7 +269,7 @@ def test_the_export_takes_the_fronts_end_and_says_so_in_the_file(tmp_path):
     text = (tmp_path / "best.yaml").read_text()
     assert "val/miou 40.00 at time/step_ms 20 after 9 of 9 epochs" in text
     assert "of the Pareto front the end with the best last objective" in text
-    assert "# no single winner; on the Pareto front: t0001, t0002" in text
+    assert "# no single winner: 2 trials on the Pareto front: t0001, t0002" in text
     told = load_config(tmp_path / "best.yaml", TrainConfig).provenance["objective"]
     assert told["against"] == {"metric": "time/step_ms", "mode": "min", "value": 20.0}
     assert told["front"] == ["t0001", "t0002"]

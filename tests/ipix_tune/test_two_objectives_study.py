@@ -71,7 +71,7 @@ def test_page_export_and_checkpoints_agree_on_the_front(stopped_and_resumed):
     assert told["objective"]["front"] == front
     assert {path.parent.name for path in place.glob("trials/*/checkpoints")} == set(front)
     page = (place / "report.html").read_text()
-    assert "No single winner" in page
+    assert "on the Pareto front, from val/miou" in page
     assert "What does val/miou cost in train/loss?" in page
     assert "trial on the front" in page
     assert (place / "plots" / "pareto.png").exists()
