@@ -80,7 +80,7 @@ def test_page_export_and_checkpoints_agree_on_the_front(stopped_and_resumed):
 
 def test_against_memory_every_trial_has_a_process_of_its_own(tmp_path):
     """A process's peak is that of all it ever did: the second, smaller trial must not have the first one's."""
-    data = {**TINY["trainer"]["data"], "crop": 128}
+    data = {**{name: value for name, value in TINY["trainer"]["data"].items() if name != "batch_size"}, "crop": 128}
     place = run(
         tiny(
             tmp_path,
