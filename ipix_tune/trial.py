@@ -123,14 +123,16 @@ def _is_storage(error: BaseException | None) -> bool:
 
 def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -> None:
     """A trial on one of its workers. The first thing that its study learns is which placement group holds it."""
-    from ray import train
     from ray.util import get_current_placement_group
 
-    group = get_current_placement_group()
-    if not send({GROUP: "" if group is None else group.id.hex()}):
+    from trainers.distributed import current
+
+    process, group = current(config["trainer"]["precision"]["device"]), get_current_placement_group()
+    go_on = send({GROUP: "" if group is None else group.id.hex()})
+    if not process.agree(go_on):
         return
     with _at_home(config) as (local, mirror):
-        _train(local, send, mirror if train.get_context().get_world_rank() == 0 else None)
+        _train(local, send, mirror if process.rank == 0 else None)
 
 
 def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: Mirror | None = None) -> None:
