@@ -189,11 +189,12 @@ def measure(
     """Run rounds and add their times to the file of rows."""
     for _ in range(rounds):
         for shape, workers in (("torchrun", 1), ("study", 1), ("torchrun", 2), ("study", 2)):
+            load = os.getloadavg()[0]
             with tempfile.TemporaryDirectory() as place:
                 found = _torchrun(workers, Path(place)) if shape == "torchrun" else _study(workers, Path(place))
             with rows.open("a") as stream:
                 for one in found:
-                    stream.write(json.dumps({"shape": shape, "workers": workers, **one}) + "\n")
+                    stream.write(json.dumps({"shape": shape, "workers": workers, "load": load, **one}) + "\n")
                     typer.echo(f"{shape} {workers}: {one['start']} {sum(one['parts'].values()):.2f} s {one['parts']}")
 
 
@@ -240,7 +241,6 @@ def _row(start: str, began: float, times: dict[str, float]) -> dict[str, Any]:
 def table(
     rows: Annotated[Path, typer.Option(help="What `measure` wrote.")],
     out: Annotated[Path, typer.Option(help="A Markdown file.")],
-    before: Annotated[Path | None, typer.Option(help="Rows of an earlier state, for comparison.")] = None,
 ) -> None:
     """Write the table of all rounds."""
     lines = [
@@ -259,15 +259,15 @@ def table(
         "",
         *_parts(rows),
     ]
-    if before is not None:
-        lines += ["", "Before a trial's workers stayed for the next trial:", "", *_times(before)]
+    loads = [json.loads(line)["load"] for line in rows.read_text().splitlines()]
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "optuna", "torch"))
     lines += [
         "",
         "Commands: `python -m benchmarks.startup measure --rounds 5 --rows startup.jsonl`, then "
         f"`python -m benchmarks.startup table --rows startup.jsonl --out {out}`.",
-        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, 2 cores, "
-        "no GPU, nothing else running in the same slot; Ray's processes run at niceness 15.",
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, "
+        f"{os.cpu_count()} cores, no GPU. The machine is shared: load average over a minute when a run began "
+        f"{min(loads):.1f} to {max(loads):.1f}. Ray's processes run at niceness 15, torchrun's at 0.",
         "",
     ]
     out.write_text("\n".join(lines))
