@@ -1,17 +1,26 @@
 """A real study whose durable copy lies in a real S3 server."""
 
 import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
 import psutil
 import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import ProcessExitedException
 
+from ipix_tune.config import ResourcesConfig
 from ipix_tune.mirror import Mirror
 from ipix_tune.objectstore import Store
+from ipix_tune.trial import _at_home, _train, trial_config
 from tests.ipix_tune.running import TINY, entries, run, sweep, tiny, training_workers, wait_for
-from tests.trainers.runs import rows
+from tests.ipix_tune.studies import config_of
+from tests.trainers.runs import rows, same_tensors, tensors
 
 
 @pytest.mark.slow
@@ -36,6 +45,39 @@ def test_a_study_goes_on_from_the_object_storage_after_its_machine_is_lost(bucke
     assert {f"trials/{key}/metrics.jsonl" for key in after} <= keys
     assert len([key for key in keys if key.endswith("last.pt")]) == 1, "only the best trial keeps its checkpoints"
     assert not [key for key in keys if key.startswith("ray/")]
+
+
+def work(rank, config, folder, dies):
+    """A worker of a trial: in object storage, or, where there is none, in a folder that both see."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet{dies}", rank=rank, world_size=2)
+
+    def send(row):
+        if dies and rank == 1 and row["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with _at_home(config) as (local, mirror):
+        _train(local, send, mirror if rank == 0 else None)
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_the_object_storage_after_one_was_killed_as_in_one_folder(bucket, tmp_path):
+    trainer = config_of(schedule={"epochs": 4, "steps_per_epoch": 2}).model_dump(mode="json")
+    there = {"trainer": trainer, "metric": "val/miou", "resources": ResourcesConfig(workers=2)}
+    stored = trial_config("t0000", run_dir="small/trials/t0000", store=f"{bucket}/lab", **there)
+    with pytest.raises(ProcessExitedException):
+        mp.spawn(work, args=(stored, tmp_path, True), nprocs=2)
+    copy = Mirror(Store(stored["store"]), stored["run_dir"], tmp_path / "copy")
+    copy.pull()
+    assert len(rows(tmp_path / "copy")) in (2, 3)
+    mp.spawn(work, args=(stored, tmp_path, False), nprocs=2)
+    copy.pull()
+
+    (tmp_path / "other").mkdir()
+    mp.spawn(work, args=(trial_config("t0000", run_dir=tmp_path / "run", **there), tmp_path / "other", False), nprocs=2)
+    assert rows(tmp_path / "copy") == rows(tmp_path / "run")
+    assert same_tensors(tensors(tmp_path / "copy"), tensors(tmp_path / "run"))
 
 
 @pytest.mark.slow
