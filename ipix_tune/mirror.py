@@ -22,7 +22,7 @@ NOT_COPIED = ("ray", "trials")
 EVERY_S = 30.0
 """Longest time between two copies of a study's own files."""
 AT_ONCE = 8
-"""Objects fetched at the same time."""
+"""Objects fetched or deleted at the same time."""
 GROWING = (".log", ".wandb", ".jsonl")
 """Ends of the names of files to which is appended."""
 SMALL = 64 * 1024
@@ -134,8 +134,8 @@ class Mirror:
         self._note(name, data, whole=len(data), appended=[])
 
     def _delete(self, parts: list[str]) -> None:
-        for part in reversed(parts):
-            self.store.delete_object(f"{self.key}/{part}")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self.store.delete_object, [f"{self.key}/{part}" for part in parts]))
 
     def _note(self, name: str, data: bytes, *, whole: int, appended: list[str]) -> None:
         self._sent.pop(name, None)
