@@ -1,37 +1,41 @@
 """The driver under a thousand trials: its CPU, its memory, and how late results reach it.
 
-    python -m benchmarks.many_trials --trials 1000 --concurrent 40 --out benchmarks/results/many_trials_202611
+    python -m benchmarks.many_trials run --work /tmp/many --trials 1000 --concurrent 20 --minutes 7
+    python -m benchmarks.many_trials report --work /tmp/many --out benchmarks/results/many_trials_202611
 
-Real Ray, real journal, ASHA and W&B files; only the training is not real: a trial sleeps and reports made-up scores.
-Writes <out>.md and <out>.png.
+Real Ray, real journal, ASHA and W&B files; only the training is not real: a trial sleeps and reports made-up scores. `run`
+stops itself after so many minutes and goes on from there when it is called again; `report` writes <out>.md and <out>.png.
 """
 
-import itertools
-import platform
+import dataclasses
+import json
+import os
 import random
+import signal
 import sys
-import tempfile
 import threading
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import psutil
 import typer
 from rich.console import Console
 
 from ipix_tune import study as studies
 from ipix_tune import trial
-from ipix_tune.scheduler import EPOCH, SCORE
+from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.studyfile import load
 from ipix_tune.tracking import Tracker
 
-EPOCHS, SLEEP_S, LOOK_S = 4, 0.5, 2.0
+EPOCHS = 4
+LOOK_S, LOOK_AROUND_S = 1.0, 10.0
+"""How often the driver looks at itself, and at the processes that it started."""
 SENT = "time/sent"
+METER = "meter.jsonl"
+KINDS = {"wandb-core": "W&B's service", "raylet": "raylet", "gcs_server": "Ray's GCS", "ray::": "trials' processes"}
+"""What the driver starts, by a part of the command line."""
 
 STUDY = """
 name: many
@@ -48,144 +52,152 @@ search:
 sampler: {{name: {sampler}}}
 scheduler: {{name: asha, grace_epochs: 1, reduction: 2}}
 budget: {{trials: {trials}}}
-resources: {{cpus_per_worker: {cpus}, concurrent: {concurrent}}}
+resources: {{cpus_per_worker: {cpus:.4f}, concurrent: {concurrent}}}
 """
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-def pretend(config: dict[str, Any]) -> None:
+
+def pretend(config: dict[str, Any], *, seconds: float) -> None:
     """A trial without a training: waits, and reports scores that grow."""
     from ray import tune
 
     draw = random.Random(config["key"])
     level = draw.random()
     for epoch in range(1, EPOCHS + 1):
-        time.sleep(SLEEP_S * (0.5 + draw.random()))
+        time.sleep(seconds * (0.5 + draw.random()))
         score = 50 + 10 * level + epoch + draw.gauss(0, 0.5)
         metrics = {"val/miou": score, SENT: time.time()}
-        tune.report({EPOCH: epoch, "split_hash": "none", "metrics": metrics, SCORE: score})
+        tune.report({EPOCH: epoch, "split_hash": "none", METRICS: metrics, SCORE: score})
 
 
+@dataclasses.dataclass(kw_only=True)
 class Meter:
-    """Samples this process while trials end, and the delay of every result."""
+    """Writes down, line by line, what this process uses while trials end, and how late every result was.
 
-    def __init__(self) -> None:
-        self.rows: list[tuple[float, int, float, float]] = []
-        """Seconds, trials ended, CPU share of one core, resident MiB."""
-        self.delays: list[tuple[float, float]] = []
-        """Seconds, delay in seconds."""
-        self._ended = 0
-        self._began = time.monotonic()
+    Args:
+        file: JSON lines; every run of the driver adds its own.
+        ended: trials that ended before it.
+    """
+
+    file: Path
+    ended: int
+    piece: int
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic()
+        self._me = psutil.Process()
         self._over = threading.Event()
+        self._stream = self.file.open("a")
+        self._used: dict[int, float] = {}
+        self._around: dict[str, float] = defaultdict(float)
 
     def install(self) -> None:
+        """From now on results and ends are counted, by wrapping the tracker that every one of them passes."""
         log, finish = Tracker.log, Tracker.finish
 
         def timed(tracker: Tracker, key: str, *, epoch: int, metrics: dict[str, float]) -> None:
-            self.delays.append((time.monotonic() - self._began, time.time() - metrics[SENT]))
+            self._note(kind="result", delay_s=time.time() - metrics[SENT])
             log(tracker, key, epoch=epoch, metrics=metrics)
 
-        def counted(tracker: Tracker, key: str, **how: Any) -> None:
-            self._ended += 1
-            finish(tracker, key, **how)
+        def counted(tracker: Tracker, key: str, *, state: Any, **how: Any) -> None:
+            self.ended += state != "interrupted"
+            finish(tracker, key, state=state, **how)
 
         Tracker.log, Tracker.finish = timed, counted  # type: ignore[method-assign]
-        threading.Thread(target=self._sample, daemon=True).start()
-
-    def _sample(self) -> None:
-        me = psutil.Process()
-        me.cpu_percent()
-        while not self._over.wait(LOOK_S):
-            resident = me.memory_info().rss / 2**20
-            self.rows.append((time.monotonic() - self._began, self._ended, me.cpu_percent() / 100, resident))
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self) -> None:
+        self._look(around=True)
         self._over.set()
 
+    def _watch(self) -> None:
+        last = -LOOK_AROUND_S
+        while not self._over.wait(LOOK_S):
+            around = time.monotonic() - last > LOOK_AROUND_S
+            last = time.monotonic() if around else last
+            self._look(around=around)
 
-def main(
+    def _look(self, *, around: bool) -> None:
+        times, resident = self._me.cpu_times(), self._me.memory_info().rss
+        self._note(kind="look", cpu_s=times.user + times.system, rss_mib=resident / 2**20, **self._children(around))
+
+    def _children(self, around: bool) -> dict[str, Any]:
+        """CPU seconds by kind of process since the start, and memory of W&B's service."""
+        if not around:
+            return {}
+        service = 0.0
+        for one in self._me.children(recursive=True):
+            try:
+                line = " ".join(one.cmdline())
+                times, resident = one.cpu_times(), one.memory_info().rss
+            except psutil.Error:
+                continue
+            kind = next((name for part, name in KINDS.items() if part in line), "the rest of Ray")
+            used = times.user + times.system
+            self._around[kind] += used - self._used.get(one.pid, 0.0)
+            self._used[one.pid] = used
+            service += resident / 2**20 if kind == KINDS["wandb-core"] else 0
+        return {"around": dict(self._around), "service_mib": service}
+
+    def _note(self, **what: Any) -> None:
+        at = round(time.monotonic() - self.began, 3)
+        self._stream.write(json.dumps({"piece": self.piece, "s": at, "ended": self.ended, **what}) + "\n")
+        self._stream.flush()
+
+
+@app.command("run")
+def run_piece(
+    work: Annotated[Path, typer.Option(help="Folder of the study and of what was measured so far.")],
     trials: Annotated[int, typer.Option()] = 1000,
-    concurrent: Annotated[int, typer.Option(help="Trials at once; a process of some 150 MB each.")] = 40,
-    sampler: Annotated[str, typer.Option()] = "tpe",
-    out: Annotated[Path, typer.Option(help="Results go to <out>.md and <out>.png.")] = Path("many_trials"),
+    concurrent: Annotated[int, typer.Option(help="Trials at once; a process each.")] = 20,
+    sampler: Annotated[str, typer.Option()] = "random",
+    seconds: Annotated[float, typer.Option(help="Length of an epoch, on the average.")] = 0.5,
+    minutes: Annotated[float, typer.Option(help="Stop after so long; call again to go on.")] = 60,
 ) -> None:
-    """Run the study and write what it cost the driver."""
-    trial.in_actor = pretend
-    meter = Meter()
-    with tempfile.TemporaryDirectory() as storage:
-        file = Path(storage) / "many.yaml"
-        file.write_text(
-            STUDY.format(
-                storage=storage,
-                epochs=EPOCHS,
-                sampler=sampler,
-                trials=trials,
-                concurrent=concurrent,
-                cpus=psutil.cpu_count() / concurrent * 0.99,
-            )
+    """Run the study, or go on with it."""
+    work = work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    file, record = work / "many.yaml", work / METER
+    file.write_text(
+        STUDY.format(
+            storage=work,
+            epochs=EPOCHS,
+            sampler=sampler,
+            trials=trials,
+            concurrent=concurrent,
+            cpus=(os.cpu_count() or 1) / concurrent,
         )
-        meter.install()
-        began = time.monotonic()
-        outcome = studies.run(load(file), resume=False, address=None, console=Console(quiet=True))
-        took = time.monotonic() - began
-        meter.end()
-    text = describe(meter, trials=trials, concurrent=concurrent, sampler=sampler, took=took, headline=outcome.headline)
-    draw(meter, out.with_suffix(".png"), trials=trials, concurrent=concurrent)
+    )
+    lines = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    last = lines[-1] if lines else {"ended": 0, "piece": -1}
+    meter = Meter(file=record, ended=last["ended"], piece=last["piece"] + 1)
+    meter._note(kind="start", command=" ".join(sys.argv[1:]), concurrent=concurrent, trials=trials, seconds=seconds)
+    trial.in_actor = lambda config: pretend(config, seconds=seconds)
+    alarm = threading.Timer(minutes * 60, lambda: os.kill(os.getpid(), signal.SIGINT))
+    alarm.daemon = True
+    alarm.start()
+    meter.install()
+    outcome = studies.run(load(file), resume=bool(lines), address=None, console=Console(quiet=True))
+    meter.end()
+    typer.echo(f"{outcome.headline}; {time.monotonic() - meter.began:.0f} s")
+    raise typer.Exit(0 if outcome.cut_short is None else 3)
+
+
+@app.command()
+def report(
+    work: Annotated[Path, typer.Option(help="As for run.")],
+    out: Annotated[Path, typer.Option(help="Results go to <out>.md and <out>.png.")],
+) -> None:
+    """Write what was measured."""
+    from benchmarks.many_trials_report import draw, render
+
+    lines = [json.loads(line) for line in (work / METER).read_text().splitlines()]
+    text = render(lines, study=work / "many")
+    draw(lines, out.with_suffix(".png"))
     out.with_suffix(".md").write_text(text)
     typer.echo(text)
 
 
-def describe(meter: Meter, *, trials: int, concurrent: int, sampler: str, took: float, headline: str) -> str:
-    """The figures as Markdown, by quarter of the trials."""
-    rows, delays = np.array(meter.rows), np.array(meter.delays)
-    lines = [
-        "# The driver under many trials",
-        "",
-        f"{headline}. {took:.0f} s, {trials / took:.1f} trials/s, {len(delays)} results, {concurrent} at once, "
-        f"{sampler}, ASHA.",
-        "",
-        "| trials ended | CPU, share of one core | memory, MiB | delay of a result, median, s | 95 %, s |",
-        "|---|---|---|---|---|",
-    ]
-    edges = np.linspace(0, trials, 5)
-    for low, high in itertools.pairwise(edges):
-        part = rows[(rows[:, 1] >= low) & (rows[:, 1] <= high)]
-        if not len(part):
-            continue
-        within = delays[(delays[:, 0] >= part[0, 0]) & (delays[:, 0] <= part[-1, 0]), 1]
-        lines.append(
-            f"| {low:.0f} to {high:.0f} | {part[:, 2].mean():.2f} | {part[0, 3]:.0f} to {part[-1, 3]:.0f} | "
-            f"{np.median(within):.2f} | {np.quantile(within, 0.95):.2f} |"
-        )
-    later = rows[rows[:, 1] >= trials / 4]
-    if len(later) > 2:
-        slope = np.polyfit(later[:, 1], later[:, 3], 1)[0] * 1024
-        lines += ["", f"Growth over the last three quarters: {slope:.0f} KiB per ended trial."]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "optuna", "wandb"))
-    lines += [
-        "",
-        f"Command: `python -m benchmarks.many_trials {' '.join(sys.argv[1:])}`.",
-        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, "
-        f"{psutil.cpu_count()} CPU cores, which the trials' processes share with the driver.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def draw(meter: Meter, path: Path, *, trials: int, concurrent: int) -> None:
-    """Memory, CPU and delay against trials ended."""
-    rows, delays = np.array(meter.rows), np.array(meter.delays)
-    figure, (memory, cpu, delay) = plt.subplots(3, sharex=True, figsize=(7, 7), layout="constrained")
-    memory.plot(rows[:, 1], rows[:, 3])
-    memory.set_ylabel("driver's memory (MiB)")
-    cpu.plot(rows[:, 1], rows[:, 2])
-    cpu.set_ylabel("driver's CPU (cores)")
-    delay.plot(np.interp(delays[:, 0], rows[:, 0], rows[:, 1]), delays[:, 1], ".", markersize=2)
-    delay.set_ylabel("delay of a result (s)")
-    delay.set_xlabel("trials ended")
-    memory.set_title(f"{trials} trials, {concurrent} at once")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    app()

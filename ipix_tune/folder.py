@@ -4,7 +4,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,9 @@ WORK = "studies"
 """Folder in which a driver works whose studies lie in object storage."""
 FREE_BYTES = 500 * 1024**2
 """Least free space on the study's disk for a start."""
+
+AFTERMATH_S = 60.0
+"""How long after a trial's end something may still be written into its folder."""
 
 CHANGEABLE = ("budget", "resources", "retries", "on_out_of_memory", "storage", "keep_checkpoints", "logging", "name")
 """Sections that a resumed study may change: they say how much and where, not what is compared."""
@@ -129,6 +133,28 @@ def only_driver(folder: Path) -> Iterator[None]:
         lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         lock.flush()
         yield
+
+
+class Checkpoints:
+    """The checkpoints of a study's trials, removed as trials end.
+
+    A trial is looked at for `AFTERMATH_S` after it was first named, since its workers may still write for a moment, and
+    then no more: what a trial costs that has long ended must not grow with the study.
+
+    Args:
+        folder: the study's folder.
+        clock: seconds, from any start.
+    """
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._named: dict[str, float] = {}
+
+    def remove(self, *, of: set[str]) -> None:
+        """Delete those of these trials."""
+        now = self._clock()
+        recent = {key for key in of if now - self._named.setdefault(key, now) <= AFTERMATH_S}
+        remove_checkpoints(self._folder, of=recent)
 
 
 def remove_checkpoints(folder: Path, *, of: set[str]) -> None:

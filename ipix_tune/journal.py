@@ -100,6 +100,8 @@ class Journal:
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
         self._open: dict[str, optuna.Trial] = {}
+        over = [trial for trial in known if trial.state.is_finished()]
+        self._ended = [_entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))]
         self._before = float(self._study.user_attrs.get("seconds", 0))
         self._clock = clock
         self._began = clock()
@@ -200,6 +202,7 @@ class Journal:
             scores = frozen.intermediate_values
             values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
         self._study.tell(trial, values, state=_OPTUNA_STATES[state])
+        self._ended.append(_entry(self._frozen(trial)))
         self.write_seconds()
 
     def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
@@ -224,10 +227,9 @@ class Journal:
         """All trials that were ever started, in the order of their keys."""
         return [_entry(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
 
-    def ended(self) -> list[Entry]:
+    def ended(self) -> Sequence[Entry]:
         """Trials that ended, in that order."""
-        over = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        return [_entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))]
+        return self._ended
 
     def entry(self, key: str) -> Entry:
         """The trial that was handed out under this key."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,8 @@ from analysis.columns import State
 from analysis.stats.dominance import non_dominated
 from ipix_tune.config import Value
 
+OVER: tuple[State, ...] = ("complete", "stopped", "failed")
+"""States of trials that will not run any more."""
 SHOWN = 20
 """Rows of the live table at most: running trials first, then the newest."""
 FRONT_SHOWN = 6
@@ -80,7 +83,7 @@ class Board:
 
     def ended(self) -> set[str]:
         """Keys of the trials that will not run any more."""
-        return {key for key, row in self.rows.items() if row.state in ("complete", "stopped", "failed")}
+        return {key for key, row in self.rows.items() if row.state in OVER}
 
     def best_ended(self) -> str | None:
         """Key of the best of those."""
@@ -103,15 +106,16 @@ class Board:
         """Seconds to go, from the trials that ended since this driver started; NaN before the first."""
         if self.finished_here == 0:
             return math.nan
-        left = self.total - self.count("complete", "stopped", "failed")
+        left = self.total - self.count(*OVER)
         return (time.monotonic() - self.began) / self.finished_here * left
 
     def headline(self) -> str:
         """One line: how far, the incumbent, how long yet."""
-        done = self.count("complete", "stopped", "failed")
+        counts = Counter(row.state for row in self.rows.values())
+        done = sum(counts[state] for state in OVER)
         parts = [
-            f"{done}/{self.total} trials ended ({self.count('complete')} complete, {self.count('stopped')} stopped, "
-            f"{self.count('failed')} failed), {self.count('running')} running"
+            f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} stopped, "
+            f"{counts['failed']} failed), {counts['running']} running"
         ]
         if (best := self.best()) is not None:
             row = self.rows[best[0]]

@@ -36,6 +36,11 @@ class JournalSearcher(Searcher):
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
 
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Tune's own limiter asks whether it may leave the counting to the searcher: yes."""
+        self._concurrent = max_concurrent
+        return True
+
     def suggest(self, trial_id: str) -> Any:
         """A trial's config; None: none now; `Searcher.FINISHED`: none any more."""
         if len(self._keys) >= self._concurrent:

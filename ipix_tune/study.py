@@ -128,10 +128,12 @@ def _search(
     stop = Stop(place, over=budget.over)
     tracker = Tracker(place, study, _facts(study, space, plan))
 
+    checkpoints = folder.Checkpoints(place)
+
     def trial_ended(key: str) -> None:
         if study.keep_checkpoints != "all" and key not in (leading := board.leading_ended()):
             others = board.ended() - leading
-            folder.remove_checkpoints(place, of=others)
+            checkpoints.remove(of=others)
             keeper.remove_checkpoints(of=others)
         keeper.save_end(key)
 
@@ -161,6 +163,7 @@ def _search(
                             max_epochs=plan.max_epochs,
                         ),
                         scheduler=scheduler,
+                        max_concurrent_trials=plan.fit.concurrent,  # without it, actors start one after the other
                         num_samples=journal.remaining,
                         reuse_actors=not _needs_new_processes(study),
                         trial_name_creator=lambda trial: str(trial.config["key"]),

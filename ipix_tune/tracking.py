@@ -46,6 +46,7 @@ class Tracker:
         self._runs: dict[str, Any] = {}
         self._configs: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, set[int]] = {}
+        self._used = False
 
     def start(self, key: str, *, values: dict[str, Value], trainer: dict[str, Any]) -> None:
         """Open the trial's run; a run of the same key is continued."""
@@ -67,6 +68,7 @@ class Tracker:
         only."""
         self._configs[key] = config
         self._seen[key] = set()
+        self._used = True
         if self.mode == "online" and not self.unsent:
             try:
                 ask_server()
@@ -107,6 +109,7 @@ class Tracker:
                 silent=True,
                 x_disable_stats=True,
                 x_disable_meta=True,
+                x_save_requirements=False,  # reading all packages took most of the driver's time; `origin` has the versions
                 disable_git=True,
                 disable_code=True,
                 init_timeout=INIT_S,
@@ -144,6 +147,8 @@ class Tracker:
     ) -> None:
         """Close the trial's run with how it ended."""
         run = self._runs.pop(key, None)
+        self._configs.pop(key, None)
+        self._seen.pop(key, None)
         if run is None:
             return
         summary = {"state": state, "error": error, "retries": retries, "epochs": epochs, "objective": objective}
@@ -162,7 +167,7 @@ class Tracker:
         after `finish` has returned, and the report is made from the files."""
         for key in list(self._runs):
             self.finish(key, state="interrupted", epochs=max(self._seen[key], default=0))
-        if self._seen:
+        if self._used:
             self._guarded(_teardown)
 
     def _guarded(self, call: Callable[[], object]) -> None:
