@@ -1,10 +1,11 @@
 """The driver under a thousand trials: its CPU, its memory, and how late results reach it.
 
-    python -m benchmarks.many_trials run --work /tmp/many --trials 1000 --concurrent 20 --minutes 7
-    python -m benchmarks.many_trials report --work /tmp/many --out benchmarks/results/many_trials_202611
+    python -m benchmarks.many_trials run --work FOLDER --trials 1000 --concurrent 20 --minutes 7
+    python -m benchmarks.many_trials report --work FOLDER --out benchmarks/results/many_trials_202611
 
-Real Ray, real journal, ASHA and W&B files; only the training is not real: a trial sleeps and reports made-up scores. `run`
-stops itself after so many minutes and goes on from there when it is called again; `report` writes <out>.md and <out>.png.
+Real Ray, real journal, ASHA and W&B files; only the training is not real: a trial sleeps and reports made-up scores.
+`run` stops itself after so many minutes and goes on from there when it is called again; `report`, of one folder or
+several, writes <out>.md and <out>_<trials at once>.png.
 """
 
 import dataclasses
@@ -120,7 +121,8 @@ class Meter:
 
     def _look(self, *, around: bool) -> None:
         times, resident = self._me.cpu_times(), self._me.memory_info().rss
-        self._note(kind="look", cpu_s=times.user + times.system, rss_mib=resident / 2**20, **self._children(around))
+        used, load = times.user + times.system, os.getloadavg()[0]
+        self._note(kind="look", cpu_s=used, rss_mib=resident / 2**20, load=load, **self._children(around))
 
     def _children(self, around: bool) -> dict[str, Any]:
         """CPU seconds by kind of process since the start, and memory of W&B's service."""
@@ -172,7 +174,12 @@ def run_piece(
     lines = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     last = lines[-1] if lines else {"ended": 0, "piece": -1}
     meter = Meter(file=record, ended=last["ended"], piece=last["piece"] + 1)
-    meter._note(kind="start", command=" ".join(sys.argv[1:]), concurrent=concurrent, trials=trials, seconds=seconds)
+    meter._note(
+        kind="start",
+        command=" ".join(sys.argv[1:]),
+        concurrent=concurrent,
+        seconds=seconds,
+    )
     trial.in_actor = lambda config: pretend(config, seconds=seconds)
     alarm = threading.Timer(minutes * 60, lambda: os.kill(os.getpid(), signal.SIGINT))
     alarm.daemon = True
@@ -186,17 +193,20 @@ def run_piece(
 
 @app.command()
 def report(
-    work: Annotated[Path, typer.Option(help="As for run.")],
-    out: Annotated[Path, typer.Option(help="Results go to <out>.md and <out>.png.")],
+    work: Annotated[list[Path], typer.Option(help="As for run; several are reported one after the other.")],
+    out: Annotated[Path, typer.Option(help="Results go to <out>.md and <out>_<trials at once>.png.")],
 ) -> None:
     """Write what was measured."""
-    from benchmarks.many_trials_report import draw, render
+    from benchmarks.many_trials_report import draw, foot, render
 
-    lines = [json.loads(line) for line in (work / METER).read_text().splitlines()]
-    text = render(lines, study=work / "many")
-    draw(lines, out.with_suffix(".png"))
-    out.with_suffix(".md").write_text(text)
-    typer.echo(text)
+    text, commands = ["# The driver under many trials", ""], []
+    for folder in work:
+        lines = [json.loads(line) for line in (folder / METER).read_text().splitlines()]
+        plot = out.with_name(f"{out.name}_{lines[0]['concurrent']}.png")
+        draw(lines, plot)
+        text += [*render(lines, study=folder / "many"), f"![memory, CPU and delay]({plot.name})", ""]
+        commands += [line["command"].replace(str(folder), "FOLDER") for line in lines if line["kind"] == "start"]
+    out.with_suffix(".md").write_text("\n".join([*text, *foot(commands)]))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ WARM = 0.2
 """Share of a driver's first trials that the growth is not fitted on: imports and caches fill."""
 
 
-def render(lines: Sequence[Mapping[str, Any]], *, study: Path) -> str:
-    """The figures as Markdown.
+def render(lines: Sequence[Mapping[str, Any]], *, study: Path) -> list[str]:
+    """The figures of one study as lines of Markdown.
 
     Args:
         lines: what `Meter` wrote.
@@ -30,36 +30,37 @@ def render(lines: Sequence[Mapping[str, Any]], *, study: Path) -> str:
     pieces = sorted({line["piece"] for line in lines})
     seconds = sum(max(line["s"] for line in lines if line["piece"] == piece) for piece in pieces)
     text = [
-        "# The driver under many trials",
+        f"## {start['concurrent']} at once",
         "",
-        f"{trials} trials ended, {len(results)} results, {start['concurrent']} trials at once, {len(pieces)} driver(s), "
-        f"{seconds:.0f} s, {trials / seconds:.2f} trials a second. An epoch sleeps {start['seconds']:g} s on the average.",
+        f"{trials} trials ended, {len(results)} results, {seconds:.0f} s, {trials / seconds:.2f} trials a second, "
+        f"drivers one after the other: {len(pieces)}. An epoch sleeps {start['seconds']:g} s on the average.",
         "",
         "| trials ended | driver's CPU a trial, s | cores | driver's memory, MiB | W&B's service, MiB | "
-        "a result is handled after: median, s | 95 %, s | trials a second |",
-        "|---|---|---|---|---|---|---|---|",
+        "a result is handled after: median, s | 95 %, s | trials a second | load of the machine |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     edges = np.linspace(0, trials, PARTS + 1)
     text += [_row(looks, results, low, high) for low, high in itertools.pairwise(edges)]
     text += ["", *_growth(looks), "", *_shares(looks, trials), "", *_files(study, trials), ""]
+    return text
+
+
+def foot(commands: Sequence[str]) -> list[str]:
+    """How it was measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "optuna", "wandb"))
-    commands = sorted({line["command"] for line in _of(lines, "start")})
-    text += [
-        f"Command: `python -m benchmarks.many_trials {'; '.join(commands)}`.",
+    return [
+        *(f"Command: `python -m benchmarks.many_trials {command}`." for command in dict.fromkeys(commands)),
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, "
         f"{psutil.cpu_count()} CPU cores, no GPU; the trials' processes share the cores with the driver.",
         "",
     ]
-    return "\n".join(text)
 
 
 def _of(lines: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
-def _row(
-    looks: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], low: float, high: float
-) -> str:
+def _row(looks: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], low: float, high: float) -> str:
     """One part of the study; of a part that several drivers did, each one's share is added."""
     cpu = seconds = ended = 0.0
     memory = []
@@ -71,11 +72,12 @@ def _row(
             seconds += part[-1]["s"] - part[0]["s"]
             ended += part[-1]["ended"] - part[0]["ended"]
             memory += [one["rss_mib"] for one in part]
+    load = [one["load"] for one in looks if low <= one["ended"] <= high and "load" in one]
     delays = [one["delay_s"] for one in results if low <= one["ended"] <= high]
     return (
         f"| {low:.0f} to {high:.0f} | {cpu / ended:.3f} | {cpu / seconds:.2f} | {memory[0]:.0f} to {memory[-1]:.0f} | "
         f"{f'{service[0]:.0f} to {service[-1]:.0f}' if service else ''} | {np.median(delays):.3f} | "
-        f"{np.quantile(delays, 0.95):.2f} | {ended / seconds:.2f} |"
+        f"{np.quantile(delays, 0.95):.2f} | {ended / seconds:.2f} | {f'{np.mean(load):.0f}' if load else ''} |"
     )
 
 
@@ -84,7 +86,7 @@ def growth(looks: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float,
     looks: neighbouring ones are alike. Every driver has a level of its own."""
     xs, ys = [], []
     for piece in sorted({one["piece"] for one in looks}):
-        part = [one for one in looks if one["piece"] == piece and name in one]
+        part = [one for one in looks if one["piece"] == piece and one.get(name)]
         first, last = part[0]["ended"], part[-1]["ended"]
         part = [one for one in part if one["ended"] >= first + WARM * (last - first)]
         if len(part) > 2:
@@ -108,7 +110,10 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _growth(looks: Sequence[Mapping[str, Any]]) -> list[str]:
-    text = [f"Growth a trial that ended, after the first {WARM:.0%} of every driver's, with a 95 % block-bootstrap interval:"]
+    text = [
+        f"Growth per ended trial, after the first {WARM:.0%} of every driver's, with a 95 % bootstrap interval:",
+        "",
+    ]
     for name, label in (("rss_mib", "driver's memory"), ("service_mib", "memory of W&B's service")):
         slope, low, high = (1024 * value for value in growth(looks, name))
         text.append(f"- {label}: {slope:.1f} KiB ({low:.1f} to {high:.1f})")
@@ -127,13 +132,18 @@ def _shares(looks: Sequence[Mapping[str, Any]], trials: int) -> list[str]:
     text = ["| CPU of the whole machine, by process | s a trial | share |", "|---|---|---|"]
     for kind, used in sorted(total.items(), key=lambda one: -one[1]):
         text.append(f"| {kind} | {used / trials:.3f} | {used / whole:.0%} |")
-    return [*text, "", "The first row's driver includes its start; processes that live for less than 10 s are not all seen."]
+    return [
+        *text,
+        "",
+        "The driver's includes its start. Processes are looked at every 10 s; what one used after the last look before "
+        "its end is not seen.",
+    ]
 
 
 def _files(study: Path, trials: int) -> list[str]:
     text = ["| on disk | files a trial | KiB a trial |", "|---|---|---|"]
     for part in sorted(study.iterdir()):
-        files = [one for one in part.rglob("*") if one.is_file()] if part.is_dir() else [part]
+        files = [one for one in (part, *part.rglob("*")) if one.is_file() and not one.is_symlink()]
         size = sum(one.stat().st_size for one in files)
         if size / trials > 8:
             text.append(f"| {part.name} | {len(files) / trials:.2g} | {size / 1024 / trials:.2f} |")

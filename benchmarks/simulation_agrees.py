@@ -1,7 +1,7 @@
 """Does `ipix-tune simulate` say what the real run did? The same study, on Ray and simulated on its own curves.
 
-    python -m benchmarks.simulation_agrees run --work /tmp/agrees --case tpe-1
-    python -m benchmarks.simulation_agrees report --work /tmp/agrees --out benchmarks/results/simulation_agrees_202611.md
+    python -m benchmarks.simulation_agrees run --work FOLDER --case tpe-1
+    python -m benchmarks.simulation_agrees report --work FOLDER --out benchmarks/results/simulation_agrees_202611.md
 
 `run` trains the study on the digits, then every configuration that it asked for once more without a scheduler, so that
 there are whole curves; both go on where they were interrupted. `report` simulates the study file on these curves.
@@ -43,7 +43,12 @@ def study_of(storage: Path, *, sampler: str, concurrent: int, trials: int) -> St
             "name": f"{sampler}-{concurrent}",
             "storage": str(storage),
             "trainer": {
-                "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 8, "source": "unlabelled"}},
+                "data": {
+                    "name": "digits",
+                    "crop": 32,
+                    "batch_size": 2,
+                    "holdout": {"images": 8, "source": "unlabelled"},
+                },
                 "method": {"name": "unimatch"},
                 "model": {"backbone": "small", "weights": "none"},
                 "schedule": {"epochs": EPOCHS, "steps_per_epoch": 4},
@@ -188,11 +193,11 @@ def render(rows: Mapping[str, Agreement], *, trials: int) -> str:
     lines = [
         "# Does the simulation say what the real run did?",
         "",
-        f"Studies of the digits on Ray, {trials} trials of {EPOCHS} epochs, ASHA (rungs after 1 and 3), one seed each; then the "
-        "same study file simulated on the whole curves of the same configurations.",
+        f"Studies of the digits on Ray, {trials} trials of {EPOCHS} epochs, ASHA (rungs after 1 and 3), one seed each; "
+        "then the same study file simulated on the whole curves of the same configurations.",
         "",
-        "| sampler, trials at once | same configuration asked, by number | same scores | same last epoch | epochs of all trials, "
-        "real and simulated | best at full length, real and simulated |",
+        "| sampler, trials at once | same configuration asked, by number | same scores | same last epoch | "
+        "epochs of all trials, real and simulated | best at full length, real and simulated |",
         "|---|---|---|---|---|---|",
     ]
     for case, one in rows.items():

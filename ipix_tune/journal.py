@@ -101,7 +101,9 @@ class Journal:
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
         self._open: dict[str, optuna.Trial] = {}
         over = [trial for trial in known if trial.state.is_finished()]
-        self._ended = [_entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))]
+        self._ended = [
+            _entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))
+        ]
         self._before = float(self._study.user_attrs.get("seconds", 0))
         self._clock = clock
         self._began = clock()

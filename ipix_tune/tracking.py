@@ -109,7 +109,7 @@ class Tracker:
                 silent=True,
                 x_disable_stats=True,
                 x_disable_meta=True,
-                x_save_requirements=False,  # reading all packages took most of the driver's time; `origin` has the versions
+                x_save_requirements=False,  # for every run the client reads all packages; `origin` has the versions
                 disable_git=True,
                 disable_code=True,
                 init_timeout=INIT_S,

@@ -85,3 +85,26 @@ def test_checkpoints_go_and_metrics_stay(tmp_path):
         "trials/t0001/checkpoints",
         "trials/t0001/metrics.jsonl",
     ]
+
+
+def checkpoint(place, key):
+    path = place / "trials" / key / "checkpoints"
+    path.mkdir(parents=True)
+    (path / "last.pt").write_bytes(b"x")
+    return path
+
+
+def test_what_a_trials_workers_write_after_its_end_is_removed_with_the_next_and_not_looked_for_forever(tmp_path):
+    now = 0.0
+    checkpoints = folder.Checkpoints(tmp_path, clock=lambda: now)
+    first, other = checkpoint(tmp_path, "t0000"), checkpoint(tmp_path, "t0001")
+    checkpoints.remove(of={"t0000"})
+    assert (first.exists(), other.exists()) == (False, True)
+    checkpoint(tmp_path, "t0000")
+    now = folder.AFTERMATH_S
+    checkpoints.remove(of={"t0000"})
+    assert not first.exists()
+    checkpoint(tmp_path, "t0000")
+    now += 1
+    checkpoints.remove(of={"t0000", "t0001"})
+    assert (first.exists(), other.exists()) == (True, False)

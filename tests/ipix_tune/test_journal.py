@@ -199,6 +199,20 @@ def test_a_grid_is_run_once_over_with_inactive_dimensions_left_out(tmp_path):
     )
 
 
+def test_trials_that_ended_are_listed_in_that_order_also_by_the_next_driver(tmp_path):
+    book = journal(tmp_path)
+    keys = [book.next()[0] for _ in range(4)]
+    for key, state in ((keys[2], "stopped"), (keys[0], "failed"), (keys[3], "complete")):
+        book.record(key, epoch=1, score=1.0)
+        book.end(key, state=state, error="NaN" if state == "failed" else None)
+    assert [(entry.key, entry.state) for entry in book.ended()] == [
+        ("t0002", "stopped"),
+        ("t0000", "failed"),
+        ("t0003", "complete"),
+    ]
+    assert journal(tmp_path).ended() == book.ended()
+
+
 def test_retries_are_counted_and_kept(tmp_path):
     book = journal(tmp_path)
     key, _ = book.next()

@@ -58,6 +58,16 @@ def test_the_run_has_a_stable_id_its_group_and_its_phase(tmp_path, study):
     }
 
 
+def test_a_run_that_ended_leaves_nothing_in_the_tracker_and_no_list_of_packages_on_disk(tmp_path, study):
+    tracker = Tracker(tmp_path, study, FACTS)
+    tracker.start("t0003", values={}, trainer={"seed": 0})
+    tracker.log("t0003", epoch=1, metrics={"val/miou": 1.0})
+    tracker.finish("t0003", state="stopped", epochs=1)
+    assert (tracker._runs, tracker._configs, tracker._seen) == ({}, {}, {})
+    tracker.close()
+    assert not list(tmp_path.rglob("requirements.txt"))
+
+
 def test_an_epoch_that_is_logged_twice_is_written_once(tmp_path, study):
     tracker = Tracker(tmp_path, study, FACTS)
     tracker.start("t0000", values={}, trainer={"seed": 0})

@@ -2,6 +2,9 @@ import errno
 
 import pytest
 import torch
+from ray.tune.execution.tune_controller import _get_max_pending_trials
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.search_generator import SearchGenerator
 
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.journal import Journal
@@ -104,6 +107,15 @@ def searcher(folder):
 def test_no_more_trials_run_at_once_than_fit(tmp_path):
     _, search = searcher(tmp_path)
     assert [search.suggest(name) for name in "abc"] == [{"key": "t0000"}, {"key": "t0001"}, None]
+
+
+def test_tune_leaves_the_counting_to_the_searcher_and_starts_as_many_processes_side_by_side(tmp_path):
+    _, search = searcher(tmp_path)
+    limited = ConcurrencyLimiter(search, max_concurrent=3)  # what Tune makes of max_concurrent_trials
+    assert [limited.suggest(name) for name in "abcd"] == [{"key": f"t{number:04d}"} for number in range(3)] + [None]
+    limited.on_trial_complete("a", {"epoch": 9, "objective": 1.0})
+    assert limited.suggest("e") == {"key": "t0003"}
+    assert _get_max_pending_trials(SearchGenerator(limited)) == 3
 
 
 def test_the_result_that_made_the_scheduler_stop_a_trial_is_in_the_journal(tmp_path):
