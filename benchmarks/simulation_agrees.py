@@ -9,7 +9,6 @@ there are whole curves; both go on where they were interrupted. `report` simulat
 
 import dataclasses
 import platform
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -90,13 +89,13 @@ def entries(study: StudyConfig) -> list[Entry]:
 
 
 def train(study: StudyConfig) -> Path:
-    """Run a study, or what is left of it; its tables are written."""
+    """Run a study, or what is left of it; once it is whole its tables are written."""
     place = studies.folder.study_folder(study)
     outcome = studies.run(study, resume=place.exists(), address=None, console=Console(quiet=True))
-    found, _ = read(place, online=None)
-    tables.save(found, place)
     if outcome.cut_short is not None:
         raise SystemExit(3)
+    found, _ = read(place, online=None)
+    tables.save(found, place)
     return place
 
 
@@ -212,8 +211,12 @@ def render(rows: Mapping[str, Agreement], *, trials: int) -> str:
         [
             *lines,
             "",
+            '"Same last epoch" counts the configurations that both asked for. With several trials at once ASHA judges '
+            "by the results that have arrived, and in which order they arrive is a matter of start-up times and of "
+            "what else the machine does, which the simulation leaves out.",
+            "",
             f"Commands: `python -m benchmarks.simulation_agrees run --work FOLDER --case CASE` for {', '.join(rows)}; "
-            f"`python -m benchmarks.simulation_agrees {' '.join(sys.argv[1:2])} --work FOLDER --out ...`.",
+            "`python -m benchmarks.simulation_agrees report --work FOLDER --out FILE`.",
             f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, "
             f"{psutil.cpu_count()} CPU cores, no GPU.",
             "",
