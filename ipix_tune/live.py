@@ -77,8 +77,7 @@ class Board:
         second = 0 if self.against is None else 1 if self.against_mode == "max" else -1
         return {
             key: (first * (row.score or 0.0), second * (row.against or 0.0))
-            for key, row in sorted(scored.items())
-            if row.epoch == most
+            for key, row in sorted((key, row) for key, row in scored.items() if row.epoch == most)
         }
 
     def ended(self) -> set[str]:
