@@ -47,13 +47,13 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
     from trainers.data.check import check_data
     from trainers.data.loader import TrainLoader
     from trainers.data.open import open_data
+    from trainers.distributed import current
+    from trainers.kit import make_kit
     from trainers.methods.registry import build_method
-    from trainers.models.build import build_model
 
     data = open_data(config.data, final=False)
     summary = check_data(data, config.data)
-    student = build_model(config.model, num_classes=data.num_classes, seed=config.seed)
-    method = build_method(config.method, student=student, interpixel=config.interpixel)
+    method = build_method(config.method, make_kit(config, num_classes=data.num_classes, process=current("cpu")))
     loader = TrainLoader(data, config, method.needs, rank=0, world=workers)
     counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
     lines = [

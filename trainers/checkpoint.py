@@ -22,7 +22,7 @@ from trainers.patience import patiently
 logger = logging.getLogger(__name__)
 
 FRESH, LAST, PREVIOUS, BEST = "fresh.pt", "last.pt", "previous.pt", "best.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:

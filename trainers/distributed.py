@@ -54,6 +54,15 @@ class Process:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Every parameter's gradient becomes the mean over processes; one that took no part counts as 0."""
+        if self.world == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            self.sum_(parameter.grad).div_(self.world)
+
     def barrier(self) -> None:
         if self.world > 1:
             dist.barrier()

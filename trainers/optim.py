@@ -6,10 +6,10 @@ from torch import nn
 from trainers.config import OptimConfig
 
 
-def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``. Each keeps its rate at step 0 as
-    ``initial_lr``."""
-    pretrained = list(backbone.parameters())
+def build_optimizer(model: nn.Module, backbone: nn.Module | None, config: OptimConfig) -> torch.optim.Optimizer:
+    """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``; one where there is no backbone. Each
+    keeps its rate at step 0 as ``initial_lr``."""
+    pretrained = [] if backbone is None else list(backbone.parameters())
     known = {id(parameter) for parameter in pretrained}
     head = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups = [
@@ -20,6 +20,7 @@ def build_optimizer(model: nn.Module, backbone: nn.Module, config: OptimConfig) 
             "initial_lr": config.lr * config.head_lr_multiplier,
         },
     ]
+    groups = [group for group in groups if group["params"]]
     if config.name == "adamw":
         return torch.optim.AdamW(groups, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
     return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,11 +22,12 @@ from trainers.data.read import Reader
 from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
 from trainers.gauge import StepClock, forget_peak, peak_mib
+from trainers.kit import make_kit
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
-from trainers.methods.base import StepOutput
+from trainers.methods.base import Progress, Step, StepOutput, Trained
 from trainers.methods.registry import build_method
-from trainers.models.build import build_model
+from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.optim import build_optimizer, clip, set_poly_lr
 from trainers.report import EpochRecord
 from trainers.tally import Tally
@@ -50,13 +51,15 @@ class Run:
         self.process = distributed.current(config.precision.device)
         forget_peak(self.process.device)
         self.data: OpenData = open_data(config.data, final=config.evaluation.final)
-        model = build_model(config.model, num_classes=self.data.num_classes, seed=config.seed)
-        if config.precision.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        self.student = distributed.synchronise_batch_norm(model, self.process).to(self.process.device)
-        self.method = build_method(config.method, student=self.student, interpixel=config.interpixel)
-        self.trained = self.process.wrapped(self.student)
-        self.optimizer = build_optimizer(self.student, model.backbone, config.optim)
+        kit = make_kit(config, num_classes=self.data.num_classes, process=self.process)
+        self.student = cast(DeepLabV3Plus, kit.student)
+        self.method = build_method(config.method, kit)
+        self.wrapped = self.process.wrapped(self.student)
+        self.companions = self.method.trained()
+        self.trained = {"student": Trained(module=self.student, backbone=self.student.backbone), **self.companions}
+        self.optimizers = {
+            name: build_optimizer(one.module, one.backbone, config.optim) for name, one in self.trained.items()
+        }
         self.loader = TrainLoader(
             self.data, config, self.method.needs, rank=self.process.rank, world=self.process.world
         )
@@ -103,19 +106,27 @@ class Run:
     def train_step(self, batch: SemiBatch, tally: Tally) -> None:
         """Forward, losses, backward, optimiser, teacher."""
         config = self.config
-        self.latest["train/lr"] = set_poly_lr(
-            self.optimizer, step=self.step, total=self.total_steps, power=config.schedule.poly_power
-        )
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in reversed(self.optimizers.values()):
+            self.latest["train/lr"] = set_poly_lr(
+                optimizer, step=self.step, total=self.total_steps, power=config.schedule.poly_power
+            )
+            optimizer.zero_grad(set_to_none=True)
         for part in batch.to(self.process.device).parts(config.optim.accumulate):
             with self._autocast():
-                output = self.method.losses(self.trained, part, self.denominator)
+                output = self.method.losses(self._step(part))
             loss = self._total(output, tally) / config.optim.accumulate
             loss.backward()
-        clip(self.student, config.optim.clip_norm)
-        self.optimizer.step()
+        for one in self.companions.values():
+            self.process.average_gradients(one.module.parameters())
+        for name, optimizer in self.optimizers.items():
+            clip(self.trained[name].module, config.optim.clip_norm)
+            optimizer.step()
         self.method.after_step()
         self.step += 1
+
+    def _step(self, part: SemiBatch) -> Step:
+        progress = Progress(step=self.step, steps_per_epoch=self.loader.steps_per_epoch, total_steps=self.total_steps)
+        return Step(student=self.wrapped, batch=part, denominator=self.denominator, progress=progress)
 
     def _check_weights(self, epoch: int) -> None:
         """A gradient that is not finite shows in the loss of the next step only; after the last step of an epoch it
@@ -124,7 +135,8 @@ class Run:
         Raises:
             TrainingError: on every process.
         """
-        finite = torch.stack([parameter.detach().isfinite().all() for parameter in self.student.parameters()]).all()
+        weights = [parameter.detach() for one in self.trained.values() for parameter in one.module.parameters()]
+        finite = torch.stack([weight.isfinite().all() for weight in weights]).all()
         if not bool(finite):
             raise TrainingError(
                 f"the weights are NaN or infinite after step {self.step - 1} (epoch {epoch}), and its losses were not: "
@@ -207,10 +219,12 @@ class Run:
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that are not the optimiser's."""
-        return {"student": self.student.state_dict(), "method": self.method.state_dict()}
+        trained = {name: one.module.state_dict() for name, one in self.trained.items()}
+        return {**trained, "method": self.method.state_dict()}
 
     def _load_weights(self, state: dict[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
+        for name, one in self.trained.items():
+            one.module.load_state_dict(state[name])
         self.method.load_state_dict(state["method"])
 
     def _identity(self) -> str:
@@ -239,7 +253,7 @@ class Run:
             state = {
                 "identity": self._identity(),
                 **self.weights(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "step": self.step,
                 "best": self.best,
                 "skipped": int(self.records[-1].metrics["train/skipped_images"]),
@@ -267,7 +281,8 @@ class Run:
         if state is None:
             return
         self._load_weights(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         self.step = state["step"]
         self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
         self.loader.skipped = state["skipped"] if self.process.rank == 0 else 0

@@ -62,7 +62,7 @@ def gradients(folder):
     """Gradients of one step of UniMatch with the inter-pixel loss, averaged over processes where there are several."""
     run = Run(tiny(**STEP), folder)
     batch = next(iter(run.loader.epoch(0)))
-    output = run.method.losses(run.trained, batch, run.denominator)
+    output = run.method.losses(run._step(batch))
     run._total(output, Tally(run.process)).backward()
     return {name: parameter.grad.clone() for name, parameter in run.student.named_parameters()}, run
 

@@ -76,11 +76,11 @@ class BatchMaker(Dataset[dict[str, Any]]):
         image, _ = self._read(self.data.unlabelled, index, with_mask=False)
         views, seed = self.config.views, self.config.seed
         sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index))
-        if self.needs.strong:
+        if self.needs.mixed:
             if views.cutmix_partner == "second_view":
                 sample |= self._view("partner_", image, generator(seed, Stream.PARTNER_VIEW, walked, index))
             rng = generator(seed, Stream.BOXES, walked, index)
-            for number in range(self.needs.strong):
+            for number in range(self.needs.mixed):
                 sample[f"box{number}"] = draw_box(rng, self.config.data.crop, views=views)
         return sample
 

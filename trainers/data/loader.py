@@ -91,18 +91,18 @@ class TrainLoader:
         unlabelled = None
         if "unlabelled" in batch:
             parts: dict[str, Tensor] = batch["unlabelled"]
-            numbers = range(self._maker.needs.strong)
+            needs = self._maker.needs
 
             def view(prefix: str) -> View:
                 return View(
                     weak=parts[f"{prefix}weak"],
-                    strong=tuple(parts[f"{prefix}strong{n}"] for n in numbers),
+                    strong=tuple(parts[f"{prefix}strong{n}"] for n in range(needs.strong)),
                     ignore=parts[f"{prefix}ignore"],
                 )
 
             unlabelled = Unlabelled(
                 view=view(""),
-                boxes=tuple(parts[f"box{n}"] for n in numbers),
+                boxes=tuple(parts[f"box{n}"] for n in range(needs.mixed)),
                 partner=view("partner_") if "partner_weak" in parts else None,
             )
         return SemiBatch(
@@ -167,7 +167,7 @@ def _check(data: OpenData, config: "TrainConfig", needs: Needs, world: int) -> N
             f"data.batch_size: {size} is more than the {len(data.unlabelled)} unlabelled images; lower it to at most "
             f"{len(data.unlabelled)}, or name more images in data.unlabelled"
         )
-    if needs.unlabelled and needs.strong and config.views.cutmix_partner == "batch" and size // world // parts < 2:
+    if needs.unlabelled and needs.mixed and config.views.cutmix_partner == "batch" and size // world // parts < 2:
         raise ConfigError(
             "views.cutmix_partner: batch needs at least 2 unlabelled images at a time, data.batch_size: "
             f"{size} over {world} processes in {parts} parts gives {size // world // parts}; raise it, or set "

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     PARTNER_VIEW = 4
     BOXES = 5
     STEP = 6
+    PEER = 7
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

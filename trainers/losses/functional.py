@@ -12,6 +12,11 @@ from trainers.methods.base import Denominator
 IGNORE = 255
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax over classes, in float32 or float64."""
+    return (logits if logits.dtype == torch.float64 else logits.float()).softmax(dim=1)
+
+
 def pixel_nll(logits: Tensor, labels: Tensor) -> Tensor:
     """-log p of the labelled class, per pixel (B, H, W) in float32 or float64; 0 where the label is 255."""
     exact = logits if logits.dtype == torch.float64 else logits.float()

@@ -17,10 +17,78 @@ over processes (so that averaged gradients equal those of one process with the w
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones."""
+    """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
+    CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view)."""
 
     unlabelled: bool
     strong: int = 0
+    boxes: int | None = None
+
+    @property
+    def mixed(self) -> int:
+        """Images that are mixed, each with a box of its own."""
+        return self.strong if self.boxes is None else self.boxes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A module that is trained beside the student, by an optimiser of its own.
+
+    Its gradients are averaged over processes after the backward pass, so that it may be called as it is, and need not
+    take part in every step.
+
+    Args:
+        backbone: the part of it that trains at ``optim.lr``; all else, or all where None, trains at the head's rate.
+    """
+
+    module: nn.Module
+    backbone: nn.Module | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """What a method is built from.
+
+    Args:
+        student: the bare network that is trained and, as a rule, evaluated.
+        num_classes: C.
+        peer: makes another network of the student's kind, initialised otherwise.
+        place: brings a module of the method's own to the device, its batch norm over all processes.
+        pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
+        feature_pairs: whether it wants the feature-dropout stream too.
+    """
+
+    student: nn.Module
+    num_classes: int
+    peer: Callable[[], nn.Module]
+    place: Callable[[nn.Module], nn.Module]
+    pairs: bool
+    feature_pairs: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far the training is: optimiser steps done, in an epoch, and in all."""
+
+    step: int
+    steps_per_epoch: int
+    total_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step as a method sees it.
+
+    Args:
+        student: may be wrapped in DDP; its ``forward`` is the only way in.
+        batch: this process's images, on its device.
+        denominator: turns counts of pixels into divisors.
+    """
+
+    student: nn.Module
+    batch: SemiBatch
+    denominator: Denominator
+    progress: Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +119,14 @@ class StepOutput:
 
 
 class Method(Protocol):
-    """One semi-supervised method. Constructed by ``registry.build_method`` with its config and the bare student."""
+    """One semi-supervised method. Constructed by ``registry.build_method`` with its config and a :class:`Kit`."""
 
     needs: Needs
     eval_network: str
-    """Name of the network in :meth:`networks` whose mIoU is the score: ``student`` or ``teacher``."""
+    """Name of the network in :meth:`networks` whose mIoU is the score."""
 
-    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
-        """``student`` may be wrapped in DDP; its ``forward(images, dropout=None)`` is the only way in.
-        Leaves the student in train mode."""
+    def losses(self, step: Step) -> StepOutput:
+        """Leaves the student in train mode."""
         ...
 
     def after_step(self) -> None:
@@ -70,8 +137,28 @@ class Method(Protocol):
         """Every network that can be evaluated, by name; always has ``student`` (the bare module)."""
         ...
 
+    def trained(self) -> dict[str, Trained]:
+        """What is trained beside the student, by name; the loop keeps its state and its optimisers'."""
+        ...
+
     def state_dict(self) -> dict[str, Tensor]:
-        """All state that is not the student's, so that a resumed run is exact."""
+        """All other state, so that a resumed run is exact."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Stateless:
+    """For a method that is nothing but its losses, or part of it: each line that is not its own."""
+
+    def after_step(self) -> None:
+        """Nothing moves but the student."""
+
+    def trained(self) -> dict[str, Trained]:
+        return {}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """There is no state."""

@@ -16,22 +16,34 @@ class EmaTeacher:
     Args:
         student: the network to average; copied.
         decay: d_max.
+        warm_up: False takes d_max from the first update on.
         buffers: batch-norm statistics. ``own``: left alone, and the teacher runs in train mode so that it gathers
             its own; ``ema``: averaged like the weights, teacher in eval mode; ``copy``: the student's, teacher in
             eval mode. Integer buffers are never averaged: copied, or left alone with ``own``.
+        batch_statistics: the teacher normalises by its batch also where ``buffers`` is not ``own``.
     """
 
-    def __init__(self, student: nn.Module, *, decay: float, buffers: Buffers) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        *,
+        decay: float,
+        buffers: Buffers,
+        warm_up: bool = True,
+        batch_statistics: bool = False,
+    ) -> None:
         self.student = student
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.decay = decay
         self.buffers = buffers
+        self.warm_up = warm_up
+        self.train_mode = batch_statistics or buffers == "own"
         self.updates = 0
 
     @torch.no_grad()
     def update(self) -> None:
         """One step of the average, after the student's optimiser step."""
-        decay = min(1 - 1 / (self.updates + 1), self.decay)
+        decay = min(1 - 1 / (self.updates + 1), self.decay) if self.warm_up else self.decay
         self.updates += 1
         averaged = list(zip(self.network.parameters(), self.student.parameters(), strict=True))
         for mine, theirs in zip(self.network.buffers(), self.student.buffers(), strict=True):
@@ -49,7 +61,7 @@ class EmaTeacher:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits, without gradient."""
-        self.network.train(self.buffers == "own")
+        self.network.train(self.train_mode)
         logits: Tensor = self.network(images)
         return logits
 

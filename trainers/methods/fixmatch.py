@@ -4,11 +4,9 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from trainers.batch import SemiBatch
 from trainers.losses.functional import pseudo_label_cross_entropy
-from trainers.methods.base import Denominator, Needs, StepOutput
+from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -37,12 +35,13 @@ class FixMatch(PseudoLabelMethod):
 
     needs = Needs(unlabelled=True, strong=1)
 
-    def __init__(self, config: FixMatchConfig, *, student: nn.Module, pairs: bool, feature_pairs: bool) -> None:
-        super().__init__(config, student=student)
+    def __init__(self, config: FixMatchConfig, kit: Kit) -> None:
+        super().__init__(config, student=kit.student)
         self.config = config
-        self.pairs = pairs
+        self.pairs = kit.pairs
 
-    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
+    def losses(self, step: Step) -> StepOutput:
+        student, batch, denominator = step.student, step.batch, step.denominator
         config, unlabelled = self.config, batch.unlabelled
         assert unlabelled is not None
         partner = self.teacher.partner(unlabelled)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainers.batch import Unlabelled
 from trainers.data.views import neighbour
 from trainers.losses.functional import IGNORE
-from trainers.methods.base import Pair
+from trainers.methods.base import Pair, Stateless
 from trainers.methods.ema import Buffers, EmaTeacher
 
 
@@ -85,7 +85,7 @@ class Teacher:
         return Target(logits=logits, ignore=view.ignore)
 
 
-class PseudoLabelMethod:
+class PseudoLabelMethod(Stateless):
     """The state of a method whose only state is its teacher."""
 
     eval_network = "student"

@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.batch import Labelled, SemiBatch
+from trainers.batch import Labelled
 from trainers.losses.functional import cross_entropy, ohem_cross_entropy
-from trainers.methods.base import Denominator, Needs, Pair, StepOutput
+from trainers.methods.base import Denominator, Kit, Needs, Pair, Stateless, Step, StepOutput
 from trainers.schema import Section
 
 
@@ -35,18 +35,19 @@ def supervised_loss(logits: Tensor, labelled: Labelled, denominator: Denominator
     return ohem_cross_entropy(logits, labelled.mask, denominator, thresh=ohem.thresh, min_kept=ohem.min_kept)
 
 
-class Supervised:
+class Supervised(Stateless):
     """L = L_x. With the inter-pixel loss attached, an unlabelled batch comes along: its weak view teaches, without
     gradient and in eval mode, and its strong view (without CutMix) learns."""
 
     eval_network = "student"
 
-    def __init__(self, config: SupervisedConfig, *, student: nn.Module, pairs: bool, feature_pairs: bool) -> None:
+    def __init__(self, config: SupervisedConfig, kit: Kit) -> None:
         self.config = config
-        self.student = student
-        self.needs = Needs(unlabelled=pairs, strong=1 if pairs else 0)
+        self.student = kit.student
+        self.needs = Needs(unlabelled=kit.pairs, strong=1 if kit.pairs else 0)
 
-    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
+    def losses(self, step: Step) -> StepOutput:
+        student, batch = step.student, step.batch
         pairs: tuple[Pair, ...] = ()
         if self.needs.unlabelled:
             assert batch.unlabelled is not None
@@ -58,17 +59,8 @@ class Supervised:
             pairs = (Pair(view="s1", teacher=target, student=student(view.strong[0]), ignore=view.ignore, box=None),)
         student.train()
         logits = student(batch.labelled.image)
-        loss = supervised_loss(logits, batch.labelled, denominator, self.config.ohem)
+        loss = supervised_loss(logits, batch.labelled, step.denominator, self.config.ohem)
         return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=pairs)
-
-    def after_step(self) -> None:
-        """Nothing moves but the student."""
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """There is no state."""

@@ -1,14 +1,14 @@
 """UniMatch: two strong image views and a feature-dropout view (methods: section 2)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.batch import SemiBatch
 from trainers.losses.functional import pseudo_label_cross_entropy
-from trainers.methods.base import Denominator, Needs, StepOutput
+from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -45,14 +45,15 @@ class UniMatch(PseudoLabelMethod):
 
     needs = Needs(unlabelled=True, strong=2)
 
-    def __init__(self, config: UniMatchConfig, *, student: DeepLabV3Plus, pairs: bool, feature_pairs: bool) -> None:
-        super().__init__(config, student=student)
+    def __init__(self, config: UniMatchConfig, kit: Kit) -> None:
+        super().__init__(config, student=kit.student)
         self.config = config
-        self.stream_channels = student.stream_channels
-        self.pairs = pairs
-        self.feature_pairs = feature_pairs
+        self.stream_channels = cast(DeepLabV3Plus, kit.student).stream_channels
+        self.pairs = kit.pairs
+        self.feature_pairs = kit.feature_pairs
 
-    def losses(self, student: nn.Module, batch: SemiBatch, denominator: Denominator) -> StepOutput:
+    def losses(self, step: Step) -> StepOutput:
+        student, batch, denominator = step.student, step.batch, step.denominator
         config, unlabelled = self.config, batch.unlabelled
         assert unlabelled is not None
         partner = self.teacher.partner(unlabelled)

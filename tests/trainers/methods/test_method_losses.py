@@ -4,71 +4,16 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from trainers.batch import Labelled, SemiBatch, Unlabelled, View
+from tests.trainers.methods.nets import SIDE, batch, kit, net, step_of
+from trainers.batch import Labelled, SemiBatch
 from trainers.config import InterPixelConfig
 from trainers.methods.ema import EmaTeacher
 from trainers.methods.fixmatch import FixMatchConfig
 from trainers.methods.registry import build_method
 from trainers.methods.supervised import OhemConfig, SupervisedConfig
 from trainers.methods.unimatch import UniMatchConfig
-
-CLASSES, LOW, HIGH, SIDE = 3, 4, 5, 6
-
-
-class Net(nn.Module):
-    """Two feature maps and a classifier on both, with batch norm; the interface of the real model."""
-
-    stream_channels = (LOW, HIGH)
-
-    def __init__(self):
-        super().__init__()
-        self.low = nn.Sequential(nn.Conv2d(3, LOW, 3, padding=1), nn.BatchNorm2d(LOW), nn.ReLU())
-        self.high = nn.Sequential(nn.Conv2d(LOW, HIGH, 3, padding=1), nn.BatchNorm2d(HIGH), nn.ReLU())
-        self.classify = nn.Conv2d(LOW + HIGH, CLASSES, 1)
-
-    def forward(self, images, dropout=None):
-        low = self.low(images)
-        high = self.high(low)
-        plain = torch.cat([low, high], dim=1)
-        if dropout is None:
-            return self.classify(plain)
-        dropped = torch.cat([low * dropout[0].double(), high * dropout[1].double()], dim=1)
-        return self.classify(torch.cat([plain, dropped])).chunk(2)
-
-
-def net(seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return Net().double()
-
-
-def images(generator, count=2):
-    return torch.randn(count, 3, SIDE, SIDE, generator=generator, dtype=torch.float64)
-
-
-def batch(strong, *, partner=True, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def view():
-        ignore = torch.zeros(2, SIDE, SIDE, dtype=torch.int64)
-        ignore[0, :, -1 - int(torch.randint(0, 2, (), generator=generator)) :] = 255
-        return View(weak=images(generator), strong=tuple(images(generator) for _ in range(strong)), ignore=ignore)
-
-    mask = torch.randint(0, CLASSES, (2, SIDE, SIDE), generator=generator)
-    mask[0, :2] = 255
-    boxes = tuple(torch.rand(2, SIDE, SIDE, generator=generator) < 0.4 for _ in range(strong))
-    return SemiBatch(
-        labelled=Labelled(image=images(generator), mask=mask),
-        unlabelled=Unlabelled(view=view(), boxes=boxes, partner=view() if partner else None),
-        seed=11,
-    )
-
-
-def count_or_one(count):
-    return count.clamp(min=1)
 
 
 def consistency(logits, soft, ignore, thresh):
@@ -135,8 +80,8 @@ def test_terms_weights_and_gradients_are_those_of_the_papers_steps(name, partner
     config, strong = CASES[name]
     model, data = net(), batch(strong, partner=partner)
     twin = copy.deepcopy(model)
-    method = build_method(config, student=model, interpixel=InterPixelConfig())
-    output = method.losses(model, data, count_or_one)
+    method = build_method(config, kit(model))
+    output = method.losses(step_of(model, data))
     dropout = method._dropout(data) if name == "unimatch" else None
     expected = straight_line(twin, data, strong=strong, thresh=0.4, dropout=dropout)
     assert output.weights == pytest.approx(WEIGHTS[name])
@@ -153,9 +98,7 @@ def test_terms_weights_and_gradients_are_those_of_the_papers_steps(name, partner
 
 def method_of(name, model, *, interpixel=None, **changes):
     config = {"supervised": SupervisedConfig(name="supervised")} | {key: value[0] for key, value in CASES.items()}
-    return build_method(
-        config[name].model_copy(update=changes), student=model, interpixel=interpixel or InterPixelConfig()
-    )
+    return build_method(config[name].model_copy(update=changes), kit(model, interpixel or InterPixelConfig()))
 
 
 @pytest.mark.parametrize("name", ["supervised", "fixmatch", "unimatch"])
@@ -165,7 +108,7 @@ def test_with_alpha_zero_no_pairs_are_built(name):
     data = batch(method.needs.strong) if method.needs.unlabelled else copy.copy(batch(0))
     if not method.needs.unlabelled:
         data = SemiBatch(labelled=data.labelled, unlabelled=None, seed=0)
-    assert method.losses(model, data, count_or_one).pairs == ()
+    assert method.losses(step_of(model, data)).pairs == ()
 
 
 @pytest.mark.parametrize("alpha", [0, 1])
@@ -174,7 +117,7 @@ def test_a_step_draws_nothing_from_the_global_random_state(name, alpha):
     model = net()
     method = method_of(name, model, interpixel=InterPixelConfig(alpha=alpha))
     before = torch.get_rng_state()
-    method.losses(model, batch(method.needs.strong), count_or_one)
+    method.losses(step_of(model, batch(method.needs.strong)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -185,7 +128,7 @@ def test_hard_pixels_are_mined_where_configured(name):
         model = net()
         ohem = OhemConfig(thresh=0.01, min_kept=kept)
         method = method_of(name, model, ohem=ohem, interpixel=InterPixelConfig(alpha=1))
-        found[kept] = float(method.losses(model, data, count_or_one).terms["supervised"].detach())
+        found[kept] = float(method.losses(step_of(model, data)).terms["supervised"].detach())
     assert found[1] > 1.5 * found[10**6]
 
 
@@ -193,7 +136,7 @@ def test_pairs_hold_the_mixed_teacher_and_the_student_of_every_view():
     model, data = net(), batch(2)
     twin = copy.deepcopy(model)
     method = method_of("unimatch", model, interpixel=InterPixelConfig(alpha=1, views="s1s2fp"))
-    pairs = method.losses(model, data, count_or_one).pairs
+    pairs = method.losses(step_of(model, data)).pairs
     assert [pair.view for pair in pairs] == ["s1", "s2", "fp"]
     twin.eval()
     with torch.no_grad():
@@ -211,7 +154,7 @@ def test_supervised_with_the_inter_pixel_loss_takes_one_unlabelled_strong_view()
     model, data = net(), batch(1)
     method = method_of("supervised", model, interpixel=InterPixelConfig(alpha=1))
     assert (method.needs.unlabelled, method.needs.strong) == (True, 1)
-    output = method.losses(model, data, count_or_one)
+    output = method.losses(step_of(model, data))
     assert [pair.view for pair in output.pairs] == ["s1"]
     assert output.terms.keys() == {"supervised"}
     assert model.training
@@ -293,6 +236,6 @@ def test_the_ema_teacher_makes_the_pseudo_labels():
         for parameter in method.teacher.ema.network.parameters():
             parameter.mul_(-1)
     twin = copy.deepcopy(method.teacher.ema.network).eval()
-    (pair,) = method.losses(model, data, count_or_one).pairs
+    (pair,) = method.losses(step_of(model, data)).pairs
     expected = mixed(twin(data.unlabelled.view.weak), twin(data.unlabelled.partner.weak), data.unlabelled.boxes[0])
     torch.testing.assert_close(pair.teacher, expected)

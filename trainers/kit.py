@@ -1,0 +1,39 @@
+"""What the loop hands to a method at its making: networks of the run's kind, placed as the student is."""
+
+import torch
+from torch import nn
+
+from trainers.config import TrainConfig
+from trainers.data.order import Stream, generator
+from trainers.distributed import Process, synchronise_batch_norm
+from trainers.methods.base import Kit
+from trainers.models.build import build_model
+
+
+def make_kit(config: TrainConfig, *, num_classes: int, process: Process) -> Kit:
+    """A student, and how to make further networks.
+
+    Raises:
+        ConfigError, CheckpointError: as `trainers.models.build.build_model`.
+    """
+    peers = iter(range(1, 1000))
+
+    def place(module: nn.Module) -> nn.Module:
+        if config.precision.channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        return synchronise_batch_norm(module, process).to(process.device)
+
+    def network(seed: int) -> nn.Module:
+        return place(build_model(config.model, num_classes=num_classes, seed=seed))
+
+    def peer() -> nn.Module:
+        return network(int(generator(config.seed, Stream.PEER, next(peers)).integers(2**31)))
+
+    return Kit(
+        student=network(config.seed),
+        num_classes=num_classes,
+        peer=peer,
+        place=place,
+        pairs=config.interpixel.alpha > 0,
+        feature_pairs=config.interpixel.views == "s1s2fp",
+    )

@@ -1,0 +1,96 @@
+"""ClassMix: pixels of half of an image's classes are pasted onto its neighbour (methods: section 7)."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trainers.batch import SemiBatch
+from trainers.data.views import neighbour
+from trainers.losses.functional import IGNORE, pixel_nll, probabilities
+from trainers.methods.base import Kit, Needs, Step, StepOutput
+from trainers.methods.ema import Buffers, EmaTeacher
+from trainers.methods.pseudo import Target
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.teacher import EmaMethod
+from trainers.schema import Section
+
+
+class ClassMixConfig(Section):
+    """ClassMix."""
+
+    name: Literal["classmix"]
+    consistency_weight: Annotated[float, Field(ge=0)] = 1.0
+    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.968
+    """Confidence threshold of the teacher."""
+    confidence: Literal["mean", "per_pixel"] = "mean"
+    """`mean`: every pixel counts by the share of confident pixels in the batch; `per_pixel`: confident ones count."""
+    class_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the classes in an image's prediction that are pasted, rounded down."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Largest decay of the teacher's average."""
+    ema_buffers: Buffers = "own"
+    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class ClassMix(EmaMethod):
+    """L = L_x + w mean over all pixels of kappa CE(student on the mixed strong image, argmax of the mixed teacher),
+    with kappa the share of mixed pixels whose confidence reaches the threshold.
+
+    Image 2k is mixed with 2k + 1 and the other way round, so that the mixture does not depend on the number of
+    processes. Where an image shows one class nothing of it is pasted, and the neighbour is seen as it is. Padding
+    counts in the mean with 0.
+    """
+
+    needs = Needs(unlabelled=True, strong=1, boxes=0)
+
+    def __init__(self, config: ClassMixConfig, kit: Kit) -> None:
+        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
+        self.config = config
+        self.classes = kit.num_classes
+        self.pairs = kit.pairs
+
+    def losses(self, step: Step) -> StepOutput:
+        config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        view = unlabelled.view
+        own = Target(logits=self.teacher(view.weak), ignore=view.ignore)
+        chosen = self.chosen_classes(step.batch, own.logits.argmax(dim=1))
+        others = ~chosen
+        target = own.mixed(others, Target(logits=neighbour(own.logits), ignore=neighbour(own.ignore)))
+        images = torch.where(chosen[:, None], view.strong[0], neighbour(view.strong[0]))
+        step.student.train()
+        clean, strong = step.student(labelled.image), step.student(images)
+        confidence, label = probabilities(target.logits).max(dim=1)
+        pixels = torch.tensor(label.numel(), device=label.device)
+        confident = confidence >= config.conf_thresh
+        share = confident.sum() / step.denominator(pixels)
+        nll = pixel_nll(strong, torch.where(target.ignore == IGNORE, target.ignore, label))
+        kappa = confident.to(nll.dtype) if config.confidence == "per_pixel" else share
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "consistency": (kappa * nll).sum() / step.denominator(pixels),
+            },
+            weights={"supervised": 1.0, "consistency": config.consistency_weight},
+            pairs=(target.pair("s1", strong, others),) if self.pairs else (),
+            metrics={"mask_ratio": share},
+        )
+
+    def chosen_classes(self, batch: SemiBatch, prediction: Tensor) -> Tensor:
+        """Where the pixels of the drawn classes are, (B, H, W) bool.
+
+        Args:
+            prediction: the teacher's classes (B, H, W).
+        """
+        count = len(prediction)
+        generator = torch.Generator().manual_seed(batch.seed)
+        order = torch.rand(batch.world * count, self.classes, generator=generator)[batch.rank * count :][:count]
+        present = torch.zeros(count, self.classes, dtype=torch.bool, device=prediction.device)
+        present.scatter_(1, prediction.flatten(1), True)
+        wanted = (present.sum(dim=1) * self.config.class_fraction).floor()
+        place = torch.where(present, order.to(prediction.device), torch.inf).argsort(dim=1).argsort(dim=1)
+        return (place < wanted[:, None]).gather(1, prediction.flatten(1)).view_as(prediction)

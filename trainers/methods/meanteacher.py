@@ -1,0 +1,70 @@
+"""Mean Teacher: equal class probabilities of student and averaged teacher (methods: section 5)."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from trainers.losses.functional import probabilities
+from trainers.losses.ramps import gaussian_ramp
+from trainers.methods.base import Kit, Needs, Pair, Step, StepOutput
+from trainers.methods.ema import Buffers, EmaTeacher
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.teacher import EmaMethod
+from trainers.schema import Section
+
+
+class MeanTeacherConfig(Section):
+    """Mean Teacher."""
+
+    name: Literal["meanteacher"]
+    consistency_weight: Annotated[float, Field(ge=0)] = 100.0
+    """Weight w of the mean squared difference. That is a mean over classes too, so w depends on their number."""
+    ramp_epochs: Annotated[float, Field(ge=0)] = 5.0
+    """Epochs until w has its full size, along the Gaussian ramp."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Largest decay of the teacher's average."""
+    ema_buffers: Buffers = "own"
+    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class MeanTeacher(EmaMethod):
+    """L = L_x + w r(it) mean over batch, classes and pixels of (softmax q - softmax p)^2, labelled and unlabelled
+    images alike; student and teacher see the same weak views. The inter-pixel loss takes the unlabelled half."""
+
+    needs = Needs(unlabelled=True)
+
+    def __init__(self, config: MeanTeacherConfig, kit: Kit) -> None:
+        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
+        self.config = config
+        self.pairs = kit.pairs
+
+    def losses(self, step: Step) -> StepOutput:
+        config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        images = torch.cat([labelled.image, unlabelled.view.weak])
+        count = len(labelled.image)
+        target = self.teacher(images)
+        step.student.train()
+        logits = step.student(images)
+        apart = (probabilities(logits) - probabilities(target)).square().mean(dim=1)
+        pixels = torch.tensor(apart.numel(), device=apart.device)
+        pair = Pair(
+            view="weak",
+            teacher=target[count:],
+            student=logits[count:],
+            ignore=unlabelled.view.ignore,
+            box=None,
+        )
+        progress = step.progress
+        ramp = gaussian_ramp(progress.step, length=config.ramp_epochs * progress.steps_per_epoch)
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(logits[:count], labelled, step.denominator, config.ohem),
+                "consistency": apart.sum() / step.denominator(pixels),
+            },
+            weights={"supervised": 1.0, "consistency": config.consistency_weight * ramp},
+            pairs=(pair,) if self.pairs else (),
+        )
