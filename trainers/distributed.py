@@ -58,10 +58,14 @@ class Process:
         """Every parameter's gradient becomes the mean over processes; one that took no part counts as 0."""
         if self.world == 1:
             return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            self.sum_(parameter.grad).div_(self.world)
+        listed = list(parameters)
+        flat = torch.cat(
+            [torch.zeros_like(one).flatten() if one.grad is None else one.grad.flatten() for one in listed]
+        )
+        for one, mean in zip(
+            listed, (self.sum_(flat) / self.world).split([one.numel() for one in listed]), strict=True
+        ):
+            one.grad = mean.view_as(one)
 
     def barrier(self) -> None:
         if self.world > 1:

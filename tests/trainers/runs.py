@@ -35,9 +35,14 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def tensors(run_dir: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
-    """Student and method tensors of a checkpoint."""
+    """All tensors of a checkpoint that are not an optimiser's."""
     state = torch.load(run_dir / "checkpoints" / name, weights_only=True)
-    return {f"{part}.{key}": value for part in ("student", "method") for key, value in state[part].items()}
+    return {
+        f"{part}.{key}": value
+        for part, tensors_of_it in state.items()
+        if isinstance(tensors_of_it, dict) and part != "optimizers"
+        for key, value in tensors_of_it.items()
+    }
 
 
 def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

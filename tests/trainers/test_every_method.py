@@ -1,0 +1,103 @@
+"""What holds for every method: exact resume, two processes as one, bfloat16, alpha = 0."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tests.trainers.runs import rows, same_tensors, tensors, tiny
+from trainers.fit import fit
+from trainers.methods.registry import BUILDERS, MethodConfig
+from trainers.report import Verdict
+from trainers.run import Run
+from trainers.tally import Tally
+
+WORLD = 2
+METHODS = {
+    "supervised": {},
+    "fixmatch": {"conf_thresh": 0.1},
+    "unimatch": {"conf_thresh": 0.1},
+    "meanteacher": {"ramp_epochs": 1},
+    "cutmixseg": {"conf_thresh": 0.1},
+    "classmix": {"conf_thresh": 0.1},
+    "cps": {},
+    "cps+cutmix": {"cutmix": True},
+}
+SHORT = {"epochs": 2, "steps_per_epoch": 2}
+
+
+def config(name, *, alpha=1.0, **sections):
+    made = tiny(interpixel={"alpha": alpha, "tau": 0.05, "warmup_fraction": 0}, **{"schedule": SHORT, **sections})
+    data = made.model_dump(mode="json") | {"method": {"name": name.partition("+")[0], **METHODS[name]}}
+    return type(made).model_validate(data)
+
+
+def test_every_method_of_the_registry_is_tested_here():
+    registered = {one.model_fields["name"].annotation.__args__[0] for one in get_args(get_args(MethodConfig)[0])}
+    assert {name.partition("+")[0] for name in METHODS} == registered == set(BUILDERS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
+    fit(config(name), tmp_path / "unbroken")
+    fit(config(name), tmp_path / "stopped", callbacks=[lambda one: Verdict.STOP])
+    assert len(rows(tmp_path / "stopped")) == 1
+    fit(config(name), tmp_path / "stopped")
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "unbroken")
+    assert same_tensors(tensors(tmp_path / "stopped"), tensors(tmp_path / "unbroken"))
+    assert rows(tmp_path / "unbroken")[-1]["train/loss/interpixel"] > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bf16_trains_to_finite_losses(name, tmp_path):
+    fit(config(name, precision={"amp": "bf16"}, schedule={"epochs": 1, "steps_per_epoch": 2}), tmp_path)
+    assert all(math.isfinite(value) for value in rows(tmp_path)[0].values() if isinstance(value, float))
+
+
+def gradients(name, folder):
+    """Of one step with four images, over all networks; averaged over processes where there are several."""
+    run = Run(config(name, data={"batch_size": 4}), folder)
+    output = run.method.losses(run._step(next(iter(run.loader.epoch(0)))))
+    run._total(output, Tally(run.process)).backward()
+    for one in run.companions.values():
+        run.process.average_gradients(one.module.parameters())
+    return {
+        f"{part}.{key}": parameter.grad.clone()
+        for part, one in run.trained.items()
+        for key, parameter in one.module.named_parameters()
+    }
+
+
+def work(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    try:
+        found = {name: gradients(name, folder) for name in METHODS}
+        if rank == 0:
+            torch.save(found, folder / "two.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Gradients of two processes by method; started once, since that is what takes the time."""
+    folder = tmp_path_factory.mktemp("two")
+    mp.spawn(work, args=(folder,), nprocs=WORLD)
+    return torch.load(folder / "two.pt")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_give_the_gradients_of_one_with_the_same_global_batch(name, two, tmp_path):
+    one = gradients(name, tmp_path)
+    assert one.keys() == two[name].keys()
+    parts = {key.partition(".")[0] for key in one}
+    for part in parts:
+        flat_one, flat_two = (
+            torch.cat([found[key].flatten() for key in one if key.startswith(f"{part}.")]) for found in (one, two[name])
+        )
+        assert float(flat_one.norm()) > 0
+        assert float((flat_one - flat_two).norm() / flat_one.norm()) < 1e-5, part
