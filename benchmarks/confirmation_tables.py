@@ -149,8 +149,8 @@ def _candidates(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## Rules that were compared",
         "",
-        f"On t statistics, {rules[0]['n']} draws; looks after 3, 4, ..., 10 pairs. In each cell: percent in which no",
-        "difference is excluded / mean pairs spent. `error`: by numerical integration; the aim is 0.05 / comparisons.",
+        f"On t statistics, {rules[0]['n']} draws; looks after 3, 4, ..., 10 pairs. In each cell: percent of the draws in",
+        "which 0 is excluded / mean pairs spent. `error`: by numerical integration; the aim is 0.05 / comparisons.",
         "",
     ]
     for row in rules:
