@@ -27,6 +27,8 @@ from benchmarks.confirmation_tables import tables
 Cell = Callable[[], dict[str, Any]]
 PIECES = Path("studies/confirmation-pieces")
 NOISES, EFFECTS, BUDGETS = (0.3, 0.45, 0.6), (0.0, 0.3, 0.6, 1.0), (3, 5, 7, 10)
+CHUNK = 15
+"""Studies of the winner's curse in a cell."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -81,11 +83,9 @@ def cells(part: Part, repetitions: int, studies: int) -> Iterator[tuple[str, Cel
             yield f"{comparisons}", lambda c=comparisons: enough(comparisons=c)
     else:
         for noise in NOISES:
-            for chunk in range(4):
-                yield (
-                    f"{noise}-{chunk}",
-                    lambda n=noise, c=chunk: curse(noise=n, studies=range(c * studies // 4, (c + 1) * studies // 4)),
-                )
+            for start in range(0, studies, CHUNK):
+                chunk = range(start, min(start + CHUNK, studies))
+                yield f"{noise}-{start}-{chunk.stop}", lambda n=noise, c=chunk: curse(noise=n, studies=c)
 
 
 @app.command("run")
@@ -93,7 +93,7 @@ def run(
     part: Part,
     pieces: Annotated[Path, typer.Option(help="Folder of the cells' results.")] = PIECES,
     repetitions: Annotated[int, typer.Option(min=100, help="Of each cell.")] = 2000,
-    studies: Annotated[int, typer.Option(min=4, help="Synthetic studies of the winner's curse, by noise.")] = 200,
+    studies: Annotated[int, typer.Option(min=1, help="Synthetic studies of the winner's curse, by noise.")] = 60,
 ) -> None:
     """Simulate the cells of a part that are not there yet."""
     pieces.mkdir(parents=True, exist_ok=True)

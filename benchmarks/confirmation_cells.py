@@ -196,10 +196,15 @@ def pooled(*, unequal: bool, seeds: int, repetitions: int = 40_000) -> dict[str,
         for name, limit in limits.items():
             found[name].append(np.abs(mean) > limit)
             found[f"{name}_power"].append(mean + 1.5 > limit)
-    return {"unequal": unequal, "seeds": seeds, "n": repetitions} | {
-        name: float(np.mean(hits) if name.endswith("power") else np.any(hits, axis=0).mean())
-        for name, hits in found.items()
-    }
+    first = {f"{name}_first": float(found[name][0].mean()) for name in ("paired", "pooled")}
+    return (
+        {"unequal": unequal, "seeds": seeds, "n": repetitions}
+        | first
+        | {
+            name: float(np.mean(hits) if name.endswith("power") else np.any(hits, axis=0).mean())
+            for name, hits in found.items()
+        }
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,8 +149,8 @@ def _candidates(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## Rules that were compared",
         "",
-        f"On t statistics, {rules[0]['n']} draws; looks after 3, 4, ..., 10 pairs. In each cell: percent in which no",
-        "difference is excluded / mean pairs spent. `error`: by numerical integration; the aim is 0.05 / comparisons.",
+        f"On t statistics, {rules[0]['n']} draws; looks after 3, 4, ..., 10 pairs. In each cell: percent of the draws",
+        "in which 0 is excluded / mean pairs spent. `error`: by numerical integration; the aim is 0.05 / comparisons.",
         "",
     ]
     for row in rules:
@@ -169,11 +169,15 @@ def _candidates(rows: Sequence[Row]) -> list[str]:
         "One spread for all arms instead of each pair's own; one look, all pairs of 5 arms (Bonferroni), power at 1.5",
         f"noise standard deviations; {rules[0]['n']} draws, nothing shared. Unequal: two arms have twice the noise.",
         "",
-        "| noise of the arms | seeds | paired: family-wise error | power | pooled: family-wise error | power |",
-        "|---|---|---|---|---|---|",
+        "Errors in percent; `first two`: of the comparison of these two alone.",
+        "",
+        "| noise of the arms | seeds | paired: family-wise error | first two | power "
+        "| pooled: family-wise error | first two | power |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted((row for row in rows if "rules" not in row), key=lambda row: (row["unequal"], row["seeds"])):
-        cells = [f"{100 * row[name]:.1f}" for name in ("paired", "paired_power", "pooled", "pooled_power")]
+        names = [f"{rule}{what}" for rule in ("paired", "pooled") for what in ("", "_first", "_power")]
+        cells = [f"{100 * row[name]:.1f}" for name in names]
         lines.append(f"| {'unequal' if row['unequal'] else 'equal'} | {row['seeds']} | {' | '.join(cells)} |")
     return lines
 
