@@ -1,7 +1,7 @@
 """What the report says, in words, each statement with its n. No drawing, no HTML."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.pareto_findings import of_two
@@ -25,13 +25,43 @@ class Answer:
     rule: str
     trust: str
     best: Trial | None
+    provisional: bool
     config: tuple[tuple[str, str], ...]
     cost: str
     scored_on: str
 
 
-def answer(study: Study, tables: Tables) -> Answer:
-    """The provisional answer, with what stands behind it."""
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """What a confirmation says on the first screen, in place of the provisional winner."""
+
+    headline: str
+    """The verdict: effect, interval, number of seeds."""
+    trust: str
+    """How far to believe it, and what is open; empty: nothing to add."""
+    confirmed: bool
+    """Whether the configuration shown is confirmed; else it is called provisional."""
+    run_id: str
+    """A run of the configuration to show and to copy."""
+
+
+def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -> Answer:
+    """The answer that a confirmation gives, or without one the provisional answer, with what stands behind it."""
+    found = _provisional(study, tables)
+    if confirmed is None:
+        return found
+    best = next((trial for trial in study.trials if trial.run_id == confirmed.run_id), found.best)
+    return replace(
+        found,
+        headline=confirmed.headline,
+        trust=confirmed.trust,
+        best=best,
+        provisional=not confirmed.confirmed,
+        config=() if best is None else tuple((name, _shown(value)) for name, value in best.values.items()),
+    )
+
+
+def _provisional(study: Study, tables: Tables) -> Answer:
     best = study.best()
     config: tuple[tuple[str, str], ...] = ()
     if best is None or best.score is None:
@@ -41,9 +71,8 @@ def answer(study: Study, tables: Tables) -> Answer:
         score = study.mean_score(best) or 0.0
         runs = f"{best.epochs} of {study.max_epochs} epochs"
         headline = (
-            f"{'Provisional winner' if seeds == 1 else 'Best configuration'}: trial {best.number}, "
-            f"{study.metric} {score:.2f}{_percent(study)} after {runs}, "
-            f"{'' if seeds == 1 else 'mean over '}{_seeds(seeds)}."
+            f"Provisional winner: trial {best.number}, {study.metric} {score:.2f}{_percent(study)} after {runs}, "
+            f"{_spread(study, best, seeds)}."
         )
         trust = _trust(study, best, seeds=seeds, rivals=rivals)
         config = tuple((name, _shown(value)) for name, value in best.values.items())
@@ -60,6 +89,7 @@ def answer(study: Study, tables: Tables) -> Answer:
         ),
         trust=trust,
         best=best,
+        provisional=True,
         config=config,
         cost=_cost(study),
         scored_on=_scored_on(tables),
@@ -74,7 +104,10 @@ def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:
             "It is no result, only where the search stands."
         )
     if seeds > 1:
-        return f"Mean over {seeds} seeds; the best of {rivals} configurations that ran to the end."
+        return (
+            f"Mean over {seeds} seeds; the best of {rivals} configurations that ran to the end, chosen after looking, "
+            "so that its score is too high on average. It is not confirmed: that takes a comparison over paired seeds."
+        )
     runner_up = _runner_up(study, best)
     gap = "" if runner_up is None else f" It leads the next by {abs((best.score or 0) - runner_up):.2f}."
     return (
@@ -82,6 +115,16 @@ def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:
         f"its score is too high on average.{gap} Seeds of one configuration differ by about ±{SEED_SPREAD} mIoU in "
         "published runs; train the leading configurations with several seeds before you believe an order among them."
     )
+
+
+def _spread(study: Study, best: Trial, seeds: int) -> str:
+    """The seeds behind the score and its interval, which one seed does not give."""
+    from analysis.results import results
+
+    if seeds == 1:
+        return "1 seed, so that it has no interval"
+    found = next(one for one in results(study) if best in one.trials)
+    return f"mean over {seeds} seeds, 95 % interval {found.low:.2f} to {found.high:.2f}"
 
 
 def _runner_up(study: Study, best: Trial) -> float | None:

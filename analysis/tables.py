@@ -21,6 +21,7 @@ ALIVE_S = 15 * 60
 """A run whose end was not logged counts as running for so long after its last row."""
 NEEDED = {"schema_version", "study", "trial", "trainer", "objective"}
 VERSION_KEY, FACTS_KEY = b"schema_version", b"facts"
+NOT_OURS = "no run in the logs was written by a study of this program"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,35 +40,62 @@ def build_tables(logged: Sequence[LoggedRun]) -> Tables:
     Raises:
         LogsError: none of the runs was logged by it, or one by another version of it.
     """
-    ours = [run for run in logged if run.config.keys() >= NEEDED]
+    ours = written_by_us(logged)
     if not ours:
-        raise LogsError("no run in the logs was written by a study of this program")
+        raise LogsError(NOT_OURS)
+    return assemble([run_row(run) for run in ours], history_of(ours), facts_of(ours[-1]))
+
+
+def written_by_us(logged: Sequence[LoggedRun]) -> list[LoggedRun]:
+    """The runs that this program logged.
+
+    Raises:
+        LogsError: one was logged by another version of it.
+    """
+    ours = [run for run in logged if run.config.keys() >= NEEDED]
     for run in ours:
         if run.config["schema_version"] != SCHEMA_VERSION:
             raise LogsError(
                 f"run {run.run_id} was logged with schema version {run.config['schema_version']}, this program reads "
                 f"{SCHEMA_VERSION}; make the report with the version of the program that ran the study"
             )
-    rows = [_run_row(run) for run in ours]
+    return ours
+
+
+def facts_of(run: LoggedRun) -> dict[str, Any]:
+    """What all runs of the study share, as one of them says it."""
+    return {name: run.config.get(name) for name in ("study", "space", "scheduler", "classes", "objective")}
+
+
+def history_of(runs: Sequence[LoggedRun]) -> pa.Table:
+    """The table `history` of these runs: every metric a column of float64, empty where an epoch lacks it."""
+    run_ids, epochs, times, rows = [], [], [], []
+    for run in runs:
+        for epoch, row in sorted(run.history.items()):
+            run_ids.append(run.run_id)
+            epochs.append(epoch)
+            times.append(_number(row.get("_timestamp")))
+            rows.append(_metrics(row))
+    columns: dict[str, Any] = {
+        name: pa.array(values, TYPES[kind])
+        for (name, kind), values in zip(HISTORY_COLUMNS.items(), (run_ids, epochs, times), strict=True)
+    }
+    for name in sorted({name for row in rows for name in row} - set(HISTORY_COLUMNS)):
+        columns[name] = pa.array([row.get(name) for row in rows], pa.float64())
+    return pa.table(columns)
+
+
+def assemble(rows: Sequence[dict[str, Any]], history: pa.Table, facts: dict[str, Any]) -> Tables:
+    """The tables of the runs that :func:`run_row` gave, in its order."""
     names = sorted({name for row in rows for name in row if name.startswith(PARAM_PREFIX)})
     fields = [pa.field(name, TYPES[kind]) for name, kind in RUN_COLUMNS.items()]
     fields += [pa.field(name, _type_of([row.get(name) for row in rows])) for name in names]
     runs = pa.Table.from_pylist([_fitted(row, fields) for row in rows], schema=pa.schema(fields))
-
-    epochs = [
-        {"run_id": run.run_id, "epoch": epoch, "time": _number(row.get("_timestamp")), **_metrics(row)}
-        for run in ours
-        for epoch, row in sorted(run.history.items())
-    ]
-    metrics = sorted({name for row in epochs for name in row} - set(HISTORY_COLUMNS))
-    columns = [pa.field(name, TYPES[kind]) for name, kind in HISTORY_COLUMNS.items()]
-    columns += [pa.field(name, pa.float64()) for name in metrics]
-    history = pa.Table.from_pylist(epochs, schema=pa.schema(columns))
-    facts = {name: ours[-1].config.get(name) for name in ("study", "space", "scheduler", "classes", "objective")}
     return Tables(runs=runs, history=history, facts=facts)
 
 
-def _run_row(run: LoggedRun) -> dict[str, Any]:
+def run_row(run: LoggedRun) -> dict[str, Any]:
+    """The run's row of the table `runs`."""
     config, summary = run.config, run.summary
     objective, trainer, origin = config["objective"], config["trainer"], config.get("origin") or {}
     epochs = max(run.history, default=0)

@@ -21,7 +21,7 @@ def draw(found: Fidelity, study: Study, theme: style.Theme) -> Figure:
                 xytext=(9, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8,
+                fontsize=0.84 * theme.font,
                 color=theme.faint,
             )
         axes.axhline(0, color=theme.faint, lw=1)

@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -23,26 +24,39 @@ def draw(study: Study, theme: style.Theme) -> Figure:
             axes.spines[side].set_visible(False)
         scores = [trial.score or 0.0 for trial in scored]
         norm = Normalize(min(scores, default=0), max(scores, default=1))
-        for trial in scored:
-            heights = [place(study.space[name], trial.values.get(name)) for name in names]
-            done = trial.state == "complete"
-            axes.plot(
-                range(len(names)),
-                [math.nan if height is None else height for height in heights],
-                color=colormaps["viridis"](norm(trial.score or 0.0)),
-                lw=2.2 if done else 0.9,
-                alpha=0.95 if done else 0.6,
-                marker="o",
-                ms=3,
+        many = len(scored) > style.MANY
+        for done in (False, True):
+            group = [trial for trial in scored if (trial.state == "complete") == done]
+            heights = [[place(study.space[name], trial.values.get(name)) for name in names] for trial in group]
+            lines = [[(at, math.nan if height is None else height) for at, height in enumerate(row)] for row in heights]
+            axes.add_collection(
+                LineCollection(
+                    lines,
+                    colors=colormaps["viridis"](norm([trial.score or 0.0 for trial in group])),
+                    lw=(1.2 if many else 2.2) if done else 0.9,
+                    alpha=0.4 if many else 0.95 if done else 0.6,
+                    rasterized=many,
+                )
             )
+            dots = [(at, height, trial.score) for trial, row in zip(group, heights, strict=True)
+                    for at, height in enumerate(row) if height is not None]  # fmt: skip
+            if dots and not many:
+                x, y, c = zip(*dots, strict=True)
+                axes.scatter(x, y, 9, c=c, cmap="viridis", norm=norm, rasterized=many, zorder=3)
         for position, name in enumerate(names):
             axes.axvline(position, color=theme.line, lw=1, zorder=0)
             for height, label in ticks(study.space[name]):
                 axes.text(
-                    position + 0.03, height, label, fontsize=8, color=theme.ink, va="center", zorder=4,
+                    position + 0.03, height, label, fontsize=0.8 * theme.font, color=theme.ink, va="center", zorder=4,
                     bbox={"facecolor": theme.ground, "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
                 )  # fmt: skip
-        axes.set_xticks(range(len(names)), [name.replace(".", ".\n", 1) for name in names])
+        axes.set_xticks(
+            range(len(names)),
+            [name.replace(".", ".\n", 1) for name in names],
+            rotation=90 if theme.narrow else 0,
+            fontsize=theme.font if len(names) < 7 else 0.84 * theme.font,
+        )
+        axes.set_ylim(-0.05, 1.05)
         axes.set_xlim(-0.2, len(names) - 0.6)
         axes.set_yticks([])
         bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, pad=0.02)

@@ -16,7 +16,7 @@ COLUMNS = 3
 def draw(study: Study, theme: style.Theme) -> Figure:
     """A panel a parameter; inactive trials are missing from it."""
     names = study.parameters
-    columns = min(COLUMNS, len(names))
+    columns = min(2 if theme.narrow else COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     scored = [trial for trial in study.trials if trial.curve]
     with style.themed(theme):
@@ -50,11 +50,13 @@ def draw(study: Study, theme: style.Theme) -> Figure:
                     cmap="viridis",
                     norm=norm,
                     marker=style.MARKERS[state],
-                    s=30,
+                    s=30 if len(scored) <= style.MANY else 10,
+                    rasterized=len(scored) > style.MANY,
                     edgecolors=None if state == "failed" else theme.faint,
                     linewidths=1.5 if state == "failed" else 0.5,
                 )
-            axes.set_xlabel(f"{name} (n = {len(active)})")
+            shown_name = name.replace(".", ".\n", 1) if theme.narrow else name
+            axes.set_xlabel(f"{shown_name} (n = {len(active)})")
         for axes in panels[len(names) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
@@ -68,10 +70,10 @@ def draw(study: Study, theme: style.Theme) -> Figure:
         figure.legend(
             handles=[Line2D([], [], color=theme.faint, ls="", marker=style.MARKERS[one], label=one) for one in states],
             loc="outside lower left",
-            ncols=len(states) or 1,
+            ncols=min(len(states), 3) or 1,
         )
         figure.suptitle(
             f"Last score against every parameter (n = {len(scored)} trials, of different budgets)", x=0.01, ha="left",
-            fontsize=11,
+            fontsize=1.15 * theme.font,
         )  # fmt: skip
     return figure

@@ -21,9 +21,10 @@ def draw(study: Study, theme: style.Theme) -> Figure:
                     [trial.score for trial in group],
                     marker=style.MARKERS[state],
                     color=colour,
-                    s=34,
+                    s=34 if len(scored) <= style.MANY else 14,
                     label=f"{state} ({len(group)})",
                     zorder=3,
+                    rasterized=len(scored) > style.MANY,
                 )
         steps: list[tuple[float, float | None]] = [(0.5, None)]
         for trial in scored:
@@ -39,5 +40,5 @@ def draw(study: Study, theme: style.Theme) -> Figure:
         axes.set_ylabel(style.unit(study.metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(f"Score of every trial and the incumbent (n = {len(scored)} trials)")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        style.legend(figure, axes, theme)
     return figure

@@ -1,8 +1,11 @@
-"""One look for all figures: light and dark, colours that colour-blind readers tell apart, the same bytes every time."""
+"""One look for all figures: light and dark for the page, one and two columns for print, colours that colour-blind
+readers tell apart, the same bytes every time."""
 
+import math
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +22,39 @@ COLOURS = {
 MARKERS = {"complete": "o", "stopped": "v", "failed": "x", "interrupted": "s", "running": "D", "crashed": "X"}
 
 
+MANY = 200
+"""Above so many trials, their marks are stored as pixels and their labels as shapes: a vector file of 1,000 learning
+curves would have megabytes. All of them are drawn."""
+
+
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a page."""
+    """Colours, and for print the width in inches; ``font`` is the size of text in points."""
 
     name: str
     ground: str
     ink: str
     faint: str
     line: str
+    width: float | None = None
+    font: float = 9.5
+
+    @property
+    def narrow(self) -> bool:
+        """Whether a legend beside the axes, or a third panel, has no room."""
+        return self.width is not None and self.width < 5
 
 
 LIGHT = Theme("light", "#ffffff", "#1b1f24", "#59636e", "#d8dde3")
 DARK = Theme("dark", "#14181d", "#e8ebee", "#a3adb8", "#39424c")
 THEMES = (LIGHT, DARK)
+PIXELS, PRINT_DPI = 900, 200
+"""What is stored as pixels: the width of an SVG figure of the page, where 1,000 trials have to stay a small file, and
+dots per inch in print."""
+ONE_COLUMN = replace(LIGHT, name="1col", width=3.35, font=7)
+TWO_COLUMNS = replace(LIGHT, name="2col", width=6.9, font=8)
+PRINT = (ONE_COLUMN, TWO_COLUMNS)
+"""The column and the page of a paper in two columns (3.35 and 6.9 inches)."""
 
 
 @contextmanager
@@ -52,9 +74,10 @@ def themed(theme: Theme) -> Iterator[None]:
         "axes.axisbelow": True,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.titlesize": 11,
+        "axes.titlesize": theme.font * 1.15,
         "axes.titlelocation": "left",
-        "font.size": 9.5,
+        "font.size": theme.font,
+        "pdf.fonttype": 42,
         "legend.frameon": False,
         "svg.hashsalt": "ipix-tune",
         "figure.constrained_layout.use": True,
@@ -69,14 +92,66 @@ def new(width: float = 7.2, height: float = 3.6, **axes: Any) -> tuple[Figure, A
     return figure, figure.subplots(**axes)
 
 
-def save(figure: Figure, folder: Path, name: str, theme: Theme) -> Path:
-    """`<name>.png` and `<name>.svg`, the dark ones with `-dark`; returns the SVG's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = name if theme is LIGHT else f"{name}-dark"
+def save(figure: Figure, folder: Path, name: str, theme: Theme, *, pdf: bool = True) -> Path:
+    """For the page `<name>.png` and `<name>.svg`, the dark ones with `-dark`; for print `print/<name>-1col` and
+    `-2col`, as `.svg` with glyphs as outlines and as `.pdf` with embedded fonts. Returns the SVG's path."""
+    place = folder if theme.width is None else folder / "print"
+    place.mkdir(parents=True, exist_ok=True)
+    stem = name if theme is LIGHT else f"{name}-{theme.name}"
     with themed(theme):
-        figure.savefig(folder / f"{stem}.png", dpi=160, metadata={"Software": None})
-        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
-    return folder / f"{stem}.svg"
+        if theme.width is None:
+            _settle(figure)
+            figure.savefig(place / f"{stem}.png", dpi=160, metadata={"Software": None})
+        else:
+            _fit(figure, theme)
+            _settle(figure)
+            if pdf:
+                figure.savefig(place / f"{stem}.pdf", dpi=PRINT_DPI, metadata={"CreationDate": None})
+        dpi = PIXELS / (1.5 * figure.get_figwidth()) if theme.narrow else PIXELS / figure.get_figwidth()
+        figure.savefig(place / f"{stem}.svg", dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
+    return place / f"{stem}.svg"
+
+
+def darkened(svg: str) -> str:
+    """A light figure with the dark theme's colours in the place of the light one's."""
+    for light, dark in zip(
+        (LIGHT.ground, LIGHT.ink, LIGHT.faint, LIGHT.line), (DARK.ground, DARK.ink, DARK.faint, DARK.line), strict=True
+    ):
+        svg = svg.replace(light, dark)
+    return svg
+
+
+def one_column(figure: Path) -> Path:
+    """Where the print file for one column is of a figure of the page."""
+    return figure.parent / "print" / f"{figure.stem}-{ONE_COLUMN.name}.svg"
+
+
+def _fit(figure: Figure, theme: Theme) -> None:
+    """To the width of the theme; text keeps its size, so that the height shrinks less, and titles are wrapped."""
+    width, height = figure.get_size_inches()
+    assert theme.width is not None
+    figure.set_size_inches(theme.width, height * math.sqrt(min(1.0, theme.width / width)))
+    characters = int(0.8 * theme.width * 72 / (0.55 * theme.font))
+    for axes in figure.axes:
+        axes.set_title(textwrap.fill(axes.get_title(loc="left"), characters))
+        if len(axes.get_xlabel()) > characters:
+            axes.set_xlabel(textwrap.fill(axes.get_xlabel(), characters))
+    if figure.get_suptitle():
+        figure.suptitle(textwrap.fill(figure.get_suptitle(), characters), x=0.01, ha="left", fontsize=1.15 * theme.font)
+
+
+def _settle(figure: Figure) -> None:
+    """Compute the layout once for all files that are written of it."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def legend(figure: Figure, axes: Axes, theme: Theme) -> None:
+    """Beside the axes, or below them where there is no room."""
+    if theme.narrow:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3, columnspacing=1)
+    else:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def unit(metric: str) -> str:

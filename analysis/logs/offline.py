@@ -8,7 +8,8 @@ records are protobuf messages. Whatever ends too early or fails its checksum end
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,25 +64,38 @@ def records(data: bytes) -> Iterator[bytes]:
 def read_file(path: Path) -> tuple[LoggedRun | None, str | None]:
     """The run in a file as far as it can be read (None where not even its start can), and what is wrong with it."""
     from google.protobuf.message import DecodeError
-    from wandb.proto import wandb_internal_pb2
 
+    parse = message_class().FromString
     run: LoggedRun | None = None
+    summary: dict[str, str] = {}
     problem = None
     try:
         for data in records(path.read_bytes()):
-            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
-            record.ParseFromString(data)
-            run = _take(run, record)
+            run = _take(run, summary, parse(data))
     except (Torn, DecodeError) as error:
         problem = f"{path}: {error}; read up to there" if run is not None else f"{path}: {error}"
     except OSError as error:
         problem = f"{path}: cannot be read: {error.strerror}"
+    if run is not None:
+        run.summary = _decoded(summary)
     if run is None and problem is None:
         problem = f"{path}: holds no run"
     return run, problem
 
 
-def _take(run: LoggedRun | None, record: Any) -> LoggedRun | None:
+@lru_cache(maxsize=1)
+def message_class() -> Any:
+    """W&B's record, by its name in protobuf's registry: the module that puts it there differs by protobuf's version."""
+    from google.protobuf import message_factory, symbol_database
+    from wandb.proto import wandb_internal_pb2  # noqa: F401
+
+    pool = symbol_database.Default().pool
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("wandb_internal.Record"))
+
+
+def _take(run: LoggedRun | None, summary: dict[str, str], record: Any) -> LoggedRun | None:
+    """The run with what a record adds to it. A summary comes with every epoch, of which the last value
+    of a name counts: they are gathered in ``summary`` as text."""
     kind = record.WhichOneof("record_type")
     if kind == "run":
         found = LoggedRun(run_id=record.run.run_id) if run is None else run
@@ -94,7 +108,7 @@ def _take(run: LoggedRun | None, record: Any) -> LoggedRun | None:
     if kind == "config":
         run.config.update(_items(record.config.update))
     elif kind == "summary":
-        run.summary.update(_items(record.summary.update))
+        summary.update(_texts(record.summary.update))
     elif kind == "history":
         row = _items(record.history.item)
         run.add_row(row)
@@ -107,33 +121,61 @@ def _take(run: LoggedRun | None, record: Any) -> LoggedRun | None:
 
 
 def _items(items: Any) -> dict[str, Any]:
+    return _decoded(_texts(items))
+
+
+def _texts(items: Any) -> dict[str, str]:
+    """Names and values as JSON, without what W&B notes of itself."""
+    named = ((item.key or "/".join(item.nested_key), item.value_json) for item in items)
+    return {name: text for name, text in named if not name.startswith("_wandb")}
+
+
+def _decoded(texts: dict[str, str]) -> dict[str, Any]:
+    """The values, without those that are no JSON. All at once where all are: that is several times as fast."""
+    try:
+        values = json.loads(f"[{','.join(texts.values())}]")
+        if len(values) == len(texts):
+            return dict(zip(texts, values, strict=True))
+    except json.JSONDecodeError:
+        pass
     found = {}
-    for item in items:
-        name = item.key or "/".join(item.nested_key)
+    for name, text in texts.items():
         try:
-            found[name] = json.loads(item.value_json)
+            found[name] = json.loads(text)
         except json.JSONDecodeError:
             continue
-    return {name: value for name, value in found.items() if not name.startswith("_wandb")}
+    return found
 
 
-def read_folder(folder: Path) -> tuple[list[LoggedRun], list[str]]:
-    """All runs below a folder, and what is wrong with its files. Parts of one run, made by retries and resumes, are
-    joined in the order in which they were begun."""
+def run_files(folder: Path) -> dict[str, list[Path]]:
+    """The run files below a folder by the run id in their names: a run that was retried or resumed has several."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted({path.resolve() for path in folder.rglob("run-*.wandb")}):
+        found.setdefault(path.stem.removeprefix("run-"), []).append(path)
+    return found
+
+
+def read_files(paths: Iterable[Path]) -> tuple[list[LoggedRun], list[str]]:
+    """The runs in these files, and what is wrong with the files. Parts of one run are joined in the order in which they
+    were begun."""
     parts: dict[str, list[LoggedRun]] = {}
     problems = []
-    files = {path.resolve() for path in folder.rglob("run-*.wandb")}
-    for path in sorted(files):
+    for path in paths:
         run, problem = read_file(path)
         if problem is not None:
             problems.append(problem)
         if run is not None:
             parts.setdefault(run.run_id, []).append(run)
-    joined = []
-    for several in parts.values():
-        several.sort(key=lambda part: part.started or 0.0)
-        whole = several[0]
-        for later in several[1:]:
-            whole = whole.continued_by(later)
-        joined.append(whole)
-    return sorted(joined, key=lambda run: run.run_id), problems
+    return sorted(map(_joined, parts.values()), key=lambda run: run.run_id), problems
+
+
+def _joined(parts: list[LoggedRun]) -> LoggedRun:
+    first, *others = sorted(parts, key=lambda part: part.started or 0.0)
+    for later in others:
+        first = first.continued_by(later)
+    return first
+
+
+def read_folder(folder: Path) -> tuple[list[LoggedRun], list[str]]:
+    """All runs below a folder, and what is wrong with its files."""
+    return read_files(path for paths in run_files(folder).values() for path in paths)

@@ -40,3 +40,21 @@ class LoggedRun:
             summary={**{name: value for name, value in self.summary.items() if name != "state"}, **later.summary},
             history={**later.history, **self.history},
         )
+
+    def seen_twice(self, served: "LoggedRun") -> "LoggedRun":
+        """This run, read from files, with what the server has of the same run: every epoch once, the files' row where
+        both have it. How it ended is said by the files if they know, else by the server."""
+        summary = {**served.summary, **self.summary}
+        if not self.ended and "state" in served.summary:
+            summary["state"] = served.summary["state"]
+        return LoggedRun(
+            run_id=self.run_id,
+            group=self.group or served.group,
+            job_type=self.job_type or served.job_type,
+            started=self.started if self.started is not None else served.started,
+            runtime_s=max(self.runtime_s or 0.0, served.runtime_s or 0.0),
+            ended=self.ended or served.ended,
+            config={**served.config, **self.config},
+            summary=summary,
+            history={**served.history, **self.history},
+        )

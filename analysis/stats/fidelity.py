@@ -116,14 +116,18 @@ def _tau(early: NDArray[np.float64], final: NDArray[np.float64]) -> float:
 
 def _interval(early: NDArray[np.float64], final: NDArray[np.float64], *, repeats: int) -> tuple[float, float]:
     """By resampling trials, with the correlation written as sums over pairs, weighted by how often both were drawn:
-    scipy's takes milliseconds a draw. Draws in which all scores are alike have none and are left out."""
-    first, second = (np.sign(np.subtract.outer(scores, scores)) for scores in (early, final))
+    scipy's takes milliseconds a draw. The sums are of whole numbers, small enough for float32. Draws in which all
+    scores are alike have none and are left out."""
+    first, second = (np.sign(np.subtract.outer(scores, scores)).astype(np.float32) for scores in (early, final))
 
-    def correlation(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        drawn = np.bincount(rows, minlength=len(final)).astype(float)
-        agree, ours, theirs = (drawn @ pairs @ drawn for pairs in (first * second, first * first, second * second))
-        return np.array(agree / np.sqrt(ours * theirs) if ours and theirs else math.nan)
+    def counts(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.bincount(rows, minlength=len(final)).astype(np.float64)
 
-    draws = resampled(len(final), correlation, repeats=repeats)
+    drawn = resampled(len(final), counts, repeats=repeats)
+    agree, ours, theirs = (
+        ((drawn.astype(np.float32) @ pairs) * drawn).sum(axis=1)
+        for pairs in (first * second, first * first, second * second)
+    )
+    draws = np.divide(agree, np.sqrt(ours * theirs), out=np.full(repeats, np.nan), where=ours * theirs > 0)
     known = draws[np.isfinite(draws)]
     return interval(known) if len(known) else (math.nan, math.nan)

@@ -1,0 +1,158 @@
+"""The results as a paper takes them: every configuration that ran at full budget, with its seeds, as CSV and LaTeX."""
+
+import csv
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy import stats
+
+from analysis.stats.study import Study, Trial
+from analysis.tables import FOLDER
+
+LEVEL = 0.95
+SHOWN = 10
+"""Rows of the LaTeX table; the CSV has all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One configuration. ``low`` and ``high``: the 95 % t interval of its mean over seeds; None with one seed."""
+
+    trials: tuple[Trial, ...]
+    mean: float
+    spread: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def seeds(self) -> int:
+        """Different ones."""
+        return len({trial.seed for trial in self.trials})
+
+
+def results(study: Study) -> list[Result]:
+    """All configurations that ran all epochs, the best mean first."""
+    groups: dict[tuple[tuple[str, Any], ...], list[Trial]] = {}
+    for trial in study.complete:
+        groups.setdefault(study.settings(trial), []).append(trial)
+    found = [_result(trials) for trials in groups.values()]
+    return sorted(found, key=lambda one: (-study.sign * one.mean, one.trials[0].number))
+
+
+def _result(trials: Sequence[Trial]) -> Result:
+    by_seed = {trial.seed: trial for trial in reversed(trials)}
+    scores = [trial.score for trial in by_seed.values() if trial.score is not None]
+    mean = fmean(scores)
+    if len(scores) < 2:
+        return Result(trials=tuple(trials), mean=mean, spread=None, low=None, high=None)
+    spread = stdev(scores)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1)) * spread / math.sqrt(len(scores))
+    return Result(trials=tuple(trials), mean=mean, spread=spread, low=mean - half, high=mean + half)
+
+
+def write_results(study: Study, study_dir: Path) -> None:
+    """`tables/results.csv` and `tables/results.tex`, each whole or not at all."""
+    found = results(study)
+    names = [name for name in study.parameters if any(name in one.trials[0].values for one in found)]
+    folder = study_dir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in (("results.csv", _csv), ("results.tex", _tex)):
+        temporary = folder / f".{name}.{os.getpid()}"
+        write(temporary, study, found, names)
+        temporary.replace(folder / name)
+
+
+def _csv(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["rank", "trials", "seeds", f"mean {study.metric}", "sd", "low95", "high95", "epochs", "split_hash", *names]
+        )
+        for rank, one in enumerate(found, 1):
+            numbers = " ".join(str(trial.number) for trial in one.trials)
+            row = [
+                rank,
+                numbers,
+                one.seeds,
+                one.mean,
+                one.spread,
+                one.low,
+                one.high,
+                study.max_epochs,
+                study.split_hash,
+            ]
+            writer.writerow([*row, *(one.trials[0].values.get(name) for name in names)])
+
+
+def _tex(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]) -> None:
+    shown = found[:SHOWN]
+    head = ["trial", *names, "seeds", study.metric]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{_caption(study, found, shown)}}}",
+        f"\\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', study.name)}}}",
+        f"\\begin{{tabular}}{{r{'l' * len(names)}rr}}",
+        "\\toprule",
+        " & ".join(map(_escaped, head)) + " \\\\",
+        "\\midrule",
+        *(
+            " & ".join(
+                [
+                    str(one.trials[0].number),
+                    *(_escaped(_cell(one.trials[0].values.get(name))) for name in names),
+                    str(one.seeds),
+                    _score(one),
+                ]
+            )
+            + " \\\\"
+            for one in shown
+        ),
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table}",
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _caption(study: Study, found: Sequence[Result], shown: Sequence[Result]) -> str:
+    seeds = sorted({one.seeds for one in shown})
+    counts = "no configuration" if not seeds else f"{seeds[0]} seed{'s' * (seeds[0] != 1)} each"
+    if len(seeds) > 1:
+        counts = f"{seeds[0]} to {seeds[-1]} seeds each"
+    measured = (
+        "with the 95~\\% interval of the mean over seeds where there are several; a configuration with one seed has no "
+        "interval, and its rank is provisional"
+    )
+    return (
+        f"Study {_escaped(study.name)}: {_escaped(study.metric)} after the full budget of {study.max_epochs} epochs, "
+        f"{measured}. The {len(shown)} best of {len(found)} configurations that ran to the end, {counts}; split "
+        f"{_escaped((study.split_hash or 'unknown')[:12])}; {len(study.trials)} trials in all."
+    )
+
+
+def _score(one: Result) -> str:
+    if one.low is None or one.high is None:
+        return f"{one.mean:.2f}"
+    return f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"
+
+
+def _cell(value: Any) -> str:
+    return "--" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
