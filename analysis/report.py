@@ -46,12 +46,13 @@ def build(study_dir: Path, *, online: str | None = None) -> Path:
         LogsError: there are no logs, or none can be read.
     """
     from analysis.sections.search import search_sections
+    from analysis.sections.surrogate import surrogate_sections
     from analysis.stats.study import from_tables
 
     tables, problems = read(study_dir, online=online)
     save(tables, study_dir)
     study = from_tables(tables)
-    sections = search_sections(study, study_dir / "plots")
+    sections = search_sections(study, study_dir / "plots") + surrogate_sections(study, tables, study_dir / "plots")
     return _write_page(study_dir, tables, sections, problems)
 
 

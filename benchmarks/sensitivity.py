@@ -6,11 +6,8 @@ tables. A repetition is a study of its own: noise, searcher and seed differ, the
 """
 
 import json
-import platform
 import time
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +23,7 @@ from analysis.stats.likelihood import Model, Rows
 from analysis.stats.sobol import indices, variances
 from analysis.stats.study import Study, Trial
 from analysis.stats.surrogate import Data, Surrogate, fit, gather
-from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, Objective, ObjectiveCurves, objectives
+from benchmarks.objectives import EPOCHS, Objective, ObjectiveCurves, objectives
 from benchmarks.search_quality import study_of
 from ipix_tune.dimensions import describe, distribution
 from ipix_tune.plan import rungs
@@ -183,16 +180,16 @@ def run(
     """Do the repetitions that are missing."""
     ends = time.monotonic() + 60 * minutes
     done = {(row["objective"], row["trials"], row["seed"]) for row in read(store)}
-    for seed in range(repetitions):
-        for trials in SIZES:
-            for objective in objectives():
-                if (objective.name, trials, seed) in done or (part >= 0 and seed % 2 != part):
-                    continue
-                if time.monotonic() > ends:
-                    return
-                row = repetition(objective, trials=trials, seed=seed)
-                with store.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+    wanted = [(trials, seed) for sizes in (SIZES[:2], SIZES[2:]) for seed in range(repetitions) for trials in sizes]
+    for trials, seed in wanted:
+        for objective in objectives():
+            if (objective.name, trials, seed) in done or (part >= 0 and seed % 2 != part):
+                continue
+            if time.monotonic() > ends:
+                return
+            row = repetition(objective, trials=trials, seed=seed)
+            with store.open("a") as file:
+                file.write(json.dumps(row) + "\n")
     print("all done")
 
 

@@ -74,7 +74,10 @@ class Axis:
             ValueError: the choice is not listed.
         """
         if self.choices is not None:
-            return float(next(i for i, one in enumerate(self.choices) if _same(one, value)))
+            place = next((i for i, one in enumerate(self.choices) if _same(one, value)), None)
+            if place is None:
+                raise ValueError(f"{self.name}: {value!r} is none of {list(self.choices)}")
+            return float(place)
         low, high = self._ends
         return min(max((float(self._scaled(np.array(float(value)))) - low) / (high - low), 0.0), 1.0)
 
@@ -90,6 +93,12 @@ class Axis:
         if step is not None:
             return self.dimension["low"] + round((value - self.dimension["low"]) / step) * step
         return round(value) if self.dimension["kind"] in ("int", "logint") else value
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value lies in the space."""
+        if self.choices is not None:
+            return any(_same(one, value) for one in self.choices)
+        return bool(self.dimension["low"] <= value <= self.dimension["high"])
 
     def functions(self, units: Floats) -> Floats:
         """The functions at positions (n,) of :meth:`unit`, (n, count)."""

@@ -20,8 +20,9 @@ from analysis.stats.fidelity import ladder
 from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows
 from analysis.stats.study import Study, Trial
 
-LEAST = 12
-"""Scored trials below which there is no surrogate."""
+LEAST, MOST = 12, 200
+"""Scored trials below which there is no surrogate, and above which it has as many of them, drawn at random: the time
+grows with the cube of their number, and the draw must not look at scores."""
 DRAWS, BURN_IN = 200, 40
 STEP = 1e-3
 """Of the differences that give the curvature at the mode."""
@@ -84,13 +85,16 @@ def gather(study: Study) -> Data | None:
     reached = {trial.run_id: [epoch for epoch in levels if epoch in trial.curve] for trial in study.trials}
     if not any(rung < study.max_epochs for rung in study.rungs):
         reached = {run_id: epochs[-1:] for run_id, epochs in reached.items()}
-    trials = tuple(trial for trial in study.trials if reached.get(trial.run_id))
+    space = Basis({name: study.space[name] for name in study.parameters})
+    trials = tuple(trial for trial in study.trials if reached[trial.run_id] and _inside(trial, space))
     if len(trials) < LEAST:
         return None
+    kept = np.sort(np.random.default_rng(0).permutation(len(trials))[:MOST])
+    trials = tuple(trials[i] for i in kept)
     varied = {
-        name: dimension
-        for name, dimension in study.space.items()
-        if name in study.parameters and len({repr(trial.values[name]) for trial in trials if name in trial.values}) > 1
+        name: study.space[name]
+        for name in study.parameters
+        if len({repr(trial.values[name]) for trial in trials if name in trial.values}) > 1
     }
     if not varied:
         return None
@@ -121,6 +125,11 @@ def gather(study: Study) -> Data | None:
         centers=centers,
         scale=scale,
     )
+
+
+def _inside(trial: Trial, space: Basis) -> bool:
+    """Whether all values are in the searched ranges: a control, such as a weight of 0 on a log range, is not."""
+    return all(axis.holds(trial.values[axis.name]) for axis in space.axes if axis.name in trial.values)
 
 
 def fit(study: Study, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
