@@ -33,7 +33,9 @@ def _map(axes: Any, surrogate: Surrogate, one: PairMap, table: Any, label: str, 
         list(range(len(values))) if axis.choices is not None else list(values)
         for axis, values in ((first, one.first_values), (second, one.second_values))
     )
-    drawn = axes.pcolormesh(x, y, table, cmap="viridis" if label == "mean score" else "magma", shading="nearest")
+    drawn = axes.pcolormesh(
+        x, y, table, cmap="viridis" if label == "mean score" else "magma", shading="nearest", rasterized=True
+    )
     figure.colorbar(drawn, ax=axes, label=label)
     for axis, values, scale, ticks in (
         (first, one.first_values, axes.set_xscale, axes.set_xticks),

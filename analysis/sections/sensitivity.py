@@ -16,7 +16,7 @@ from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
 
-MAPS = 3
+MAPS = 2
 IMPORTANCE = "How much does every parameter explain at full budget?"
 
 

@@ -233,7 +233,7 @@ def _bound(basis: Basis, i: int, j: int) -> bool:
 
 
 def _by_row(by_trial: Floats, who: NDArray[np.int64]) -> Floats:
-    found: Floats = by_trial[np.ix_(who, who)]
+    found: Floats = by_trial.take(who, axis=0).take(who, axis=1)
     return found
 
 

@@ -6,8 +6,8 @@ import sys
 import threading
 
 import pytest
-
 import wandb
+
 from analysis.logs.offline import read_folder
 from ipix_tune import tracking
 from ipix_tune.config import StudyConfig
