@@ -264,9 +264,9 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         "to 1 as Optuna does, over the parameters that Optuna rates (it leaves out those with a condition), in %.",
         "Optuna has every trial's last score: at face value all trials, or the completed ones alone.",
         "",
-        "| objective | trials | dead / open / matters | Optuna's share of it | error: ours | Optuna, face value "
-        "| Optuna, complete only | ours closer than face value |",
-        "|---|---|---|---|---|---|---|---|",
+        "| objective | trials | dead / open / matters | our total index of it | its upper end | Optuna's share of it "
+        "| error: ours | Optuna, face value | Optuna, complete only | ours closer than face value |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (name, trials), group in groups.items():
         said = [row["verdicts"][known[name].dead] for row in group]
@@ -274,7 +274,8 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         closer = sum(a < b for a, b in zip(errors["ours"], errors["optuna"], strict=True))
         lines.append(
             f"| {name} | {trials} | {' / '.join(str(said.count(one)) for one in ('dead', 'open', 'matters'))} "
-            f"| {_mean([100 * row['optuna'][known[name].dead] for row in group])} % "
+            + "".join(f"| {_mean([100 * row['total'][known[name].dead][i] for row in group])} % " for i in (0, 2))
+            + f"| {_mean([100 * row['optuna'][known[name].dead] for row in group])} % "
             + "".join(f"| {_mean(one)} " for one in errors.values())
             + f"| {closer} of {len(group)} |"
         )

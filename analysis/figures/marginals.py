@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import style
@@ -60,7 +61,7 @@ def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Besid
     return figure
 
 
-def _published(axes: "style.Axes", surrogate: Surrogate, found: Marginal, pair: Beside) -> None:
+def _published(axes: Axes, surrogate: Surrogate, found: Marginal, pair: Beside) -> None:
     """A published difference, laid on our curve at its second value: its level is another's and means nothing here."""
     axis = surrogate.basis.axes[surrogate.basis.names.index(found.name)]
     try:

@@ -128,8 +128,9 @@ class Axis:
 
 def _legendre(units: Floats, degree: int) -> Floats:
     """Orthonormal Legendre polynomials of degree 0 to ``degree`` on the unit interval, (n, degree + 1)."""
-    raw: Floats = np.polynomial.legendre.legvander(2 * np.asarray(units) - 1, degree)
-    return raw * np.sqrt(2 * np.arange(degree + 1) + 1)
+    raw = np.polynomial.legendre.legvander(2 * np.asarray(units) - 1, degree)
+    found: Floats = (raw * np.sqrt(2 * np.arange(degree + 1) + 1)).astype(np.float64)
+    return found
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -216,7 +217,7 @@ class Basis:
         if axis.choices is not None:
             return sum(any(_same(one, value) for value in values) for one in axis.choices) / len(axis.choices)
         if axis.cells is None:
-            return len(values) / (axis.dimension["high"] - axis.dimension["low"] + 1)
+            return float(len(values) / (axis.dimension["high"] - axis.dimension["low"] + 1))
         places, shares = axis.cells
         hit = {int(np.abs(places - axis.unit(value)).argmin()) for value in values}
         return float(sum(shares[i] for i in hit))

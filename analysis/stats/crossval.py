@@ -57,7 +57,7 @@ def check(surrogate: Surrogate, *, seed: int = 0) -> Check:
     sums = by_trial[:, drawn].sum(axis=2)
     ratio = float(squares[0].sum() / squares[1].sum())
     at_end = data.rows.distance[known] == 0
-    ends = tuple(float(np.sqrt(one[at_end].mean())) for one in squares) if at_end.any() else None
+    ends = [float(np.sqrt(one[at_end].mean())) for one in squares] if at_end.any() else None
     return Check(
         trials=len(set(who.tolist())),
         scores=int(known.sum()),
@@ -65,7 +65,7 @@ def check(surrogate: Surrogate, *, seed: int = 0) -> Check:
         mean_error=float(np.sqrt(squares[1].mean())),
         skill=(1 - ratio, *interval(1 - sums[0] / np.maximum(sums[1], 1e-300))),
         covered=float((np.abs(ours - raw)[known] <= 1.96 * spans[known]).mean()),
-        full=None if ends is None else (int(at_end.sum()), *ends),
+        full=None if ends is None else (int(at_end.sum()), ends[0], ends[1]),
     )
 
 

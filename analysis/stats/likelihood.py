@@ -7,7 +7,7 @@ The score of trial i after e of E epochs, t = log(E / e) scaled to [0, 1], is
 where m, b and w are Brownian in t and 0 at t = 0. So a is the score at full budget, b what a configuration adds to it
 on the way there, r_i the seed's share that stays with a run, w_i what its curve has of its own. The kernel of a is
 
-    sum_i s_i k_i + lambda sum_{i<j} s_i s_j k_i k_j,
+    sum_i s_i k_i + sum_{i<j} lambda_ij s_i s_j k_i k_j,
 
 that of b is g(t, t') sum_i u_i k_i with g = min(t, t'), and k_i has the functions of `analysis.stats.basis` with
 variances that fall with the degree as rho_i^k. A parameter that does nothing has a small s_i, and with it its
@@ -60,13 +60,14 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Hyper:
-    """Hyperparameters on their natural scales; s and u by parameter, ``spectra`` the variances of its functions."""
+    """Hyperparameters on their natural scales; s and u by parameter, ``spectra`` the variances of its functions;
+    ``interaction`` (parameters, parameters) is lambda, symmetric, 0 where a pair has no term."""
 
     s: Floats
     u: Floats
     spectra: tuple[Floats, ...]
     rho: Floats
-    interaction: float
+    interaction: Floats
     mean_drift: float
     run: float
     run_drift: float
@@ -86,33 +87,35 @@ class Model:
         self.rows = rows
         self.ranges = [i for i, axis in enumerate(basis.axes) if axis.choices is None]
         count = len(basis.axes)
-        self._cuts = np.cumsum([count, count, len(self.ranges)])
-        parts = [(count, *S), (count, *U), (len(self.ranges), *RHO), *((1, *prior) for prior in SINGLE)]
+        pairs = [term.axes for term in basis.terms if len(term.axes) == 2]
+        self._pairs = (np.array([i for i, _ in pairs], dtype=int), np.array([j for _, j in pairs], dtype=int))
+        self._cuts = np.cumsum([count, count, len(self.ranges), len(pairs)])
+        parts = [(count, *S), (count, *U), (len(self.ranges), *RHO), (len(pairs), *LAMBDA)]
+        parts += [(1, *prior) for prior in SINGLE]
         self.center = np.concatenate([np.full(n, center) for n, center, _ in parts])
         self.spread = np.concatenate([np.full(n, spread) for n, _, spread in parts])
-        self._bound = {
-            i: [j for j in range(count) if j != i and _bound(basis, i, j)] for i in range(count)
-        }  # fmt: skip
 
     def hyper(self, theta: Floats) -> Hyper:
         """``theta`` on natural scales."""
-        log_s, log_u, eta, rest = np.split(theta, self._cuts)
+        log_s, log_u, eta, log_lambda, rest = np.split(theta, self._cuts)
         rho = 1 / (1 + np.exp(-eta))
         spectra = [np.full(axis.count, 1 / max(axis.count, 1)) for axis in self.basis.axes]
         for i, one in zip(self.ranges, rho, strict=True):
             powers = one ** np.arange(1, self.basis.axes[i].count + 1)
             spectra[i] = powers / powers.sum()
+        interaction = np.zeros((len(log_s), len(log_s)))
+        interaction[self._pairs] = np.exp(log_lambda)
         values = np.exp(rest)
         return Hyper(
             s=np.exp(log_s),
             u=np.exp(log_u),
             spectra=tuple(spectra),
             rho=rho,
-            interaction=float(values[0]),
-            mean_drift=float(values[1]),
-            run=float(values[2]),
-            run_drift=float(values[3]),
-            noise=float(values[4]),
+            interaction=interaction + interaction.T,
+            mean_drift=float(values[0]),
+            run=float(values[1]),
+            run_drift=float(values[2]),
+            noise=float(values[3]),
         )
 
     def prior_variances(self, hyper: Hyper) -> Floats:
@@ -122,7 +125,7 @@ class Model:
             variances = hyper.s[term.axes[0]] * hyper.spectra[term.axes[0]]
             if len(term.axes) == 2:
                 other = hyper.s[term.axes[1]] * hyper.spectra[term.axes[1]]
-                variances = hyper.interaction * np.outer(variances, other).ravel()
+                variances = hyper.interaction[term.axes] * np.outer(variances, other).ravel()
             found.append(variances)
         return np.concatenate(found)
 
@@ -145,14 +148,11 @@ class Model:
 
     def _covariance(self, hyper: Hyper, parts: Sequence[Floats]) -> Floats:
         rows = self.rows
-        scaled = [s * k for s, k in zip(hyper.s, parts, strict=True)]
-        total = sum(scaled, np.zeros_like(parts[0]))
-        pairs = (total * total - sum(one * one for one in scaled)) / 2
-        for i, others in self._bound.items():
-            for j in (j for j in others if j > i):
-                pairs -= scaled[i] * scaled[j]
+        scaled = hyper.s[:, None, None] * np.stack(parts)
+        partners = np.tensordot(hyper.interaction, scaled, axes=1)
+        ends = (scaled * (1 + partners / 2)).sum(axis=0)
         curves = sum(u * k for u, k in zip(hyper.u, parts, strict=True))
-        found: Floats = _by_row(total + hyper.interaction * pairs, rows.who) + LEVEL_VARIANCE
+        found: Floats = _by_row(ends, rows.who) + LEVEL_VARIANCE
         found += hyper.run * rows.same
         found += rows.near * (hyper.mean_drift + _by_row(curves, rows.who) + hyper.run_drift * rows.same)
         found[np.diag_indices_from(found)] += hyper.noise
@@ -172,8 +172,8 @@ class Model:
 
     def _log_likelihood(self, lower: Floats) -> float:
         scores = self.rows.scores
-        fit = float(scores @ cho_solve((lower, True), scores, check_finite=False))
-        return -0.5 * (fit + len(scores) * np.log(2 * np.pi)) - float(np.log(np.diag(lower)).sum())
+        fit = scores @ cho_solve((lower, True), scores, check_finite=False)
+        return float(-0.5 * (fit + len(scores) * np.log(2 * np.pi)) - np.log(np.diag(lower)).sum())
 
     def with_gradient(self, theta: Floats) -> tuple[float, Floats]:
         """The log posterior and its gradient in theta.
@@ -189,47 +189,38 @@ class Model:
         weights = np.outer(alpha, alpha) - inverse
         drifts = weights * rows.near
         by_trial, curves_by_trial = (_by_trial(one, rows.starts) for one in (weights, drifts))
-        scaled = [s * k for s, k in zip(hyper.s, parts, strict=True)]
-        total = sum(scaled, np.zeros_like(parts[0]))
-        s, u, rho = np.zeros(len(parts)), np.zeros(len(parts)), []
-        pairs = 0.0
+        scaled = hyper.s[:, None, None] * np.stack(parts)
+        partners = np.tensordot(hyper.interaction, scaled, axes=1)
+        weighted = by_trial * scaled
+        pairs = hyper.interaction * np.tensordot(weighted, scaled, axes=((1, 2), (1, 2)))
+        s = weighted.sum(axis=(1, 2)) + pairs.sum(axis=1)
+        u, rho = np.zeros(len(parts)), []
         for i, k in enumerate(parts):
-            partners = total - scaled[i] - sum(scaled[j] for j in self._bound[i])
-            here = by_trial * (1 + hyper.interaction * partners)
-            s[i] = (here * scaled[i]).sum()
             u[i] = hyper.u[i] * (curves_by_trial * k).sum()
-            pairs += hyper.interaction * float((by_trial * scaled[i] * partners).sum()) / 2
             if self.basis.axes[i].choices is None:
                 one, spectrum = rows.singles[i], hyper.spectra[i]
                 degrees = np.arange(1, len(spectrum) + 1)
                 tilt = spectrum * (degrees - degrees @ spectrum) * (1 - hyper.rho[self.ranges.index(i)])
-                both = hyper.s[i] * here + hyper.u[i] * curves_by_trial
+                both = hyper.s[i] * by_trial * (1 + partners[i]) + hyper.u[i] * curves_by_trial
                 rho.append(float(((both @ one) * one).sum(axis=0) @ tilt))
         rest = [
-            pairs,
             hyper.mean_drift * drifts.sum(),
             hyper.run * weights[rows.same].sum(),
             hyper.run_drift * drifts[rows.same].sum(),
             hyper.noise * np.trace(weights),
         ]
-        slope = 0.5 * np.concatenate([s, u, rho, rest]) - (theta - self.center) / self.spread**2
+        slope = 0.5 * np.concatenate([s, u, rho, pairs[self._pairs], rest]) - (theta - self.center) / self.spread**2
         return self._log_likelihood(lower) + self.log_prior(theta), slope
 
 
-S, U, RHO = (np.log(0.1), 2.0), (np.log(0.05), 1.5), (-0.4, 1.0)
+S, U, RHO, LAMBDA = (np.log(0.03), 2.5), (np.log(0.05), 1.5), (-0.4, 1.0), (np.log(0.1), 2.0)
 SINGLE = (
-    (0.0, 1.0),  # interaction
     (0.0, 1.5),  # mean_drift
     (np.log(0.05), 1.5),  # run
     (np.log(0.05), 1.5),  # run_drift
     (np.log(0.05), 1.5),  # noise
 )
 """Means and standard deviations of the normal priors on theta; variances are in units of the scores' variance."""
-
-
-def _bound(basis: Basis, i: int, j: int) -> bool:
-    first, second = basis.axes[i], basis.axes[j]
-    return first.name in second.conditions or second.name in first.conditions
 
 
 def _by_row(by_trial: Floats, who: NDArray[np.int64]) -> Floats:

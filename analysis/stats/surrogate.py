@@ -198,11 +198,8 @@ def _hypers(model: Model, mode: Floats, *, draws: int, rng: np.random.Generator)
 def _laplace_root(model: Model, mode: Floats) -> Floats:
     """A square root of the covariance of the normal that fits the posterior at its mode."""
     count = len(mode)
-    curvature = np.zeros((count, count))
-    for i in range(count):
-        shift = np.zeros(count)
-        shift[i] = STEP
-        curvature[i] = (model.with_gradient(mode - shift)[1] - model.with_gradient(mode + shift)[1]) / (2 * STEP)
+    _, slope = model.with_gradient(mode)
+    curvature = np.stack([slope - model.with_gradient(mode + shift)[1] for shift in STEP * np.eye(count)]) / STEP
     scaled = (curvature + curvature.T) / 2 * np.outer(model.spread, model.spread)
     values, vectors = np.linalg.eigh(scaled)
     root: Floats = model.spread[:, None] * vectors / np.sqrt(np.clip(values, 0.5, None))

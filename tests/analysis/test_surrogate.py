@@ -47,7 +47,7 @@ def naive_covariance(data, model, hyper):
             for term in basis.terms:
                 if len(term.axes) == 2:
                     x, y = term.axes
-                    end += hyper.interaction * hyper.s[x] * hyper.s[y] * k[x] * k[y]
+                    end += hyper.interaction[x, y] * hyper.s[x] * hyper.s[y] * k[x] * k[y]
             way = sum(u * one for u, one in zip(hyper.u, k, strict=True))
             found[p, q] = LEVEL_VARIANCE + end + near * (hyper.mean_drift + way)
             found[p, q] += same * (hyper.run + near * hyper.run_drift) + (p == q) * hyper.noise
