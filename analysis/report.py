@@ -68,11 +68,16 @@ def render(study_dir: Path, tables: "Tables", problems: list[str]) -> Path:
     from analysis.results import write_results
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
+    from analysis.sections.surrogate import surrogate_sections
     from analysis.stats.study import from_tables
 
     study = from_tables(tables)
     plots = study_dir / "plots"
-    sections = [*pareto_sections(study, plots), *search_sections(study, plots)]
+    sections = [
+        *pareto_sections(study, plots),
+        *search_sections(study, plots),
+        *surrogate_sections(study, tables, plots),
+    ]
     write_results(study, study_dir)
     return write_page(
         study_dir, study=study, tables=tables, answer=answer(study, tables), sections=sections, problems=problems

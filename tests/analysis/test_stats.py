@@ -14,6 +14,10 @@ from tests.analysis.conftest import config_of, make_trials
 
 
 def study_of(trials, seeds=None):
+    return from_tables(tables.build_tables(runs_of(trials, seeds)))
+
+
+def runs_of(trials, seeds=None):
     runs = []
     for trial in trials:
         seed = 0 if seeds is None else seeds[trial["number"]]
@@ -22,7 +26,7 @@ def study_of(trials, seeds=None):
         for epoch, score in trial["curve"].items():
             run.add_row({"epoch": epoch, "val/miou": score, "_timestamp": 100.0 * trial["number"] + epoch})
         runs.append(run)
-    return from_tables(tables.build_tables(runs))
+    return runs
 
 
 def trial(number, curve, state="complete", **values):

@@ -1,0 +1,1 @@
+"""Published tables that a study may mirror, as data, and their reader."""

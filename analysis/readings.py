@@ -1,0 +1,219 @@
+"""What the surrogate says, in words, each statement with its n and its interval. No drawing, no HTML."""
+
+from collections.abc import Sequence
+
+from analysis.stats.classes import LEAST as LEAST_SEEDS
+from analysis.stats.classes import ClassChanges, SeedBand
+from analysis.stats.crossval import Check
+from analysis.stats.early import LIKELY, SeedNoise, Stopped
+from analysis.stats.effects import Choice, PairMap
+from analysis.stats.moves import Move, Step
+from analysis.stats.sobol import NEGLIGIBLE, Indices, Share
+from analysis.stats.study import Study
+from analysis.stats.surrogate import LEAST, MOST, Surrogate
+
+Triple = tuple[float, float, float]
+
+
+def say_none(study: Study) -> str:
+    """There is no surrogate."""
+    scored = sum(bool(trial.curve) for trial in study.trials)
+    full = sum(study.max_epochs in trial.curve for trial in study.trials)
+    return (
+        f"Nothing can be said: a surrogate needs at least {LEAST} trials with scores that differ, one of them at full "
+        f"length (here {scored} with a score, {full} at {study.max_epochs} epochs)."
+    )
+
+
+def say_check(surrogate: Surrogate, check: Check) -> str:
+    """How good the surrogate is on trials that it has not seen."""
+    value, low, high = check.skill
+    scored = sum(bool(trial.curve) for trial in surrogate.study.trials)
+    drawn = f", drawn at random from {scored}" if len(surrogate.trials) == MOST < scored else ""
+    text = (
+        f"A surrogate of score over configuration and epochs, from {surrogate.rows} scores of "
+        f"{len(surrogate.trials)} trials ({surrogate.complete} at full length{drawn}). On trials left out its error is "
+        f"{check.error:.2f} (root mean square), the mean's {check.mean_error:.2f}: its squared error is "
+        f"{100 * (1 - value):.0f} % of the mean's (95 % interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %, "
+        f"n = {check.scores} scores of {check.trials} trials)."
+    )
+    if check.full is not None:
+        count, ours, means = check.full
+        text += f" At full length alone {ours:.2f} against {means:.2f} (n = {count})."
+    if not check.usable:
+        text += " It is not shown to be better than the mean, so nothing can be said of what parameters do."
+    return text
+
+
+def say_importance(found: Indices, surrogate: Surrogate) -> str:
+    """Which parameters matter, and which are dead."""
+    name, leader = next(iter(found.shapley.items()))
+    value, low, high = found.deviation
+    text = (
+        f"Over the whole space the score after {surrogate.study.max_epochs} epochs has a standard deviation of "
+        f"{value:.2f} (95 % interval {low:.2f} to {high:.2f}). {name} has the largest share of it: Shapley effect "
+        f"{_percent(leader)}, n = {len(surrogate.trials)} trials."
+    )
+    if others := [other for other, one in list(found.shapley.items())[1:] if one.high > leader.low]:
+        text += f" The intervals of {_listed(others)} overlap with it: who leads is not settled."
+    dead = [one for one in found.total if found.verdict(one) == "dead"]
+    unknown = [one for one in found.total if found.verdict(one) == "open"]
+    if dead:
+        text += f" Dead (interactions included at most {100 * NEGLIGIBLE:.0f} %): {_listed(dead)}."
+    if unknown:
+        text += f" Open, from nothing to more than that: {_listed(unknown)}."
+    if surrogate.fixed:
+        text += f" Not considered, since no trial varies them: {_listed(surrogate.fixed)}."
+    return text + " Effects of three and more parameters together are not modelled."
+
+
+def say_marginals(surrogate: Surrogate, published: int) -> str:
+    """How to read the curves."""
+    text = (
+        "Each curve is the mean over all other parameters, not the best that can be reached. Filled dots ran to the "
+        f"end (n = {surrogate.complete}); hollow ones were stopped and stand at their expected end "
+        f"(n = {len(surrogate.trials) - surrogate.complete})."
+    )
+    if published:
+        text += (
+            f" Diamonds are {published} published differences, one seed each, laid on our curve at the paper's other "
+            "value: compare the step, not the level."
+        )
+    return text
+
+
+def say_pairs(found: Indices, maps: Sequence[PairMap]) -> str:
+    """The strongest interactions."""
+    parts = [f"{one.first} with {one.second} {_percent(found.pairs[one.first, one.second])}" for one in maps]
+    text = f"Strongest shares of the variance that belong to two parameters together: {'; '.join(parts)}."
+    if all(found.pairs[one.first, one.second].low == 0 for one in maps):
+        text += " All intervals reach 0: no interaction is established."
+    return text
+
+
+def say_local(found: dict[str, Share], number: int, count: int) -> str:
+    """What matters round the leading configuration."""
+    name, one = next(iter(found.items()))
+    return (
+        f"With all else as in trial {number}, moving {name} over its range changes the score most: {_percent(one)} of "
+        f"what single parameters change there (n = {count} trials)."
+    )
+
+
+def say_ablation(path: Sequence[Step], start: str, number: int, unit: str) -> str:
+    """The way from the start to the leading configuration."""
+    if not path:
+        return f"Trial {number} is {start}: there is no way to go."
+    total = path[-1].gain
+    text = f"From {start} to trial {number} the surrogate expects {_points(total, unit)}"
+    text += "." if total[1] > 0 or total[2] < 0 else ", an interval that holds 0."
+    firm = next((i for i, one in enumerate(path) if one.gain[1] > 0 or one.gain[2] < 0), None)
+    if firm is not None:
+        names = _listed([one.name for one in path[: firm + 1]])
+        text += f" {names} alone: {_points(path[firm].gain, unit)}."
+    return text + " The leading trial was chosen on the same scores, so the gain is rather too large."
+
+
+def say_robustness(found: Sequence[Move], number: int, unit: str, sign: int) -> str:
+    """Where care is needed."""
+    if not found:
+        return f"Trial {number} has no parameter with a range."
+    worst = min(found, key=lambda one: sign * one.change[0])
+    text = (
+        "Off by a factor of two on log ranges, by a tenth of the range on others. Most is lost with "
+        f"{worst.name} = {worst.value:.4g}: {_points(worst.change, unit)}"
+    )
+    sure = sum(sign * one.change[1] < 0 and sign * one.change[2] < 0 for one in found)
+    return f"{text}. {sure} of {len(found)} steps lose for sure (95 %); the others' intervals hold 0 or gain."
+
+
+def say_choices(found: Sequence[Choice], unit: str) -> str:
+    """Every categorical choice at equal others."""
+    parts = []
+    for one in found:
+        verdict = "undecided" if one.average[1] <= 0 <= one.average[2] else "the interval excludes 0"
+        parts.append(
+            f"{one.name}: {one.first} minus {one.second} {_points(one.average, unit)} averaged over the space "
+            f"(n = {one.trials[0]} and {one.trials[1]} trials; {verdict})"
+        )
+    return f"{'; '.join(parts)}. At equal others by the surrogate, not by paired runs."
+
+
+def say_stopped(found: Sequence[Stopped], surrogate: Surrogate) -> str:
+    """What ASHA stopped too early."""
+    if not found:
+        return "No trial was stopped, or none ran to the end to compare with."
+    early = [one for one in found if one.chance > LIKELY]
+    expected = sum(one.chance for one in found)
+    text = (
+        f"Of {len(found)} stopped trials {len(early)} would more likely than not have ended above the incumbent's "
+        f"score; expected are {expected:.1f}."
+    )
+    if early:
+        text += f" Too early: {_listed([f'trial {one.number} ({one.chance:.0%})' for one in early[:5]])}."
+    else:
+        text += f" The likeliest is trial {found[0].number} with {found[0].chance:.0%}."
+    return text + f" By a surrogate of {surrogate.rows} scores; the incumbent's score is itself a lucky one."
+
+
+def say_seed_noise(found: Sequence[SeedNoise], surrogate: Surrogate | None) -> str:
+    """How far seeds differ."""
+    if found:
+        last = found[-1]
+        return (
+            f"After {last.epoch} epochs seeds of one configuration differ with a standard deviation of "
+            f"{last.value:.2f} (95 % interval {last.low:.2f} to {last.high:.2f}, n = {last.runs} runs of "
+            f"{last.configs} configurations)."
+        )
+    text = "No configuration was run with several seeds, so that seed noise cannot be measured."
+    if surrogate is not None:
+        from analysis.stats.effects import summary
+
+        value, low, high = summary(surrogate.seeds)
+        text += (
+            f" What the surrogate leaves unexplained between trials is {value:.2f} at full length (95 % interval "
+            f"{low:.2f} to {high:.2f}, n = {len(surrogate.trials)} trials): seeds, and what it cannot model."
+        )
+    return text
+
+
+def say_classes(found: ClassChanges) -> str:
+    """Which classes gain and lose."""
+    gain = [one.name for one in found.classes if one.low > 0]
+    lose = [one.name for one in found.classes if one.high < 0]
+    text = (
+        f"Trial {found.first.number}'s configuration against trial {found.second.number}'s, paired over "
+        f"{found.seeds} seeds; the intervals hold for all {len(found.classes)} classes at once. "
+        f"Gains: {_listed(gain) or 'none for sure'}. Losses: {_listed(lose) or 'none for sure'}."
+    )
+    if found.left_out:
+        text += f" Not scored in every run: {_listed(found.left_out)}."
+    return text
+
+
+def say_no_classes() -> str:
+    """No pair of configurations can be compared."""
+    return (
+        f"Nothing can be said: no other configuration ran to the end with at least {LEAST_SEEDS} of the leading one's "
+        "seeds, or classes were not scored. The confirmation phase runs such pairs."
+    )
+
+
+def say_bands(found: Sequence[SeedBand]) -> str:
+    """Learning curves over seeds."""
+    if not found:
+        return "Nothing can be said: every configuration ran to the end with one seed at most."
+    counts = ", ".join(f"trial {one.trial.number}: {one.seeds} seeds" for one in found)
+    return f"Bands hold the mean over seeds (95 %, at each epoch by itself), not single runs. {counts}."
+
+
+def _percent(one: Share) -> str:
+    return f"{100 * one.value:.0f} % (95 % interval {100 * one.low:.0f} to {100 * one.high:.0f} %)"
+
+
+def _points(values: Triple, unit: str) -> str:
+    return f"{values[0]:+.2f}{unit} (95 % interval {values[1]:+.2f} to {values[2]:+.2f})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,50 @@
+"""Sections on classes and on learning curves over seeds."""
+
+from pathlib import Path
+
+from analysis import readings
+from analysis.figures import bands, forest, style
+from analysis.sections.section import Section, drawn
+from analysis.stats.classes import ClassChanges, class_changes, rival, seed_bands
+from analysis.stats.study import Study
+from analysis.tables import Tables
+
+
+def class_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
+    """None before a trial has run to the end."""
+    best = study.best()
+    if best is None or best.state != "complete":
+        return []
+    other = rival(study, best)
+    found = None if other is None else class_changes(study, tables, best, other)
+    curves = seed_bands(study)
+    return [
+        Section(
+            title="Which classes gain, and which lose?",
+            reading=readings.say_no_classes() if found is None else readings.say_classes(found),
+            figures=() if found is None else _drawn(found, plots),
+            alt="Change of IoU by class, with intervals over seeds",
+        ),
+        Section(
+            title="How do seeds spread on the way?",
+            reading=readings.say_bands(curves),
+            figures=drawn(plots, "seed-bands", lambda theme: bands.draw(study, curves, theme)) if curves else (),
+            alt="Mean learning curves over seeds with bands",
+        ),
+    ]
+
+
+def _drawn(found: ClassChanges, plots: Path) -> tuple[Path, ...]:
+    lines = [
+        forest.Line(
+            label=one.name,
+            value=one.change,
+            interval=(one.low, one.high),
+            colour=style.GREEN if one.low > 0 else style.RED if one.high < 0 else style.BLUE,
+            group="gains" if one.low > 0 else "loses" if one.high < 0 else "not settled",
+        )
+        for one in found.classes
+    ]
+    title = f"Trial {found.first.number} minus trial {found.second.number}, {found.seeds} paired seeds"
+    unit = "change of IoU in points, intervals for all classes at once"
+    return drawn(plots, "classes", lambda theme: forest.draw(lines, theme, title=title, unit=unit))

@@ -1,0 +1,224 @@
+"""Sections on what the parameters do at full budget, from a surrogate of all that the study has seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import readings
+from analysis.figures import forest, marginals, pairs, style
+from analysis.sections.section import Section, drawn
+from analysis.stats.beside import Beside, first_configuration, published
+from analysis.stats.crossval import Check
+from analysis.stats.effects import Choice, choices, marginal, pair_map
+from analysis.stats.moves import ablation, local, robustness
+from analysis.stats.sobol import Indices, Share, indices
+from analysis.stats.study import Study
+from analysis.stats.surrogate import Surrogate
+from analysis.tables import Tables
+
+MAPS = 2
+IMPORTANCE = "How much does every parameter explain at full budget?"
+
+
+def sensitivity_sections(
+    study: Study,
+    tables: Tables,
+    plots: Path,
+    surrogate: Surrogate | None,
+    check: Check | None,
+    confirmed: Sequence[Beside] = (),
+) -> list[Section]:
+    """One section for each question; one that says why nothing can be said where that is so.
+
+    Args:
+        check: of the surrogate, by cross-validation.
+        confirmed: pairs of choices that were run with several seeds each, to stand beside the surrogate's.
+    """
+    if not study.parameters or not any(trial.curve for trial in study.trials):
+        return []
+    if surrogate is None or check is None or not check.usable:
+        said = readings.say_none(study) if surrogate is None or check is None else readings.say_check(surrogate, check)
+        return [Section(title=IMPORTANCE, reading=said, figures=(), alt="")]
+    paper = published(study, tables)
+    beside = [*confirmed, *(paper.pairs if paper else ())]
+    found = indices(surrogate)
+    sections = [
+        _importance(surrogate, check, found, plots),
+        _marginals(surrogate, found, [one for one in beside if one.published], plots),
+    ]
+    if len(surrogate.basis.names) > 1:
+        sections.append(_pairs(surrogate, found, plots))
+    best = study.best()
+    if listed := choices(surrogate, None if best is None else best.values):
+        sections.append(_choices(surrogate, listed, beside, plots))
+    if best is not None and best.state == "complete":
+        start = first_configuration(study, paper)
+        sections += _round(surrogate, best.number, best.values, start, plots)
+    return sections
+
+
+def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path) -> Section:
+    kinds = (
+        ("Shapley effect", found.shapley, style.BLUE),
+        ("alone (first order)", found.first, style.GREEN),
+        ("with all interactions (total)", found.total, style.ORANGE),
+    )
+    lines = [
+        _share_line(f"{name} ({found.verdict(name)})", shares[name], group, colour)
+        for name in found.shapley
+        for group, shares, colour in kinds
+    ]
+    title = f"Share of variance at epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
+    return Section(
+        title=IMPORTANCE,
+        reading=f"{readings.say_importance(found, surrogate)} {readings.say_check(surrogate, check)}",
+        figures=drawn(
+            plots,
+            "sensitivity",
+            lambda theme: forest.draw(lines, theme, title=title, unit="share of the variance (%), 95 % interval"),
+        ),
+        alt="Shapley effects and Sobol indices of every parameter, with intervals",
+    )
+
+
+def _share_line(label: str, share: Share, group: str, colour: str) -> forest.Line:
+    interval = (100 * share.low, 100 * share.high)
+    return forest.Line(label=label, value=100 * share.value, interval=interval, colour=colour, group=group)
+
+
+def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], plots: Path) -> Section:
+    curves = [marginal(surrogate, name) for name in found.shapley]
+    shown = sum(one.name in found.shapley for one in beside)
+    return Section(
+        title="What does every parameter do at full budget?",
+        reading=readings.say_marginals(surrogate, shown),
+        figures=drawn(plots, "marginals", lambda theme: marginals.draw(surrogate, curves, beside, theme)),
+        alt="Mean score over each parameter with intervals, the trials, and published differences",
+    )
+
+
+def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
+    maps = [pair_map(surrogate, first, second) for first, second in list(found.pairs)[:MAPS]]
+    return Section(
+        title="Which parameters act together?",
+        reading=readings.say_pairs(found, maps),
+        figures=drawn(plots, "pairs", lambda theme: pairs.draw(surrogate, maps, theme)),
+        alt="Maps of mean score and its uncertainty over the pairs with the largest interactions",
+    )
+
+
+def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Beside], plots: Path) -> Section:
+    lines = []
+    for one in found:
+        label = f"{one.name}:\n{one.first} − {one.second}"
+        for group, triple, colour in (
+            ("surrogate, mean over the space", one.average, style.BLUE),
+            ("surrogate, at the leading configuration", one.at_best, style.ORANGE),
+        ):
+            if triple is not None:
+                lines.append(_line(label, triple, group, colour))
+        for other in beside:
+            if other.name == one.name and {other.first, other.second} == {one.first, one.second}:
+                sign = 1 if other.first == one.first else -1
+                lines.append(_beside_line(label, other, sign))
+    unit = f"difference in {style.unit(surrogate.study.metric)}"
+    title = f"At equal others, epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
+    return Section(
+        title="Which choices are better at equal others?",
+        reading=readings.say_choices(found, _unit(surrogate)),
+        figures=drawn(plots, "choices", lambda theme: forest.draw(lines, theme, title=title, unit=unit)),
+        alt="Differences between choices with intervals, beside published and confirmed ones",
+    )
+
+
+def _beside_line(label: str, other: Beside, sign: int) -> forest.Line:
+    interval = None
+    if other.interval is not None:
+        low, high = sorted((sign * other.interval[0], sign * other.interval[1]))
+        interval = (low, high)
+    group = "published, 1 seed each" if other.published else f"confirmed pairs, {other.source}"
+    colour = style.RED if other.published else style.GREEN
+    return forest.Line(label=label, value=sign * other.difference, interval=interval, colour=colour, group=group)
+
+
+def _round(
+    surrogate: Surrogate, number: int, best: dict[str, Any], start: tuple[Any, str] | None, plots: Path
+) -> list[Section]:
+    """Local importance, ablation path, robustness."""
+    unit, metric = _unit(surrogate), style.unit(surrogate.study.metric)
+    count = len(surrogate.trials)
+    shares = local(surrogate, best)
+    bars = [_share_line(name, one, "share", style.BLUE) for name, one in shares.items()]
+    sections = [
+        Section(
+            title="What matters round the leading configuration?",
+            reading=readings.say_local(shares, number, count),
+            figures=drawn(
+                plots,
+                "local",
+                lambda theme: forest.draw(
+                    bars, theme, title=f"Local importance at trial {number} (n = {count} trials)", unit="share (%)"
+                ),
+            ),
+            alt="Local importance of every parameter at the leading configuration, with intervals",
+        )
+    ]
+    if start is not None:
+        path = ablation(surrogate, start[0].values, best)
+        steps = [
+            _line(f"{i}. {one.name}\n{_shown(one.before)} → {_shown(one.after)}", one.gain, "gain", style.BLUE)
+            for i, one in enumerate(path, 1)
+        ]
+        sections.append(
+            Section(
+                title=f"Which changes lead from {start[1]} to the leading one?",
+                reading=readings.say_ablation(path, start[1], number, unit),
+                figures=drawn(
+                    plots,
+                    "ablation",
+                    lambda theme: forest.draw(
+                        steps, theme, title=f"Gain after each change (n = {count} trials)", unit=f"gain in {metric}"
+                    ),
+                )
+                if path
+                else (),
+                alt="Expected gain after each change, with intervals",
+            )
+        )
+    moves = robustness(surrogate, best)
+    rows = [
+        _line(f"{one.name} = {_shown(one.value)}{' (end of range)' if one.cut else ''}", one.change, "loss", style.BLUE)
+        for one in moves
+    ]
+    sections.append(
+        Section(
+            title="How much is lost when a parameter is off?",
+            reading=readings.say_robustness(moves, number, unit, surrogate.study.sign),
+            figures=drawn(
+                plots,
+                "robustness",
+                lambda theme: forest.draw(
+                    rows, theme, title=f"Steps aside from trial {number} (n = {count} trials)",
+                    unit=f"change in {metric}",
+                ),
+            )
+            if moves
+            else (),
+            alt="Change of the score when one parameter of the leading configuration is off, with intervals",
+        )
+    )  # fmt: skip
+    return sections
+
+
+def _line(label: str, triple: tuple[float, float, float], group: str, colour: str) -> forest.Line:
+    return forest.Line(label=label, value=triple[0], interval=triple[1:], colour=colour, group=group)
+
+
+def _unit(surrogate: Surrogate) -> str:
+    return " points" if "iou" in surrogate.study.metric else ""
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "inactive"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

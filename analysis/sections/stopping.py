@@ -1,0 +1,79 @@
+"""Sections on the budget: what was stopped too early, and how far seeds differ at every budget."""
+
+from pathlib import Path
+
+from analysis import readings
+from analysis.figures import forest, style
+from analysis.sections.section import Section, drawn
+from analysis.stats.crossval import Check
+from analysis.stats.early import LIKELY, seed_noise, stopped_early
+from analysis.stats.study import Study
+from analysis.stats.surrogate import Surrogate
+
+SHOWN = 12
+
+
+def stopping_sections(study: Study, plots: Path, surrogate: Surrogate | None, check: Check | None) -> list[Section]:
+    """None before the first score."""
+    if not any(trial.curve for trial in study.trials):
+        return []
+    usable = surrogate if check is not None and check.usable else None
+    sections = []
+    if usable is not None and any(trial.state == "stopped" for trial in study.trials):
+        sections.append(_stopped(usable, plots))
+    noise = seed_noise(study)
+    lines = [
+        forest.Line(
+            label=f"epoch {one.epoch} (n = {one.runs} runs of {one.configs})",
+            value=one.value,
+            interval=(one.low, one.high),
+            colour=style.BLUE,
+            group="seeds",
+        )
+        for one in noise
+    ]
+    unit = f"standard deviation of {style.unit(study.metric)}, 95 % interval"
+    sections.append(
+        Section(
+            title="How far do seeds differ?",
+            reading=readings.say_seed_noise(noise, usable),
+            figures=drawn(
+                plots,
+                "seed-noise",
+                lambda theme: forest.draw(lines, theme, title="Between seeds of one configuration", unit=unit),
+            )
+            if lines
+            else (),
+            alt="Standard deviation between seeds at every budget, with intervals",
+        )
+    )
+    return sections
+
+
+def _stopped(surrogate: Surrogate, plots: Path) -> Section:
+    study, found, best = surrogate.study, stopped_early(surrogate), surrogate.study.best()
+    lines = [
+        forest.Line(
+            label=f"trial {one.number} after {one.epochs} ({one.chance:.0%})",
+            value=one.end[0],
+            interval=one.end[1:],
+            colour=style.RED if one.chance > LIKELY else style.BLUE,
+            group="too early" if one.chance > LIKELY else "rightly stopped",
+        )
+        for one in found[:SHOWN]
+    ]
+    title = f"Expected end of stopped trials, line: the incumbent (likeliest {len(lines)} of {len(found)})"
+    return Section(
+        title="Which trials were stopped too early?",
+        reading=readings.say_stopped(found, surrogate),
+        figures=drawn(
+            plots,
+            "stopped",
+            lambda theme: forest.draw(
+                lines, theme, title=title, unit=style.unit(study.metric), zero=best.score if best else None
+            ),
+        )
+        if lines
+        else (),
+        alt="Expected final scores of stopped trials with intervals, against the incumbent",
+    )

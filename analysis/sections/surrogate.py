@@ -1,0 +1,23 @@
+"""All sections that stand on the surrogate, or on several seeds; the surrogate is fitted and checked once for all."""
+
+from pathlib import Path
+
+from analysis.sections.classes import class_sections
+from analysis.sections.section import Section
+from analysis.sections.sensitivity import sensitivity_sections
+from analysis.sections.stopping import stopping_sections
+from analysis.stats.crossval import check
+from analysis.stats.study import Study
+from analysis.stats.surrogate import fit
+from analysis.tables import Tables
+
+
+def surrogate_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
+    """Sensitivity, stopping and classes."""
+    surrogate = fit(study)
+    checked = None if surrogate is None else check(surrogate)
+    return [
+        *sensitivity_sections(study, tables, plots, surrogate, checked),
+        *stopping_sections(study, plots, surrogate, checked),
+        *class_sections(study, tables, plots),
+    ]

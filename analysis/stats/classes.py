@@ -1,0 +1,139 @@
+"""Which classes gain and which lose between two configurations, over the seeds that both ran to the end with."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from analysis.stats.basis import Floats
+from analysis.stats.bootstrap import LEVEL
+from analysis.stats.study import Study, Trial
+from analysis.tables import Tables
+
+LEAST = 3
+"""Shared seeds below which no interval is given."""
+SHOWN = 4
+"""Configurations whose learning curves are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassChange:
+    """IoU of one class, first - second configuration, in points; ``low`` and ``high`` hold for all classes at once."""
+
+    name: str
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassChanges:
+    """``classes``, largest gain first, over ``seeds`` paired seeds. ``left_out``: classes that a run did not score."""
+
+    first: Trial
+    second: Trial
+    seeds: int
+    classes: tuple[ClassChange, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedBand:
+    """Mean score by epoch of one configuration over ``seeds`` seeds, and the 95 % interval of that mean by Student's
+    t; all (epochs,)."""
+
+    trial: Trial
+    seeds: int
+    epochs: tuple[int, ...]
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def by_seed(study: Study, trial: Trial) -> dict[int | None, Trial]:
+    """Runs of a configuration that reached the end, by seed; of equal seeds the first."""
+    found: dict[int | None, Trial] = {}
+    for other in study.complete:
+        if study.settings(other) == study.settings(trial):
+            found.setdefault(other.seed, other)
+    return found
+
+
+def rival(study: Study, best: Trial) -> Trial | None:
+    """The configuration to hold against the best: of those with at least `LEAST` seeds in common the first trial's,
+    else the one with the most; None where there is none."""
+    ours = by_seed(study, best)
+    shared: dict[int, int] = {}
+    seen = {study.settings(best)}
+    for trial in study.complete:
+        if study.settings(trial) not in seen:
+            seen.add(study.settings(trial))
+            shared[trial.number] = len(ours.keys() & by_seed(study, trial).keys())
+    able = [number for number, count in shared.items() if count >= LEAST]
+    if not able:
+        return None
+    start = study.settings(study.trials[0])
+    trials = {trial.number: trial for trial in study.complete}
+    return trials[min(able, key=lambda one: (study.settings(trials[one]) != start, -shared[one], one))]
+
+
+def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> ClassChanges | None:
+    """Per-class IoU at the end, paired by seed, with Student's t intervals that hold for all classes at once
+    (Bonferroni); None with fewer than `LEAST` shared seeds, or where no class was scored."""
+    one, other = by_seed(study, first), by_seed(study, second)
+    seeds = sorted(one.keys() & other.keys(), key=str)
+    names = tables.facts.get("classes") or []
+    columns = {index: f"val/iou/{index}" for index in range(len(names))}
+    columns = {index: column for index, column in columns.items() if column in tables.history.column_names}
+    if len(seeds) < LEAST or not columns:
+        return None
+    ends = _ends(tables, study.max_epochs, list(columns.values()))
+    changes, left_out = {}, []
+    for index, column in columns.items():
+        pairs = [(ends.get(run.run_id, {}).get(column) for run in (one[seed], other[seed])) for seed in seeds]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if len(known) < len(seeds):
+            left_out.append(names[index])
+        else:
+            changes[names[index]] = np.array([a - b for a, b in known])
+    if not changes:
+        return None
+    width = student.ppf(1 - (1 - LEVEL) / 2 / len(changes), len(seeds) - 1) / math.sqrt(len(seeds))
+    found = [
+        ClassChange(name=name, change=float(one.mean()), low=low, high=high)
+        for name, one in changes.items()
+        for low, high in [(float(one.mean() - width * one.std(ddof=1)), float(one.mean() + width * one.std(ddof=1)))]
+    ]
+    return ClassChanges(
+        first=first,
+        second=second,
+        seeds=len(seeds),
+        classes=tuple(sorted(found, key=lambda one: -one.change)),
+        left_out=tuple(left_out),
+    )
+
+
+def _ends(tables: Tables, epoch: int, columns: list[str]) -> dict[str, dict[str, float]]:
+    """Scores after ``epoch`` by run and column."""
+    rows = tables.history.select(["run_id", "epoch", *columns]).to_pylist()
+    return {row["run_id"]: row for row in rows if row["epoch"] == epoch}
+
+
+def seed_bands(study: Study) -> tuple[SeedBand, ...]:
+    """Learning curves of the configurations with at least 2 seeds at full length, the best `SHOWN` first."""
+    groups: dict[tuple[tuple[str, object], ...], dict[int | None, Trial]] = {}
+    for trial in study.complete:
+        groups.setdefault(study.settings(trial), by_seed(study, trial))
+    several = [list(group.values()) for group in groups.values() if len(group) > 1]
+    several.sort(key=lambda runs: -study.sign * float(np.mean([run.score or 0.0 for run in runs])))
+    found = []
+    for runs in several[:SHOWN]:
+        epochs = sorted(set.intersection(*(set(run.curve) for run in runs)))
+        scores = np.array([[run.curve[epoch] for epoch in epochs] for run in runs])
+        half = student.ppf((1 + LEVEL) / 2, len(runs) - 1) * scores.std(axis=0, ddof=1) / math.sqrt(len(runs))
+        mean = scores.mean(axis=0)
+        found.append(
+            SeedBand(trial=runs[0], seeds=len(runs), epochs=tuple(epochs), mean=mean, low=mean - half, high=mean + half)
+        )
+    return tuple(found)

@@ -1,0 +1,261 @@
+"""What the study has seen, as draws from the posterior of the score at full budget (see `analysis.stats.likelihood`).
+
+The hyperparameters are drawn too: by elliptical slice sampling (Murray, Adams and MacKay 2010) around a Laplace
+approximation (as in Nishihara, Murray and Adams 2014), so that intervals hold what is not known of noise, smoothness
+and relevance. Functions are drawn by Matheron's rule (Wilson et al. 2020). Same trials and seed, same draws.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky
+from scipy.optimize import minimize
+
+from analysis.stats.basis import Basis, Floats
+from analysis.stats.fidelity import ladder
+from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows
+from analysis.stats.study import Study, Trial
+
+LEAST, MOST = 12, 200
+"""Scored trials below which there is no surrogate, and above which it has as many of them, drawn at random: the time
+grows with the cube of their number, and the draw must not look at scores."""
+DRAWS, BURN_IN = 200, 40
+STEP = 1e-3
+"""Of the differences that give the curvature at the mode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """``weights`` (draws, width): of the basis' functions. ``level`` (draws,): mean over the space. ``ends`` (draws,
+    trials): what the run of each trial would have come to at full budget, but for ``noise`` (draws,), the standard
+    deviation of one epoch's score around it; ``seeds`` (draws,): of runs of one configuration that differ in the seed
+    only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode."""
+
+    study: Study
+    basis: Basis
+    trials: tuple[Trial, ...]
+    levels: tuple[int, ...]
+    rows: int
+    fixed: tuple[str, ...]
+    weights: Floats
+    level: Floats
+    ends: Floats
+    noise: Floats
+    seeds: Floats
+    mode: Floats
+
+    @property
+    def complete(self) -> int:
+        """Trials with a score at full budget."""
+        return sum(self.study.max_epochs in trial.curve for trial in self.trials)
+
+    def at(self, configs: Sequence[Mapping[str, Any]]) -> Floats:
+        """Scores at full budget without noise, (draws, configs)."""
+        found: Floats = self.level[:, None] + self.weights @ self.basis.features(configs).T
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Rows of a study, and what leads back to its unit: score = (scores * scale + centers[at]) * sign, where ``at``
+    (n,) is the position in ``levels``, the epochs that rows are of."""
+
+    basis: Basis
+    rows: Rows
+    trials: tuple[Trial, ...]
+    levels: tuple[int, ...]
+    at: NDArray[np.int64]
+    fixed: tuple[str, ...]
+    centers: Floats
+    scale: float
+
+
+def gather(study: Study) -> Data | None:
+    """The rows of all trials; None where there are too few, or all alike.
+
+    Where a scheduler stopped trials, a trial has a row at every rung that it reached, since these scores decided;
+    else at the highest level only.
+    """
+    levels = sorted({*study.rungs, *ladder(study.grace_epochs, study), study.max_epochs})
+    levels = [epoch for epoch in levels if epoch <= study.max_epochs]
+    reached = {trial.run_id: [epoch for epoch in levels if epoch in trial.curve] for trial in study.trials}
+    if not any(rung < study.max_epochs for rung in study.rungs):
+        reached = {run_id: epochs[-1:] for run_id, epochs in reached.items()}
+    space = Basis({name: study.space[name] for name in study.parameters})
+    trials = tuple(trial for trial in study.trials if reached[trial.run_id] and _inside(trial, space))
+    if len(trials) < LEAST:
+        return None
+    kept = np.sort(np.random.default_rng(0).permutation(len(trials))[:MOST])
+    trials = tuple(trials[i] for i in kept)
+    varied = {
+        name: study.space[name]
+        for name in study.parameters
+        if len({repr(trial.values[name]) for trial in trials if name in trial.values}) > 1
+    }
+    if not varied:
+        return None
+    basis = Basis(varied)
+    levels = [epoch for epoch in levels if any(epoch in reached[trial.run_id] for trial in trials)]
+    who = np.array([i for i, trial in enumerate(trials) for _ in reached[trial.run_id]])
+    at = np.array([levels.index(epoch) for trial in trials for epoch in reached[trial.run_id]])
+    raw = study.sign * np.array([trial.curve[epoch] for trial in trials for epoch in reached[trial.run_id]])
+    centers = np.array([raw[at == level].mean() for level in range(len(levels))])
+    scores = raw - centers[at]
+    scale = float(scores.std())
+    if scale < 1e-9 * max(1.0, float(np.abs(raw).max())):
+        return None
+    full = math.log(study.max_epochs / levels[0]) or 1.0
+    places, active = basis.units([trial.values for trial in trials])
+    return Data(
+        basis=basis,
+        rows=Rows(
+            who=who,
+            distance=np.log(study.max_epochs / np.array(levels, dtype=float))[at] / full,
+            scores=scores / scale,
+            singles=tuple(basis.single(i, places[:, i], active[:, i]) for i in range(len(basis.axes))),
+        ),
+        trials=trials,
+        levels=tuple(levels),
+        at=at,
+        fixed=tuple(name for name in study.parameters if name not in varied),
+        centers=centers,
+        scale=scale,
+    )
+
+
+def _inside(trial: Trial, space: Basis) -> bool:
+    """Whether all values are in the searched ranges: a control, such as a weight of 0 on a log range, is not."""
+    return all(axis.holds(trial.values[axis.name]) for axis in space.axes if axis.name in trial.values)
+
+
+def fit(study: Study, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
+    """The surrogate of a study; None with fewer than `LEAST` scored trials, or where nothing varies."""
+    data = gather(study)
+    if data is None or study.max_epochs not in data.levels:
+        return None
+    model = Model(data.basis, data.rows)
+    mode = find_mode(model)
+    rng = np.random.default_rng(seed)
+    functions = _Functions(model, data, study.sign)
+    drawn = [functions.draw(model.hyper(theta), rng) for theta in _hypers(model, mode, draws=draws, rng=rng)]
+    level, weights, ends, noise, seeds = (np.array(part) for part in zip(*drawn, strict=True))
+    return Surrogate(
+        study=study,
+        basis=data.basis,
+        trials=data.trials,
+        levels=data.levels,
+        rows=len(data.rows.scores),
+        fixed=data.fixed,
+        weights=weights,
+        level=level,
+        ends=ends,
+        noise=noise,
+        seeds=seeds,
+        mode=mode,
+    )
+
+
+def find_mode(model: Model, *, start: Floats | None = None, iterations: int = 200) -> Floats:
+    """Theta of the highest posterior density."""
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        try:
+            value, slope = model.with_gradient(theta)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(theta)
+        return -value, -slope
+
+    bounds = list(zip(model.center - 5 * model.spread, model.center + 5 * model.spread, strict=True))
+    begin = model.center if start is None else start
+    found: Floats = minimize(
+        loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
+    ).x
+    return found
+
+
+def _hypers(model: Model, mode: Floats, *, draws: int, rng: np.random.Generator) -> list[Floats]:
+    """Draws of theta."""
+    root = _laplace_root(model, mode)
+    inverse = np.linalg.inv(root)
+
+    def residual(theta: Floats) -> float:
+        away = inverse @ (theta - mode)
+        return model.log_posterior(theta) + 0.5 * float(away @ away)
+
+    theta, found = mode, []
+    known = residual(theta)
+    for step in range(BURN_IN + draws):
+        theta, known = _slice(theta, known, residual, center=mode, root=root, rng=rng)
+        if step >= BURN_IN:
+            found.append(theta)
+    return found
+
+
+def _laplace_root(model: Model, mode: Floats) -> Floats:
+    """A square root of the covariance of the normal that fits the posterior at its mode."""
+    count = len(mode)
+    _, slope = model.with_gradient(mode)
+    curvature = np.stack([slope - model.with_gradient(mode + shift)[1] for shift in STEP * np.eye(count)]) / STEP
+    scaled = (curvature + curvature.T) / 2 * np.outer(model.spread, model.spread)
+    values, vectors = np.linalg.eigh(scaled)
+    root: Floats = model.spread[:, None] * vectors / np.sqrt(np.clip(values, 0.5, None))
+    return root
+
+
+def _slice(
+    theta: Floats, known: float, density: Any, *, center: Floats, root: Floats, rng: np.random.Generator
+) -> tuple[Floats, float]:
+    """One step of elliptical slice sampling."""
+    other = root @ rng.standard_normal(len(theta))
+    threshold = known + math.log(rng.uniform())
+    angle = rng.uniform(0, 2 * math.pi)
+    low, high = angle - 2 * math.pi, angle
+    while True:
+        proposed = center + (theta - center) * math.cos(angle) + other * math.sin(angle)
+        value = density(proposed)
+        if value > threshold:
+            return proposed, value
+        low, high = (angle, high) if angle < 0 else (low, angle)
+        if high - low < 1e-9:
+            return theta, known
+        angle = rng.uniform(low, high)
+
+
+class _Functions:
+    """Draws of level, weights and ends, given hyperparameters."""
+
+    def __init__(self, model: Model, data: Data, sign: int) -> None:
+        self._model, self._data, self._sign = model, data, sign
+        self._features = data.basis.joined(data.rows.singles)
+
+    def draw(self, hyper: Hyper, rng: np.random.Generator) -> tuple[float, Floats, Floats, float, float]:
+        """By Matheron's rule: a draw from the prior, moved by what the scores differ from its scores."""
+        rows, scale = self._data.rows, self._data.scale
+        variances = self._model.prior_variances(hyper)
+        level = math.sqrt(LEVEL_VARIANCE) * rng.standard_normal()
+        weights = np.sqrt(variances) * rng.standard_normal(len(variances))
+        runs = math.sqrt(hyper.run) * rng.standard_normal(len(self._data.trials))
+        other = cholesky(self._model.other_covariance(hyper), lower=True, check_finite=False)
+        other = other @ rng.standard_normal(len(rows.scores))
+        simulated = level + (self._features @ weights + runs)[rows.who] + other
+        lower = cholesky(self._model.covariance(hyper), lower=True, check_finite=False)
+        pull = cho_solve((lower, True), rows.scores - simulated, check_finite=False)
+        by_trial = np.add.reduceat(pull, rows.starts)
+        level += LEVEL_VARIANCE * pull.sum()
+        weights = weights + variances * (self._features.T @ by_trial)
+        runs = runs + hyper.run * by_trial
+        top = self._data.centers[-1]
+        ends = level + self._features @ weights + runs
+        noise = scale * math.sqrt(hyper.noise)
+        seeds = scale * math.sqrt(hyper.run + hyper.noise)
+        return (
+            self._sign * (top + scale * level),
+            self._sign * scale * weights,
+            self._sign * (top + scale * ends),
+            noise,
+            seeds,
+        )

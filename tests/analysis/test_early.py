@@ -1,0 +1,63 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.stats.early import seed_noise, stopped_early
+from analysis.stats.surrogate import fit
+from tests.analysis.made import END, UNIT, make_study, study_of_function
+
+TWO = {"a": UNIT, "b": UNIT}
+
+
+def test_a_slow_run_that_would_have_won_was_stopped_too_early_and_a_bad_one_was_not():
+    """b makes curves slow by a known amount; one slow run with the best a was stopped at the first rung."""
+    study = study_of_function(lambda v: 50 + 4 * v["a"], TWO, 50, gap=lambda v: 3 + 6 * v["b"], halving=False)
+    kept = [one for one in study.trials if one.values["a"] < 0.8]
+    slow, bad = {"a": 0.95, "b": 0.9}, {"a": 0.05, "b": 0.1}
+    configs = [one.values for one in kept] + [slow, bad]
+    curves = [one.curve for one in kept] + [{3: 53.8 - 8.4}, {3: 50.2 - 3.6}]
+    surrogate = fit(make_study(TWO, configs, curves))
+    first, last = stopped_early(surrogate)
+    assert (first.number, last.number) == (len(kept), len(kept) + 1)
+    assert first.chance > 0.5
+    assert last.chance < 0.05
+    assert first.end[1] <= 53.8 <= first.end[2]
+
+
+def test_without_a_trial_of_full_length_no_stop_is_judged():
+    study = study_of_function(lambda v: 50 + 4 * v["a"], TWO, 20, halving=False)
+    surrogate = fit(study)
+    states = ["interrupted"] * len(study.trials)
+    again = make_study(TWO, [one.values for one in study.trials], [one.curve for one in study.trials], states=states)
+    assert stopped_early(replace(surrogate, study=again)) == ()
+
+
+def test_seed_noise_is_pooled_over_configurations_with_several_seeds():
+    ends = [[40.0, 41.0, 42.0], [50.0, 50.6], [7.0]]
+    configs = [{"a": float(i), "b": 0.0} for i, group in enumerate(ends) for _ in group]
+    curves = [{9: 1.0, END: score} for group in ends for score in group]
+    seeds = [seed for group in ends for seed in range(len(group))]
+    found = {one.epoch: one for one in seed_noise(make_study(TWO, configs, curves, seeds=seeds))}
+    expected = math.sqrt((2 * np.var(ends[0], ddof=1) + np.var(ends[1], ddof=1)) / 3)
+    assert found[END].value == pytest.approx(expected)
+    assert (found[END].configs, found[END].runs) == (2, 5)
+    assert found[END].low < expected < found[END].high
+    assert found[9].value == 0
+
+
+def test_with_one_seed_each_there_is_no_seed_noise():
+    study = study_of_function(lambda v: 50 + 4 * v["a"], TWO, 5)
+    assert seed_noise(study) == ()
+
+
+def test_the_interval_of_the_seed_noise_covers_the_truth_at_its_rate():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        configs = [{"a": float(i), "b": 0.0} for i in range(4) for _ in range(3)]
+        curves = [{END: float(10 * i + rng.normal(0, 0.5))} for i in range(4) for _ in range(3)]
+        (found,) = seed_noise(make_study(TWO, configs, curves, seeds=[0, 1, 2] * 4))
+        hits += found.low <= 0.5 <= found.high
+    assert 0.92 <= hits / 400 <= 0.98

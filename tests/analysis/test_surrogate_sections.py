@@ -1,0 +1,128 @@
+import re
+
+import pytest
+
+from analysis.sections.surrogate import surrogate_sections
+from analysis.stats.beside import first_configuration, published
+from analysis.stats.study import from_tables
+from analysis.tables import build_tables
+from tests.analysis.conftest import make_trials
+from tests.analysis.made import MIXED, study_of_function
+from tests.analysis.test_classes import FIRST, SECOND, logged
+from tests.analysis.test_stats import runs_of
+
+
+def tables_of(trials, *, data="voc"):
+    runs = runs_of(trials)
+    for run in runs:
+        run.config["trainer"]["data"]["name"] = data
+    return build_tables(runs)
+
+
+@pytest.fixture(scope="module")
+def sections(tmp_path_factory):
+    tables = tables_of(make_trials(40, seed=1))
+    return {one.title: one for one in surrogate_sections(from_tables(tables), tables, tmp_path_factory.mktemp("plots"))}
+
+
+def reading(sections, start):
+    return next(one.reading for title, one in sections.items() if title.startswith(start))
+
+
+def test_every_question_has_a_section_with_its_n(sections):
+    starts = (
+        "How much does every parameter explain",
+        "What does every parameter do at full budget",
+        "Which parameters act together",
+        "Which choices are better",
+        "What matters round",
+        "Which changes lead",
+        "How much is lost",
+        "Which trials were stopped too early",
+        "How far do seeds differ",
+        "Which classes gain",
+        "How do seeds spread",
+    )
+    assert len(sections) == len(starts)
+    for start, title in zip(starts, sections, strict=True):
+        assert title.startswith(start)
+
+
+def test_every_figure_is_drawn_in_both_themes(sections):
+    drawn = [one for one in sections.values() if one.figures]
+    assert len(drawn) == 8
+    for one in drawn:
+        assert [path.name.endswith("-dark.svg") for path in one.figures] == [False, True]
+        assert all(path.stat().st_size > 1000 for path in one.figures)
+        assert one.alt
+
+
+def test_every_interval_has_its_level_and_every_reading_its_n(sections):
+    for one in sections.values():
+        if "interval" in one.reading and "Nothing can be said" not in one.reading:
+            assert "95 %" in one.reading, one.title
+        assert re.search(r"n = \d+|\d+ scores|Nothing can be said|All intervals|Most is lost|95 %", one.reading), (
+            one.title
+        )
+
+
+def test_the_error_of_the_cross_validation_is_printed(sections):
+    text = reading(sections, "How much does every parameter explain")
+    assert re.search(r"On trials left out its error is \d+\.\d\d .* the mean's \d+\.\d\d", text)
+    assert "Dead" in text
+
+
+def test_published_differences_are_marked_as_published(sections):
+    assert "2 published differences, one seed each" in reading(sections, "What does every parameter do")
+
+
+def test_another_data_set_has_no_published_table():
+    tables = tables_of(make_trials(4), data="digits")
+    assert published(from_tables(tables), tables) is None
+
+
+def test_published_differences_are_those_of_the_paper():
+    tables = tables_of(make_trials(4))
+    found = published(from_tables(tables), tables)
+    assert [round(one.difference, 2) for one in found.pairs] == [0.46, 0.75]
+    assert all((one.first, one.second, one.interval) == ("kl", "cr", None) for one in found.pairs)
+
+
+@pytest.mark.parametrize(("tau", "said"), [(0.8, "IPixMatch's defaults (trial 0)"), (0.5, "the first configuration")])
+def test_the_start_is_called_the_papers_defaults_only_where_it_has_them(tau, said):
+    trials = make_trials(4)
+    trials[0]["values"] |= {"interpixel.distance": "kl", "interpixel.tau": tau}
+    tables = tables_of(trials)
+    study = from_tables(tables)
+    assert first_configuration(study, published(study, tables))[1].startswith(said)
+
+
+def test_of_noise_nothing_is_said_and_nothing_is_drawn(tmp_path):
+    study = study_of_function(lambda values: 40.0, MIXED, 30, noise=1.0)
+    tables = tables_of(make_trials(4))
+    first, *others = surrogate_sections(study, tables, tmp_path)
+    assert "nothing can be said" in first.reading
+    assert first.figures == ()
+    assert [one.title for one in others][:1] == ["How far do seeds differ?"]
+
+
+def test_too_few_trials_are_counted_in_words(tmp_path):
+    tables = tables_of(make_trials(6))
+    first = surrogate_sections(from_tables(tables), tables, tmp_path)[0]
+    assert first.reading.startswith("Nothing can be said: a surrogate needs at least 12 trials")
+    assert "(here 6 with a score" in first.reading
+
+
+def test_before_the_first_score_there_is_no_section(tmp_path):
+    trials = [{**one, "curve": {}} for one in make_trials(3)]
+    tables = tables_of(trials)
+    assert surrogate_sections(from_tables(tables), tables, tmp_path) == []
+
+
+def test_with_several_seeds_classes_and_bands_are_drawn(tmp_path):
+    study, tables = logged([FIRST.tolist(), SECOND.tolist()])
+    found = {one.title: one for one in surrogate_sections(study, tables, tmp_path)}
+    assert "Gains: background. Losses: dog." in found["Which classes gain, and which lose?"].reading
+    assert "paired over 5 seeds" in found["Which classes gain, and which lose?"].reading
+    assert len(found["How do seeds spread on the way?"].figures) == 2
+    assert len(found["How far do seeds differ?"].figures) == 2
