@@ -145,7 +145,7 @@ def _watch(
                     render(study_dir, reading.tables, reading.problems)
                 state.made, seen = True, found
                 say(f"page made: {len(reading.tables.runs)} runs, {reading.read} of them read")
-        except LogsError as error:
+        except (LogsError, OSError) as error:  # files may come and go while they are read
             state.reason = str(error)
         stop.wait(every_s)
 
