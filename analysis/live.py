@@ -68,17 +68,15 @@ def serve(
         raise LogsError(f"--host {host} --port {port}: cannot listen there: {error.strerror}") from None
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
-    before = _on_sigterm(stop)
+    before = _until_signalled(stop)
     say(f"serving {study_dir} at http://{_named(server)}/ (Ctrl-C ends it)")
     try:
         _watch(study_dir, state, online=online, every_s=every_s, say=say, stop=stop)
-    except KeyboardInterrupt:
-        pass
     finally:
         server.shutdown()
         server.server_close()
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     say("stopped; the last page is " + str(state.page) if state.made else "stopped")
 
 
@@ -145,20 +143,21 @@ def _watch(
                     render(study_dir, reading.tables, reading.problems)
                 state.made, seen = True, found
                 say(f"page made: {len(reading.tables.runs)} runs, {reading.read} of them read")
-        except LogsError as error:
+        except (LogsError, OSError) as error:  # files may come and go while they are read
             state.reason = str(error)
         stop.wait(every_s)
 
 
-def _on_sigterm(stop: threading.Event) -> Any:
-    """End as with Ctrl-C; returns the handler before. Only a program's main thread can set one."""
+def _until_signalled(stop: threading.Event) -> dict[int, Any]:
+    """Ctrl-C and SIGTERM end the serving after the page in the making; returns the handlers before. Only a program's
+    main thread can set them."""
     if threading.current_thread() is not threading.main_thread():
-        return None
+        return {}
 
     def ended(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    return signal.signal(signal.SIGTERM, ended)
+    return {number: signal.signal(number, ended) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 def _named(server: ThreadingHTTPServer) -> str:

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from analysis import tables
-from analysis.report import read
+from analysis.reading import read_study
 from ipix_tune import study as studies
 from ipix_tune.config import StudyConfig
 from ipix_tune.curves import recorded_curves
@@ -94,7 +94,7 @@ def train(study: StudyConfig) -> Path:
     outcome = studies.run(study, resume=place.exists(), address=None, console=Console(quiet=True))
     if outcome.cut_short is not None:
         raise SystemExit(3)
-    found, _ = read(place, online=None)
+    found = read_study(place).tables
     tables.save(found, place)
     return place
 

@@ -94,7 +94,8 @@ class Browser:
         while time.monotonic() < end:
             with contextlib.suppress(RuntimeError):
                 if self.run("document.readyState === 'complete' && location.href !== 'about:blank'"):
-                    self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+                    self.run("document.body.offsetHeight")
+                    time.sleep(0.2)
                     return
             time.sleep(0.05)
         raise TimeoutError(f"{url} was not loaded")

@@ -1,17 +1,23 @@
+import html
 import html.parser
+import json
 import re
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from ruamel.yaml import YAML
 
 from analysis.figures import curves, parallel, parameters, progress, style
+from analysis.findings import Headline, answer
 from analysis.logs.offline import read_folder
 from analysis.report import build
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables, load
+from tests.analysis.chromium import CHROMIUM, Browser
 from tests.analysis.conftest import make_trials
 from tests.analysis.test_stats import study_of
 
@@ -161,25 +167,204 @@ def test_a_folder_without_logs_is_refused_with_code_2_and_no_traceback(tmp_path,
     assert str(place) in done.stderr
 
 
-CHROMIUM = shutil.which("chromium")
+def test_the_answer_is_called_provisional_in_its_first_line_and_says_that_it_has_no_interval(page):
+    headline = re.search(r'<p class="headline">(.*?)</p>', page)[1]
+    assert headline.startswith("Provisional winner: trial ")
+    assert "1 seed, so that it has no interval" in headline
+
+
+def test_a_confirmed_winner_takes_the_place_of_the_provisional_one(built):
+    tables = load(built)
+    run_id = tables.runs["run_id"].to_pylist()[5]
+    said = Headline(headline="A is better than B by 0.8", trust="12 paired seeds", confirmed=True, run_id=run_id)
+    found = answer(from_tables(tables), tables, confirmed=said)
+    assert (found.headline, found.trust, found.best.run_id) == (said.headline, said.trust, run_id)
+    assert not found.provisional
+
+
+def test_the_training_config_to_copy_is_the_one_that_was_logged(page):
+    text = html.unescape(re.search(r'<pre id="config"[^>]*>(.*?)</pre>', page, re.DOTALL)[1])
+    assert YAML(typ="safe").load(text) == {
+        "seed": 0,
+        "data": {"holdout": {"images": 60, "source": "unlabelled", "seed": 0}},
+    }
+
+
+def test_every_section_says_what_n_stands_behind_it(page):
+    assert page.count('<p class="n">n: ') == page.count('<section aria-labelledby="q')
+
+
+def test_figures_for_print_are_there_for_one_and_two_columns_with_fonts_in_them(built):
+    for figure in ("progress", "importance", "parameters", "parallel", "kl-cr", "curves", "fidelity"):
+        for columns, inches in (("1col", 3.35), ("2col", 6.9)):
+            pdf = (built / "plots" / "print" / f"{figure}-{columns}.pdf").read_bytes()
+            width = float(re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", pdf)[1])
+            assert abs(width - 72 * inches) < 0.5
+            assert b"/FontFile2" in pdf
+            svg = (built / "plots" / "print" / f"{figure}-{columns}.svg").read_text()
+            assert abs(float(re.search(r'width="([\d.]+)pt"', svg)[1]) - 72 * inches) < 0.5
+            assert "<text" not in svg
+
+
+def test_heights_on_the_axes_of_the_brush_are_those_of_the_values(page, trials):
+    data = json.loads(html.unescape(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]))
+    names = [axis["name"] for axis in data["axes"]]
+    assert names[-1] == "val/miou"
+    for shown in data["trials"]:
+        values = trials[int(shown["run"][-4:])]["values"]
+        heights = dict(zip(names, shown["at"], strict=True))
+        assert abs(heights["interpixel.tau"] - values["interpixel.tau"] / 0.98) < 1e-3
+        alpha = (np.log10(values["interpixel.alpha"]) + 2) / 3
+        assert abs(heights["interpixel.alpha"] - alpha) < 1e-3
+        assert (heights["method.ema_decay"] is None) == ("method.ema_decay" not in values)
+
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+SIZES = {"phone": (360, 740), "laptop": (1280, 800), "wide": (2200, 1200)}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    found = Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def shown(browser, built):
+    """The page at laptop size, as a new reader sees it."""
+    url = (built / "report.html").as_uri()
+    browser.open(url)
+    browser.run("sessionStorage.clear()")
+    browser.open(url)
+    return browser
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("width", [360, 1280, 2200])
-def test_the_page_renders_in_chromium_without_sideways_scrolling(built, tmp_path, width):
-    probe = tmp_path / "probe.html"
-    script = "<script>document.title = document.documentElement.scrollWidth + ' ' + innerWidth;</script>"
-    probe.write_text((built / "report.html").read_text().replace("</body>", f"{script}</body>"))
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom", probe.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=90,
-    )  # fmt: skip
-    wide, window = map(int, re.search(r"<title>(\d+) (\d+)</title>", done.stdout).groups())
-    assert wide <= window
-    assert "CONSOLE" not in done.stderr
+@needs_chromium
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_has_no_sideways_scrolling_and_no_console_errors(browser, built, size, theme):
+    width, height = SIZES[size]
+    browser.open((built / "report.html").as_uri(), width=width, height=height, theme=theme, touch=size == "phone")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    outside = """[...document.querySelectorAll("body *")].filter(one => !one.closest(".scroll, .skip, pre")
+        && one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 80))"""
+    assert browser.run(outside) == []
+    assert browser.console == []
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 29)"}[theme]
+    seen = """[...document.querySelectorAll("figure:not([hidden]) img")]
+        .filter(one => one.offsetWidth).map(one => one.closest("picture").className)"""
+    assert set(browser.run(seen)) == {f"for-{theme}"}
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_gets_figures_drawn_for_its_width(browser, built, theme):
+    browser.open((built / "report.html").as_uri(), width=360, height=740, theme=theme, touch=True)
+    widths = browser.run("""[...document.querySelectorAll("figure:not([hidden]) img")]
+        .filter(one => one.offsetWidth).map(one => one.naturalWidth)""")
+    assert widths
+    assert all(abs(width - 3.35 * 96) < 2 for width in widths)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_every_control_is_reached_with_tab_in_the_order_of_the_page(shown):
+    order = shown.run("""[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+        .filter(one => one.checkVisibility()).map((one, place) => (one.dataset.place = place))""")
+    reached = []
+    for _ in order:
+        shown.press("Tab")
+        reached.append(shown.run("+document.activeElement.dataset.place"))
+    assert reached == order
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_enter_on_a_heading_sorts_the_table_by_it_up_and_then_down(shown, trials):
+    scores = "[...document.querySelectorAll('#trials tbody tr')].map(row => +row.cells[4].textContent)"
+    shown.run("document.querySelectorAll('#trials th button')[4].focus()")
+    shown.press("Enter")
+    up = shown.run(scores)
+    assert up == sorted(up)
+    assert len(up) == len(trials)
+    assert shown.run("document.querySelectorAll('#trials th')[4].ariaSort") == "ascending"
+    shown.press("Enter")
+    assert shown.run(scores) == up[::-1]
+
+
+VISIBLE = "[...document.querySelectorAll('#trials tbody tr')].filter(row => !row.hidden).map(row => row.dataset.run)"
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_table_is_filtered_by_text_and_by_state(shown, trials):
+    choose = "const s = document.querySelector('#state'); s.value = 'failed'; s.dispatchEvent(new Event('change'))"
+    shown.run(f"{{ {choose} }}")
+    assert shown.run(VISIBLE) == ["synthetic-t0004"]
+    shown.run("{ document.querySelector('#state').value = ''; const f = document.querySelector('#find');"
+              " f.value = 't001'; f.dispatchEvent(new Event('input')) }")  # fmt: skip
+    assert shown.run(VISIBLE) == [f"synthetic-t{number:04d}" for number in range(10, 20)]
+    assert shown.run("document.querySelector('#shown').textContent") == f"10 of {len(trials)} trials"
+
+
+HANDLE = 'document.querySelector(\'.parallel g[data-axis="2"] .handle[data-end="0"]\')'
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_arrow_keys_on_a_handle_brush_an_axis_and_the_table_follows(shown, trials):
+    shown.run(f"{HANDLE}.focus()")
+    for _ in range(30):
+        shown.press("ArrowUp")
+    low = 0.6 * 0.98
+    expected = [f"synthetic-t{one['number']:04d}" for one in trials if one["values"]["interpixel.tau"] >= low]
+    assert shown.run(VISIBLE) == expected
+    assert abs(float(shown.run(f"{HANDLE}.getAttribute('aria-valuetext')")) - low) < 1e-2
+    assert shown.run("document.querySelectorAll('.parallel path:not(.out)').length") == len(expected)
+    shown.press("Escape")
+    assert len(shown.run(VISIBLE)) == len(trials)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_dragging_along_an_axis_brushes_it_and_the_button_clears_it(shown, trials):
+    shown.run("document.querySelector('.parallel').scrollIntoView({block: 'center'})")
+    x, top, bottom = shown.run("""(() => { const box = document.querySelector('.parallel g[data-axis="2"] .axis')
+        .getBoundingClientRect(); return [box.x + box.width / 2, box.top, box.bottom]; })()""")
+    middle = (top + bottom) / 2
+    shown.mouse("mousePressed", x, middle)
+    shown.mouse("mouseMoved", x, bottom - 40)
+    shown.mouse("mouseMoved", x, bottom + 5)
+    shown.mouse("mouseReleased", x, bottom + 5)
+    expected = [f"synthetic-t{one['number']:04d}" for one in trials if one["values"]["interpixel.tau"] <= 0.49]
+    assert shown.run(VISIBLE) == expected
+    shown.run("document.querySelector('.clear').click()")
+    assert len(shown.run(VISIBLE)) == len(trials)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_copy_button_copies_the_training_config_and_says_so(shown):
+    shown.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    shown.run("document.querySelector('#copy').focus()")
+    shown.press("Enter")
+    shown.run("new Promise(done => setTimeout(done, 300))")
+    assert shown.run("document.querySelector('#copied').textContent") == "Copied."
+    assert shown.run("navigator.clipboard.readText()") == shown.run("document.querySelector('#config').textContent")
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_without_scripts_figures_and_table_are_there(browser, built):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open((built / "report.html").as_uri())
+        assert browser.run("[...document.querySelectorAll('figure')].every(one => !one.hidden && one.offsetHeight > 0)")
+        assert browser.run("document.querySelectorAll('#trials tbody tr:not([hidden])').length") == 24
+        assert browser.run("document.querySelector('#filters').hidden")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
