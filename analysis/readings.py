@@ -59,7 +59,8 @@ def say_importance(found: Indices, surrogate: Surrogate) -> str:
     dead = [one for one in found.total if found.verdict(one) == "dead"]
     unknown = [one for one in found.total if found.verdict(one) == "open"]
     if dead:
-        text += f" Dead (interactions included at most {100 * NEGLIGIBLE:.0f} %): {_listed(dead)}."
+        chances = _listed([f"{one} ({found.negligible[one]:.0%})" for one in dead])
+        text += f" Dead, by the chance of at most {100 * NEGLIGIBLE:.0f} % with all interactions: {chances}."
     if unknown:
         text += f" Open, from nothing to more than that: {_listed(unknown)}."
     if surrogate.fixed:

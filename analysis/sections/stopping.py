@@ -58,7 +58,7 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
             value=one.end[0],
             interval=one.end[1:],
             colour=style.RED if one.chance > LIKELY else style.BLUE,
-            group="too early" if one.chance > LIKELY else "rightly stopped",
+            group="too early" if one.chance > LIKELY else "likely below it",
         )
         for one in found[:SHOWN]
     ]

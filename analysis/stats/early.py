@@ -56,7 +56,7 @@ def stopped_early(surrogate: Surrogate, *, seed: int = 0) -> tuple[Stopped, ...]
         for column, trial in enumerate(surrogate.trials)
         if trial.state == "stopped"
     ]
-    return tuple(sorted(found, key=lambda one: -one.chance))
+    return tuple(sorted(found, key=lambda one: (-one.chance, -study.sign * one.end[0])))
 
 
 def seed_noise(study: Study) -> tuple[SeedNoise, ...]:

@@ -17,6 +17,8 @@ from analysis.stats.surrogate import Surrogate
 
 NEGLIGIBLE = 0.05
 """A parameter whose total index is below this does nothing that a study would show."""
+SURE = 0.9
+"""Chance of being below `NEGLIGIBLE` from which on a parameter is called dead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +32,21 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Indices:
-    """By parameter. ``deviation``: standard deviation of the score over the space, with its interval."""
+    """By parameter. ``negligible``: the chance that the total index is at most `NEGLIGIBLE`. ``deviation``: standard
+    deviation of the score over the space, with its interval."""
 
     first: dict[str, Share]
     total: dict[str, Share]
     shapley: dict[str, Share]
+    negligible: dict[str, float]
     pairs: dict[tuple[str, str], Share]
     deviation: tuple[float, float, float]
 
     def verdict(self, name: str) -> str:
         """``matters``, ``dead`` or ``open``."""
-        total = self.total[name]
-        if total.high <= NEGLIGIBLE:
+        if self.negligible[name] >= SURE:
             return "dead"
-        return "matters" if total.low > 0 else "open"
+        return "matters" if self.total[name].low > 0 else "open"
 
 
 def indices(surrogate: Surrogate) -> Indices:
@@ -53,19 +56,25 @@ def indices(surrogate: Surrogate) -> Indices:
     total = table.sum(axis=1, keepdims=True)
     shares = table / np.where(total > 0, total, 1.0)
 
-    def measured(weight: Callable[[frozenset[int], int], float]) -> dict[str, Share]:
-        by_piece = np.array([[weight(piece, i) for i in range(len(basis.names))] for piece in pieces])
-        return {name: share(column) for name, column in zip(basis.names, (shares @ by_piece).T, strict=True)}
+    def drawn(weight: Callable[[frozenset[int], int], float]) -> Floats:
+        found: Floats = shares @ np.array([[weight(piece, i) for i in range(len(basis.names))] for piece in pieces])
+        return found
 
-    shapley = measured(lambda piece, i: (i in piece) / len(piece))
+    def measured(draws: Floats) -> dict[str, Share]:
+        return {name: share(column) for name, column in zip(basis.names, draws.T, strict=True)}
+
+    shapley = measured(drawn(lambda piece, i: (i in piece) / len(piece)))
     order = sorted(basis.names, key=lambda name: -shapley[name].value)
-    first = measured(lambda piece, i: float(piece == {i}))
-    totals = measured(lambda piece, i: float(i in piece))
+    first = measured(drawn(lambda piece, i: float(piece == {i})))
+    total_draws = drawn(lambda piece, i: float(i in piece))
+    totals = measured(total_draws)
+    below = (total_draws <= NEGLIGIBLE).mean(axis=0)
     spread = np.sqrt(total[:, 0])
     return Indices(
         first={name: first[name] for name in order},
         total={name: totals[name] for name in order},
         shapley={name: shapley[name] for name in order},
+        negligible=dict(zip(basis.names, below.tolist(), strict=True)),
         pairs=_pairs(basis, pieces, shares),
         deviation=(float(np.median(spread)), *interval(spread)),
     )
