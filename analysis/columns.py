@@ -12,15 +12,28 @@ A run's W&B config::
     scheduler       {name, grace_epochs, reduction, max_epochs, rungs}
     classes         [class names]
     origin          {split_hash, git_commit, versions, world_size, host}
+    tracking        {project, entity}              of W&B
+
+A run of the confirmation has the job type `confirm` (a run of the search: `search`), and besides::
+
+    confirm         {arm, seed, plan, arms, order, prefer}
+
+``arm`` and ``seed`` (0, 1, ...) say which run it is. The others are the same for all: ``plan`` is that of
+`analysis.stats.race.RacePlan`, ``arms`` {name: {roles, of, changes, trial}} in the order of their making (`trial`: the
+key of the search's trial that it repeats), ``order`` the arms with the simplest first, ``prefer`` "winner" or
+"simplest".
 
 A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (its last
-value). History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch that is logged twice is
-the same row.
+value), ``url`` (online only). History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch
+that is logged twice is the same row.
 """
 
 from typing import Literal
 
 SCHEMA_VERSION = 1
+
+Phase = Literal["search", "confirm"]
+CONFIRM: Phase = "confirm"
 
 State = Literal["complete", "stopped", "failed", "interrupted", "running", "crashed"]
 """complete: ran all its epochs. stopped: by the scheduler. failed: retries used up. interrupted: the user stopped the
@@ -49,9 +62,14 @@ RUN_COLUMNS = {
     "started": "double",
     "runtime_s": "double",
     "config": "string",
+    "arm": "string",
+    "arm_seed": "int64",
+    "wandb_path": "string",
+    "url": "string",
 }
 """Of the table `runs`: one row a run. Searched leaves follow as `param.<dotted name>`; `config` is the training config
-as JSON; `started` is seconds since 1970; `against` is the last value of the second objective, where there is one."""
+as JSON; `started` is seconds since 1970; `against` is the last value of the second objective, where there is one. `arm`
+and `arm_seed` are of runs of the confirmation, and null in others."""
 
 HISTORY_COLUMNS = {"run_id": "string", "epoch": "int64", "time": "double"}
 """Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their names."""

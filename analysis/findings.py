@@ -4,12 +4,13 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.columns import CONFIRM
 from analysis.pareto_findings import of_two
 from analysis.stats.compare import Comparison
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.importance import LEAST, Importance
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
 
 SEED_SPREAD = 0.5
@@ -50,7 +51,8 @@ def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -
     found = _provisional(study, tables)
     if confirmed is None:
         return found
-    best = next((trial for trial in study.trials if trial.run_id == confirmed.run_id), found.best)
+    known = (*study.trials, *from_tables(tables, phase=CONFIRM).trials)
+    best = next((trial for trial in known if trial.run_id == confirmed.run_id), found.best)
     return replace(
         found,
         headline=confirmed.headline,

@@ -28,6 +28,7 @@ from analysis.tables import (
     history_of,
     run_row,
     save,
+    shared_facts,
     written_by_us,
 )
 
@@ -91,7 +92,7 @@ def read_study(study_dir: Path, *, online: str | None = None, api: Any = None, p
     if not rows:
         raise LogsError(f"{study_dir / 'wandb'}: no run can be read. {'; '.join(problems)}" if problems else NOT_OURS)
     history = _stacked([_only(old, known), history])
-    tables = assemble([row for row, _ in rows], history, rows[-1][1])
+    tables = assemble([row for row, _ in rows], history, shared_facts(rows))
     if entries or len(known) < len(before):
         save(tables, study_dir)
         save_index(everything, study_dir)

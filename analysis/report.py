@@ -66,6 +66,7 @@ def render(study_dir: Path, tables: "Tables", problems: list[str]) -> Path:
     from analysis.findings import answer
     from analysis.page import write_page
     from analysis.results import write_results
+    from analysis.sections.confirmation import confirmation_sections, confirmed_headline
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
     from analysis.sections.surrogate import surrogate_sections
@@ -74,14 +75,14 @@ def render(study_dir: Path, tables: "Tables", problems: list[str]) -> Path:
     study = from_tables(tables)
     plots = study_dir / "plots"
     sections = [
+        *confirmation_sections(tables, plots),
         *pareto_sections(study, plots),
         *search_sections(study, plots),
         *surrogate_sections(study, tables, plots),
     ]
     write_results(study, study_dir)
-    return write_page(
-        study_dir, study=study, tables=tables, answer=answer(study, tables), sections=sections, problems=problems
-    )
+    found = answer(study, tables, confirmed=confirmed_headline(tables))
+    return write_page(study_dir, study=study, tables=tables, answer=found, sections=sections, problems=problems)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.columns import HISTORY_COLUMNS, PARAM_PREFIX, RUN_COLUMNS, SCHEMA_VERSION
+from analysis.columns import CONFIRM, HISTORY_COLUMNS, PARAM_PREFIX, RUN_COLUMNS, SCHEMA_VERSION
 from analysis.errors import LogsError
 from analysis.logs.run import LoggedRun
 
@@ -27,7 +27,7 @@ NOT_OURS = "no run in the logs was written by a study of this program"
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """``runs``: a row a run. ``history``: a row a run and epoch. ``facts``: what all runs of the study share (space,
-    scheduler, classes)."""
+    scheduler, classes) and, under `confirm`, what the runs of its confirmation share."""
 
     runs: pa.Table
     history: pa.Table
@@ -43,7 +43,8 @@ def build_tables(logged: Sequence[LoggedRun]) -> Tables:
     ours = written_by_us(logged)
     if not ours:
         raise LogsError(NOT_OURS)
-    return assemble([run_row(run) for run in ours], history_of(ours), facts_of(ours[-1]))
+    rows = [(run_row(run), facts_of(run)) for run in ours]
+    return assemble([row for row, _ in rows], history_of(ours), shared_facts(rows))
 
 
 def written_by_us(logged: Sequence[LoggedRun]) -> list[LoggedRun]:
@@ -63,8 +64,18 @@ def written_by_us(logged: Sequence[LoggedRun]) -> list[LoggedRun]:
 
 
 def facts_of(run: LoggedRun) -> dict[str, Any]:
-    """What all runs of the study share, as one of them says it."""
-    return {name: run.config.get(name) for name in ("study", "space", "scheduler", "classes", "objective")}
+    """What all runs of the study, or of its confirmation, share, as one of them says it."""
+    facts = {name: run.config.get(name) for name in ("study", "space", "scheduler", "classes", "objective")}
+    if run.job_type == CONFIRM:
+        facts[CONFIRM] = {name: run.config[CONFIRM][name] for name in ("plan", "arms", "order", "prefer")}
+    return facts
+
+
+def shared_facts(rows: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """Of the rows of `runs`, each with what :func:`facts_of` says: those of the search, and the confirmation's own."""
+    confirming = [facts for row, facts in rows if row["phase"] == CONFIRM]
+    searching = [facts for row, facts in rows if row["phase"] != CONFIRM] or confirming
+    return {**searching[-1], **({CONFIRM: confirming[-1][CONFIRM]} if confirming else {})}
 
 
 def history_of(runs: Sequence[LoggedRun]) -> pa.Table:
@@ -122,6 +133,10 @@ def run_row(run: LoggedRun) -> dict[str, Any]:
         "started": run.started,
         "runtime_s": run.runtime_s,
         "config": json.dumps(trainer, sort_keys=True),
+        "arm": (config.get(CONFIRM) or {}).get("arm"),
+        "arm_seed": (config.get(CONFIRM) or {}).get("seed"),
+        "wandb_path": _path(run),
+        "url": summary.get("url"),
         **{f"{PARAM_PREFIX}{name}": value for name, value in (config.get("search") or {}).items()},
     }
 
@@ -131,6 +146,14 @@ def _last(run: LoggedRun, metric: str) -> float | None:
     values = {epoch: row.get(metric) for epoch, row in run.history.items()}
     known = {epoch: value for epoch, value in values.items() if isinstance(value, int | float)}
     return _number(known[max(known)]) if known else None
+
+
+def _path(run: LoggedRun) -> str | None:
+    """[entity/]project/run id."""
+    tracking = run.config.get("tracking") or {}
+    if tracking.get("project") is None:
+        return None
+    return "/".join(part for part in (tracking.get("entity"), tracking["project"], run.run_id) if part)
 
 
 def _state_without_end(run: LoggedRun) -> str:

@@ -18,6 +18,7 @@ def calibration(study: StudyConfig, *, trials: int) -> StudyConfig:
             "sampler": study.sampler.model_copy(update={"name": "random"}),
             "scheduler": study.scheduler.model_copy(update={"name": "none"}),
             "budget": BudgetConfig(trials=trials),
+            "confirm": None,
             "keep_checkpoints": "none",
         }
     )

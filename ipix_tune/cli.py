@@ -31,6 +31,12 @@ def sweep(ctx: typer.Context) -> None:
 
 
 @app.command(context_settings=_FORWARD, add_help_option=False)
+def confirm(ctx: typer.Context) -> None:
+    """Is the best config better, or lucky? Paired seeds until the verdicts are in: --resume, --dry-run."""
+    _forward(ctx, "ipix_tune.confirm")
+
+
+@app.command(context_settings=_FORWARD, add_help_option=False)
 def simulate(ctx: typer.Context) -> None:
     """Run a study on learning curves instead of trainings: --curves, --concurrent, --out."""
     _forward(ctx, "ipix_tune.simulate")

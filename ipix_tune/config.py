@@ -179,6 +179,40 @@ class ResourcesConfig(Section):
         return self
 
 
+class ConfirmConfig(Section):
+    """Paired seeds for the leading configurations, the defaults, and both with parts switched off."""
+
+    top: Annotated[int, Field(ge=1, le=10)] = 2
+    """Configurations of the search to confirm: the best by their last score at full length."""
+    defaults: builtins.bool | dict[str, Value] = True
+    """The configuration to beat: the study's first point (true), training config keys to lay over `trainer`, or none
+    (false)."""
+    ablate: dict[str, Value] = Field(default_factory=dict)
+    """Training config keys and the values that switch a part off, such as `interpixel.alpha: 0`: every configuration is
+    also run with these. Keys that then have no effect may be given too, so that equal runs are made once."""
+    contrast: list[str] = Field(default_factory=list)
+    """Searched choices: the leading configuration is also run with every other value of each."""
+    first_seeds: Annotated[int, Field(ge=2)] = 3
+    """Seeds of every configuration before the first look."""
+    max_seeds: Annotated[int, Field(ge=2, le=30)] = 10
+    """Seeds of a configuration at most; each fixes initialisation, order, views, and the split draw where there is
+    one."""
+    delta: Annotated[float, Field(gt=0)] = 0.3
+    """Smallest difference that matters, in units of the objective."""
+    error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance that any of the verdicts is wrong, over all comparisons and looks."""
+    after_search: builtins.bool = False
+    """Confirm as soon as the search has ended; false: `ipix-tune confirm` does."""
+    prefer: Literal["winner", "simplest"] = "winner"
+    """What is exported: the winner, or the simplest configuration that is equivalent to it within delta."""
+
+    @model_validator(mode="after")
+    def _budget_covers_the_first_look(self) -> Self:
+        if self.max_seeds < self.first_seeds:
+            raise ValueError(f"max_seeds = {self.max_seeds} is below first_seeds = {self.first_seeds}")
+        return self
+
+
 class LoggingConfig(Section):
     """Weights & Biases."""
 
@@ -219,6 +253,8 @@ class StudyConfig(Section):
     """Where Optuna's trials lie: `journal`, a file in the study's folder; `memory`, with a snapshot there; or a
     database's URL such as sqlite:////shared/studies.db. optuna-dashboard reads the first and the last. Results are
     never read from there."""
+    confirm: ConfirmConfig | None = None
+    """The confirmation after the search; none: there is none planned."""
     keep_checkpoints: Literal["best", "all", "none"] = "best"
     """Of finished trials: keep those of the best trial only, of all, or of none."""
     logging: LoggingConfig = LoggingConfig()

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from analysis.columns import CONFIRM
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.dimensions import from_unit, same, to_unit
 from ipix_tune.leaves import get_dotted
@@ -134,7 +135,7 @@ def recorded_curves(folder: Path, study: StudyConfig, *, epochs: int) -> Recorde
         raise CurvesError(
             f"{folder}: the table history has no column {metric} (objective.metric){did_you_mean(metric, known)}"
         )
-    rows = [row for row in found.runs.to_pylist() if row["state"] == "complete"]
+    rows = [row for row in found.runs.to_pylist() if row["state"] == "complete" and row["phase"] != CONFIRM]
     if not rows:
         raise CurvesError(
             f"{folder}: no trial ran all its epochs, so there is no whole curve; run some with "

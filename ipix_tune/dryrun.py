@@ -51,7 +51,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
     from trainers.kit import make_kit
     from trainers.methods.registry import build_method
 
-    data = open_data(config.data, final=False)
+    data = open_data(config.data, final=config.evaluation.final)
     summary = check_data(data, config.data)
     method = build_method(config.method, make_kit(config, num_classes=data.num_classes, process=current("cpu")))
     loader = TrainLoader(data, config, method.needs, rank=0, world=workers)

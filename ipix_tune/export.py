@@ -3,22 +3,21 @@
 Reads the tables that the analysis made from W&B's files and nothing else; Ray's folder may be gone.
 """
 
-import datetime
 import json
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from analysis.columns import PARAM_PREFIX, SCHEMA_VERSION
+from analysis.columns import CONFIRM, PARAM_PREFIX, SCHEMA_VERSION
 from analysis.stats.dominance import non_dominated
 from ipix_tune.console import run
+from ipix_tune.provenance import Choice, Row, count_seeds, front_told, head, provenance, scored, trial_key
 from trainers.errors import UserError, did_you_mean
 
-Row = dict[str, Any]
 Params = tuple[tuple[str, str], ...]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -26,19 +25,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 class ExportError(UserError):
     """There is nothing to export, or nowhere to write it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations. With two
-    objectives, ``front`` has the keys of the trials on the Pareto front, the best by the first objective first."""
-
-    row: Row
-    rule: str
-    caveats: tuple[str, ...]
-    candidates: int
-    seeds: int
-    front: tuple[str, ...] = ()
 
 
 @app.command()
@@ -57,8 +43,7 @@ def export(
 ) -> None:
     """Write the best training config of a study."""
     choice = export_best(study, out, trial=trial, final=final, force=force)
-    row = choice.row
-    typer.echo(f"{out}: trial {trial_key(row)}, {_scored(row)} after {row['epochs']} epochs")
+    typer.echo(f"{out}: {_score(choice)}")
     for caveat in choice.caveats:
         typer.echo(f"note: {caveat}", err=True)
     typer.echo(f"train it: python -m trainers.train {out}")
@@ -74,13 +59,52 @@ def export_best(
     """
     if out.exists() and not force:
         raise ExportError(f"{out} exists; give --force to overwrite it, or another --out")
-    choice = choose(read_runs(study), trial=trial)
+    runs = read_runs(study)
+    choice = choose([row for row in runs if row["phase"] != CONFIRM] or runs, trial=trial)
+    if trial is None:
+        choice = _with_confirmation(choice, study, runs)
     text = to_yaml(choice, study=study, final=final)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     temporary.write_text(text)
     temporary.replace(out)
     return choice
+
+
+def _with_confirmation(choice: Choice, study: Path, runs: list[Row]) -> Choice:
+    """The arm that a confirmation chose takes the place of the search's best trial; where no arm leads yet, the caveats
+    say so."""
+    if not any(row["phase"] == CONFIRM for row in runs):
+        return choice
+    from analysis import tables
+    from analysis.stats.confirmed import confirmed
+
+    found = confirmed(tables.load(study))
+    if found is None or found.choice is None:
+        return replace(choice, caveats=(*choice.caveats, "its confirmation has not come to a first look"))
+    arm = found.arm(found.choice.arm)
+    same = [row for row in runs if row["phase"] != CONFIRM and arm.trial is not None and trial_key(row) == arm.trial]
+    caveats = [f"the confirmation is not over: {found.judgement.reason}"] if not found.judgement.over else []
+    if not found.choice.confirmed:
+        caveats.append(found.choice.words)
+    return Choice(
+        row=(same or list(arm.runs))[0],
+        rule=f"confirmation: {found.choice.words}",
+        caveats=tuple(caveats),
+        candidates=len(found.arms),
+        seeds=len(arm.scores),
+        front=choice.front,
+        confirmed=(arm, found),
+    )
+
+
+def _score(choice: Choice) -> str:
+    row = choice.row
+    if choice.confirmed is None:
+        return f"trial {trial_key(row)}, {scored(row)} after {row['epochs']} epochs"
+    arm, found = choice.confirmed
+    assert arm.mean is not None
+    return f"{arm.name}, {found.metric} {arm.mean.value:.2f}, mean over {count_seeds(arm.mean.seeds)}; {choice.rule}"
 
 
 def read_runs(study: Path) -> list[Row]:
@@ -130,16 +154,16 @@ def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
     """
     if not runs:
         raise ExportError("the study has logged no run yet")
-    scored = [row for row in runs if row["objective"] is not None and math.isfinite(row["objective"])]
+    with_score = [row for row in runs if row["objective"] is not None and math.isfinite(row["objective"])]
     if trial is not None:
         row = _named(runs, trial)
-        if row not in scored:
+        if row not in with_score:
             raise ExportError(f"trial {trial} has no score: its state is {row['state']}")
         return _choice(runs, row, rule=f"named: --trial {trial}", candidates=1)
-    if not scored:
+    if not with_score:
         states = ", ".join(sorted({str(row["state"]) for row in runs}))
         raise ExportError(f"none of the {len(runs)} runs has a score (states: {states}); there is nothing to export")
-    complete = [row for row in scored if row["state"] == "complete"]
+    complete = [row for row in with_score if row["state"] == "complete"]
     if complete:
         rule = (
             "best last objective among the trials that ran all their epochs (mean over seeds where there are several)"
@@ -147,7 +171,7 @@ def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
         if complete[0].get("against_metric"):
             rule = f"of the Pareto front the end with the {rule}; --trial takes another"
         return _choice(runs, _best(complete), rule=rule, candidates=len({_params(row) for row in complete}))
-    going = [row for row in scored if row["state"] != "failed"] or scored
+    going = [row for row in with_score if row["state"] != "failed"] or with_score
     longest = max(row["epochs"] for row in going)
     pool = [row for row in going if row["epochs"] == longest]
     rule = f"NO TRIAL RAN ALL ITS EPOCHS: best last objective among the trials that ran longest ({longest} epochs)"
@@ -196,12 +220,6 @@ def _named(runs: list[Row], trial: str) -> Row:
     raise ExportError(f"there is no trial {trial}{did_you_mean(trial, keys)}; the study has {', '.join(keys)}")
 
 
-def trial_key(row: Row) -> str:
-    """The key under which the study's folder `trials` holds the run: the last part of the run's id."""
-    run_id, study = str(row["run_id"]), str(row["study"])
-    return run_id.removeprefix(f"{study}-")
-
-
 def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
     seeds = len({other["seed"] for other in runs if other["state"] == "complete" and _params(other) == _params(row)})
     seeds = max(seeds, 1)
@@ -214,7 +232,7 @@ def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
         caveats.append(f"PROVISIONAL: 1 seed, the best of {candidates}: seed noise alone makes the best look too good")
     front = _front(runs)
     if front:
-        caveats.append(_told(front))
+        caveats.append(front_told(front))
     return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds, front=front)
 
 
@@ -233,13 +251,14 @@ def to_yaml(choice: Choice, *, study: Path, final: bool | None = None) -> str:
     Raises:
         ExportError: ``final`` is asked for and the data has no validation set.
     """
+    from ipix_tune.leaves import has_val as names_val
     from trainers.config import TrainConfig
     from trainers.yamlfile import dump, validate
 
     row = choice.row
     source = f"{study}: trial {trial_key(row)}"
     config = validate(TrainConfig, json.loads(row["config"]), source=source, lines={})
-    has_val = config.data.val is not None or type(config.data).own_lists
+    has_val = names_val(config)
     if final and not has_val:
         raise ExportError(
             f"{source}: the data names no validation set (data.val), so there is nothing to evaluate finally; "
@@ -249,78 +268,10 @@ def to_yaml(choice: Choice, *, study: Path, final: bool | None = None) -> str:
     config = config.model_copy(
         update={
             "evaluation": config.evaluation.model_copy(update={"final": use_final}),
-            "provenance": _provenance(choice, study=study),
+            "provenance": provenance(choice, study=study),
         }
     )
-    return "\n".join([*_head(choice, final=use_final, has_val=has_val), dump(config)])
-
-
-def _head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
-    row = choice.row
-    trust = f"PROVISIONAL: {choice.seeds} seed, not confirmed" if choice.seeds == 1 else f"{choice.seeds} seeds"
-    lines = [
-        f"# {trust}; {_scored(row)} after {row['epochs']} of {row['max_epochs']} epochs",
-        f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} configurations)",
-    ]
-    if choice.front:
-        lines.append(f"# {_told(choice.front)}")
-    if row["state"] != "complete":
-        lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")
-    if not has_val:
-        lines.append("# data.val is not given: name the official validation set and set evaluation.final: true")
-    elif final:
-        lines.append("# evaluation.final: the official validation set is evaluated once, at the end")
-    return lines
-
-
-def _told(front: tuple[str, ...]) -> str:
-    alone = len(front) == 1
-    return f"{'alone' if alone else f'no single winner: {len(front)} trials'} on the Pareto front: {', '.join(front)}"
-
-
-def _scored(row: Row) -> str:
-    text = f"{row['metric']} {row['objective']:.2f}"
-    return text if row.get("against") is None else f"{text} at {row['against_metric']} {row['against']:.4g}"
-
-
-def _provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
-    row = choice.row
-    return {
-        "study": row["study"],
-        "trial": trial_key(row),
-        "number": row["trial"],
-        "phase": row["phase"],
-        "objective": {"metric": row["metric"], "mode": row["mode"], "value": row["objective"]} | _second(row, choice),
-        "selection": choice.rule,
-        "candidates": choice.candidates,
-        "seeds": choice.seeds,
-        "state": row["state"],
-        "epochs": row["epochs"],
-        "max_epochs": row["max_epochs"],
-        "split_hash": row["split_hash"],
-        "git_commit": row["git_commit"],
-        "versions": _versions(study),
-        "wandb_run": row["run_id"],
-        "exported": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-
-
-def _second(row: Row, choice: Choice) -> dict[str, Any]:
-    """The second objective, where there is one, and the front."""
-    if not choice.front:
-        return {}
-    against = {"metric": row["against_metric"], "mode": row["against_mode"], "value": row["against"]}
-    return {"against": against, "front": list(choice.front)}
-
-
-def _versions(study: Path) -> dict[str, Any] | None:
-    """Of the study's environment, where it was kept."""
-    try:
-        environment = json.loads((study / "environment.json").read_text())
-    except (OSError, ValueError):
-        return None
-    versions = environment.get("versions") if isinstance(environment, dict) else None
-    return versions if isinstance(versions, dict) else None
+    return "\n".join([*head(choice, final=use_final, has_val=has_val), dump(config)])
 
 
 if __name__ == "__main__":

@@ -25,8 +25,11 @@ FREE_BYTES = 500 * 1024**2
 AFTERMATH_S = 60.0
 """How long after a trial's end something may still be written into its folder."""
 
-CHANGEABLE = ("budget", "resources", "retries", "on_out_of_memory", "storage", "keep_checkpoints", "logging", "name")
-"""Sections that a resumed study may change: they say how much and where, not what is compared."""
+CHANGEABLE = (
+    "budget", "resources", "retries", "on_out_of_memory", "storage", "keep_checkpoints", "logging", "name", "confirm",
+)  # fmt: skip
+"""Sections that a resumed study may change: they say how much and where, not what the search compares. A confirmation
+that has begun keeps its plan (`ipix_tune.confirmation`)."""
 
 
 class FolderError(UserError):

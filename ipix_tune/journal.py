@@ -63,6 +63,9 @@ class Journal:
         space: its search space.
         total: trials that the study may start in all.
         clock: seconds, from any start.
+        rounds: gives the configurations of the next round from all trials so far, or none when no more are wanted;
+            asked when no trial is waiting or running. Then the sampler is not used.
+        letter: what the keys begin with.
     """
 
     def __init__(
@@ -73,13 +76,17 @@ class Journal:
         *,
         total: int,
         clock: Callable[[], float] = time.monotonic,
+        rounds: Callable[[Sequence[Entry]], Sequence[dict[str, Value]]] | None = None,
+        letter: str = "t",
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._space = space
         self._total = total
         self._sampler_file = None if folder is None else folder / SAMPLER
-        self._grid = study.sampler.name == "grid"
+        self._rounds = rounds
+        self._letter = letter
+        self._grid = study.sampler.name == "grid" and rounds is None
         against = study.objective.against
         self.against = None if against is None else against.metric
         """The metric of the second objective."""
@@ -102,7 +109,7 @@ class Journal:
         self._open: dict[str, optuna.Trial] = {}
         over = [trial for trial in known if trial.state.is_finished()]
         self._ended = [
-            _entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))
+            self._entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))
         ]
         self._before = float(self._study.user_attrs.get("seconds", 0))
         self._clock = clock
@@ -131,17 +138,35 @@ class Journal:
 
     @property
     def remaining(self) -> int:
-        """Trials still to be handed out, those to be taken up again included."""
+        """Trials still to be handed out (with `rounds`: at most), those to be taken up again included."""
         fresh = self._total - self._asked
-        if self._grid:
-            fresh = min(fresh, len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))))
+        if self._grid or (self._rounds is not None and not self.waits and not self._again and not self._begin_round()):
+            fresh = min(fresh, self._waiting)
         return len(self._again) + max(fresh, 0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether running trials decide if there will be others."""
+        return self._rounds is not None and bool(self._open)
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def _begin_round(self) -> bool:
+        """Whether configurations of a round wait to be handed out; a new one is begun where the last has ended."""
+        if self._rounds is not None and not self._waiting and not self._open:
+            for values in self._rounds(self.entries()):
+                self._study.enqueue_trial(values, skip_if_exists=True)
+        return self._waiting > 0
 
     def next(self) -> tuple[str, dict[str, Value]] | None:
         """Key and values of the next trial, those that were running when the study stopped first; None when the
-        study has started all its trials, or none is worth starting."""
+        study has started all its trials, none is worth starting, or (`waits`) running ones have to end first."""
         if self._again:
             trial = self._reopened(self._again.pop(0))
+        elif self._rounds is not None and not self._begin_round():
+            return None
         elif self.remaining > 0 and self.settled() is None:
             trial = self._study.ask()
             self._asked += 1
@@ -151,9 +176,9 @@ class Journal:
         values = self._space.suggest(trial)
         if known and set(values) == known:
             self._undo_draws(trial.number)
-        elif self._sampler_file is not None:
+        elif self._sampler_file is not None and self._rounds is None:
             self._save_sampler(self._sampler_file, trial.number)
-        key = key_of(trial.number)
+        key = self._key(trial.number)
         self._open[key] = trial
         return key, values
 
@@ -204,7 +229,7 @@ class Journal:
             scores = frozen.intermediate_values
             values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
         self._study.tell(trial, values, state=_OPTUNA_STATES[state])
-        self._ended.append(_entry(self._frozen(trial)))
+        self._ended.append(self._entry(self._frozen(trial)))
         self.write_seconds()
 
     def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
@@ -227,7 +252,8 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """All trials that were ever started, in the order of their keys."""
-        return [_entry(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+        known = self._study.get_trials(deepcopy=False)
+        return [self._entry(trial) for trial in known if trial.state != TrialState.WAITING]
 
     def ended(self) -> Sequence[Entry]:
         """Trials that ended, in that order."""
@@ -235,7 +261,23 @@ class Journal:
 
     def entry(self, key: str) -> Entry:
         """The trial that was handed out under this key."""
-        return _entry(self._frozen(self._open[key]))
+        return self._entry(self._frozen(self._open[key]))
+
+    def _key(self, number: int) -> str:
+        """The key of Optuna's trial ``number``: t0000, t0001, ..."""
+        return f"{self._letter}{number:04d}"
+
+    def _entry(self, trial: optuna.trial.FrozenTrial) -> Entry:
+        attributes: Mapping[str, Any] = trial.user_attrs
+        return Entry(
+            key=self._key(trial.number),
+            values=dict(trial.params),
+            scores=dict(trial.intermediate_values),
+            state="running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed"),
+            error=attributes.get("error"),
+            retries=int(attributes.get("retries", 0)),
+            against=attributes.get(AGAINST, (None, None))[1],
+        )
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
@@ -251,24 +293,6 @@ class Journal:
             return None
         saved: tuple[int, optuna.samplers.BaseSampler] = pickle.loads(self._sampler_file.read_bytes())
         return saved
-
-
-def key_of(number: int) -> str:
-    """The key of Optuna's trial ``number``: t0000, t0001, ..."""
-    return f"t{number:04d}"
-
-
-def _entry(trial: optuna.trial.FrozenTrial) -> Entry:
-    attributes: Mapping[str, Any] = trial.user_attrs
-    return Entry(
-        key=key_of(trial.number),
-        values=dict(trial.params),
-        scores=dict(trial.intermediate_values),
-        state="running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed"),
-        error=attributes.get("error"),
-        retries=int(attributes.get("retries", 0)),
-        against=attributes.get(AGAINST, (None, None))[1],
-    )
 
 
 def build_sampler(

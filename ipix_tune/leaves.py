@@ -60,3 +60,8 @@ def get_dotted(data: Mapping[str, Any], name: str, default: object = None) -> An
             return default
         node = node[part]
     return node
+
+
+def has_val(config: TrainConfig) -> bool:
+    """Whether the data name an official validation set."""
+    return config.data.val is not None or type(config.data).own_lists

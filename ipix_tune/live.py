@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.columns import State
+from analysis.columns import CONFIRM, Phase, State
 from analysis.stats.dominance import non_dominated
 from ipix_tune.config import Value
 
@@ -47,6 +47,7 @@ class Board:
     against_mode: str = "min"
     total: int
     max_epochs: int
+    phase: Phase = "search"
     rows: dict[str, Row] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     finished_here: int = 0
@@ -112,6 +113,11 @@ class Board:
         """One line: how far, the incumbent, how long yet."""
         counts = Counter(row.state for row in self.rows.values())
         done = sum(counts[state] for state in OVER)
+        if self.phase == CONFIRM:
+            return (
+                f"{done} runs ended of {self.total} at most ({counts['complete']} complete, "
+                f"{counts['failed']} failed), {counts['running']} running"
+            )
         parts = [
             f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} stopped, "
             f"{counts['failed']} failed), {counts['running']} running"
@@ -145,7 +151,7 @@ class Board:
         running = [key for key, row in self.rows.items() if row.state == "running"]
         ended = [key for key, row in self.rows.items() if row.state != "running"]
         room = max(SHOWN - len(running), 0)
-        best = self.best()
+        best = None if self.phase == CONFIRM else self.best()
         leading = set(self.front()) if self.against is not None else set() if best is None else {best[0]}
         for key in sorted([*running, *(ended[-room:] if room else [])]):
             row = self.rows[key]

@@ -12,6 +12,7 @@ from rich.text import Text
 from ipix_tune.config import ResourcesConfig, StudyConfig, Value
 from ipix_tune.cost import Cost
 from ipix_tune.dimensions import describe_range
+from ipix_tune.price import price
 from ipix_tune.space import SearchSpace
 from trainers.errors import UserError
 from trainers.remote import without_query
@@ -187,6 +188,8 @@ def render(
     table.add_row("resources", _resources(plan))
     for i, line in enumerate(_cost_lines(plan, cost)):
         table.add_row("" if i else "cost", line)
+    for i, line in enumerate(_confirmation(plan, cost)):
+        table.add_row("" if i else "confirm", line)
     return Group(table, Text(), _space_table(plan))
 
 
@@ -234,6 +237,20 @@ def _resources(plan: Plan) -> str:
         return f"{wanted}; no cluster was asked"
     has = {name: plan.fit.cluster.get(name, 0) for name in plan.fit.per_trial}
     return f"{wanted}, {plan.fit.concurrent} at once on {_amounts(has)}"
+
+
+def _confirmation(plan: Plan, cost: Cost | None) -> list[str]:
+    """What the confirmation adds at most; the arms are known only after the search."""
+    asked = price(plan.study, max_epochs=plan.max_epochs)
+    if asked is None:
+        return []
+    when = "after the search" if asked.confirm.after_search else "with ipix-tune confirm"
+    lines = [f"{when}, at most {line}" if i == 0 else line for i, line in enumerate(asked.lines())]
+    if cost is not None:
+        at_once = min(plan.fit.concurrent, asked.arms) if plan.fit is not None else 1
+        low, high = (_duration(hours / at_once) for hours in cost.trial_hours(asked.epochs_at_most))
+        lines.append(f"at most: {low} to {high} with {at_once} at once, without start-up times")
+    return lines
 
 
 def _cost_lines(plan: Plan, cost: Cost | None) -> list[str]:

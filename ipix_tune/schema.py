@@ -31,6 +31,9 @@ def study_schema() -> dict[str, Any]:
     schema["properties"]["trainer"] = trainer
     schema["properties"]["search"]["propertyNames"] = {"enum": names}
     schema["properties"]["points"]["items"]["propertyNames"] = {"enum": names}
+    confirm = definitions["ConfirmConfig"]["properties"]
+    confirm["ablate"]["propertyNames"] = {"enum": names}
+    confirm["contrast"]["items"] = {"enum": names}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -47,7 +47,7 @@ class JournalSearcher(Searcher):
             return None
         found = self._journal.next()
         if found is None:
-            return str(Searcher.FINISHED)
+            return None if self._journal.waits else str(Searcher.FINISHED)
         key, values = found
         self._keys[trial_id] = key
         config: dict[str, Any] = self._trial_config(key, values)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.config import KINDS, StudyConfig
+from ipix_tune.confirmcheck import check_confirm
 from ipix_tune.leaves import train_leaves
 from ipix_tune.space import SpaceError
 from ipix_tune.spacecheck import check_study, nearest_leaf
@@ -34,7 +35,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
         touched[where] = override
     try:
         study = validate(StudyConfig, data, source=str(path), lines=lines)
-        return check_study(study, source=str(path), lines=lines)
+        return check_confirm(check_study(study, source=str(path), lines=lines))
     except SpaceError as error:
         raise ConfigError(_located(error, source=str(path), lines=lines, touched=touched)) from None
     except ConfigError as error:
@@ -90,6 +91,8 @@ def _path(key: str, data: Mapping[str, Any], override: str) -> Path_:
         return (first,)
     if first == "search":
         return (first, *_dimension_path(rest, data, override))
+    if first == "confirm" and rest.partition(".")[0] in ("ablate", "defaults"):
+        return (first, *rest.split(".", 1))
     if first == "points":
         number, _, name = rest.partition(".")
         if not number.isdigit() or not name:

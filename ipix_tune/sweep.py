@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from ipix_tune.console import run as run_app
 
 if TYPE_CHECKING:
-    from ipix_tune.config import StudyConfig
+    from ipix_tune.config import ConfirmConfig, StudyConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -102,6 +102,7 @@ def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address
     from ipix_tune import folder
     from ipix_tune.objectstore import store_of
     from ipix_tune.study import finish, run
+    from trainers.errors import UserError
 
     if smoke:
         if (store := store_of(study)) is not None:
@@ -110,15 +111,26 @@ def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address
         shutil.rmtree(folder.study_folder(study), ignore_errors=True)
     else:
         _say(console, f"after any interruption go on with: {again}")
+    unconfirmed = None
     outcome = run(study, resume=resume and not smoke, address=address, console=console)
+    if study.confirm is not None and study.confirm.after_search and outcome.cut_short is None and outcome.scored:
+        from ipix_tune.confirmation import confirm
+
+        _say(console, f"search: {outcome.headline}")
+        try:
+            outcome = confirm(study, resume=None, address=address, console=console)
+        except UserError as error:
+            unconfirmed = f"the search is safe, and was not confirmed: {error}"
     finish(study, outcome, console=console)
     if outcome.cut_short is not None:
         _say(console, outcome.cut_short, style="yellow")
         if not smoke:
             _say(console, f"go on with: {again}")
+    if unconfirmed is not None:
+        _say(console, unconfirmed, style="yellow")
     if outcome.by_user:
         sys.exit(130)
-    if outcome.cut_short is not None or outcome.scored == 0:
+    if outcome.cut_short is not None or outcome.scored == 0 or unconfirmed is not None:
         sys.exit(1)
 
 
@@ -134,8 +146,13 @@ def _tiny(study: "StudyConfig") -> "StudyConfig":
             "name": f"{study.name}-smoke",
             "trainer": {**study.trainer, "schedule": schedule},
             "budget": study.budget.model_copy(update={"trials": 2}),
+            "confirm": _tiny_confirmation(study.confirm),
         }
     )
+
+
+def _tiny_confirmation(confirm: "ConfirmConfig | None") -> "ConfirmConfig | None":
+    return None if confirm is None else confirm.model_copy(update={"top": 1, "first_seeds": 2, "max_seeds": 2})
 
 
 if __name__ == "__main__":

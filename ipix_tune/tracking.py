@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.columns import SCHEMA_VERSION, State
+from analysis.columns import SCHEMA_VERSION, Phase, State
 from ipix_tune.config import StudyConfig, Value
 from trainers.environment import git_commit, package_versions
 
@@ -31,9 +31,19 @@ class Tracker:
         folder: the study's folder; offline files go below `wandb/` in it.
         study: the study file.
         facts: what is the same for all runs (space, scheduler, classes, origin), as `analysis.columns` lists it.
+        phase: the runs' job type.
+        describe: what the logged config says of a run, by its values.
     """
 
-    def __init__(self, folder: Path, study: StudyConfig, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        study: StudyConfig,
+        facts: dict[str, Any],
+        *,
+        phase: Phase = "search",
+        describe: Callable[[dict[str, Value]], dict[str, Any]] = lambda values: {"search": values},
+    ) -> None:
         self.mode = os.environ.get("WANDB_MODE") or study.logging.mode
         os.environ.pop("WANDB_SERVICE", None)  # another program's W&B process may hold runs of the same ids
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the client would call home, also offline
@@ -43,10 +53,13 @@ class Tracker:
         self._folder = folder
         self._study = study
         self._facts = facts
+        self._phase = phase
+        self._describe = describe
         self._runs: dict[str, Any] = {}
         self._configs: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, set[int]] = {}
         self._used = False
+        self._online: set[str] = set()
 
     def start(self, key: str, *, values: dict[str, Value], trainer: dict[str, Any]) -> None:
         """Open the trial's run; a run of the same key is continued."""
@@ -55,10 +68,11 @@ class Tracker:
         config = {
             "schema_version": SCHEMA_VERSION,
             "study": self._study.name,
-            "trial": {"key": key, "number": int(key.lstrip("t"))},
-            "search": values,
+            "trial": {"key": key, "number": int(key[1:])},
+            **self._describe(values),
             "trainer": trainer,
             "objective": self._study.objective.model_dump(),
+            "tracking": self._study.logging.model_dump(include={"project", "entity"}),
             **self._facts,
         }
         self._guarded(lambda: self._open(key, config))
@@ -73,6 +87,7 @@ class Tracker:
             try:
                 ask_server()
                 self._runs[key] = self._init(key, mode="online")
+                self._online.add(key)
                 return
             except Exception as error:
                 self._to_disk_only(error)
@@ -84,6 +99,7 @@ class Tracker:
         text = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
         logger.warning("W&B takes no runs, so they are logged to %s only: %s", self._folder / "wandb", text)
         _teardown()
+        self._online.clear()
         for key in self._runs:
             self._runs[key] = self._init(key, mode="offline")
 
@@ -97,7 +113,7 @@ class Tracker:
             id=run_id,
             name=run_id,
             group=self._study.name,
-            job_type="search",
+            job_type=self._phase,
             dir=str(self._folder),
             mode=mode,  # type: ignore[arg-type]
             config=self._configs[key],
@@ -151,9 +167,17 @@ class Tracker:
         self._seen.pop(key, None)
         if run is None:
             return
-        summary = {"state": state, "error": error, "retries": retries, "epochs": epochs, "objective": objective}
+        summary: dict[str, Any] = {
+            "state": state,
+            "error": error,
+            "retries": retries,
+            "epochs": epochs,
+            "objective": objective,
+        }
 
         def close() -> None:
+            if key in self._online:
+                summary["url"] = run.url
             run.summary.update(summary)
             try:
                 run.finish(exit_code=1 if state == "failed" else 0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean as mean
 from typing import Any
 
-from analysis.columns import PARAM_PREFIX
+from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
 from analysis.tables import Tables
 
 
@@ -137,11 +137,13 @@ class Study:
         return max((epoch for epoch in self.budgets() if len(self.at(epoch)) >= least), default=None)
 
 
-def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
-    """The study in the tables, scored by ``metric``; None: by its own objective."""
-    rows = tables.runs.to_pylist()
-    metric, mode = metric or rows[0]["metric"], rows[0]["mode"]
-    second = rows[0].get("against_metric")
+def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "search") -> Study:
+    """The study in the tables, scored by ``metric``; None: by its own objective. Its trials are those of one phase:
+    runs of a confirmation were chosen for their scores, and would bias whatever is said of the search."""
+    everything = tables.runs.to_pylist()
+    rows = [row for row in everything if (row["phase"] == CONFIRM) == (phase == CONFIRM)]
+    metric, mode = metric or everything[0]["metric"], everything[0]["mode"]
+    second = everything[0].get("against_metric")
     curves: dict[str, dict[int, float]] = {}
     ends: dict[str, float] = {}
     if metric in tables.history.column_names:
@@ -175,18 +177,18 @@ def from_tables(tables: Tables, *, metric: str | None = None) -> Study:
     ]
     scheduler = tables.facts.get("scheduler") or {}
     return Study(
-        name=rows[0]["study"],
+        name=everything[0]["study"],
         metric=metric,
         mode=mode,
-        max_epochs=scheduler.get("max_epochs") or max(row["epochs"] for row in rows),
+        max_epochs=scheduler.get("max_epochs") or max(row["epochs"] for row in everything),
         rungs=tuple(scheduler.get("rungs") or ()),
         grace_epochs=scheduler.get("grace_epochs") or 1,
         reduction=scheduler.get("reduction") or 3,
         space=space,
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
-        split_hash=rows[0]["split_hash"],
-        git_commit=rows[0]["git_commit"],
-        against=Against(metric=second, mode=rows[0]["against_mode"]) if second else None,
+        split_hash=(rows or everything)[0]["split_hash"],
+        git_commit=(rows or everything)[0]["git_commit"],
+        against=Against(metric=second, mode=everything[0]["against_mode"]) if second else None,
     )
 
 

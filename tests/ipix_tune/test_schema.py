@@ -21,6 +21,7 @@ COMMON = {
 UNIMATCH = COMMON | {"interpixel.domain": "omega", "method.teacher": "shared"}
 PAPER = {
     "digits": COMMON,
+    "digits_confirm": COMMON,
     "voc": UNIMATCH | {"interpixel.warmup_fraction": 5 / 80, "method.conf_thresh": 0.95, "optim.lr": 0.0005},
     "cityscapes": UNIMATCH | {"interpixel.warmup_fraction": 30 / 240, "method.conf_thresh": 0, "optim.lr": 0.0025},
 }

@@ -1,0 +1,116 @@
+"""Is it better? The section on a study's confirmation, and what the report's first screen says of it."""
+
+import math
+from pathlib import Path
+
+from analysis.figures import confirmation as figure
+from analysis.findings import Headline
+from analysis.sections.section import Section, drawn
+from analysis.stats.confirmed import ArmResult, Confirmed, Mean, confirmed
+from analysis.stats.verdict import Verdict
+from analysis.tables import Tables
+
+COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p")
+
+
+def confirmation_sections(tables: Tables, plots: Path) -> list[Section]:
+    """The section, or none where nothing was confirmed."""
+    found = confirmed(tables)
+    if found is None or found.runs == 0:
+        return []
+    return [
+        Section(
+            title="Is it better?",
+            reading=say(found),
+            n=_cost(found).rstrip(". "),
+            notes=notes_on(found),
+            figures=drawn(plots, "confirmation", lambda theme: figure.draw(found, theme)),
+            alt="Scores of every confirmed configuration by seed, and the compared differences with their intervals",
+            table=(COLUMNS, *(_row(one) for one in found.judgement.verdicts)),
+        )
+    ]
+
+
+def _row(one: Verdict) -> tuple[str, ...]:
+    return (
+        f"{one.arm} − {one.other}",
+        one.kind,
+        _signed(one.effect),
+        f"{_signed(one.low)} to {_signed(one.high)}",
+        str(one.pairs),
+        "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
+    )
+
+
+def confirmed_headline(tables: Tables) -> Headline | None:
+    """What the first screen says of a study that was confirmed: the arm that the confirmation chose, and the verdicts
+    on it. None where there is no confirmation, or no arm leads yet."""
+    found = confirmed(tables)
+    if found is None or found.choice is None:
+        return None
+    arm = found.arm(found.choice.arm)
+    state = "Confirmed" if found.choice.confirmed else "Not confirmed"
+    about = [found.choice.words] + [one.words for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
+    return Headline(
+        headline=f"{state}: {arm.name}, {_scored(arm, found)}",
+        trust=". ".join([*about, _cost(found) + _caution(found)]),
+        confirmed=found.choice.confirmed,
+        run_id=f"{found.study}-{arm.trial}" if arm.trial else str(arm.runs[0]["run_id"]),
+    )
+
+
+def say(found: Confirmed) -> str:
+    """What leads, and how far the race has come."""
+    leads = f"{found.choice.words}." if found.choice is not None else "No configuration leads yet."
+    return f"{leads} The confirmation is {'over' if found.judgement.over else 'not over'}: {found.judgement.reason}."
+
+
+def notes_on(found: Confirmed) -> tuple[str, ...]:
+    """Every verdict in words, what the seeds and scores are, the official validation set, failed runs."""
+    plan = found.plan
+    notes = [
+        *(f"{one.words}." for one in found.judgement.verdicts),
+        f"With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, at every look. "
+        "A seed fixes initialisation, order, views and, where the labelled images are drawn, their draw, the same for "
+        "all configurations; the search used none of these seeds. " + _caution(found),
+    ]
+    if official := [_official(arm) for arm in found.arms if arm.official]:
+        notes.append(
+            "On the official validation set, evaluated once at each run's end and used for no choice (95 % t intervals "
+            f"of each mean, not of differences): {'; '.join(official)}."
+        )
+    if failed := [f"{arm.name}: {len(arm.failed)}" for arm in found.arms if arm.failed]:
+        notes.append(f"Failed runs, whose pairs are left out: {', '.join(failed)}.")
+    return tuple(notes)
+
+
+def _caution(found: Confirmed) -> str:
+    return (
+        f"Scores are {found.metric} on the held-out images of the search, on which the leading configurations were "
+        "chosen: other seeds, the same images."
+    )
+
+
+def _cost(found: Confirmed) -> str:
+    seeds = [len(arm.scores) for arm in found.arms]
+    spread = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    open_ = sum(arm.unfinished for arm in found.arms)
+    rest = f" ({open_} more were cut off)" if open_ else ""
+    return f"{found.runs} runs{rest} of {found.max_epochs} epochs, {spread} seeds a configuration. "
+
+
+def _scored(arm: ArmResult, found: Confirmed) -> str:
+    return "" if arm.mean is None else f"{found.metric} {_mean(arm.mean)}."
+
+
+def _official(arm: ArmResult) -> str:
+    return "" if arm.official_mean is None else f"{arm.name} {_mean(arm.official_mean)}"
+
+
+def _mean(mean: Mean) -> str:
+    interval = f" ({mean.low:.2f} to {mean.high:.2f})" if math.isfinite(mean.low) else ""
+    return f"{mean.value:.2f}{interval}, {mean.seeds} seed{'s' * (mean.seeds != 1)}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if math.isfinite(value) else "–"

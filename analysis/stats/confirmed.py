@@ -1,0 +1,186 @@
+"""What a confirmation found, from the tables alone: scores by arm and seed, the verdicts, the arm to export."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from analysis.columns import CONFIRM, PARAM_PREFIX
+from analysis.errors import PlanError
+from analysis.stats.choice import Choice, choose
+from analysis.stats.race import Judgement, RacePlan, judge
+from analysis.tables import Tables
+
+OFFICIAL = "final/last/miou"
+"""Score on the official validation set, with the last weights."""
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A mean over seeds with its t interval at `LEVEL`, of this arm alone: for a difference the paired intervals of the
+    verdicts are the ones to read. Without a spread (one seed) the interval is infinite."""
+
+    seeds: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """One arm. ``scores`` and ``official`` map seed numbers to the objective and to the official validation set's mIoU,
+    both in the last epoch; ``values`` are the searched leaves that are active in it; ``config`` is the training config
+    of its first run, with that run's seeds."""
+
+    name: str
+    roles: tuple[str, ...]
+    of: tuple[str, ...]
+    changes: dict[str, Any]
+    trial: str | None
+    values: dict[str, Any]
+    scores: dict[int, float]
+    official: dict[int, float]
+    failed: tuple[int, ...]
+    unfinished: int
+    runs: tuple[dict[str, Any], ...]
+    """Rows of the table `runs` that ``scores`` come from, by seed."""
+
+    @property
+    def mean(self) -> Mean | None:
+        return mean_of(self.scores)
+
+    @property
+    def official_mean(self) -> Mean | None:
+        return mean_of(self.official)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """A confirmation as far as it has come. ``choice`` is None while no arm leads; by `prefer` of the study."""
+
+    study: str
+    metric: str
+    mode: str
+    max_epochs: int
+    plan: RacePlan
+    prefer: str
+    arms: tuple[ArmResult, ...]
+    judgement: Judgement
+    choice: Choice | None
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return 1 if self.mode == "max" else -1
+
+    def arm(self, name: str) -> ArmResult:
+        return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def runs(self) -> int:
+        """Runs that ended with a score."""
+        return sum(len(arm.scores) for arm in self.arms)
+
+
+def confirmed(tables: Tables) -> Confirmed | None:
+    """The confirmation in the tables; None where there was none."""
+    shared = tables.facts.get(CONFIRM)
+    if shared is None:
+        return None
+    rows = [row for row in tables.runs.to_pylist() if row["phase"] == CONFIRM and row["arm"] in shared["arms"]]
+    official = _official(tables)
+    arms = tuple(
+        _result(name, known, [row for row in rows if row["arm"] == name], official)
+        for name, known in shared["arms"].items()
+    )
+    plan = plan_of(shared["plan"])
+    mode = rows[0]["mode"]
+    judgement = judge(
+        {arm.name: arm.scores for arm in arms},
+        plan,
+        sign=1 if mode == "max" else -1,
+        failed=[(arm.name, seed) for arm in arms for seed in arm.failed],
+    )
+    return Confirmed(
+        study=rows[0]["study"],
+        metric=rows[0]["metric"],
+        mode=mode,
+        max_epochs=max(row["max_epochs"] for row in rows),
+        plan=plan,
+        prefer=shared["prefer"],
+        arms=arms,
+        judgement=judgement,
+        choice=_choice(judgement, order=shared["order"], prefer=shared["prefer"]),
+    )
+
+
+def plan_of(logged: dict[str, Any]) -> RacePlan:
+    """The plan that W&B's config has under `confirm.plan`."""
+    pairs = tuple((arm, other) for arm, other in logged["comparisons"])
+    return RacePlan(**{**logged, "comparisons": pairs, "kept": frozenset(logged["kept"])})
+
+
+def mean_of(scores: dict[int, float]) -> Mean | None:
+    """None without a score."""
+    values = np.array(list(scores.values()))
+    if not len(values):
+        return None
+    half = math.inf
+    if len(values) > 1:
+        half = float(stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    value = float(values.mean())
+    return Mean(seeds=len(values), value=value, low=value - half, high=value + half)
+
+
+def _choice(judgement: Judgement, *, order: list[str], prefer: str) -> Choice | None:
+    try:
+        return choose(judgement, order=order, simplest=prefer == "simplest")
+    except PlanError:
+        return None
+
+
+def _official(tables: Tables) -> dict[str, float]:
+    """By run."""
+    if OFFICIAL not in tables.history.column_names:
+        return {}
+    columns = (tables.history[name].to_pylist() for name in ("run_id", OFFICIAL))
+    return {run_id: score for run_id, score in zip(*columns, strict=True) if score is not None}
+
+
+def _result(name: str, known: dict[str, Any], rows: list[dict[str, Any]], official: dict[str, float]) -> ArmResult:
+    """Only a run that ended with all its epochs has a score; one that was cut off will be gone on with."""
+    scored = sorted(
+        (row for row in rows if row["state"] == "complete" and row["objective"] is not None),
+        key=lambda row: row["arm_seed"],
+    )
+    failed = tuple(sorted(row["arm_seed"] for row in rows if row["state"] == "failed"))
+    first = min(rows, key=lambda row: row["arm_seed"], default=None)
+    return ArmResult(
+        name=name,
+        roles=tuple(known["roles"]),
+        of=tuple(known["of"]),
+        changes=known["changes"],
+        trial=known["trial"],
+        values={}
+        if first is None
+        else {
+            key.removeprefix(PARAM_PREFIX): value
+            for key, value in first.items()
+            if key.startswith(PARAM_PREFIX) and value is not None
+        },
+        scores={row["arm_seed"]: row["objective"] for row in scored},
+        official={row["arm_seed"]: official[row["run_id"]] for row in scored if row["run_id"] in official},
+        failed=failed,
+        unfinished=len(rows) - len(scored) - len(failed),
+        runs=tuple(scored),
+    )
+
+
+def config_of(arm: ArmResult) -> dict[str, Any]:
+    """The training config of the arm's first scored run."""
+    config: dict[str, Any] = json.loads(arm.runs[0]["config"])
+    return config

@@ -1,0 +1,271 @@
+"""What a confirmation runs: the arms (configurations), their seeds, and which of them are compared.
+
+Arms come from the search, from the study file and from nothing else; no method and no loss is known here by name.
+"""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ipix_tune.config import ConfirmConfig, StudyConfig, Value
+from ipix_tune.dimensions import every_value, same
+from ipix_tune.leaves import get_dotted, has_val, method_keys
+from ipix_tune.space import SearchSpace
+from trainers.config import TrainConfig
+from trainers.errors import UserError
+from trainers.yamlfile import set_dotted, validate
+
+if TYPE_CHECKING:
+    from ipix_tune.journal import Entry
+
+TOP, DEFAULTS, ABLATED, CONTRAST = "top", "defaults", "ablated", "contrast"
+"""Roles of arms. An arm that is equal to another is that one, with the roles of both."""
+
+
+class ConfirmError(UserError):
+    """There is nothing to confirm, or not in this way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One configuration of a confirmation.
+
+    Args:
+        name: how the report calls it.
+        roles: its roles.
+        of: names of the arms that it was made from, of an ablated or contrasting one.
+        changes: what was set differently from those.
+        trial: key of the search's trial that it repeats, of a top one.
+        values: the searched leaves that are active in it.
+        config: its training config; the seeds in it are not used.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    of: tuple[str, ...] = ()
+    changes: Mapping[str, Value] = field(default_factory=dict)
+    trial: str | None = None
+    values: Mapping[str, Value]
+    config: TrainConfig
+
+    @property
+    def identity(self) -> str:
+        """Equal for configurations that train alike with equal seeds."""
+        return json.dumps(self.config.model_dump(mode="json", exclude=NO_PART), sort_keys=True)
+
+
+NO_PART = {"seed", "provenance"}
+"""Keys of a training config that make no other arm."""
+
+
+def leaders(entries: "Iterable[Entry]", *, top: int, sign: float) -> "list[Entry]":
+    """The best configurations among the trials that ran all their epochs, best first: by their mean over seeds where
+    the search ran several, of equals the earliest, as report and export choose."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.state == "complete" and entry.scores:
+            settings = {name: repr(value) for name, value in entry.values.items() if name != "seed"}
+            found.setdefault(json.dumps(settings, sort_keys=True), []).append(entry)
+    means = [(sum(one.scores[max(one.scores)] for one in same) / len(same), same[0]) for same in found.values()]
+    means.sort(key=lambda pair: (-sign * pair[0], pair[1].key))
+    return [entry for _, entry in means[:top]]
+
+
+def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") -> tuple[Arm, ...]:
+    """The arms of a study's confirmation: the leading configurations, the defaults, what contrasts with the first, and
+    all of them but the contrasts with the ablation. Equal ones are one arm.
+
+    Args:
+        study: with its `confirm` section.
+        entries: the search's trials.
+
+    Raises:
+        ConfirmError: no trial ran all its epochs.
+    """
+    confirm = confirm_of(study)
+    best = leaders(entries, top=confirm.top, sign=1 if study.objective.mode == "max" else -1)
+    if not best:
+        raise ConfirmError(
+            f"{study.name}: no trial of the search ran all its epochs with a score, so there is nothing to confirm; "
+            "give the search a larger budget (--resume --set budget.trials=...)"
+        )
+    bases = [
+        _arm(space, f"top {rank}", _config(space, one.values), role=TOP, trial=one.key)
+        for rank, one in enumerate(best, 1)
+    ]
+    if (given := defaults_of(study)) is not None:
+        bases.append(_arm(space, DEFAULTS, _config(space, given), role=DEFAULTS))
+    whole = _merged(bases)
+    ablated = [arm for base in whole for arm in without(study, space, base)]
+    return _merged([*whole, *ablated, *others(study, space, whole[0])])
+
+
+def defaults_of(study: StudyConfig) -> dict[str, Value] | None:
+    """Training config keys of the configuration to beat, if the confirmation has one."""
+    given = confirm_of(study).defaults
+    if given is False:
+        return None
+    return dict(study.points[0] if given is True else given)
+
+
+def without(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
+    """``arm`` with the study's ablation; none where the study has none, or ``arm`` is that already."""
+    changes = confirm_of(study).ablate
+    if not changes:
+        return []
+    title = f"{arm.name} with {_shown(*next(iter(changes.items())))}"
+    config = changed(arm.config, changes)
+    found = _arm(space, title, config, role=ABLATED, changes=changes, of=(arm.name,))
+    return [] if found.identity == arm.identity else [found]
+
+
+def others(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
+    """``arm`` with every other value of the choices to contrast that are active in it, all else equal. What is active
+    only under its own value falls back to the training config's default."""
+    found = []
+    for name in confirm_of(study).contrast:
+        for value in every_value(space.dimensions[name]) if name in arm.values else ():
+            if not same(value, arm.values[name]):
+                wanted = {**arm.values, name: value}
+                active = space.active(wanted)
+                given = {key: one for key, one in wanted.items() if key in active}
+                title = f"{arm.name} with {_shown(name, value)}"
+                config = _config(space, given)
+                found.append(_arm(space, title, config, role=CONTRAST, changes={name: value}, of=(arm.name,)))
+    return found
+
+
+def comparisons(arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:
+    """Every pair that the report speaks of, once: top configurations and defaults with each other, and each arm with
+    those that were made from it."""
+    first = [arm.name for arm in arms if {TOP, DEFAULTS} & set(arm.roles)]
+    pairs = [*itertools.combinations(first, 2), *((base, arm.name) for arm in arms for base in arm.of)]
+    return tuple({frozenset(pair): pair for pair in reversed(pairs) if pair[0] != pair[1]}.values())[::-1]
+
+
+def kept(arms: Sequence[Arm]) -> frozenset[str]:
+    """Arms that go on until their comparisons are decided, though another is clearly better: those of a question that
+    is not which arm is best."""
+    asked = {base for arm in arms if CONTRAST in arm.roles for base in arm.of}
+    return frozenset(asked | {arm.name for arm in arms if {DEFAULTS, ABLATED, CONTRAST} & set(arm.roles)})
+
+
+def simplest_first(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """Names in the order in which `prefer: simplest` takes them: a part less first, then what needed no search, then
+    the better trial of the search."""
+    ranks = {ABLATED: 0, DEFAULTS: 1, TOP: 2, CONTRAST: 3}
+
+    def rank(arm: Arm) -> tuple[int, int]:
+        from_defaults = any("defaults" in base for base in arm.of)
+        return min(ranks[role] for role in arm.roles), 0 if from_defaults else 1
+
+    return tuple(arm.name for arm in sorted(arms, key=rank))
+
+
+def with_seed(config: TrainConfig, number: int, *, first: int) -> TrainConfig:
+    """The arm's config for seed ``number`` (0, 1, ...) of the confirmation, which for all arms is ``first + number``, a
+    seed that the search did not use: so the search's luck with its own seed does not count. Where the labelled split is
+    drawn, it is drawn anew for each number, the same for all arms. The official validation set, where there is one, is
+    evaluated at the end."""
+    update: dict[str, Any] = {"seed": first + number}
+    if config.data.draw is not None:
+        draw = config.data.draw.model_copy(update={"seed": config.data.draw.seed + 1 + number})
+        update["data"] = config.data.model_copy(update={"draw": draw})
+    if has_val(config):
+        update["evaluation"] = config.evaluation.model_copy(update={"final": True})
+    return config.model_copy(update=update)
+
+
+def first_seed(study: StudyConfig, space: SearchSpace, arms: Sequence[Arm]) -> int:
+    """The lowest seed above all that the search used."""
+    if "seed" in space.dimensions:
+        return 1 + max(int(str(value)) for value in every_value(space.dimensions["seed"]))
+    return 1 + arms[0].config.seed
+
+
+def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
+    """``config`` with these keys set; under another `method.name`, keys that this method does not have are left out.
+
+    Raises:
+        ConfigError: the training config refuses a value.
+    """
+    data = config.model_dump(mode="json")
+    for name, value in changes.items():
+        set_dotted(data, name, value)
+    if (own := method_keys().get(str(data["method"]["name"]))) is not None and "method.name" in changes:
+        data["method"] = {key: value for key, value in data["method"].items() if key in own}
+    named = ", ".join(f"{name}={value}" for name, value in changes.items())
+    return validate(TrainConfig, data, source=f"confirm ({named})", lines={})
+
+
+def _config(space: SearchSpace, values: Mapping[str, Value]) -> TrainConfig:
+    return space.to_config({name: value for name, value in values.items() if name != "seed"})
+
+
+def _arm(space: SearchSpace, name: str, config: TrainConfig, *, role: str, **known: Any) -> Arm:
+    """An arm with the searched leaves that are active in its config."""
+    data, missing = config.model_dump(mode="json"), object()
+    read = {key: get_dotted(data, key, missing) for key in space.dimensions if key != "seed"}
+    there: dict[str, Any] = {key: value for key, value in read.items() if value is not missing}
+    active = space.active(there)
+    values = {key: value for key, value in there.items() if key in active}
+    return Arm(name=name, roles=(role,), values=values, config=config, **known)
+
+
+def _merged(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    """Equal configurations become one arm with the names and roles of all."""
+    found: dict[str, list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(arm.identity, []).append(arm)
+    titles = [_title(equal) for equal in found.values()]
+    titles = [
+        name if titles.count(name) == 1 else _title(equal, whole=True)
+        for name, equal in zip(titles, found.values(), strict=True)
+    ]
+    names = {arm.name: name for name, equal in zip(titles, found.values(), strict=True) for arm in equal}
+    return tuple(
+        replace(
+            equal[0],
+            name=name,
+            roles=tuple(dict.fromkeys(role for arm in equal for role in arm.roles)),
+            of=tuple(dict.fromkeys(names.get(base, base) for arm in equal for base in arm.of)),
+            changes=next((arm.changes for arm in equal if arm.changes), {}),
+        )
+        for name, equal in zip(titles, found.values(), strict=True)
+    )
+
+
+def _title(equal: Sequence[Arm], *, whole: bool = False) -> str:
+    """Of equal arms: all names; where several were made by the same change, the change alone, or (``whole``) behind all
+    that it was made to."""
+    starts: dict[str, list[str]] = {}
+    for arm in equal:
+        start, _, change = arm.name.partition(" with ")
+        starts.setdefault(change, []).append(start)
+    parts = []
+    for change, these in starts.items():
+        if not change:
+            parts += these
+        else:
+            parts.append(change if len(these) > 1 and not whole else f"{', '.join(these)} with {change}")
+    return " = ".join(parts)
+
+
+def _shown(name: str, value: Value) -> str:
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+
+
+def confirm_of(study: StudyConfig) -> ConfirmConfig:
+    """The study's `confirm` section.
+
+    Raises:
+        ConfirmError: it has none.
+    """
+    if study.confirm is None:
+        raise ConfirmError(
+            f"{study.name}: the study has no confirm section; add one to the file (search_spaces/README.md), or give "
+            "--set confirm.top=2"
+        )
+    return study.confirm

@@ -1,0 +1,86 @@
+"""`python -m ipix_tune.confirm studies/voc`: is the best trial better, or lucky? Paired seeds, then verdicts."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ipix_tune.console import run as run_app
+
+if TYPE_CHECKING:
+    from ipix_tune.config import StudyConfig
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def confirm(
+    study: Annotated[Path, typer.Argument(help="Folder of a study that was searched, or its study file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the study's file, such as confirm.max_seeds=6."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a confirmation that has begun.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run at most, and stop.")] = False,
+) -> None:
+    """Re-train the best configs, the defaults and their ablations with paired seeds, until the verdicts are in."""
+    from ipix_tune.confirmation import confirm as confirm_study
+    from ipix_tune.confirmation import describe
+    from ipix_tune.engine import say
+    from ipix_tune.study import finish
+
+    console = Console()
+    config = load_study(study, overrides or [])
+    if dry_run:
+        for line in describe(config):
+            say(console, line)
+        return
+    given = [*(f"--set={one}" for one in overrides or []), *([f"--address={address}"] if address else [])]
+    again = shlex.join(["python", "-m", "ipix_tune.confirm", str(study), *given, "--resume"])
+    say(console, f"after any interruption go on with: {again}")
+    outcome = confirm_study(config, resume=resume, address=address, console=console)
+    finish(config, outcome, console=console)
+    if outcome.cut_short is not None:
+        say(console, outcome.cut_short)
+        say(console, f"go on with: {again}")
+    if outcome.by_user:
+        sys.exit(130)
+    if outcome.cut_short is not None or outcome.scored == 0:
+        sys.exit(1)
+
+
+def load_study(place: Path, overrides: list[str]) -> "StudyConfig":
+    """The study of a folder, where it lies now, or of a study file.
+
+    Raises:
+        UserError: there is none, or the file or an override cannot be used.
+    """
+    from ipix_tune.arms import ConfirmError
+    from ipix_tune.folder import STUDY
+    from ipix_tune.studyfile import load
+    from trainers.errors import did_you_mean
+    from trainers.remote import is_uri
+
+    if not place.is_dir():
+        if not place.is_file():
+            there = [str(folder.parent) for folder in place.parent.glob(f"*/{STUDY}")]
+            raise ConfirmError(f"there is no study folder and no study file {place}{did_you_mean(str(place), there)}")
+        return load(place, overrides)
+    if not (place / STUDY).is_file():
+        raise ConfirmError(f"{place}: no study's folder: it holds no {STUDY}")
+    study = load(place / STUDY, overrides)
+    if is_uri(study.storage):
+        return study
+    if study.name != place.absolute().name:
+        raise ConfirmError(f"{place}: holds the study {study.name}; give the folder that name again")
+    return study.model_copy(update={"storage": str(place.absolute().parent)})
+
+
+if __name__ == "__main__":
+    run_app(app)

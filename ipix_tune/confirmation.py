@@ -1,0 +1,191 @@
+"""The confirmation of a study: paired seeds for the arms, round after round, until the race is decided.
+
+It is a phase of the study, in its folder: the arms and the plan in `confirm/plan.json`, written before the first run
+and never changed, a journal of its own beside it, the runs among the study's trials as c0000, c0001, ...
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.columns import CONFIRM
+from analysis.stats.race import Judgement, judge
+from ipix_tune.arms import ConfirmError, confirm_of, defaults_of, with_seed
+from ipix_tune.config import Dimension, StudyConfig
+from ipix_tune.confirmcheck import NOT_LOGGED
+from ipix_tune.dryrun import check_run
+from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened, say
+from ipix_tune.folder import study_folder
+from ipix_tune.journal import Entry, Journal
+from ipix_tune.lineup import FOLDER, PLAN, Confirmation, logged_plan, looked_at, settled
+from ipix_tune.mirror import Mirror
+from ipix_tune.price import Price
+from ipix_tune.space import SearchSpace
+from ipix_tune.study import facts_of
+from trainers.config import TrainConfig
+
+LETTER = "c"
+ARM, SEED = "arm", "seed"
+
+
+def confirm(study: StudyConfig, *, resume: bool | None, address: str | None, console: Console) -> Outcome:
+    """Confirm a study that has been searched, or go on with its confirmation.
+
+    Args:
+        study: with a `confirm` section.
+        resume: the confirmation has begun; None: whether or not it has.
+
+    Raises:
+        UserError: anything that can be known before a run starts: no trial to confirm, another confirmation in the
+            folder, storage, data, resources.
+    """
+    confirm_of(study)
+    if study.logging.mode == "disabled":
+        raise ConfirmError(NOT_LOGGED)
+    copy = checked_copy(study)
+    _check_folder(study, copy)
+    space = SearchSpace(study)
+    probe = _probe(study, space)
+    lines, _ = check_run(probe, workers=study.resources.workers)
+    for line in lines:
+        console.print(line, highlight=False)
+    with opened(study, probe, copy, resume=True, address=address) as (place, fit):
+        found = settled(study, space, place, resume=resume)
+        return _race(study, space, found, place, copy, concurrent=fit.concurrent, console=console)
+
+
+def describe(study: StudyConfig) -> list[str]:
+    """What the confirmation will run, at least and at most, as far as it can be known without a cluster.
+
+    Raises:
+        UserError: there is no study, nothing to confirm, or the data lack what a run needs.
+    """
+    confirm, space = confirm_of(study), SearchSpace(study)
+    place = study_folder(study)
+    _check_folder(study, None)
+    lines, _ = check_run(_probe(study, space), workers=study.resources.workers)
+    found = looked_at(study, space, place)
+    for arm in found.arms:
+        set_ = ", ".join(f"{name}={value}" for name, value in arm.values.items())
+        lines.append(f"{arm.name}{f' (trial {arm.trial})' if arm.trial else ''}: {set_}")
+    lines += [f"compared: {arm} with {other}" for arm, other in found.plan.comparisons]
+    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=found.arms[0].config.schedule.epochs)
+    return [*lines, *cost.lines(), *_measured(place, cost)]
+
+
+def _measured(place: Path, cost: Price) -> list[str]:
+    """Trial hours at most, from what an epoch of the search took on average; none where the tables are missing."""
+    from analysis import tables
+    from analysis.errors import LogsError
+
+    try:
+        history = tables.load(place).history
+    except LogsError:
+        return []
+    seconds = [
+        (row.get("time/epoch_s") or 0) + (row.get("time/eval_s") or 0) for row in history.to_pylist() if row["epoch"]
+    ]
+    if not seconds or not any(seconds):
+        return []
+    hours = cost.epochs_at_most * sum(seconds) / len(seconds) / 3600
+    return [f"at most {hours:.2g} trial hours, by the {len(seconds)} epochs that the search took"]
+
+
+def _check_folder(study: StudyConfig, copy: Mirror | None) -> None:
+    place = study_folder(study)
+    there = copy is not None and copy.store.exists(f"{copy.key}/study.yaml")
+    if not there and not (place / "study.yaml").is_file():
+        raise ConfirmError(f"{place}: there is no study to confirm; run it first: ipix-tune sweep STUDY.yaml")
+
+
+def _probe(study: StudyConfig, space: SearchSpace) -> TrainConfig:
+    """A config as a run of the confirmation has it, with the official validation set."""
+    import random
+
+    values = defaults_of(study) or space.sample(random.Random(0))
+    return with_seed(space.to_config(values), 0, first=0)
+
+
+def _race(
+    study: StudyConfig,
+    space: SearchSpace,
+    found: Confirmation,
+    place: Path,
+    copy: Mirror | None,
+    *,
+    concurrent: int,
+    console: Console,
+) -> Outcome:
+    from ray.tune.schedulers import FIFOScheduler
+
+    from ipix_tune.record import JOURNAL, SNAPSHOT
+
+    sign = 1 if study.objective.mode == "max" else -1
+
+    def judged(entries: Sequence[Entry]) -> Judgement:
+        scores: dict[str, dict[int, float]] = {}
+        failed = []
+        for entry in entries:
+            arm, number = str(entry.values.get(ARM)), int(str(entry.values.get(SEED, 0)))
+            if entry.state == "complete":
+                scores.setdefault(arm, {})[number] = entry.scores[max(entry.scores)]
+            elif entry.state == "failed":
+                failed.append((arm, number))
+        return judge(scores, found.plan, sign=sign, failed=failed)
+
+    seen = [0]
+
+    def next_round(entries: Sequence[Entry]) -> list[Values]:
+        judgement = judged(entries)
+        if len(entries) > seen[-1]:
+            seen.append(len(entries))
+            say(console, f"look: {judgement.reason}")
+        return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
+
+    study = _by_first_objective(study)
+    runs = as_study(study, found)
+    total = len(found.arms) * found.plan.max_seeds
+    journal = Journal(place / FOLDER, runs, SearchSpace(runs), total=total, rounds=next_round, letter=LETTER)
+    max_epochs = found.arms[0].config.schedule.epochs
+    board = board_of(study, journal.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
+    say(
+        console,
+        f"confirming {len(found.arms)} configurations, {found.plan.first_seeds} to {found.plan.max_seeds} seeds:",
+    )
+    for arm in found.arms:
+        origin = f" (trial {arm.trial})" if arm.trial else ""
+        say(console, f"  {arm.name}{origin}")
+    facts = facts_of(study, space, found.config(found.arms[0].name, 0), max_epochs=max_epochs, rungs=())
+    facts["scheduler"] |= {"name": "none"}
+    shared = logged_plan(study, found)
+    values_of = {arm.name: dict(arm.values) for arm in found.arms}
+    work = Work(
+        phase=CONFIRM,
+        journal=journal,
+        record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL, SNAPSHOT)),
+        scheduler=FIFOScheduler(),
+        board=board,
+        training=lambda values: found.config(str(values[ARM]), int(str(values[SEED]))),
+        describe=lambda values: {"search": values_of[str(values[ARM])], CONFIRM: {**values, **shared}},
+        facts=facts,
+        over=lambda: None,
+        spent=board.ended,
+    )
+    outcome = drive(study, work, place, copy, concurrent=concurrent, console=console)
+    say(console, f"confirmation: {judged(journal.entries()).reason}")
+    return outcome
+
+
+def _by_first_objective(study: StudyConfig) -> StudyConfig:
+    """The race has one: a second objective, of which the search made a front, decides nothing here."""
+    return study.model_copy(update={"objective": study.objective.model_copy(update={"against": None})})
+
+
+def as_study(study: StudyConfig, found: Confirmation) -> StudyConfig:
+    """The runs as a search space of two dimensions, for the journal."""
+    names = tuple(arm.name for arm in found.arms)
+    dimensions = {ARM: Dimension(choice=names), SEED: Dimension(int=(0, found.plan.max_seeds - 1))}
+    update = {"name": f"{study.name}-{FOLDER}", "search": dimensions, "points": [], "warm_start": []}
+    sampler = study.sampler.model_copy(update={"name": "random"})
+    return study.model_copy(update={**update, "sampler": sampler})

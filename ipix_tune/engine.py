@@ -1,0 +1,293 @@
+"""The engine that search and confirmation share: a journal's trials through Ray Tune to their ends."""
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from analysis.columns import Phase
+from ipix_tune import cluster, folder
+from ipix_tune.config import StudyConfig, Value
+from ipix_tune.mirror import Keeper, Mirror, copy_of
+from ipix_tune.nodes import check_nodes
+from ipix_tune.plan import Fit, fit_resources
+from ipix_tune.stop import Stop
+from trainers.config import TrainConfig
+
+if TYPE_CHECKING:
+    from ipix_tune.journal import Entry, Journal
+    from ipix_tune.live import Board
+
+Values = dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a phase of a study came to.
+
+    Args:
+        folder: the study's folder.
+        headline: one line: how far it came, and of a search the best trial.
+        by_user: the user stopped it.
+        cut_short: why it ended before its trials did, and what to do; None where it did not.
+        settled: why it ended early without anything being wrong; None where it did not.
+        scored: trials that ended with a score.
+        copy: the folder's copy in object storage, where there is one.
+    """
+
+    folder: Path
+    headline: str
+    by_user: bool
+    cut_short: str | None
+    settled: str | None
+    scored: int
+    copy: Mirror | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the engine is to run.
+
+    Args:
+        phase: the job type of its W&B runs.
+        journal: gives the trials and keeps what became of them.
+        record: names of the files in the study's folder that hold that.
+        scheduler: Ray Tune's; says which go on.
+        board: what is known of the trials, those that ended before this driver among them.
+        training: a trial's values to its training config.
+        describe: what W&B's config says of a trial, by its values.
+        facts: what is the same for all runs, as `analysis.columns` lists it.
+        over: the key of the budget that is used up, or None.
+        spent: keys of the trials whose checkpoints are not needed any more.
+    """
+
+    phase: Phase
+    journal: "Journal"
+    record: tuple[str, ...]
+    scheduler: Any
+    board: "Board"
+    training: Callable[[Values], TrainConfig]
+    describe: Callable[[Values], dict[str, Any]]
+    facts: dict[str, Any]
+    over: Callable[[], str | None]
+    spent: Callable[[], set[str]]
+
+
+def checked_copy(study: StudyConfig) -> Mirror | None:
+    """The durable copy of the study where its storage is an object storage, which was asked whether it answers."""
+    copy = copy_of(study, folder.study_folder(study))
+    if copy is not None:
+        copy.store.check()
+    return copy
+
+
+@contextlib.contextmanager
+def opened(
+    study: StudyConfig, config: TrainConfig, copy: Mirror | None, *, resume: bool, address: str | None
+) -> Iterator[tuple[Path, Fit]]:
+    """The study's folder, ready and held by this process, and the trials that the connected cluster holds at once.
+
+    Args:
+        config: of one of the runs, whose data every node is asked for.
+
+    Raises:
+        UserError: cluster, nodes, storage or folder cannot be used.
+    """
+    from ipix_tune.record import open_record
+
+    nested = study.resources.workers > 1
+    with cluster.connected(address, nested=nested):
+        total, nodes = cluster.inventory()
+        fit = fit_resources(study.resources, cluster=total, nodes=nodes)
+        check_nodes(config.data, folder.study_folder(study).parent if copy is None else study.storage)
+        if study.record not in ("journal", "memory"):
+            open_record(folder.study_folder(study), record=study.record, study=study.name)
+        with folder.prepared(study, resume=resume, copy=copy) as place:
+            if nested:
+                cluster.free_leftovers(place)
+            yield place, fit
+
+
+def drive(
+    study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, concurrent: int, console: Console
+) -> Outcome:
+    """Run all trials that the journal gives, ``concurrent`` at once at most; in the study's folder ``place``, which
+    this process holds, and inside `cluster.connected`."""
+    from ray import tune
+
+    from ipix_tune.live import Display
+    from ipix_tune.searcher import JournalSearcher
+    from ipix_tune.tracking import Tracker
+    from ipix_tune.trial import in_actor, over_workers, trial_config
+    from ipix_tune.watch import Watcher
+
+    journal, board = work.journal, work.board
+    handed_out: dict[str, Values] = {}
+
+    def config_of(key: str, values: Values) -> dict[str, Any]:
+        handed_out[key] = values
+        keeper.save_record()  # a trial must not leave a copy before the record's copy knows it
+        config: dict[str, Any] = trial_config(
+            key,
+            trainer=work.training(values).model_dump(mode="json"),
+            run_dir=(place if copy is None else Path(copy.key)) / "trials" / key,
+            metric=study.objective.metric,
+            against=None if study.objective.against is None else study.objective.against.metric,
+            resources=study.resources,
+            on_out_of_memory=study.on_out_of_memory,
+            store=None if copy is None else copy.store.uri,
+        )
+        return config
+
+    nested = study.resources.workers > 1
+    stop = Stop(place, over=work.over)
+    tracker = Tracker(place, study, work.facts, phase=work.phase, describe=work.describe)
+
+    checkpoints = folder.Checkpoints(place)
+
+    def trial_ended(key: str) -> None:
+        if study.keep_checkpoints != "all":
+            spent = work.spent()
+            checkpoints.remove(of=spent)
+            keeper.remove_checkpoints(of=spent)
+        keeper.save_end(key)
+
+    def storage_failed(reason: str) -> None:
+        stop.storage_fault = reason
+
+    keeper = Keeper(copy, record=work.record, on_fault=storage_failed)
+    try:
+        with Display(board, console) as display, stop.on_signals(console):
+            watcher = Watcher(
+                journal,
+                tracker,
+                display,
+                values=handed_out,
+                on_end=trial_ended,
+                on_step=keeper.look,
+                on_storage_fault=storage_failed,
+            )
+            if journal.remaining and not stop.stop_all():
+                tune.Tuner(
+                    tune.with_resources(over_workers if nested else in_actor, _driver_resources(study)),
+                    tune_config=tune.TuneConfig(
+                        search_alg=JournalSearcher(
+                            journal,
+                            trial_config=config_of,
+                            concurrent=concurrent,
+                            max_epochs=board.max_epochs,
+                        ),
+                        scheduler=work.scheduler,
+                        max_concurrent_trials=concurrent,  # without it, actors start one after the other
+                        num_samples=journal.remaining,
+                        reuse_actors=not _needs_new_processes(study),
+                        trial_name_creator=lambda trial: str(trial.config["key"]),
+                        trial_dirname_creator=lambda trial: str(trial.config["key"]),
+                    ),
+                    run_config=tune.RunConfig(
+                        name=f"session-{int(time.time())}",
+                        storage_path=str(place / "ray"),
+                        callbacks=[watcher],
+                        failure_config=tune.FailureConfig(max_failures=study.retries),
+                        stop=stop,
+                        verbose=0,
+                    ),
+                ).fit()
+    except OSError as error:
+        if not _lies_in(error, place):
+            raise
+        stop.storage_fault = str(error)
+    finally:
+        tracker.close()
+    if stop.storage_fault is None:
+        journal.write_seconds()
+        keeper.save()
+    if tracker.unsent:
+        say(console, f"W&B took no runs for a while; send what it lacks with: ipix-tune wandb-sync {near(place)}")
+    if tracker.failures:
+        console.print(
+            f"W&B failed {tracker.failures} times; what it lacks is in trials/*/metrics.jsonl", style="yellow"
+        )
+    return Outcome(
+        folder=place,
+        headline=board.headline(),
+        by_user=stop.by_user,
+        cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
+        settled=journal.settled() if journal.remaining and not stop.stop_all() else None,
+        scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
+        copy=copy,
+    )
+
+
+def board_of(study: StudyConfig, entries: "Sequence[Entry]", *, total: int, max_epochs: int, phase: Phase) -> "Board":
+    """The board, with the trials that ended before this driver started."""
+    from ipix_tune.live import Board, Row
+
+    objective = study.objective
+    board = Board(
+        metric=objective.metric,
+        mode=objective.mode,
+        against=None if objective.against is None else objective.against.metric,
+        against_mode="min" if objective.against is None else objective.against.mode,
+        total=total,
+        max_epochs=max_epochs,
+        phase=phase,
+    )
+    for entry in entries:
+        if entry.state != "running":
+            last = max(entry.scores, default=0)
+            board.rows[entry.key] = Row(
+                values=entry.values,
+                state=entry.state,
+                epoch=last,
+                score=entry.scores.get(last),
+                against=entry.against,
+                retries=entry.retries,
+                error=entry.error,
+            )
+    return board
+
+
+def _lies_in(error: OSError, place: Path) -> bool:
+    """Whether an error is of the study's storage: its disk is full, or a file in its folder cannot be had."""
+    named = [Path(str(name)) for name in (error.filename, error.filename2) if name is not None]
+    return error.errno == errno.ENOSPC or any(path.is_relative_to(place) for path in named)
+
+
+def _cut_short(stop: Stop, place: Path) -> str | None:
+    if stop.by_user:
+        return "stopped by the user; trials that were running kept their checkpoints"
+    if stop.storage_fault is not None:
+        return f"the study's storage ({place}) failed: {stop.storage_fault}. Mend that first"
+    if stop.over is not None:
+        return f"{stop.over} is over; trials that were running kept their checkpoints. Set {stop.over} higher first"
+    return None
+
+
+def _driver_resources(study: StudyConfig) -> dict[str, float]:
+    """What Tune reserves for a trial's own actor. With workers of its own it only drives: a CPU for it would let
+    drivers take the place of workers, and an empty request is refused, so it asks for one byte of memory."""
+    if study.resources.workers > 1:
+        return {"CPU": 0, "memory": 1}
+    gpus = study.resources.gpus_per_worker
+    return {"CPU": study.resources.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+
+
+def _needs_new_processes(study: StudyConfig) -> bool:
+    """Whether a trial must not run where another has: on a CPU, a process's peak memory is that of all it ever did."""
+    return "memory/peak_mib" in study.objective.metrics
+
+
+def say(console: Console, text: str) -> None:
+    """One line as it is."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def near(path: Path) -> Path:
+    """The path, relative to the working directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

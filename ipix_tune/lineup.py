@@ -1,0 +1,140 @@
+"""The plan of a confirmation, in the study's folder before the first run: arms, seeds, comparisons."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from analysis.stats.confirmed import plan_of
+from analysis.stats.race import RacePlan
+from ipix_tune import arms as arms_
+from ipix_tune.arms import Arm, ConfirmError, arms_of, confirm_of
+from ipix_tune.config import StudyConfig
+from ipix_tune.folder import replace_bytes
+from ipix_tune.journal import Journal
+from ipix_tune.space import SearchSpace
+from trainers.config import TrainConfig
+from trainers.yamlfile import validate
+
+FOLDER, PLAN = "confirm", "plan.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What is run: fixed before the first run. ``first_seed`` is the trainer's seed that number 0 stands for."""
+
+    arms: tuple[Arm, ...]
+    plan: RacePlan
+    order: tuple[str, ...]
+    first_seed: int
+
+    def config(self, name: str, number: int) -> TrainConfig:
+        """The training config of an arm's run with a seed."""
+        arm = next(arm for arm in self.arms if arm.name == name)
+        return arms_.with_seed(arm.config, number, first=self.first_seed)
+
+
+def logged_plan(study: StudyConfig, found: Confirmation) -> dict[str, Any]:
+    """What is the same under `confirm` of all runs, as `analysis.columns` lists it."""
+    return {
+        "plan": {**dataclasses.asdict(found.plan), "kept": sorted(found.plan.kept)},
+        "arms": {
+            arm.name: {
+                "roles": list(arm.roles),
+                "of": list(arm.of),
+                "changes": dict(arm.changes),
+                "trial": arm.trial,
+            }
+            for arm in found.arms
+        },
+        "order": list(found.order),
+        "prefer": confirm_of(study).prefer,
+    }
+
+
+def looked_at(study: StudyConfig, space: SearchSpace, place: Path) -> Confirmation:
+    """The confirmation that the folder holds, or the one that would begin now; nothing is written.
+
+    Raises:
+        ConfirmError: there is nothing to confirm.
+    """
+    file = place / FOLDER / PLAN
+    if file.is_file():
+        return load(file)
+    return _planned(study, space, arms_of(study, space, Journal(place, study, space, total=0).entries()))
+
+
+def load(file: Path) -> Confirmation:
+    """What `settled` wrote."""
+    return _loaded(json.loads(file.read_text()), source=str(file))
+
+
+def settled(study: StudyConfig, space: SearchSpace, place: Path, *, resume: bool | None) -> Confirmation:
+    """The confirmation that the folder holds, or a new one, written before anything runs.
+
+    Raises:
+        ConfirmError: there is one and ``resume`` is false, or none and it is true; or it has another plan.
+    """
+    file = place / FOLDER / PLAN
+    section = confirm_of(study).model_dump(mode="json", exclude={"after_search", "prefer"})
+    if not file.is_file():
+        if resume:
+            raise ConfirmError(f"{place}: no confirmation has begun; leave out --resume to start it")
+        found = looked_at(study, space, place)
+        file.parent.mkdir(exist_ok=True)
+        replace_bytes(file, json.dumps({"confirm": section, **_dumped(found)}, indent=2).encode())
+        return found
+    if resume is False:
+        raise ConfirmError(f"{place}: its confirmation has begun; go on with --resume")
+    data = json.loads(file.read_text())
+    if changed := sorted(key for key in section if data["confirm"].get(key) != section[key]):
+        was = ", ".join(f"confirm.{key}: {json.dumps(data['confirm'].get(key))}" for key in changed)
+        raise ConfirmError(
+            f"{place}: its confirmation has begun with {was}. Seeds were seen under that plan, and its error holds for "
+            "no other: give these values again"
+        )
+    return _loaded(data, source=str(file))
+
+
+def _planned(study: StudyConfig, space: SearchSpace, arms: tuple[Arm, ...]) -> Confirmation:
+    confirm = confirm_of(study)
+    pairs = arms_.comparisons(arms)
+    if not pairs:
+        raise ConfirmError(
+            f"{study.name}: all configurations to confirm are the same one, {arms[0].name}: nothing to compare"
+        )
+    plan = RacePlan(
+        delta=confirm.delta,
+        error=confirm.error,
+        first_seeds=confirm.first_seeds,
+        max_seeds=confirm.max_seeds,
+        comparisons=pairs,
+        kept=arms_.kept(arms),
+    )
+    order = arms_.simplest_first(arms)
+    return Confirmation(arms=arms, plan=plan, order=order, first_seed=arms_.first_seed(study, space, arms))
+
+
+def _dumped(found: Confirmation) -> dict[str, Any]:
+    arms = [
+        {**{name: getattr(arm, name) for name in ("name", "roles", "of", "changes", "trial", "values")},
+         "config": arm.config.model_dump(mode="json")}
+        for arm in found.arms
+    ]  # fmt: skip
+    plan = {**dataclasses.asdict(found.plan), "kept": sorted(found.plan.kept)}
+    return {"arms": arms, "plan": plan, "order": found.order, "first_seed": found.first_seed}
+
+
+def _loaded(data: dict[str, Any], *, source: str) -> Confirmation:
+    arms = tuple(
+        Arm(
+            **{name: arm[name] for name in ("name", "changes", "trial", "values")},
+            roles=tuple(arm["roles"]),
+            of=tuple(arm["of"]),
+            config=validate(TrainConfig, arm["config"], source=source, lines={}),
+        )
+        for arm in data["arms"]
+    )
+    return Confirmation(
+        arms=arms, plan=plan_of(data["plan"]), order=tuple(data["order"]), first_seed=data["first_seed"]
+    )

@@ -1,0 +1,182 @@
+"""A confirmation from the tables alone: which scores count, what is said, and that the search stays free of it."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.figures import confirmation as figure
+from analysis.figures import style
+from analysis.findings import answer
+from analysis.sections.confirmation import confirmation_sections, confirmed_headline
+from analysis.stats.confirmed import confirmed, mean_of
+from analysis.stats.race import judge
+from analysis.stats.study import from_tables
+from analysis.tables import build_tables, load, save
+from tests.analysis.confirmations import (
+    ARMS,
+    BARE,
+    DEFAULTS,
+    TOP,
+    confirm_run,
+    confirmed_runs,
+    race_plan,
+    scores_of,
+    searched,
+)
+
+EFFECTS = {TOP: 1.5, DEFAULTS: 0.4, BARE: 0.0}
+
+
+def found_tables(runs):
+    return build_tables([*searched(), *runs])
+
+
+def found_in(runs):
+    return confirmed(found_tables(runs))
+
+
+def without(scores, run):
+    return {arm: {s: v for s, v in of_arm.items() if (arm, s) != run} for arm, of_arm in scores.items()}
+
+
+@pytest.fixture
+def section_of(tmp_path):
+    def made(tables):
+        (section,) = confirmation_sections(tables, tmp_path)
+        return section
+
+    return made
+
+
+def test_the_judgement_is_that_of_the_race_on_the_same_scores():
+    scores = scores_of(EFFECTS, seeds=5)
+    found = found_in(confirmed_runs(scores))
+    assert found.judgement == judge(scores, race_plan())
+    assert {arm.name: arm.scores for arm in found.arms} == scores
+
+
+def test_where_less_is_better_the_order_turns():
+    scores = scores_of(EFFECTS, seeds=5)
+    found = found_in(confirmed_runs(scores, mode="min"))
+    assert found.judgement == judge(scores, race_plan(), sign=-1)
+    assert found.judgement.leader != TOP
+
+
+def test_a_run_that_was_cut_off_has_no_score_and_is_wanted_again():
+    scores = scores_of(EFFECTS, seeds=3)
+    runs = confirmed_runs(without(scores, (TOP, 2)))
+    found = found_in([*runs, confirm_run(90, TOP, 2, 99.0, state="interrupted")])
+    assert found.arm(TOP).scores.keys() == {0, 1}
+    assert found.arm(TOP).unfinished == 1
+    assert found.judgement.wanted == ((TOP, 2),)
+
+
+def test_a_failed_run_is_told_to_the_race_as_failed_and_named(section_of):
+    runs = confirmed_runs(without(scores_of(EFFECTS, seeds=3), (TOP, 1)))
+    runs.append(confirm_run(90, TOP, 1, 99.0, state="failed"))
+    found = found_in(runs)
+    assert (TOP, 1) not in found.judgement.wanted
+    assert found.arm(TOP).failed == (1,)
+    assert "Failed runs, whose pairs are left out: top 1: 1." in " ".join(section_of(found_tables(runs)).notes)
+
+
+def test_the_means_have_the_t_interval_of_their_seeds():
+    values = {0: 70.0, 1: 71.5, 2: 69.0, 3: 72.0}
+    low, high = stats.ttest_1samp(list(values.values()), 0).confidence_interval(0.95)
+    mean = mean_of(values)
+    assert (mean.value, mean.low, mean.high) == pytest.approx((np.mean(list(values.values())), low, high))
+    assert math.isinf(mean_of({0: 70.0}).high)
+    assert mean_of({}) is None
+
+
+def test_the_official_validation_set_is_reported_and_chooses_nothing(section_of):
+    scores = scores_of(EFFECTS, seeds=5)
+    runs = confirmed_runs(scores)
+    for run in runs:  # where it would turn the order
+        if run.config["confirm"]["arm"] == TOP:
+            run.history[4]["final/last/miou"] = 1.0
+    found = found_in(runs)
+    assert found.judgement.leader == TOP
+    assert found.arm(TOP).official_mean.value == 1.0
+    assert "top 1 1.00 (1.00 to 1.00), 5 seeds" in " ".join(section_of(found_tables(runs)).notes)
+
+
+def test_statistics_of_the_search_do_not_see_the_confirmation():
+    alone, both = build_tables(searched()), found_tables(confirmed_runs(scores_of(EFFECTS, seeds=4)))
+    assert from_tables(both) == from_tables(alone)
+
+
+def test_statistics_of_the_confirmation_do_not_see_the_search():
+    runs = confirmed_runs(scores_of(EFFECTS, seeds=4))
+    study = from_tables(found_tables(runs), phase="confirm")
+    assert {trial.run_id for trial in study.trials} == {run.run_id for run in runs}
+
+
+def test_the_tables_say_phase_arm_and_seed_and_survive_parquet(tmp_path):
+    tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=3)))
+    save(tables, tmp_path)
+    again = load(tmp_path)
+    rows = again.runs.to_pylist()
+    assert {row["phase"] for row in rows} == {"search", "confirm"}
+    assert {(row["arm"], row["arm_seed"]) for row in rows if row["phase"] == "confirm"} == {
+        (arm, seed) for arm in ARMS for seed in range(3)
+    }
+    assert {row["arm"] for row in rows if row["phase"] == "search"} == {None}
+    assert {row["wandb_path"] for row in rows} == {f"e/p/{row['run_id']}" for row in rows}
+    assert confirmed(again) == confirmed(tables)
+
+
+def test_without_a_confirmation_there_is_no_section_and_the_answer_stays(tmp_path):
+    tables = build_tables(searched())
+    assert confirmation_sections(tables, tmp_path) == []
+    assert confirmed_headline(tables) is None
+
+
+def test_the_section_has_every_verdict_in_words_and_in_its_table(section_of):
+    tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=8)))
+    found, section = confirmed(tables), section_of(tables)
+    assert all(f"{one.words}." in section.notes for one in found.judgement.verdicts)
+    assert [row[:2] for row in section.table[1:]] == [
+        (f"{one.arm} − {one.other}", one.kind) for one in found.judgement.verdicts
+    ]
+
+
+def test_the_first_screen_names_the_confirmed_arm_with_its_seeds():
+    tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=8, noise=0.1)))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(tables))
+    assert said.headline.startswith("Confirmed: top 1, val/miou")
+    assert "8 seeds" in said.headline
+    assert "1 seed" not in said.headline + said.trust
+    assert (said.best.run_id, said.provisional) == ("s-t0001", False)
+
+
+def test_a_confirmed_arm_that_the_search_never_ran_is_shown_with_its_own_config():
+    effects = {TOP: 0.0, DEFAULTS: -3.0, BARE: 3.0}
+    tables = found_tables(confirmed_runs(scores_of(effects, seeds=8, noise=0.1)))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(tables))
+    assert said.headline.startswith(f"Confirmed: {BARE}, ")
+    assert dict(said.config) == {"interpixel.alpha": "0"}
+
+
+def test_what_is_undecided_is_not_called_confirmed():
+    tables = found_tables(confirmed_runs(scores_of(dict.fromkeys(EFFECTS, 0.0), seeds=3, noise=1.0)))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(tables))
+    assert said.headline.startswith("Not confirmed")
+
+
+def test_the_figure_draws_every_score_and_every_interval():
+    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=6)))
+    above, below = figure.draw(found, style.LIGHT).axes
+    dots = sorted(tuple(point) for drawn in above.collections for point in drawn.get_offsets())
+    rows = {arm.name: len(found.arms) - 1 - i for i, arm in enumerate(found.arms)}
+    assert dots == sorted((score, rows[arm.name]) for arm in found.arms for score in arm.scores.values())
+    drawn = {(line.get_xdata()[0], line.get_xdata()[-1]) for line in below.lines}
+    assert {(one.low, one.high) for one in found.judgement.verdicts} <= drawn
+
+
+def test_before_the_first_look_the_figure_says_so():
+    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=2)))
+    _, below = figure.draw(found, style.LIGHT).axes
+    assert [text.get_text() for text in below.texts] == ["no interval yet"] * 3
