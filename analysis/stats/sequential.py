@@ -76,8 +76,8 @@ def _boundary(first: int, last: int, k: float, shape: float) -> Array:
 
 @lru_cache(maxsize=64)
 def _tails_by_strictness(first: int, last: int) -> tuple[Array, Array]:
-    """For k from 0 to 8: the normal z whose two-sided tail is the probability of crossing, nearly linear in k."""
-    k = np.linspace(1e-6, 8, 25)
+    """For k from 0 to 8: the normal z whose two-sided tail is the probability of crossing, nearly linear above 3."""
+    k = np.concatenate((np.arange(1e-6, 3, 0.15), np.arange(3, 8.1, 0.5)))
     errors = np.array([crossing(_boundary(first, last, one, SHAPE), first) for one in k])
     return k, np.asarray(stats.norm.isf(np.maximum(errors, 1e-300) / 2))
 
