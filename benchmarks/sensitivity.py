@@ -268,8 +268,7 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         "Optuna has every trial's last score: at face value all trials, or the completed ones alone.",
         "",
         "| objective | trials | dead / open / matters | wrongly dead | our total index of it | its upper end "
-        "| Optuna's share of it | error: ours | Optuna, face value | Optuna, complete only "
-        "| ours closer than face value |",
+        "| Optuna's share of it | error: ours | Optuna, face value | Optuna, complete only | ours closer |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (name, trials), group in groups.items():

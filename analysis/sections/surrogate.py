@@ -1,5 +1,6 @@
 """All sections that stand on the surrogate, or on several seeds; the surrogate is fitted and checked once for all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.sections.classes import class_sections
@@ -16,8 +17,14 @@ def surrogate_sections(study: Study, tables: Tables, plots: Path) -> list[Sectio
     """Sensitivity, stopping and classes."""
     surrogate = fit(study)
     checked = None if surrogate is None else check(surrogate)
+    stands = ""
+    if surrogate is not None:
+        stands = (
+            f"{len(surrogate.trials)} trials, {surrogate.complete} of them at full length; {surrogate.rows} scores; "
+            f"{study.seeds_each()}"
+        )
     return [
-        *sensitivity_sections(study, tables, plots, surrogate, checked),
+        *(replace(one, n=stands) for one in sensitivity_sections(study, tables, plots, surrogate, checked)),
         *stopping_sections(study, plots, surrogate, checked),
         *class_sections(study, tables, plots),
     ]
