@@ -18,7 +18,6 @@ from typing import Any
 from analysis.errors import LogsError
 from analysis.reading import find_sources, read_study
 from analysis.report import render
-from analysis.sections.section import for_the_page_only
 
 ASK_MS = 2000
 RELOAD = """<script>
@@ -139,8 +138,7 @@ def _watch(
             found = [(source.key, source.stamps) for source in find_sources(study_dir, online=online)]
             if found != seen:
                 reading = read_study(study_dir, online=online)
-                with for_the_page_only():
-                    render(study_dir, reading.tables, reading.problems)
+                render(study_dir, reading.tables, reading.problems)
                 state.made, seen = True, found
                 say(f"page made: {len(reading.tables.runs)} runs, {reading.read} of them read")
         except (LogsError, OSError) as error:  # files may come and go while they are read

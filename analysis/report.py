@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ def report(
     host: Annotated[str, typer.Option(help="With --live: where to listen; by default for this machine only.")] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535, help="With --live: 0 takes a free one.")] = 0,
     every: Annotated[float, typer.Option(min=0.2, help="With --live: seconds between looks at the logs.")] = 5.0,
+    printed: Annotated[bool, typer.Option("--print", help="Also figures for a paper, in plots/print/.")] = False,
 ) -> None:
     """Write tables/, plots/ and report.html into the study's folder."""
     try:
@@ -36,29 +38,38 @@ def report(
 
             serve(study, online=online, host=host, port=port, every_s=every, say=typer.echo)
             return
-        page = build(study, online=online, say=typer.echo)
+        page = build(study, online=online, printed=printed, say=typer.echo)
     except LogsError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     typer.echo(f"report: {page}")
 
 
-def build(study_dir: Path, *, online: str | None = None, say: Callable[[str], object] = lambda line: None) -> Path:
+def build(
+    study_dir: Path,
+    *,
+    online: str | None = None,
+    printed: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> Path:
     """Make the report of a study; returns the page's path.
 
     Args:
         study_dir: the study's folder. Only `wandb/` in it is read, and what an earlier report left in `tables/`.
         online: W&B's entity/project, to read from the server too.
+        printed: draw the figures for print too, which takes as long again.
         say: is told how much was read.
 
     Raises:
         LogsError: there are no logs, or none can be read.
     """
     from analysis.reading import read_study
+    from analysis.sections.section import for_print
 
     reading = read_study(study_dir, online=online)
     say(f"logs: {reading.read} runs read, {reading.known} known from the last report")
-    return render(study_dir, reading.tables, reading.problems)
+    with for_print() if printed else nullcontext():
+        return render(study_dir, reading.tables, reading.problems)
 
 
 def render(study_dir: Path, tables: "Tables", problems: list[str]) -> Path:
@@ -70,15 +81,17 @@ def render(study_dir: Path, tables: "Tables", problems: list[str]) -> Path:
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
     from analysis.sections.surrogate import surrogate_sections
+    from analysis.stats.crossval import fit_and_check
     from analysis.stats.study import from_tables
 
     study = from_tables(tables)
     plots = study_dir / "plots"
+    checked = fit_and_check(study)
     sections = [
         *confirmation_sections(tables, plots),
         *pareto_sections(study, plots),
-        *search_sections(study, plots),
-        *surrogate_sections(study, tables, plots),
+        *search_sections(study, plots, importance=checked is None or not checked[1].usable),
+        *surrogate_sections(study, tables, plots, checked),
     ]
     write_results(study, study_dir)
     found = answer(study, tables, confirmed=confirmed_headline(tables))

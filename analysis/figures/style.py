@@ -47,13 +47,11 @@ class Theme:
 
 LIGHT = Theme("light", "#ffffff", "#1b1f24", "#59636e", "#d8dde3")
 DARK = Theme("dark", "#14181d", "#e8ebee", "#a3adb8", "#39424c")
-THEMES = (LIGHT, DARK)
 PIXELS, PRINT_DPI = 900, 200
 """What is stored as pixels: the width of an SVG figure of the page, where 1,000 trials have to stay a small file, and
 dots per inch in print."""
 ONE_COLUMN = replace(LIGHT, name="1col", width=3.35, font=7)
 TWO_COLUMNS = replace(LIGHT, name="2col", width=6.9, font=8)
-PRINT = (ONE_COLUMN, TWO_COLUMNS)
 """The column and the page of a paper in two columns (3.35 and 6.9 inches)."""
 
 
@@ -93,8 +91,8 @@ def new(width: float = 7.2, height: float = 3.6, **axes: Any) -> tuple[Figure, A
 
 
 def save(figure: Figure, folder: Path, name: str, theme: Theme, *, pdf: bool = True) -> Path:
-    """For the page `<name>.png` and `<name>.svg`, the dark ones with `-dark`; for print `print/<name>-1col` and
-    `-2col`, as `.svg` with glyphs as outlines and as `.pdf` with embedded fonts. Returns the SVG's path."""
+    """For the page `<name>.png` and `<name>.svg`; for print `print/<name>-1col` and `-2col`, as `.svg` with glyphs as
+    outlines and as `.pdf` with embedded fonts. Returns the SVG's path."""
     place = folder if theme.width is None else folder / "print"
     place.mkdir(parents=True, exist_ok=True)
     stem = name if theme is LIGHT else f"{name}-{theme.name}"
@@ -110,6 +108,13 @@ def save(figure: Figure, folder: Path, name: str, theme: Theme, *, pdf: bool = T
         dpi = PIXELS / (1.5 * figure.get_figwidth()) if theme.narrow else PIXELS / figure.get_figwidth()
         figure.savefig(place / f"{stem}.svg", dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
     return place / f"{stem}.svg"
+
+
+def save_dark(light: Path) -> Path:
+    """Beside a light SVG figure, the same in the dark theme's colours as `<name>-dark.svg`; returns its path."""
+    dark = light.with_name(f"{light.stem}-{DARK.name}.svg")
+    dark.write_text(darkened(light.read_text(encoding="utf-8")), encoding="utf-8")
+    return dark
 
 
 def darkened(svg: str) -> str:

@@ -24,12 +24,16 @@ def class_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
             reading=readings.say_no_classes() if found is None else readings.say_classes(found),
             figures=() if found is None else _drawn(found, plots),
             alt="Change of IoU by class, with intervals over seeds",
+            n=f"no two configurations with paired seeds; {study.seeds_each()}"
+            if found is None
+            else f"{found.seeds} paired seeds",
         ),
         Section(
             title="How do seeds spread on the way?",
             reading=readings.say_bands(curves),
             figures=drawn(plots, "seed-bands", lambda theme: bands.draw(study, curves, theme)) if curves else (),
             alt="Mean learning curves over seeds with bands",
+            n=study.seeds_each(),
         ),
     ]
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from analysis import findings
-from analysis.figures import comparison, curves, fidelity, importance, parallel, parameters, progress, style
+from analysis.figures import comparison, curves, fidelity, parallel, parameters, progress, style
+from analysis.figures import importance as shares
 from analysis.sections.section import Section, drawn
 from analysis.stats.compare import compare
 from analysis.stats.fidelity import fidelity as rung_fidelity
@@ -13,8 +14,12 @@ from analysis.stats.study import Study
 DISTANCE = "interpixel.distance"
 
 
-def search_sections(study: Study, plots: Path) -> list[Section]:
-    """One section for each question that a search's trials can answer; none before the first score."""
+def search_sections(study: Study, plots: Path, *, importance: bool = True) -> list[Section]:
+    """One section for each question that a search's trials can answer; none before the first score.
+
+    Args:
+        importance: measure it among the trials of one budget; a surrogate that can be trusted says more.
+    """
     scored = sum(bool(trial.curve) for trial in study.trials)
     if scored == 0:
         return []
@@ -28,16 +33,19 @@ def search_sections(study: Study, plots: Path) -> list[Section]:
             n=f"{trials}; {len(study.complete)} of them ran all {study.max_epochs} epochs",
         )
     ]
-    if study.parameters:
+    if study.parameters and importance:
         weights = measure(study)
-        found += [
+        found.append(
             Section(
                 title="Which parameters matter?",
                 reading=findings.say_importance(weights, study),
-                figures=drawn(plots, "importance", lambda theme: importance.draw(weights, theme)) if weights else (),
+                figures=drawn(plots, "importance", lambda theme: shares.draw(weights, theme)) if weights else (),
                 alt="Share of variance per parameter with intervals",
                 n=f"{weights.trials} trials at epoch {weights.epoch}, {weights.seeds}" if weights else "",
-            ),
+            )
+        )
+    if study.parameters:
+        found += [
             Section(
                 title="What did every parameter do?",
                 reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",

@@ -33,21 +33,23 @@ class Section:
 
 
 def drawn(plots: Path, name: str, draw: Callable[[style.Theme], Figure]) -> tuple[Path, ...]:
-    """Draw a figure for the page, and for print unless :func:`for_the_page_only`; returns the page's files, a theme
-    each."""
-    for theme in style.PRINT if _print.get() else (style.ONE_COLUMN,):
-        style.save(draw(theme), plots, name, theme, pdf=_print.get())
-    return tuple(style.save(draw(theme), plots, name, theme) for theme in style.THEMES)
+    """Draw a figure for the page and for phones, within :func:`for_print` also for print; returns the page's files, a
+    theme each."""
+    style.save(draw(style.ONE_COLUMN), plots, name, style.ONE_COLUMN, pdf=_print.get())
+    if _print.get():
+        style.save(draw(style.TWO_COLUMNS), plots, name, style.TWO_COLUMNS)
+    light = style.save(draw(style.LIGHT), plots, name, style.LIGHT)
+    return light, style.save_dark(light)
 
 
 @contextmanager
-def for_the_page_only() -> Iterator[None]:
-    """Nothing is drawn for print but what phones show: a page that is made again every few seconds needs no more."""
-    token = _print.set(False)
+def for_print() -> Iterator[None]:
+    """Figures are also drawn for print: PDF with embedded fonts, one and two columns wide."""
+    token = _print.set(True)
     try:
         yield
     finally:
         _print.reset(token)
 
 
-_print: ContextVar[bool] = ContextVar("print", default=True)
+_print: ContextVar[bool] = ContextVar("print", default=False)

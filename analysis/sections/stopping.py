@@ -45,6 +45,8 @@ def stopping_sections(study: Study, plots: Path, surrogate: Surrogate | None, ch
             if lines
             else (),
             alt="Standard deviation between seeds at every budget, with intervals",
+            n="; ".join(f"{one.runs} runs of {one.configs} configurations at epoch {one.epoch}" for one in noise)
+            or f"no configuration with several seeds; {study.seeds_each()}",
         )
     )
     return sections
@@ -76,4 +78,5 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
         if lines
         else (),
         alt="Expected final scores of stopped trials with intervals, against the incumbent",
+        n=f"{len(found)} stopped trials, {study.seeds_each()}; the surrogate stands on {len(surrogate.trials)} trials",
     )

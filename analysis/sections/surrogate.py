@@ -7,16 +7,21 @@ from analysis.sections.classes import class_sections
 from analysis.sections.section import Section
 from analysis.sections.sensitivity import sensitivity_sections
 from analysis.sections.stopping import stopping_sections
-from analysis.stats.crossval import check
+from analysis.stats.crossval import Check
 from analysis.stats.study import Study
-from analysis.stats.surrogate import fit
+from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
 
 
-def surrogate_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
-    """Sensitivity, stopping and classes."""
-    surrogate = fit(study)
-    checked = None if surrogate is None else check(surrogate)
+def surrogate_sections(
+    study: Study, tables: Tables, plots: Path, fitted: tuple[Surrogate, Check] | None
+) -> list[Section]:
+    """Sensitivity, stopping and classes.
+
+    Args:
+        fitted: what `analysis.stats.crossval.fit_and_check` found for the study.
+    """
+    surrogate, checked = fitted or (None, None)
     stands = ""
     if surrogate is not None:
         stands = (

@@ -10,7 +10,8 @@ from scipy.linalg import cho_solve, cholesky
 from analysis.stats.basis import Floats
 from analysis.stats.bootstrap import interval
 from analysis.stats.likelihood import Model, Rows
-from analysis.stats.surrogate import Data, Surrogate, find_mode, gather
+from analysis.stats.study import Study
+from analysis.stats.surrogate import Data, Surrogate, find_mode, fit, gather
 
 FOLDS, REPEATS, ITERATIONS = 5, 1000, 25
 
@@ -34,6 +35,12 @@ class Check:
     def usable(self) -> bool:
         """Whether the surrogate is better than the mean."""
         return self.skill[1] > 0
+
+
+def fit_and_check(study: Study) -> tuple[Surrogate, Check] | None:
+    """The study's surrogate and its check; None where there is too little to fit one."""
+    surrogate = fit(study)
+    return None if surrogate is None else (surrogate, check(surrogate))
 
 
 def check(surrogate: Surrogate, *, seed: int = 0) -> Check:

@@ -28,7 +28,7 @@ def built(study_dir, tmp_path_factory):
     shutil.copytree(study_dir, place)
     (place / "ray").mkdir()
     (place / "ray" / "tuner.pkl").write_bytes(b"anything")
-    build(place)
+    build(place, printed=True)
     return place
 
 
@@ -91,8 +91,8 @@ def test_kl_against_cr_is_called_an_observation_with_both_counts(page):
 
 def test_figures_are_there_as_png_and_svg_light_and_dark(built):
     names = {path.name for path in (built / "plots").iterdir()}
-    for figure in ("progress", "importance", "parameters", "parallel", "kl-cr", "curves"):
-        for suffix in (".png", ".svg", "-dark.png", "-dark.svg"):
+    for figure in ("progress", "sensitivity", "parameters", "parallel", "kl-cr", "curves"):
+        for suffix in (".png", ".svg", "-dark.svg"):
             assert f"{figure}{suffix}" in names
 
 
@@ -195,7 +195,7 @@ def test_every_section_says_what_n_stands_behind_it(page):
 
 
 def test_figures_for_print_are_there_for_one_and_two_columns_with_fonts_in_them(built):
-    for figure in ("progress", "importance", "parameters", "parallel", "kl-cr", "curves", "fidelity"):
+    for figure in ("progress", "sensitivity", "parameters", "parallel", "kl-cr", "curves", "fidelity"):
         for columns, inches in (("1col", 3.35), ("2col", 6.9)):
             pdf = (built / "plots" / "print" / f"{figure}-{columns}.pdf").read_bytes()
             width = float(re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", pdf)[1])

@@ -4,6 +4,7 @@ import pytest
 
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.beside import first_configuration, published
+from analysis.stats.crossval import fit_and_check
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables
 from tests.analysis.conftest import make_trials
@@ -19,10 +20,14 @@ def tables_of(trials, *, data="voc"):
     return build_tables(runs)
 
 
+def sections_of(study, tables, plots):
+    return surrogate_sections(study, tables, plots, fit_and_check(study))
+
+
 @pytest.fixture(scope="module")
 def sections(tmp_path_factory):
     tables = tables_of(make_trials(40, seed=1))
-    return {one.title: one for one in surrogate_sections(from_tables(tables), tables, tmp_path_factory.mktemp("plots"))}
+    return {one.title: one for one in sections_of(from_tables(tables), tables, tmp_path_factory.mktemp("plots"))}
 
 
 def reading(sections, start):
@@ -100,7 +105,7 @@ def test_the_start_is_called_the_papers_defaults_only_where_it_has_them(tau, sai
 def test_of_noise_nothing_is_said_and_nothing_is_drawn(tmp_path):
     study = study_of_function(lambda values: 40.0, MIXED, 30, noise=1.0)
     tables = tables_of(make_trials(4))
-    first, *others = surrogate_sections(study, tables, tmp_path)
+    first, *others = sections_of(study, tables, tmp_path)
     assert "nothing can be said" in first.reading
     assert first.figures == ()
     assert [one.title for one in others][:1] == ["How far do seeds differ?"]
@@ -108,7 +113,7 @@ def test_of_noise_nothing_is_said_and_nothing_is_drawn(tmp_path):
 
 def test_too_few_trials_are_counted_in_words(tmp_path):
     tables = tables_of(make_trials(6))
-    first = surrogate_sections(from_tables(tables), tables, tmp_path)[0]
+    first = sections_of(from_tables(tables), tables, tmp_path)[0]
     assert first.reading.startswith("Nothing can be said: a surrogate needs at least 12 trials")
     assert "(here 6 with a score" in first.reading
 
@@ -116,12 +121,12 @@ def test_too_few_trials_are_counted_in_words(tmp_path):
 def test_before_the_first_score_there_is_no_section(tmp_path):
     trials = [{**one, "curve": {}} for one in make_trials(3)]
     tables = tables_of(trials)
-    assert surrogate_sections(from_tables(tables), tables, tmp_path) == []
+    assert sections_of(from_tables(tables), tables, tmp_path) == []
 
 
 def test_with_several_seeds_classes_and_bands_are_drawn(tmp_path):
     study, tables = logged([FIRST.tolist(), SECOND.tolist()])
-    found = {one.title: one for one in surrogate_sections(study, tables, tmp_path)}
+    found = {one.title: one for one in sections_of(study, tables, tmp_path)}
     assert "Gains: background. Losses: dog." in found["Which classes gain, and which lose?"].reading
     assert "paired over 5 seeds" in found["Which classes gain, and which lose?"].reading
     assert len(found["How do seeds spread on the way?"].figures) == 2
