@@ -159,10 +159,11 @@ def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path, cl
 
     file = tiny(
         tmp_path,
-        resources={"workers": 2, "cpus_per_worker": 0.5},
+        resources={"workers": 2, "cpus_per_worker": 0.5, "concurrent": 1},
+        scheduler={"grace_epochs": 1, "reduction": 4},
         budget={"trials": 5},
-        search={"optim.lr": {"choice": [0.01, 1e-8]}},
-        points=[{"optim.lr": 0.01}, *[{"optim.lr": 1e-8}] * 1],
+        search={"optim.lr": {"choice": [0.01, 1e-8, 1e-9, 1e-10, 1e-11]}},
+        points=[{"optim.lr": 0.01}, *({"optim.lr": rate} for rate in (1e-8, 1e-9, 1e-10, 1e-11))],
     )
     study = load(file)
     with cluster.connected(None, nested=cleaner == "with Ray's cleaner"):
