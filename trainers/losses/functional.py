@@ -17,6 +17,19 @@ def probabilities(logits: Tensor) -> Tensor:
     return (logits if logits.dtype == torch.float64 else logits.float()).softmax(dim=1)
 
 
+@torch.no_grad()
+def labels_of(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes (B, ...) int64 and their probabilities, the largest, of logits (B, C, ...), without a softmax's map."""
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    largest, label = exact.max(dim=1)
+    return label, (exact - largest[:, None]).exp_().sum(dim=1).reciprocal_()
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """The largest class probability (B, ...) of logits (B, C, ...)."""
+    return labels_of(logits)[1]
+
+
 def pixel_nll(logits: Tensor, labels: Tensor) -> Tensor:
     """-log p of the labelled class, per pixel (B, H, W) in float32 or float64; 0 where the label is 255."""
     exact = logits if logits.dtype == torch.float64 else logits.float()
