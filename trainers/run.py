@@ -61,7 +61,12 @@ class Run:
             name: build_optimizer(one.module, one.backbone, config.optim) for name, one in self.trained.items()
         }
         self.loader = TrainLoader(
-            self.data, config, self.method.needs, rank=self.process.rank, world=self.process.world
+            self.data,
+            config,
+            self.method.needs,
+            rank=self.process.rank,
+            world=self.process.world,
+            device=self.process.device,
         )
         self.reader = Reader(self.data.num_classes, store_bytes=config.data.store_bytes)
         self.interpixel = InterPixelLoss(config.interpixel)

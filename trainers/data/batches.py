@@ -1,4 +1,7 @@
-"""Makes the tensors of one process's part of a batch."""
+"""Makes one process's part of a batch: crops of uint8 pixels, and the numbers that were drawn for their views.
+
+That is what loader workers do for a GPU, which makes the views itself; for a CPU they make the views too.
+"""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,9 @@ from trainers.data.layout import Item
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk, generator
 from trainers.data.read import CorruptError, Reader
-from trainers.data.views import Geometry, Strong, draw_box, normalise
+from trainers.data.finish import finish
+from trainers.data.strong import Strong, table
+from trainers.data.views import Geometry, draw_box
 from trainers.errors import DataError, UserError
 from trainers.methods.base import Needs
 
@@ -31,6 +36,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
     world: int
     labelled: Walk
     unlabelled: Walk | None
+    whole: bool
+    """Make the views too, here."""
     _reader: Reader | None = field(default=None, init=False, repr=False)
     _skipped: int = field(default=0, init=False, repr=False)
 
@@ -53,7 +60,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
         if self.unlabelled is not None:
             batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
         seed = int(generator(self.config.seed, Stream.STEP, epoch, step).integers(2**62))
-        return batch | {"seed": seed, "skipped": self._skipped}
+        batch |= {"seed": seed, "skipped": self._skipped}
+        return finish(batch, self.config) if self.whole else batch
 
     def _part(self, walk: Walk, key: tuple[int, int]) -> list[tuple[int, int]]:
         batch_size = self.config.data.batch_size
@@ -70,7 +78,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
         assert mask is not None
         rng = generator(self.config.seed, Stream.LABELLED_VIEW, walked, index)
         geometry = self._geometry(rng, image)
-        return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+        return {"image": geometry.pixels(image), "mask": geometry.mask(mask)}
 
     def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
         image, _ = self._read(self.data.unlabelled, index, with_mask=False)
@@ -86,11 +94,12 @@ class BatchMaker(Dataset[dict[str, Any]]):
 
     def _view(self, prefix: str, image: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         geometry = self._geometry(rng, image)
-        weak = geometry.image(image)
-        sample = {f"{prefix}weak": normalise(weak), f"{prefix}ignore": geometry.ignore()}
-        for number in range(self.needs.strong):
-            sample[f"{prefix}strong{number}"] = normalise(Strong.draw(rng, views=self.config.views)(weak))
-        return sample
+        strong = table([Strong.draw(rng, views=self.config.views) for _ in range(self.needs.strong)])
+        return {
+            f"{prefix}weak": geometry.pixels(image),
+            f"{prefix}extent": torch.tensor(geometry.extent()),
+            f"{prefix}strong": strong,
+        }
 
     def _geometry(self, rng: np.random.Generator, image: Tensor) -> Geometry:
         size = (image.shape[-2], image.shape[-1])

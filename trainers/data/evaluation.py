@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as ops
 
 from trainers.data.layout import Item
 from trainers.data.read import Reader
-from trainers.data.views import normalise
+from trainers.data.views import normalise, unit
 
 
 def eval_items(
@@ -22,4 +20,4 @@ def eval_items(
     for item in items[rank::world]:
         image, mask = reader(item, with_mask=True)
         assert mask is not None
-        yield normalise(ops.to_dtype(image, torch.float32, scale=True))[None], mask.long()[None]
+        yield normalise(unit(image))[None], mask.long()[None]

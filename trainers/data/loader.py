@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from trainers.batch import Labelled, SemiBatch, Unlabelled, View
+from trainers.data.ahead import copied_ahead
 from trainers.data.batches import BatchMaker
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from trainers.config import TrainConfig
 
 
+CPU = torch.device("cpu")
+
+
 class TrainLoader:
     """Batches of a run, one process's share of each.
 
@@ -26,12 +30,21 @@ class TrainLoader:
         config: the whole training config.
         needs: what the method asks for.
         rank, world: this process, and how many there are.
+        device: where the batches are wanted; a GPU makes their views itself.
 
     Raises:
         ConfigError, DataError: the lists are too short for the batch, or the batch for the processes.
     """
 
-    def __init__(self, data: OpenData, config: "TrainConfig", needs: Needs, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        data: OpenData,
+        config: "TrainConfig",
+        needs: Needs,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device = CPU,
+    ) -> None:
         _check(data, config, needs, world)
         self.steps_per_epoch = _steps(data, config, needs)
         """Optimiser steps in one epoch."""
@@ -57,7 +70,9 @@ class TrainLoader:
             unlabelled=walk(Stream.UNLABELLED_ORDER, len(data.unlabelled), base=not on_labelled)
             if needs.unlabelled
             else None,
+            whole=device.type == "cpu",
         )
+        self._config, self._device = config, device
         self._sampler = _Steps(steps)
         self._loader: DataLoader[dict[str, Any]] | None = None
         if config.data.loader_workers:
@@ -69,13 +84,15 @@ class TrainLoader:
                 multiprocessing_context="spawn",
                 persistent_workers=True,
                 generator=torch.Generator(),
-                pin_memory=config.precision.device != "cpu" and torch.cuda.is_available(),
+                pin_memory=device.type == "cuda",
             )
 
     def epoch(self, epoch: int) -> Iterator[SemiBatch]:
-        """The batches of an epoch, counted from 0, as CPU tensors. Does not depend on which epochs came before."""
+        """The batches of an epoch, counted from 0, on the device. Does not depend on which epochs came before."""
         self._sampler.epoch = epoch
         made = iter(self._loader) if self._loader is not None else map(self._maker.__getitem__, self._sampler)
+        if self._device.type == "cuda":
+            made = copied_ahead(made, self._config, self._device)
         for batch in made:
             if "error" in batch:
                 raise batch["error"]
