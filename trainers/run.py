@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainers import checkpoint, distributed
 from trainers.batch import SemiBatch
+from trainers.compiling import begin_step, compile_networks
 from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
@@ -57,6 +58,10 @@ class Run:
         self.wrapped = self.process.wrapped(self.student)
         self.companions = self.method.trained()
         self.trained = {"student": Trained(module=self.student, backbone=self.student.backbone), **self.companions}
+        compile_networks(
+            dict.fromkeys([one.module for one in self.trained.values()] + list(self.method.networks().values())),
+            config.precision.compile,
+        )
         self.optimizers = {
             name: build_optimizer(one.module, one.backbone, config.optim) for name, one in self.trained.items()
         }
@@ -111,6 +116,7 @@ class Run:
     def train_step(self, batch: SemiBatch, tally: Tally) -> None:
         """Forward, losses, backward, optimiser, teacher."""
         config = self.config
+        begin_step(config.precision.compile)
         for optimizer in reversed(self.optimizers.values()):
             self.latest["train/lr"] = set_poly_lr(
                 optimizer, step=self.step, total=self.total_steps, power=config.schedule.poly_power

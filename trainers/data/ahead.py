@@ -36,7 +36,9 @@ def copied_ahead(
 
 def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {
-        name: {key: value.to(device, non_blocking=True) for key, value in part.items()} if isinstance(part, dict) else part
+        name: {key: value.to(device, non_blocking=True) for key, value in part.items()}
+        if isinstance(part, dict)
+        else part
         for name, part in batch.items()
     }
 

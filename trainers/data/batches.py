@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainers.data.finish import finish
 from trainers.data.layout import Item
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk, generator
 from trainers.data.read import CorruptError, Reader
-from trainers.data.finish import finish
 from trainers.data.strong import Strong, table
 from trainers.data.views import Geometry, draw_box
 from trainers.errors import DataError, UserError

@@ -41,9 +41,10 @@ class _PixelNll(torch.autograd.Function):
         exact = logits if logits.dtype == torch.float64 else logits.float()
         ignored = labels == IGNORE
         target = labels.masked_fill(ignored, 0)[:, None]
-        normaliser = exact.logsumexp(dim=1)
-        nll = (normaliser - exact.gather(1, target)[:, 0]).masked_fill_(ignored, 0.0)
-        ctx.save_for_backward(logits, target, ignored, normaliser, nll)
+        largest = exact.amax(dim=1)
+        total = (exact - largest[:, None]).exp_().sum(dim=1).log_()
+        nll = (total - (exact.gather(1, target)[:, 0] - largest)).masked_fill_(ignored, 0.0)
+        ctx.save_for_backward(logits, target, ignored, largest + total, nll)
         return nll
 
     @staticmethod

@@ -23,7 +23,9 @@ class PixelKl(torch.autograd.Function):
     """sum over omega of P (log P - log Q), mean over channels: (B,)."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float
+    ) -> Tensor:
         top_p, log_p, top_q, log_q, mass, value = exact(student.new_empty(0)).new_empty(6, *student.shape[:2])
         for at in _blocks(student):
             p, top_p[at], log_p[at] = _shifted(teacher[at], domain[at[0]], temperature)
@@ -59,7 +61,9 @@ class PixelPearson(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float
+    ) -> Tensor:
         value = exact(student.new_empty(0)).new_empty(student.shape[:2])
         for at in _blocks(student):
             parts = _Correlation(student[at], teacher[at], omega[at[0]], domain[at[0]], temperature)

@@ -3,6 +3,8 @@
 Shape letters: B images, C classes, H x W input pixels. C1, C4 channels of the stride-4 and the last stage.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,16 +23,40 @@ def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn
 
 
 class Upsample(nn.Module):
-    """The one way in which the network upsamples: bilinear with aligned corners, or nearest."""
+    """The one way in which the network upsamples, bilinear with aligned corners, or nearest: as a matrix product along each
+    side. That is several times as fast as `F.interpolate` and its gradient on a CPU, and deterministic on a GPU."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         self.mode = mode
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        if self.mode == "nearest":
-            return F.interpolate(features, size=size, mode="nearest")
-        return F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+        """(B, C, h, w) -> (B, C, *size) in the same memory layout."""
+        (height, width), (batch, channels) = features.shape[-2:], features.shape[:2]
+        down, across = (
+            _weights(self.mode, before, after, features.device).to(features.dtype)
+            for before, after in ((height, size[0]), (width, size[1]))
+        )
+        if features.is_contiguous(memory_format=torch.channels_last) and not features.is_contiguous():
+            last = features.permute(0, 2, 3, 1).reshape(batch * height, width, channels)
+            wide = torch.bmm(across.expand(len(last), -1, -1), last).view(batch, height, size[1] * channels)
+            whole = torch.bmm(down.expand(batch, -1, -1), wide).view(batch, *size, channels)
+            return whole.permute(0, 3, 1, 2)
+        wide = features.reshape(-1, width) @ across.mT
+        maps = wide.view(batch * channels, height, size[1])
+        return torch.bmm(down.expand(len(maps), -1, -1), maps).view(batch, channels, *size)
+
+
+@functools.cache
+def _weights(mode: str, before: int, after: int, device: torch.device) -> Tensor:
+    """What each of ``after`` pixels takes of ``before`` ones along one side, (after, before): what `F.interpolate` makes of
+    unit vectors."""
+    units = torch.eye(before)[None]
+    if mode == "nearest":
+        weights = F.interpolate(units, size=after, mode="nearest")
+    else:
+        weights = F.interpolate(units, size=after, mode="linear", align_corners=True)
+    return weights[0].T.contiguous().to(device)
 
 
 class Aspp(nn.Module):
@@ -83,10 +109,11 @@ class DeepLabV3Plus(nn.Module):
         self.classify = nn.Conv2d(width, num_classes, 1)
 
     def decode(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, C, *size) from the stride-4 and last-stage features."""
+        """Logits (B, C, *size) from the stride-4 and last-stage features, class by class in memory: the losses go over
+        pixels."""
         context = self.upsample(self.aspp(high), (low.shape[-2], low.shape[-1]))
         fused = self.fuse(torch.cat([self.reduce(low), context], dim=1))
-        logits: Tensor = self.upsample(self.classify(fused), size)
+        logits: Tensor = self.upsample(self.classify(fused).contiguous(), size)
         return logits
 
     def forward(self, images: Tensor, dropout: tuple[Tensor, Tensor] | None = None) -> Tensor | tuple[Tensor, Tensor]:
