@@ -169,9 +169,8 @@ class PrecisionConfig(Section):
     channels_last: bool = True
     """Layout of weights and features. False is slower wherever it was measured (docs/performance.md)."""
     compile: Literal["off", "default", "cuda_graphs"] = "off"
-    """Compile the networks that train. It pays in long trainings on a GPU; what was compiled is kept in `$XDG_CACHE_HOME`
-    or `~/.cache`, below `ipix-tune/compiled`, so that the next trial need not wait as long. `cuda_graphs`: replay whole
-    passes as CUDA graphs."""
+    """Compile the networks that train. What was compiled is kept in `$XDG_CACHE_HOME` or `~/.cache`, below
+    `ipix-tune/compiled`, so that the next trial waits less. `cuda_graphs`: replay whole passes as CUDA graphs."""
     deterministic: bool = True
     """Ask PyTorch for deterministic kernels. On CPU runs repeat bit for bit either way."""
     cpu_threads: Annotated[int, Field(ge=1)] = 1

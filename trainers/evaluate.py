@@ -26,8 +26,8 @@ def evaluate(
     prefix: str,
 ) -> dict[str, float]:
     """Scores of every network on ``items``: ``<prefix>/<network>/miou`` each, and all scores of ``main`` under
-    ``<prefix>``. The networks are left in eval mode. A compiled network runs as it was before: images have many sizes, and
-    each would be compiled."""
+    ``<prefix>``. The networks are left in eval mode. A compiled network runs as it was before: images have many
+    sizes, and each would be compiled."""
     counts = {
         name: torch.zeros(num_classes, num_classes, dtype=torch.int64, device=process.device) for name in networks
     }

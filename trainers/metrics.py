@@ -9,8 +9,8 @@ from trainers.losses.functional import IGNORE
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out. The host
-    does not wait for them."""
+    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out. The
+    host does not wait for them."""
     last = num_classes**2
     cell = torch.where(target == IGNORE, last, target * num_classes + prediction).flatten()
     counts = torch.zeros(last + 1, dtype=torch.int64, device=cell.device)

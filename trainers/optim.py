@@ -8,8 +8,8 @@ from trainers.config import OptimConfig
 
 def build_optimizer(model: nn.Module, backbone: nn.Module | None, config: OptimConfig) -> torch.optim.Optimizer:
     """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``; one where there is no backbone. Each
-    keeps its rate at step 0 as ``initial_lr``. Fused: one pass over all weights, where one for each operation and tensor
-    was."""
+    keeps its rate at step 0 as ``initial_lr``. Fused: one pass over all weights, where one for each operation and
+    tensor was."""
     pretrained = [] if backbone is None else list(backbone.parameters())
     known = {id(parameter) for parameter in pretrained}
     head = [parameter for parameter in model.parameters() if id(parameter) not in known]

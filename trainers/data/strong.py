@@ -1,8 +1,8 @@
 """Strong views (methods: section 0) of whole batches, on the device on which the weak views lie.
 
-Colour changes run in the order brightness, contrast, saturation, hue; then grey; then blur. Strengths are drawn image by
-image, from generators of their own; each number has a value that leaves the image as it is, so that on a GPU every image
-takes the same way and the host never waits. On a CPU only the images that are changed are worked on.
+Colour changes run in the order brightness, contrast, saturation, hue; then grey; then blur. Strengths are drawn image
+by image, from generators of their own; each number has a value that leaves the image as it is, so that on a GPU every
+image takes the same way and the host never waits. On a CPU only the images that are changed are worked on.
 """
 
 import math
@@ -136,7 +136,8 @@ def _grey(image: Tensor) -> Tensor:
 
 
 def shift_hue(image: Tensor, shift: Tensor) -> Tensor:
-    """What torchvision's `adjust_hue` gives; value and chroma stay, so the way back from HSV is one formula per channel.
+    """What torchvision's `adjust_hue` gives; value and chroma stay, so the way back from HSV is one formula per
+    channel.
 
     Args:
         image: (B, 3, H, W) float32 in 0 .. 1.

@@ -1,5 +1,5 @@
-"""Weak views and CutMix boxes (methods: section 0): which part of an image a crop shows, drawn from a given generator and
-cut from uint8 pixels on the CPU; what is done to a batch of crops runs on whatever device they lie.
+"""Weak views and CutMix boxes (methods: section 0): which part of an image a crop shows, drawn from a given generator
+and cut from uint8 pixels on the CPU; what is done to a batch of crops runs on whatever device they lie.
 """
 
 import functools
@@ -49,8 +49,8 @@ class Geometry:
         return cls(height=height, width=width, top=top, left=left, flip=bool(rng.random() < views.flip_p), crop=crop)
 
     def pixels(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 -> (3, crop, crop) uint8; padding is 0. Only what the crop shows is resized: the pixels are those
-        that Pillow gives when it resizes the whole image."""
+        """(3, H, W) uint8 -> (3, crop, crop) uint8; padding is 0. Only what the crop shows is resized: the pixels are
+        those that Pillow gives when it resizes the whole image."""
         crop = np.zeros((self.crop, self.crop, 3), dtype=np.uint8)
         spans = [self._span(axis, side) for axis, side in enumerate(image.shape[1:])]
         (begin_y, end_y, box_y, rows), (begin_x, end_x, box_x, columns) = spans
@@ -67,8 +67,8 @@ class Geometry:
         return unit(self.pixels(image))
 
     def mask(self, mask: Tensor) -> Tensor:
-        """(H, W) uint8 -> (crop, crop) int64; padding is 255. Nearest, the pixel under the centre, as the image's bilinear
-        filter does."""
+        """(H, W) uint8 -> (crop, crop) int64; padding is 255. Nearest, the pixel under the centre, as the image's
+        bilinear filter does."""
         crop = np.full((self.crop, self.crop), IGNORE, dtype=np.uint8)
         rows, columns = (self._nearest(axis, side) for axis, side in enumerate(mask.shape))
         crop[: len(rows), : len(columns)] = mask.numpy()[rows[:, None], columns]
@@ -104,7 +104,11 @@ class Geometry:
 
 
 def ignore_maps(extents: Tensor, *, crop: int) -> Tensor:
-    """(B, crop, crop) int64: 255 where padding was added, 0 elsewhere, from `Geometry.extent` of B crops (B, 3) int64."""
+    """(B, crop, crop) int64: 255 where padding was added, 0 elsewhere.
+
+    Args:
+        extents: `Geometry.extent` of B crops, (B, 3) int64.
+    """
     line = torch.arange(crop, device=extents.device)
     height, width, flip = extents[:, :, None].unbind(1)
     columns = torch.where(flip > 0, crop - 1 - line, line) >= width

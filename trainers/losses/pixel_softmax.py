@@ -55,8 +55,8 @@ class PixelKl(torch.autograd.Function):
 class PixelPearson(torch.autograd.Function):
     """1 - correlation of P and Q over omega, mean over channels (B,); 0 where either is constant.
 
-    Entries of P and Q are about 1 / |Omega|, so that a fixed eps would swallow them: both are taken times |Omega|, less a
-    constant, which leaves the correlation as it is. Where it is near 1 or -1, its slope is a small difference of large
+    Entries of P and Q are about 1 / |Omega|, so that a fixed eps would swallow them: both are taken times |Omega|,
+    less a constant, which leaves the correlation as it is. Where it is near 1 or -1, its slope is a small difference of large
     terms; the distance between unit vectors has it without these.
     """
 

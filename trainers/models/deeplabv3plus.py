@@ -23,8 +23,8 @@ def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn
 
 
 class Upsample(nn.Module):
-    """The one way in which the network upsamples, bilinear with aligned corners, or nearest: as a matrix product along each
-    side. That is several times as fast as `F.interpolate` and its gradient on a CPU, and deterministic on a GPU."""
+    """The one way in which the network upsamples, bilinear with aligned corners, or nearest: as a matrix product along
+    each side. On a CPU that is several times as fast as `F.interpolate` and its gradient, on a GPU deterministic."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class Upsample(nn.Module):
 
 @functools.cache
 def _weights(mode: str, before: int, after: int, device: torch.device) -> Tensor:
-    """What each of ``after`` pixels takes of ``before`` ones along one side, (after, before): what `F.interpolate` makes of
-    unit vectors."""
+    """What each of ``after`` pixels takes of ``before`` ones along one side, (after, before): what `F.interpolate`
+    makes of unit vectors."""
     units = torch.eye(before)[None]
     if mode == "nearest":
         weights = F.interpolate(units, size=after, mode="nearest")
