@@ -26,6 +26,14 @@ class PixelKl(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float
     ) -> Tensor:
+        ctx.temperature = temperature
+        if _has_kernel(student):
+            from trainers.losses import pixel_kl_kernel
+
+            student, teacher = student.contiguous(), teacher.contiguous()
+            value, log_p, log_q, mass = pixel_kl_kernel.forward(student, teacher, omega, domain, temperature)
+            ctx.save_for_backward(student, teacher, omega, domain, log_p, log_q, mass)
+            return value.mean(dim=1)
         top_p, log_p, top_q, log_q, mass, value = exact(student.new_empty(0)).new_empty(6, *student.shape[:2])
         for at in _blocks(student):
             p, top_p[at], log_p[at] = _shifted(teacher[at], domain[at[0]], temperature)
@@ -36,12 +44,17 @@ class PixelKl(torch.autograd.Function):
             mass[at] = weight.sum(dim=2)
             value[at] = apart.mul_(weight).sum(dim=2) - mass[at] * (log_p[at] - log_q[at])
         ctx.save_for_backward(student, teacher, omega, domain, top_p, log_p, top_q, log_q, mass)
-        ctx.temperature = temperature
         return value.mean(dim=1)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None, None]:
         """(Q mass - P on omega) / (t C) in the domain, 0 elsewhere."""
+        if len(ctx.saved_tensors) == 7:
+            from trainers.losses import pixel_kl_kernel
+
+            student = ctx.saved_tensors[0]
+            slope = (slopes[0][:, None] / (ctx.temperature * student.shape[1])).expand(-1, student.shape[1])
+            return pixel_kl_kernel.backward(*ctx.saved_tensors, slope, ctx.temperature), None, None, None, None
         student, teacher, omega, domain, top_p, log_p, top_q, log_q, mass = ctx.saved_tensors
         slope = slopes[0][:, None, None] / (ctx.temperature * student.shape[1])
         gradient = torch.empty_like(student, memory_format=torch.contiguous_format)
@@ -56,8 +69,8 @@ class PixelPearson(torch.autograd.Function):
     """1 - correlation of P and Q over omega, mean over channels (B,); 0 where either is constant.
 
     Entries of P and Q are about 1 / |Omega|, so that a fixed eps would swallow them: both are taken times |Omega|,
-    less a constant, which leaves the correlation as it is. Where it is near 1 or -1, its slope is a small difference of large
-    terms; the distance between unit vectors has it without these.
+    less a constant, which leaves the correlation as it is. Where it is near 1 or -1, its slope is a small difference
+    of large terms; the distance between unit vectors has it without these.
     """
 
     @staticmethod
@@ -131,6 +144,11 @@ class _Correlation:
 def exact(values: Tensor) -> Tensor:
     """Float64 as it is, everything else as float32."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _has_kernel(student: Tensor) -> bool:
+    """On a GPU, but for float64."""
+    return student.is_cuda and student.dtype != torch.float64
 
 
 def _blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
