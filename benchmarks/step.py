@@ -110,6 +110,18 @@ def alternate(sides: dict[str, Side], *, rounds: int, steps: int, rows: Path) ->
                 typer.echo(f"{number} {name}: {statistics.median(answer['seconds']):.3f} s a step")
 
 
+def run_alone(side: Side, *, steps: int) -> dict[str, Any]:
+    """One turn of one side."""
+    with started(side) as process:
+        assert process.stdin is not None
+        process.stdin.write(f"{steps}\n")
+        process.stdin.flush()
+        answer = _answer(process)
+    if answer is None:
+        raise RuntimeError(f"{side.kind} ended in the middle")
+    return answer
+
+
 @app.command()
 def compare(
     rows: Rows,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.step_side import Side, Turns
 
@@ -28,7 +29,7 @@ def run_unimatch(side: Side, turns: Turns) -> None:
     """Its `main`, until `turns` says stop."""
     with tempfile.TemporaryDirectory() as folder:
         module = _imported(side, Path(folder))
-        torch.optim.optimizer.register_optimizer_step_post_hook(lambda *_: _turn(turns))
+        register_optimizer_step_post_hook(lambda *_: _turn(turns))
         with contextlib.suppress(_Done), _precision(side):
             module.main()
         torch.distributed.destroy_process_group()

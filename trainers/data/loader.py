@@ -90,6 +90,7 @@ class TrainLoader:
     def epoch(self, epoch: int) -> Iterator[SemiBatch]:
         """The batches of an epoch, counted from 0, on the device. Does not depend on which epochs came before."""
         self._sampler.epoch = epoch
+        made: Iterator[dict[str, Any]]
         made = iter(self._loader) if self._loader is not None else map(self._maker.__getitem__, self._sampler)
         if self._device.type == "cuda":
             made = copied_ahead(made, self._config, self._device)

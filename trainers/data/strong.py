@@ -132,7 +132,8 @@ def _greyed(image: Tensor, amount: Tensor) -> Tensor:
 def _grey(image: Tensor) -> Tensor:
     """(B, 1, H, W)."""
     red, green, blue = image.split(1, dim=1)
-    return red.mul(GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
+    grey: Tensor = red.mul(GREY[0])
+    return grey.add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
 def shift_hue(image: Tensor, shift: Tensor) -> Tensor:

@@ -107,7 +107,8 @@ def forward(
     log_p, log_q = highest_p[:, 0] + whole_p.log(), highest_q[:, 0] + whole_q.log()
     mass = (on_omega * share).sum(dim=1) / whole_p
     value = (apart * share).sum(dim=1) / whole_p - mass * (log_p - log_q)
-    return tuple(one.view(batch, channels) for one in (value, log_p, log_q, mass))  # type: ignore[return-value]
+    shape = (batch, channels)
+    return value.view(shape), log_p.view(shape), log_q.view(shape), mass.view(shape)
 
 
 def backward(

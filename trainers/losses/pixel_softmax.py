@@ -44,7 +44,8 @@ class PixelKl(torch.autograd.Function):
             mass[at] = weight.sum(dim=2)
             value[at] = apart.mul_(weight).sum(dim=2) - mass[at] * (log_p[at] - log_q[at])
         ctx.save_for_backward(student, teacher, omega, domain, top_p, log_p, top_q, log_q, mass)
-        return value.mean(dim=1)
+        mean: Tensor = value.mean(dim=1)
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -52,9 +53,12 @@ class PixelKl(torch.autograd.Function):
         if len(ctx.saved_tensors) == 7:
             from trainers.losses import pixel_kl_kernel
 
-            student = ctx.saved_tensors[0]
+            student, teacher, omega, domain, log_p, log_q, mass = ctx.saved_tensors
             slope = (slopes[0][:, None] / (ctx.temperature * student.shape[1])).expand(-1, student.shape[1])
-            return pixel_kl_kernel.backward(*ctx.saved_tensors, slope, ctx.temperature), None, None, None, None
+            gradient = pixel_kl_kernel.backward(
+                student, teacher, omega, domain, log_p, log_q, mass, slope, ctx.temperature
+            )
+            return gradient, None, None, None, None
         student, teacher, omega, domain, top_p, log_p, top_q, log_q, mass = ctx.saved_tensors
         slope = slopes[0][:, None, None] / (ctx.temperature * student.shape[1])
         gradient = torch.empty_like(student, memory_format=torch.contiguous_format)

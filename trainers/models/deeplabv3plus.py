@@ -51,7 +51,7 @@ class Upsample(nn.Module):
 def _weights(mode: str, before: int, after: int, device: torch.device) -> Tensor:
     """What each of ``after`` pixels takes of ``before`` ones along one side, (after, before): what `F.interpolate`
     makes of unit vectors."""
-    units = torch.eye(before)[None]
+    units = torch.eye(before, dtype=torch.float64)[None]
     if mode == "nearest":
         weights = F.interpolate(units, size=after, mode="nearest")
     else:
