@@ -4,8 +4,8 @@ plain operators, each image on its own), paired by seed.
     python -m benchmarks.fast_equal run --folder studies/fast-equal              # goes on where it was left
     python -m benchmarks.fast_equal table --folder studies/fast-equal --out benchmarks/results/fast_equal_202611.md
 
-Equal means: the interval of the mean paired difference lies inside +-0.5 mIoU. The seeds are fixed beforehand, and there
-is one look.
+Equal means: the interval of the mean paired difference lies inside +-0.5 mIoU. The seeds are fixed beforehand, and
+there is one look.
 """
 
 import json
@@ -93,8 +93,8 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
     lines = [
         "# Fast path against plain path: equal results?",
         "",
-        f"`digits`, mIoU in % on the official validation list after the last epoch, {pairs} seeds, paired. Plain: fp32, "
-        "channels first, every switch of `benchmarks/step_plain.py` off. Fast: the defaults.",
+        f"`digits`, mIoU in % on the official validation list after the last epoch, {pairs} seeds, paired. Plain: "
+        "fp32, channels first, every switch of `benchmarks/step_plain.py` off. Fast: the defaults.",
         "",
         "| seed | fast | plain | difference |",
         "|---|---|---|---|",
@@ -111,9 +111,9 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
         "",
         f"Median epoch: fast {times['fast']:.1f} s, plain {times['plain']:.1f} s (not alternating: the order only).",
         "",
-        f"Commands: `python -m benchmarks.fast_equal run --folder {folder}`, then `table`. "
-        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {version('torch')}; {platform.machine()}, {os.cpu_count()} cores, "
-        "no GPU.",
+        f"Commands: `python -m benchmarks.fast_equal run --folder {folder}`, then `table`.",
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {version('torch')}; "
+        f"{platform.machine()}, {os.cpu_count()} cores, no GPU.",
         "",
     ]
     out.write_text("\n".join(lines))

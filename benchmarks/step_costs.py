@@ -1,4 +1,4 @@
-"""What a step costs against crop, batch and classes; the inter-pixel loss's part of it; one process and two; evaluation.
+"""What a step costs against crop, batch and classes; the inter-pixel loss's part; one process and two; evaluation.
 
     python -m benchmarks.step_costs curves --rows costs.jsonl
     python -m benchmarks.step_costs interpixel --rows costs.jsonl

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-WARM_UP = 3
+WARM_UP = 2
 """Steps before the first answer."""
-AFTER_PAUSE = 3
+AFTER_PAUSE = 2
 """Steps after each pause that are not timed: loaders have batches in store by then."""
 
 

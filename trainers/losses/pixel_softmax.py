@@ -20,53 +20,80 @@ CR_EPS = 1e-8
 
 
 class PixelKl(torch.autograd.Function):
-    """sum over omega of P (log P - log Q), mean over channels: (B,)."""
+    """sum over omega of P (log P - log Q), mean over channels: (B,). On a GPU by kernels of its own."""
 
     @staticmethod
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float
     ) -> Tensor:
-        ctx.temperature = temperature
         if _has_kernel(student):
             from trainers.losses import pixel_kl_kernel
 
             student, teacher = student.contiguous(), teacher.contiguous()
             value, log_p, log_q, mass = pixel_kl_kernel.forward(student, teacher, omega, domain, temperature)
-            ctx.save_for_backward(student, teacher, omega, domain, log_p, log_q, mass)
-            return value.mean(dim=1)
-        top_p, log_p, top_q, log_q, mass, value = exact(student.new_empty(0)).new_empty(6, *student.shape[:2])
-        for at in _blocks(student):
-            p, top_p[at], log_p[at] = _shifted(teacher[at], domain[at[0]], temperature)
-            q, top_q[at], log_q[at] = _shifted(student[at], domain[at[0]], temperature)
-            outside = ~omega[at[0]][:, None]
-            apart = torch.sub(p, q, out=q).masked_fill_(outside, 0.0)
-            weight = p.sub_(log_p[at][..., None]).exp_().masked_fill_(outside, 0.0)
-            mass[at] = weight.sum(dim=2)
-            value[at] = apart.mul_(weight).sum(dim=2) - mass[at] * (log_p[at] - log_q[at])
-        ctx.save_for_backward(student, teacher, omega, domain, top_p, log_p, top_q, log_q, mass)
-        mean: Tensor = value.mean(dim=1)
-        return mean
+        else:
+            value, log_p, log_q, mass = _kl(student, teacher, omega, domain, temperature)
+        ctx.save_for_backward(student, teacher, omega, domain, log_p, log_q, mass)
+        ctx.temperature = temperature
+        return value.mean(dim=1)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None, None]:
-        """(Q mass - P on omega) / (t C) in the domain, 0 elsewhere."""
-        if len(ctx.saved_tensors) == 7:
+        student, teacher, omega, domain, log_p, log_q, mass = ctx.saved_tensors
+        slope = (slopes[0][:, None] / (ctx.temperature * student.shape[1])).expand(-1, student.shape[1])
+        by_logits = _kl_by_logits
+        if _has_kernel(student):
             from trainers.losses import pixel_kl_kernel
 
-            student, teacher, omega, domain, log_p, log_q, mass = ctx.saved_tensors
-            slope = (slopes[0][:, None] / (ctx.temperature * student.shape[1])).expand(-1, student.shape[1])
-            gradient = pixel_kl_kernel.backward(
-                student, teacher, omega, domain, log_p, log_q, mass, slope, ctx.temperature
-            )
-            return gradient, None, None, None, None
-        student, teacher, omega, domain, top_p, log_p, top_q, log_q, mass = ctx.saved_tensors
-        slope = slopes[0][:, None, None] / (ctx.temperature * student.shape[1])
-        gradient = torch.empty_like(student, memory_format=torch.contiguous_format)
-        for at in _blocks(student):
-            p = _softmax(teacher[at], top_p[at], log_p[at], ctx.temperature).masked_fill_(~omega[at[0]][:, None], 0.0)
-            q = _softmax(student[at], top_q[at], log_q[at], ctx.temperature).masked_fill_(~domain[at[0]][:, None], 0.0)
-            gradient[at] = q.mul_(mass[at][..., None]).sub_(p).mul_(slope[at[0]])
+            by_logits = pixel_kl_kernel.backward
+        gradient = by_logits(student, teacher, omega, domain, log_p, log_q, mass, slope, ctx.temperature)
         return gradient, None, None, None, None
+
+
+def _kl(
+    student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The value, the logs of the normalisers of P and Q, and P's mass on omega, (B, C) each."""
+    value, normaliser_p, normaliser_q, mass = (
+        torch.empty(student.shape[:2], dtype=exact(student[:0]).dtype, device=student.device) for _ in range(4)
+    )
+    for at in _blocks(student):
+        p, top_p = _shifted(teacher[at], domain[at[0]], temperature)
+        q, top_q = _shifted(student[at], domain[at[0]], temperature)
+        weight = p.exp()
+        total_p = weight.sum(dim=2)
+        apart = p.sub_(q).masked_fill_(~omega[at[0]][:, None], 0.0)
+        if omega is domain:
+            mass[at] = 1.0
+        else:
+            mass[at] = weight.masked_fill_(~omega[at[0]][:, None], 0.0).sum(dim=2) / total_p
+        log_p, log_q = total_p.log(), q.exp_().sum(dim=2).log()
+        value[at] = apart.mul_(weight).sum(dim=2) / total_p - mass[at] * (log_p - log_q)
+        normaliser_p[at], normaliser_q[at] = top_p + log_p, top_q + log_q
+    return value, normaliser_p, normaliser_q, mass
+
+
+def _kl_by_logits(
+    student: Tensor,
+    teacher: Tensor,
+    omega: Tensor,
+    domain: Tensor,
+    log_p: Tensor,
+    log_q: Tensor,
+    mass: Tensor,
+    slope: Tensor,
+    temperature: float,
+) -> Tensor:
+    """slope (Q mass - P on omega) in the domain, 0 elsewhere; ``slope`` (B, C)."""
+    gradient = torch.empty_like(student, memory_format=torch.contiguous_format)
+    for at in _blocks(student):
+        p = _softmax(teacher[at], log_p[at], temperature)
+        q = _softmax(student[at], log_q[at], temperature)
+        if omega is not domain:
+            p.masked_fill_(~omega[at[0]][:, None], 0.0)
+        q.mul_((mass[at] * slope[at])[..., None]).addcmul_(p, slope[at][..., None], value=-1)
+        gradient[at] = q.masked_fill_(~domain[at[0]][:, None], 0.0)
+    return gradient
 
 
 class PixelPearson(torch.autograd.Function):
@@ -139,8 +166,9 @@ class _Correlation:
         across = (self._share / self._norm_q).masked_fill(self._constant, 0.0)
         slope = self._apart.mul_(-across[..., None])
         slope.addcmul_(self._q, -along.masked_fill(self._constant, 0.0)[..., None])
-        q, _, log = _shifted(self._logits, self._domain, self._temperature)
-        q.sub_(log[..., None]).exp_().mul_(self._count[..., None])
+        q, _ = _shifted(self._logits, self._domain, self._temperature)
+        q.exp_()
+        q.mul_((self._count / q.sum(dim=2))[..., None])
         mean = (slope * q).sum(dim=2) / self._count
         return slope.sub_(mean[..., None]).mul_(q)
 
@@ -166,18 +194,17 @@ def _blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
             yield slice(image, image + images), slice(channel, channel + width)
 
 
-def _shifted(logits: Tensor, domain: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """logits / t less their largest in the domain, -inf outside it (a new tensor); that largest (b, c), and the log of
-    the sum of exp of the first (b, c)."""
+def _shifted(logits: Tensor, domain: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """logits / t less their largest in the domain, -inf outside it (a new tensor), and that largest (b, c)."""
     shifted = exact(logits).div(temperature).masked_fill_(~domain[:, None], -torch.inf)
     top = shifted.amax(dim=2)
-    shifted.sub_(top[..., None])
-    return shifted, top, shifted.exp().sum(dim=2).log()
+    return shifted.sub_(top[..., None]), top
 
 
-def _softmax(logits: Tensor, top: Tensor, log: Tensor, temperature: float) -> Tensor:
-    """From the normalisers that `_shifted` gave; unbounded outside the domain."""
-    return exact(logits).div(temperature).sub_(top[..., None]).sub_(log[..., None]).exp_()
+def _softmax(logits: Tensor, normaliser: Tensor, temperature: float) -> Tensor:
+    """exp(logits / t - normaliser); unbounded outside the domain."""
+    softmax: Tensor = torch.add(-normaliser[..., None], exact(logits), alpha=1 / temperature)
+    return softmax.exp_()
 
 
 def _flattened(logits: Tensor, domain: Tensor, temperature: float) -> Tensor:
@@ -187,8 +214,9 @@ def _flattened(logits: Tensor, domain: Tensor, temperature: float) -> Tensor:
     would be rounded: there 1 is left out, and the rest computed from the logits' own differences.
     """
     outside, count = ~domain[:, None], domain.sum(dim=1)[:, None].to(exact(logits.new_empty(0)).dtype)
-    shifted, _, log = _shifted(logits, domain, temperature)
-    steep = shifted.sub(log[..., None]).exp_().mul_(count[..., None])
+    shifted, _ = _shifted(logits, domain, temperature)
+    steep = shifted.exp()
+    steep.mul_((count / steep.sum(dim=2))[..., None])
     shifted.masked_fill_(outside, 0.0)
     shifted.sub_((shifted.sum(dim=2) / count)[..., None]).masked_fill_(outside, 0.0)
     near = shifted.abs().amax(dim=2) < 1
