@@ -61,6 +61,8 @@ class Tracker:
         self._seen: dict[str, set[int]] = {}
         self._used = False
         self._online: set[str] = set()
+        scheduler = facts.get("scheduler", {})
+        self._heights = {*scheduler.get("rungs", ()), scheduler.get("max_epochs")}
         self._sweep: str | None = None
         self._sweep_asked = False
 
@@ -157,6 +159,9 @@ class Tracker:
             return
         self._seen[key].add(epoch)
         self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch, commit=True))
+        if epoch in self._heights and self._study.objective.metric in metrics:
+            score = metrics[self._study.objective.metric]
+            self._guarded(lambda: run.summary.update({score_key(epoch): score}))
 
     def in_parts(self, key: str, parts: int) -> None:
         """The trial ran out of memory and is computed in so many parts: its logged config says so from now on."""
@@ -217,6 +222,11 @@ class Tracker:
             self.failures += 1
             if self.failures == 1:
                 logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
+
+
+def score_key(epoch: int) -> str:
+    """Name in a run's summary of the objective after so many epochs."""
+    return f"score/{epoch}"
 
 
 def ask_server() -> None:

@@ -10,7 +10,7 @@ from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 from ipix_tune.tracking import Tracker
-from ipix_tune.wandb_sweep import FILE, parameter, sweep_config
+from ipix_tune.wandb_sweep import FILE, parameter, registered, sweep_config
 from tests.ipix_tune.studies import base
 from tests.ipix_tune.wandb_server import serving, variables_of
 
@@ -180,6 +180,14 @@ def test_a_server_that_makes_no_sweep_still_takes_the_runs(tmp_path, study, onli
         assert sum("makes no sweep" in record.message for record in caplog.records) == 1
         assert not (tmp_path / FILE).exists()
         wandb.teardown()
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(tmp_path, study, online):
+    with serving(hang=["upsertSweep"]) as (address, _):
+        online(address)
+        with pytest.raises(TimeoutError):
+            registered(tmp_path, study, timeout_s=3)
+        assert not (tmp_path / FILE).exists()
 
 
 def test_registering_leaves_the_environment_as_it_was(tmp_path, study, online):

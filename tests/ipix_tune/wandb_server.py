@@ -9,7 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 PROJECT = {"id": "UHJvamVjdA==", "name": "ipix-tune", "entity": {"id": "RW50aXR5", "name": "lab"}}
 
 
-def answer(query, variables):
+def answer(query, variables, address):
+    if "createRunFiles" in query:  # without an address for each file the client's core ends with a null pointer
+        files = [{"name": name, "uploadUrl": f"{address}/files/{name}"} for name in variables["files"]]
+        return {"createRunFiles": {"runID": "UnVu", "uploadHeaders": [], "files": files}}
     if "upsertSweep" in query:
         return {"upsertSweep": {"sweep": {"name": "sw33p", "project": PROJECT}, "configValidationWarnings": []}}
     if "upsertBucket" in query:
@@ -34,15 +37,20 @@ def answer(query, variables):
 
 
 @contextmanager
-def serving(*, refuse=()):
+def serving(*, refuse=(), hang=()):
     """Yields the address and the list of (query, variables) so far. Queries that name something in ``refuse`` are
-    answered with an error."""
+    answered with an error, those in ``hang`` not before the end."""
     asked = []
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
+            self._say({})
+
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
             self._say({})
 
         def do_POST(self):
@@ -51,10 +59,12 @@ def serving(*, refuse=()):
                 self._say({"limits": {}})
                 return
             asked.append((body["query"], body.get("variables") or {}))
+            if any(name in body["query"] for name in hang):
+                over.wait()
             if any(name in body["query"] for name in refuse):
                 self._say({"errors": [{"message": "refused"}], "data": None})
             else:
-                self._say({"data": answer(*asked[-1])})
+                self._say({"data": answer(*asked[-1], f"http://{self.headers['Host']}")})
 
         def _say(self, data):
             text = json.dumps(data).encode()
@@ -72,6 +82,7 @@ def serving(*, refuse=()):
     try:
         yield f"http://127.0.0.1:{server.server_port}", asked
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
 
