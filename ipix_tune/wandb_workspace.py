@@ -1,7 +1,8 @@
-"""`ipix-tune wandb-workspace STUDY`: a saved workspace of the study on W&B, made with W&B's package wandb-workspaces."""
+"""`ipix-tune wandb-workspace STUDY`: a saved workspace of the study on W&B, made with its package wandb-workspaces."""
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,7 +109,7 @@ def sections(study: StudyConfig) -> "list[Section]":
                 x=panels.SummaryMetric(score_key(early)),
                 y=panels.SummaryMetric(score_key(late)),
             )
-            for early, late in zip(heights, heights[1:], strict=False)
+            for early, late in pairwise(heights)
         ]
         title = f"{metric} at each rung and at full length"
         found.append(
