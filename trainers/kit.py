@@ -39,6 +39,7 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelle
         place=place,
         pairs=config.interpixel.alpha > 0,
         feature_pairs=config.interpixel.views == "s1s2fp",
+        seed=int(generator(config.seed, Stream.HEADS).integers(2**31)),
         labelled=labelled,
         total=process.total,
         gather=process.gather,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from trainers.batch import SemiBatch
@@ -62,6 +63,7 @@ class Kit:
         num_classes: C.
         peer: makes another network of the student's kind, initialised otherwise.
         place: brings a module of the method's own to the device, its batch norm over all processes.
+        seed: of the weights of modules of the method's own.
         labelled: images in the labelled list.
         total: sums a tensor over processes, with gradient.
         gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
@@ -75,9 +77,17 @@ class Kit:
     place: Callable[[nn.Module], nn.Module]
     pairs: bool
     feature_pairs: bool
+    seed: int = 0
     labelled: int = 1
     total: Callable[[Tensor], Tensor] = alone
     gather: Callable[[Tensor], Tensor] = Tensor.detach
+
+    def build(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """A module of the method's own, its weights drawn from the run's seed, in its place."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = make()
+        return self.place(module)
 
 
 @dataclass(frozen=True, kw_only=True)

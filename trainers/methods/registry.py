@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.base import Kit, Method
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
@@ -22,7 +23,8 @@ MethodConfig = Annotated[
     | MeanTeacherConfig
     | CutMixSegConfig
     | ClassMixConfig
-    | CpsConfig,
+    | CpsConfig
+    | AlonsoConfig,
     Field(discriminator="name"),
 ]
 
@@ -34,6 +36,7 @@ BUILDERS: dict[str, Any] = {
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,
     "cps": Cps,
+    "alonso": Alonso,
 }
 
 
