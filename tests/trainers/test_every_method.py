@@ -26,6 +26,10 @@ METHODS = {
     "cps": {},
     "cps+cutmix": {"cutmix": True},
     "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
+    "psmt": {"conf_thresh": 0.1, "ramp": 0},
+    "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup": 0},
+    "pseudoseg": {},
+    "pseudoseg+labels": {"image_labels": True},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
 

@@ -13,6 +13,8 @@ from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
+from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
+from trainers.methods.psmt import PsMt, PsMtConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
 
@@ -24,7 +26,9 @@ MethodConfig = Annotated[
     | CutMixSegConfig
     | ClassMixConfig
     | CpsConfig
-    | AlonsoConfig,
+    | AlonsoConfig
+    | PsMtConfig
+    | PseudoSegConfig,
     Field(discriminator="name"),
 ]
 
@@ -37,6 +41,8 @@ BUILDERS: dict[str, Any] = {
     "classmix": ClassMix,
     "cps": Cps,
     "alonso": Alonso,
+    "psmt": PsMt,
+    "pseudoseg": PseudoSeg,
 }
 
 
