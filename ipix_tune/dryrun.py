@@ -53,7 +53,8 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
 
     data = open_data(config.data, final=config.evaluation.final)
     summary = check_data(data, config.data)
-    method = build_method(config.method, make_kit(config, num_classes=data.num_classes, process=current("cpu")))
+    kit = make_kit(config, num_classes=data.num_classes, process=current("cpu"), labelled=len(data.labelled))
+    method = build_method(config.method, kit)
     loader = TrainLoader(data, config, method.needs, rank=0, world=workers)
     counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
     lines = [

@@ -51,7 +51,9 @@ class Run:
         self.process = distributed.current(config.precision.device)
         forget_peak(self.process.device)
         self.data: OpenData = open_data(config.data, final=config.evaluation.final)
-        kit = make_kit(config, num_classes=self.data.num_classes, process=self.process)
+        kit = make_kit(
+            config, num_classes=self.data.num_classes, process=self.process, labelled=len(self.data.labelled)
+        )
         self.student = cast(DeepLabV3Plus, kit.student)
         self.method = build_method(config.method, kit)
         self.wrapped = self.process.wrapped(self.student)
@@ -148,7 +150,7 @@ class Run:
         terms = dict(output.terms)
         loss = torch.stack([output.weights[name] * term for name, term in terms.items()]).sum()
         metrics = {f"train/{name}": value for name, value in output.metrics.items()}
-        if self.config.interpixel.alpha > 0:
+        if self.config.interpixel.alpha > 0 and output.pairs is not None:
             terms["interpixel"], seen = self.interpixel(output.pairs)
             ramp = gaussian_ramp(self.step, length=self.warmup)
             loss = loss + self.config.interpixel.alpha * ramp * terms["interpixel"]

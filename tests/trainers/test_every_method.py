@@ -25,6 +25,11 @@ METHODS = {
     "classmix": {"conf_thresh": 0.1},
     "cps": {},
     "cps+cutmix": {"cutmix": True},
+    "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
+    "psmt": {"conf_thresh": 0.1, "ramp": 0},
+    "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup": 0},
+    "pseudoseg": {},
+    "pseudoseg+labels": {"image_labels": True},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
 
@@ -58,7 +63,8 @@ def test_bf16_trains_to_finite_losses(name, tmp_path):
 
 
 def gradients(name, folder):
-    """Of one step with four images, over all networks; averaged over processes where there are several."""
+    """Of one step with four images, over all networks, where there is one; averaged over processes where there are
+    several."""
     run = Run(config(name, data={"batch_size": 4}), folder)
     output = run.method.losses(run._step(next(iter(run.loader.epoch(0)))))
     run._total(output, Tally(run.process)).backward()
@@ -68,6 +74,7 @@ def gradients(name, folder):
         f"{part}.{key}": parameter.grad.clone()
         for part, one in run.trained.items()
         for key, parameter in one.module.named_parameters()
+        if parameter.grad is not None
     }
 
 

@@ -70,12 +70,18 @@ class BatchMaker(Dataset[dict[str, Any]]):
         assert mask is not None
         rng = generator(self.config.seed, Stream.LABELLED_VIEW, walked, index)
         geometry = self._geometry(rng, image)
-        return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+        weak = geometry.image(image)
+        sample = {"image": normalise(weak), "mask": geometry.mask(mask)}
+        for number in range(self.needs.labelled_strong):
+            sample[f"strong{number}"] = normalise(Strong.draw(rng, views=self.config.views)(weak))
+        return sample
 
     def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
-        image, _ = self._read(self.data.unlabelled, index, with_mask=False)
+        image, mask = self._read(self.data.unlabelled, index, with_mask=self.needs.presence)
         views, seed = self.config.views, self.config.seed
         sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index))
+        if mask is not None:
+            sample["presence"] = torch.bincount(mask.flatten(), minlength=256)[: self.data.num_classes] > 0
         if self.needs.mixed:
             if views.cutmix_partner == "second_view":
                 sample |= self._view("partner_", image, generator(seed, Stream.PARTNER_VIEW, walked, index))

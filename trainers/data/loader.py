@@ -87,11 +87,15 @@ class TrainLoader:
         self._loader = None
 
     def _assemble(self, batch: dict[str, Any]) -> SemiBatch:
-        labelled = Labelled(image=batch["labelled"]["image"], mask=batch["labelled"]["mask"])
+        needs = self._maker.needs
+        labelled = Labelled(
+            image=batch["labelled"]["image"],
+            mask=batch["labelled"]["mask"],
+            strong=tuple(batch["labelled"][f"strong{n}"] for n in range(needs.labelled_strong)),
+        )
         unlabelled = None
         if "unlabelled" in batch:
             parts: dict[str, Tensor] = batch["unlabelled"]
-            needs = self._maker.needs
 
             def view(prefix: str) -> View:
                 return View(
@@ -104,6 +108,8 @@ class TrainLoader:
                 view=view(""),
                 boxes=tuple(parts[f"box{n}"] for n in range(needs.mixed)),
                 partner=view("partner_") if "partner_weak" in parts else None,
+                presence=parts.get("presence"),
+                pseudo=parts.get("pseudo"),
             )
         return SemiBatch(
             labelled=labelled,

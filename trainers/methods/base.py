@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from trainers.batch import SemiBatch
@@ -18,11 +19,14 @@ over processes (so that averaged gradients equal those of one process with the w
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
-    CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view)."""
+    CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view). ``labelled_strong``:
+    strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask."""
 
     unlabelled: bool
     strong: int = 0
     boxes: int | None = None
+    labelled_strong: int = 0
+    presence: bool = False
 
     @property
     def mixed(self) -> int:
@@ -45,6 +49,11 @@ class Trained:
     backbone: nn.Module | None = None
 
 
+def alone(summand: Tensor) -> Tensor:
+    """The sum over processes where there is one."""
+    return summand
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kit:
     """What a method is built from.
@@ -54,6 +63,10 @@ class Kit:
         num_classes: C.
         peer: makes another network of the student's kind, initialised otherwise.
         place: brings a module of the method's own to the device, its batch norm over all processes.
+        seed: of the weights of modules of the method's own.
+        labelled: images in the labelled list.
+        total: sums a tensor over processes, with gradient.
+        gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
         pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
         feature_pairs: whether it wants the feature-dropout stream too.
     """
@@ -64,6 +77,17 @@ class Kit:
     place: Callable[[nn.Module], nn.Module]
     pairs: bool
     feature_pairs: bool
+    seed: int = 0
+    labelled: int = 1
+    total: Callable[[Tensor], Tensor] = alone
+    gather: Callable[[Tensor], Tensor] = Tensor.detach
+
+    def build(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """A module of the method's own, its weights drawn from the run's seed, in its place."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = make()
+        return self.place(module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +134,12 @@ class Pair:
 @dataclass(frozen=True, kw_only=True)
 class StepOutput:
     """``terms``: raw scalar losses by name. ``weights``: the method's own weight of each, outer factors included.
-    ``pairs``: what the inter-pixel loss may use. ``metrics``: detached scalars for the log."""
+    ``pairs``: what the inter-pixel loss may use; None while the method has no soft teacher yet. ``metrics``: detached
+    scalars for the log."""
 
     terms: dict[str, Tensor]
     weights: dict[str, float]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[Pair, ...] | None = ()
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 

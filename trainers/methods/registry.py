@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.base import Kit, Method
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
+from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
+from trainers.methods.psmt import PsMt, PsMtConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
 
@@ -22,7 +25,10 @@ MethodConfig = Annotated[
     | MeanTeacherConfig
     | CutMixSegConfig
     | ClassMixConfig
-    | CpsConfig,
+    | CpsConfig
+    | AlonsoConfig
+    | PsMtConfig
+    | PseudoSegConfig,
     Field(discriminator="name"),
 ]
 
@@ -34,6 +40,9 @@ BUILDERS: dict[str, Any] = {
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,
     "cps": Cps,
+    "alonso": Alonso,
+    "psmt": PsMt,
+    "pseudoseg": PseudoSeg,
 }
 
 
