@@ -14,6 +14,7 @@ from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
+from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
 
 MethodConfig = Annotated[
@@ -24,6 +25,7 @@ MethodConfig = Annotated[
     | CutMixSegConfig
     | ClassMixConfig
     | CpsConfig
+    | U2plConfig
     | AlonsoConfig,
     Field(discriminator="name"),
 ]
@@ -36,6 +38,7 @@ BUILDERS: dict[str, Any] = {
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,
     "cps": Cps,
+    "u2pl": U2pl,
     "alonso": Alonso,
 }
 
