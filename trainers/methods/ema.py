@@ -57,6 +57,14 @@ class EmaTeacher:
         decay = self.decay if decay is None else decay
         decay = min(1 - 1 / (self.pace * self.updates + 1), decay) if self.warm_up else decay
         self.updates += 1
+        self._move(decay)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take the student's weights while the average has not begun: no update of it."""
+        self._move(0.0)
+
+    def _move(self, decay: float) -> None:
         averaged = list(zip(self.network.parameters(), self.student.parameters(), strict=True))
         for mine, theirs in zip(self.network.buffers(), self.student.buffers(), strict=True):
             if not mine.is_floating_point():

@@ -16,6 +16,7 @@ from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 from trainers.methods.psmt import PsMt, PsMtConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
+from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
 
 MethodConfig = Annotated[
@@ -26,6 +27,7 @@ MethodConfig = Annotated[
     | CutMixSegConfig
     | ClassMixConfig
     | CpsConfig
+    | U2plConfig
     | AlonsoConfig
     | PsMtConfig
     | PseudoSegConfig,
@@ -40,6 +42,7 @@ BUILDERS: dict[str, Any] = {
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,
     "cps": Cps,
+    "u2pl": U2pl,
     "alonso": Alonso,
     "psmt": PsMt,
     "pseudoseg": PseudoSeg,
