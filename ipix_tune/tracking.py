@@ -168,9 +168,18 @@ class Tracker:
         run, trainer = self._runs.get(key), self._configs.get(key, {}).get("trainer", {})
         if run is None or trainer["optim"]["accumulate"] == parts:
             return
-        trainer = {**trainer, "optim": {**trainer["optim"], "accumulate": parts}}
-        self._configs[key] = {**self._configs[key], "trainer": trainer}
-        self._guarded(lambda: run.config.update({"trainer": trainer}, allow_val_change=True))
+        self._amend(key, "trainer", {**trainer, "optim": {**trainer["optim"], "accumulate": parts}})
+
+    def split(self, key: str, split_hash: str) -> None:
+        """The trial has opened its data: where its draw is not the study's, its logged config says so from now on."""
+        origin = self._configs.get(key, {}).get("origin", {})
+        if key in self._runs and origin.get("split_hash") != split_hash:
+            self._amend(key, "origin", {**origin, "split_hash": split_hash})
+
+    def _amend(self, key: str, part: str, value: dict[str, Any]) -> None:
+        run = self._runs[key]
+        self._configs[key] = {**self._configs[key], part: value}
+        self._guarded(lambda: run.config.update({part: value}, allow_val_change=True))
 
     def finish(
         self,
