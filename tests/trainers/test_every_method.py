@@ -29,15 +29,20 @@ METHODS = {
     "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
     "psmt": {"conf_thresh": 0.1, "ramp": 0},
     "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup": 0},
+    "st": {"scales": [1.0]},
+    "stpp": {"scales": [1.0], "labeller": "best"},
     "pseudoseg": {},
     "pseudoseg+labels": {"image_labels": True},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
+STAGES = {"stpp": 3, "st": 2}
+"""Of methods that are several trainings; each takes an epoch at least."""
 
 
 def config(name, *, alpha=1.0, **sections):
     made = tiny(interpixel={"alpha": alpha, "tau": 0.05, "warmup_fraction": 0}, **{"schedule": SHORT, **sections})
     data = made.model_dump(mode="json") | {"method": {"name": name.partition("+")[0], **METHODS[name]}}
+    data["schedule"]["epochs"] = max(data["schedule"]["epochs"], STAGES.get(name, 1))
     return type(made).model_validate(data)
 
 

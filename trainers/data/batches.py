@@ -1,5 +1,6 @@
 """Makes the tensors of one process's part of a batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch.utils.data import Dataset
 from trainers.data.layout import Item
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk, generator
-from trainers.data.read import CorruptError, Reader
+from trainers.data.read import CorruptError, Reader, mask_from_png
 from trainers.data.views import Geometry, Strong, draw_box, normalise
 from trainers.errors import DataError, UserError
 from trainers.methods.base import Needs
@@ -31,8 +32,13 @@ class BatchMaker(Dataset[dict[str, Any]]):
     world: int
     labelled: Walk
     unlabelled: Walk | None
+    pseudo: Mapping[int, bytes] | None = None
     _reader: Reader | None = field(default=None, init=False, repr=False)
     _skipped: int = field(default=0, init=False, repr=False)
+    _with_mask: tuple[int, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._with_mask = tuple(sorted(self.pseudo or ()))
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         """`make`, or the user's mistake that came up as `error`: a loader worker would bury it in a traceback."""
@@ -77,9 +83,12 @@ class BatchMaker(Dataset[dict[str, Any]]):
         return sample
 
     def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
+        if self.pseudo is not None:
+            index = self._with_mask[index]
         image, mask = self._read(self.data.unlabelled, index, with_mask=self.needs.presence)
         views, seed = self.config.views, self.config.seed
-        sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index))
+        pseudo = None if self.pseudo is None else mask_from_png(self.pseudo[index])
+        sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index), pseudo)
         if mask is not None:
             sample["presence"] = torch.bincount(mask.flatten(), minlength=256)[: self.data.num_classes] > 0
         if self.needs.mixed:
@@ -90,10 +99,14 @@ class BatchMaker(Dataset[dict[str, Any]]):
                 sample[f"box{number}"] = draw_box(rng, self.config.data.crop, views=views)
         return sample
 
-    def _view(self, prefix: str, image: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _view(
+        self, prefix: str, image: Tensor, rng: np.random.Generator, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         geometry = self._geometry(rng, image)
         weak = geometry.image(image)
         sample = {f"{prefix}weak": normalise(weak), f"{prefix}ignore": geometry.ignore()}
+        if pseudo is not None:
+            sample["pseudo"] = geometry.mask(pseudo)
         for number in range(self.needs.strong):
             sample[f"{prefix}strong{number}"] = normalise(Strong.draw(rng, views=self.config.views)(weak))
         return sample

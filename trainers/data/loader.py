@@ -1,6 +1,6 @@
 """From lists to batches: how long an epoch is, who takes which part of a batch, loader workers or none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,12 +26,22 @@ class TrainLoader:
         config: the whole training config.
         needs: what the method asks for.
         rank, world: this process, and how many there are.
+        pseudo: pseudo-masks, PNG files by their image's place in the unlabelled list, of the images to train on; None:
+            all unlabelled images, without masks.
 
     Raises:
         ConfigError, DataError: the lists are too short for the batch, or the batch for the processes.
     """
 
-    def __init__(self, data: OpenData, config: "TrainConfig", needs: Needs, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        data: OpenData,
+        config: "TrainConfig",
+        needs: Needs,
+        rank: int = 0,
+        world: int = 1,
+        pseudo: Mapping[int, bytes] | None = None,
+    ) -> None:
         _check(data, config, needs, world)
         self.steps_per_epoch = _steps(data, config, needs)
         """Optimiser steps in one epoch."""
@@ -40,6 +50,7 @@ class TrainLoader:
         it to the number in its checkpoint."""
         batch_size, steps = config.data.batch_size, self.steps_per_epoch
         on_labelled = _epoch_is_labelled(data, config, needs)
+        unlabelled = len(data.unlabelled) if pseudo is None else len(pseudo)
 
         def walk(stream: Stream, length: int, *, base: bool) -> Walk:
             one_pass = base and config.schedule.steps_per_epoch is None
@@ -54,9 +65,12 @@ class TrainLoader:
             rank=rank,
             world=world,
             labelled=walk(Stream.LABELLED_ORDER, len(data.labelled), base=on_labelled),
-            unlabelled=walk(Stream.UNLABELLED_ORDER, len(data.unlabelled), base=not on_labelled)
+            unlabelled=walk(
+                Stream.UNLABELLED_ORDER, unlabelled, base=not on_labelled and unlabelled == len(data.unlabelled)
+            )
             if needs.unlabelled
             else None,
+            pseudo=pseudo,
         )
         self._sampler = _Steps(steps)
         self._loader: DataLoader[dict[str, Any]] | None = None

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     STEP = 6
     PEER = 7
     HEADS = 8
+    STAGE = 9
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

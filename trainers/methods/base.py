@@ -1,7 +1,7 @@
 """The contract between a method and the loop. A method turns a mixed batch into named, unweighted loss terms; it
 knows no optimiser, epoch, logger or process group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,25 @@ class Needs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One of the trainings that a method is made of, each from a fresh student, with a schedule of its own.
+
+    Args:
+        share: its part of `schedule.epochs`, rounded to whole epochs and at least one.
+        needs: what it asks of the data.
+    """
+
+    share: float
+    needs: Needs
+
+
+UnlabelledImages = Callable[[Sequence[int]], Iterator[tuple[int, Tensor]]]
+"""Whole unlabelled images, by their places in the list: gives this process's share of those that are asked for, each
+with its place, as (1, 3, H, W) float32, normalised, on the device. One that cannot be decoded is left out where
+`data.on_corrupt` allows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """A module that is trained beside the student, by an optimiser of its own.
 
@@ -64,7 +83,7 @@ class Kit:
         peer: makes another network of the student's kind, initialised otherwise.
         place: brings a module of the method's own to the device, its batch norm over all processes.
         seed: of the weights of modules of the method's own.
-        labelled: images in the labelled list.
+        labelled, unlabelled: images in these lists.
         total: sums a tensor over processes, with gradient.
         gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
         pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
@@ -79,6 +98,7 @@ class Kit:
     feature_pairs: bool
     seed: int = 0
     labelled: int = 1
+    unlabelled: int = 1
     total: Callable[[Tensor], Tensor] = alone
     gather: Callable[[Tensor], Tensor] = Tensor.detach
 
@@ -92,11 +112,13 @@ class Kit:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the training is: optimiser steps done, in an epoch, and in all."""
+    """How far the training is: optimiser steps done, in an epoch, and in all. Of a method of several stages: the stage,
+    from 0, and the steps within it."""
 
     step: int
     steps_per_epoch: int
     total_steps: int
+    stage: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +180,24 @@ class Method(Protocol):
         """Called after every optimiser step, e.g. to move an EMA teacher."""
         ...
 
+    def stages(self) -> tuple[Stage, ...]:
+        """The trainings that it is made of, in order; one, as a rule."""
+        ...
+
+    def begin(self, stage: int, images: UnlabelledImages) -> None:
+        """Called on every process before stage 1, 2, ... begins, the networks still as the last stage left them. Then
+        the loop gives the student fresh weights, and all that is trained a fresh optimiser."""
+        ...
+
+    def pseudo_masks(self) -> Mapping[int, bytes] | None:
+        """Stored pseudo-masks, PNG files by their image's place in the unlabelled list: the stage trains on these
+        images alone. None: on all, without masks."""
+        ...
+
+    def after_epoch(self, score: float | None) -> None:
+        """Called on every process after an epoch, with the score on held-out images where there was one."""
+        ...
+
     def networks(self) -> dict[str, nn.Module]:
         """Every network that can be evaluated, by name; always has ``student`` (the bare module)."""
         ...
@@ -175,6 +215,20 @@ class Method(Protocol):
 
 class Stateless:
     """For a method that is nothing but its losses, or part of it: each line that is not its own."""
+
+    needs: Needs
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(share=1.0, needs=self.needs),)
+
+    def begin(self, stage: int, images: UnlabelledImages) -> None:
+        """There is one stage."""
+
+    def pseudo_masks(self) -> Mapping[int, bytes] | None:
+        return None
+
+    def after_epoch(self, score: float | None) -> None:
+        """Nothing depends on it."""
 
     def after_step(self) -> None:
         """Nothing moves but the student."""

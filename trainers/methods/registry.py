@@ -15,6 +15,7 @@ from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 from trainers.methods.psmt import PsMt, PsMtConfig
+from trainers.methods.st import St, StConfig, StPlusPlus, StPlusPlusConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
@@ -30,7 +31,9 @@ MethodConfig = Annotated[
     | U2plConfig
     | AlonsoConfig
     | PsMtConfig
-    | PseudoSegConfig,
+    | PseudoSegConfig
+    | StConfig
+    | StPlusPlusConfig,
     Field(discriminator="name"),
 ]
 
@@ -46,6 +49,8 @@ BUILDERS: dict[str, Any] = {
     "alonso": Alonso,
     "psmt": PsMt,
     "pseudoseg": PseudoSeg,
+    "st": St,
+    "stpp": StPlusPlus,
 }
 
 
