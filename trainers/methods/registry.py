@@ -8,6 +8,7 @@ from pydantic import Field
 
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.base import Kit, Method
+from trainers.methods.cct import Cct, CctConfig
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
@@ -28,6 +29,7 @@ MethodConfig = Annotated[
     | CutMixSegConfig
     | ClassMixConfig
     | CpsConfig
+    | CctConfig
     | U2plConfig
     | AlonsoConfig
     | PsMtConfig
@@ -45,6 +47,7 @@ BUILDERS: dict[str, Any] = {
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,
     "cps": Cps,
+    "cct": Cct,
     "u2pl": U2pl,
     "alonso": Alonso,
     "psmt": PsMt,

@@ -1,9 +1,9 @@
 """U2PL: pixels that the teacher is unsure of are negatives for the classes that it rules out (methods: section 10)."""
 
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, cast
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,7 +43,7 @@ class U2plConfig(Section):
     likeliest classes."""
     r_h: Count = 20
     """An unlabelled pixel is a negative of the classes of rank r_l, ..., r_h - 1 (from 0). There are none where r_l is
-    C or more."""
+    r_h or more, or C or more."""
     delta_p: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Probability of its class above which a pixel may be an anchor."""
     temperature: Annotated[float, Field(gt=0)] = 0.5
@@ -63,12 +63,6 @@ class U2plConfig(Section):
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.r_l > self.r_h:
-            raise ValueError(f"r_l = {self.r_l} is above r_h = {self.r_h}")
-        return self
 
 
 class U2pl(EmaMethod):

@@ -70,7 +70,7 @@ class Features(NamedTuple):
 
     ``logits`` (B, C, H, W); ``coarse`` (B, C, h, w), the same before upsampling; ``fused`` (B, W, h, w), what the
     classifier takes; ``low`` (B, C1, h, w), ``middle`` and ``high`` (B, C4, ...): the encoder's stride-4, last but one
-    and last stage.
+    and last stage; ``context`` (B, W, ...), what ASPP made of the last.
     """
 
     logits: Tensor
@@ -79,6 +79,7 @@ class Features(NamedTuple):
     low: Tensor
     middle: Tensor
     high: Tensor
+    context: Tensor
 
 
 class DeepLabV3Plus(nn.Module):
@@ -87,7 +88,7 @@ class DeepLabV3Plus(nn.Module):
     ASPP and decoder are an eighth of the last stage wide, at least 32: 256 on ResNet-50 and 101, 64 on 18 and 34.
 
     ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on. ``fused_channels``:
-    W, of what the classifier takes.
+    W, of what the classifier takes; ``context_channels``: of ASPP's output.
     """
 
     def __init__(self, backbone: Encoder, *, num_classes: int, rates: tuple[int, int, int], upsample: str) -> None:
@@ -96,7 +97,7 @@ class DeepLabV3Plus(nn.Module):
         width = max(high // 8, 32)
         self.backbone = backbone
         self.stream_channels = (low, high)
-        self.fused_channels = width
+        self.fused_channels = self.context_channels = width
         self.upsample = Upsample(upsample)
         self.aspp = Aspp(high, width=width, rates=rates, upsample=self.upsample)
         self.reduce = _conv_bn(low, min(48, low), kernel=1)
@@ -105,7 +106,10 @@ class DeepLabV3Plus(nn.Module):
 
     def neck(self, low: Tensor, high: Tensor) -> Tensor:
         """Stride-4 features with their context beside them, (B, W + ..., h, w)."""
-        context = self.upsample(self.aspp(high), (low.shape[-2], low.shape[-1]))
+        return self._joined(low, self.aspp(high))
+
+    def _joined(self, low: Tensor, context: Tensor) -> Tensor:
+        context = self.upsample(context, (low.shape[-2], low.shape[-1]))
         return torch.cat([self.reduce(low), context], dim=1)
 
     def tail(self, necked: Tensor) -> Tensor:
@@ -136,10 +140,11 @@ class DeepLabV3Plus(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         if features or perturb is not None:
             low, middle, high = self.backbone.stages(images)
-            necked = self.neck(low, high)
+            context = self.aspp(high)
+            necked = self._joined(low, context)
             fused = self.fuse(necked if perturb is None else perturb(necked))
             coarse = self.classify(fused)
-            every = Features(self.upsample(coarse, size), coarse, fused, low, middle, high)
+            every = Features(self.upsample(coarse, size), coarse, fused, low, middle, high, context)
             return every if features else every.logits
         low, high = self.backbone(images)
         if dropout is None:
