@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import cho_solve
 from scipy.optimize import minimize
 
 from analysis.stats.basis import Basis, Floats
 from analysis.stats.fidelity import ladder
-from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows
+from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows, factor
 from analysis.stats.study import Study, Trial
 
 LEAST, MOST = 12, 200
@@ -239,10 +239,10 @@ class _Functions:
         level = math.sqrt(LEVEL_VARIANCE) * rng.standard_normal()
         weights = np.sqrt(variances) * rng.standard_normal(len(variances))
         runs = math.sqrt(hyper.run) * rng.standard_normal(len(self._data.trials))
-        other = cholesky(self._model.other_covariance(hyper), lower=True, check_finite=False)
+        other = factor(self._model.other_covariance(hyper))
         other = other @ rng.standard_normal(len(rows.scores))
         simulated = level + (self._features @ weights + runs)[rows.who] + other
-        lower = cholesky(self._model.covariance(hyper), lower=True, check_finite=False)
+        lower = factor(self._model.covariance(hyper))
         pull = cho_solve((lower, True), rows.scores - simulated, check_finite=False)
         by_trial = np.add.reduceat(pull, rows.starts)
         level += LEVEL_VARIANCE * pull.sum()
