@@ -147,7 +147,9 @@ def _fit(figure: Figure, theme: Theme) -> None:
 
 def _settle(figure: Figure) -> None:
     """Compute the layout once for all files that are written of it."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
     figure.set_layout_engine("none")
 
 

@@ -78,7 +78,7 @@ def check(surrogate: Surrogate, *, seed: int = 0) -> Check:
 
 def _folds(surrogate: Surrogate, rng: np.random.Generator) -> NDArray[np.int64]:
     """The fold of each trial; trials of one configuration share it."""
-    settings = [surrogate.study.settings(trial) for trial in surrogate.trials]
+    settings = [trial.settings for trial in surrogate.trials]
     distinct = {one: i for i, one in enumerate(dict.fromkeys(settings))}
     shuffled = rng.permutation(len(distinct)) % FOLDS
     return np.array([shuffled[distinct[one]] for one in settings])

@@ -23,6 +23,8 @@ from analysis.stats.study import Study, Trial
 LEAST, MOST = 12, 200
 """Scored trials below which there is no surrogate, and above which it has as many of them, drawn at random: the time
 grows with the cube of their number, and the draw must not look at scores."""
+GROWTH = 1.25
+"""Above `MOST`, trials are drawn anew whenever there are so many times more of them."""
 DRAWS, BURN_IN = 200, 40
 STEP = 1e-3
 """Of the differences that give the curvature at the mode."""
@@ -33,12 +35,14 @@ class Surrogate:
     """``weights`` (draws, width): of the basis' functions. ``level`` (draws,): mean over the space. ``ends`` (draws,
     trials): what the run of each trial would have come to at full budget, but for ``noise`` (draws,), the standard
     deviation of one epoch's score around it; ``seeds`` (draws,): of runs of one configuration that differ in the seed
-    only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode."""
+    only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode. ``pool``: of how
+    many trials ``trials`` were drawn, see :func:`sample`."""
 
     study: Study
     basis: Basis
     trials: tuple[Trial, ...]
     levels: tuple[int, ...]
+    pool: int
     rows: int
     fixed: tuple[str, ...]
     weights: Floats
@@ -67,6 +71,7 @@ class Data:
     basis: Basis
     rows: Rows
     trials: tuple[Trial, ...]
+    pool: int
     levels: tuple[int, ...]
     at: NDArray[np.int64]
     fixed: tuple[str, ...]
@@ -89,8 +94,7 @@ def gather(study: Study) -> Data | None:
     trials = tuple(trial for trial in study.trials if reached[trial.run_id] and _inside(trial, space))
     if len(trials) < LEAST:
         return None
-    kept = np.sort(np.random.default_rng(0).permutation(len(trials))[:MOST])
-    trials = tuple(trials[i] for i in kept)
+    trials, pool = sample(trials)
     varied = {
         name: study.space[name]
         for name in study.parameters
@@ -119,12 +123,32 @@ def gather(study: Study) -> Data | None:
             singles=tuple(basis.single(i, places[:, i], active[:, i]) for i in range(len(basis.axes))),
         ),
         trials=trials,
+        pool=pool,
         levels=tuple(levels),
         at=at,
         fixed=tuple(name for name in study.parameters if name not in varied),
         centers=centers,
         scale=scale,
     )
+
+
+def sample(trials: tuple[Trial, ...]) -> tuple[tuple[Trial, ...], int]:
+    """The trials that a surrogate is fitted to, in their order, and of how many they were drawn.
+
+    Up to `MOST` are all taken. Of more, those that ended first are drawn from, as many as the largest of `MOST`, `MOST`
+    * `GROWTH`, `MOST` * `GROWTH`^2, ... that have ended: so that one trial more rarely makes another sample, and where
+    it does, most of the trials stay.
+    """
+    if len(trials) <= MOST:
+        return trials, len(trials)
+    order = sorted(trials, key=lambda trial: (trial.state == "running", trial.ended_at, trial.number))
+    ended = max(MOST, sum(trial.state != "running" for trial in trials))
+    pool = MOST
+    while int(pool * GROWTH) <= ended:
+        pool = int(pool * GROWTH)
+    drawn = np.argsort(np.random.default_rng(0).random(pool), kind="stable")[:MOST]
+    chosen = {order[i].run_id for i in drawn}
+    return tuple(trial for trial in trials if trial.run_id in chosen), pool
 
 
 def _inside(trial: Trial, space: Basis) -> bool:
@@ -147,6 +171,7 @@ def fit(study: Study, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
         study=study,
         basis=data.basis,
         trials=data.trials,
+        pool=data.pool,
         levels=data.levels,
         rows=len(data.rows.scores),
         fixed=data.fixed,
