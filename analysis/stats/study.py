@@ -8,6 +8,7 @@ from statistics import fmean as mean
 from typing import Any
 
 from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
+from analysis.kept import Digested
 from analysis.tables import Tables
 
 Settings = tuple[tuple[str, str], ...]
@@ -57,7 +58,7 @@ class Against:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(Digested):
     """All trials by number, and what they share."""
 
     name: str
