@@ -10,7 +10,7 @@ from analysis.stats.effects import Choice, PairMap
 from analysis.stats.moves import Move, Step
 from analysis.stats.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.study import Study
-from analysis.stats.surrogate import LEAST, MOST, Surrogate
+from analysis.stats.surrogate import LEAST, Surrogate
 
 Triple = tuple[float, float, float]
 
@@ -29,7 +29,9 @@ def say_check(surrogate: Surrogate, check: Check) -> str:
     """How good the surrogate is on trials that it has not seen."""
     value, low, high = check.skill
     scored = sum(bool(trial.curve) for trial in surrogate.study.trials)
-    drawn = f", drawn at random from {scored}" if len(surrogate.trials) == MOST < scored else ""
+    pool = surrogate.pool
+    of = f"the first {pool} of {scored} to end" if pool < scored else str(scored)
+    drawn = f", drawn at random from {of}" if len(surrogate.trials) < pool else ""
     text = (
         f"A surrogate of score over configuration and epochs, from {surrogate.rows} scores of "
         f"{len(surrogate.trials)} trials ({surrogate.complete} at full length{drawn}). On trials left out its error is "

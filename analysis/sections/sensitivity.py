@@ -1,12 +1,14 @@
 """Sections on what the parameters do at full budget, from a surrogate of all that the study has seen."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from analysis import readings
 from analysis.figures import forest, marginals, pairs, style
-from analysis.sections.section import Section, drawn
+from analysis.figures.drawing import drawn
+from analysis.sections.section import Section
 from analysis.stats.beside import Beside, first_configuration, published
 from analysis.stats.crossval import Check
 from analysis.stats.effects import Choice, choices, marginal, pair_map
@@ -75,7 +77,7 @@ def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path)
         figures=drawn(
             plots,
             "sensitivity",
-            lambda theme: forest.draw(lines, theme, title=title, unit="share of the variance (%), 95 % interval"),
+            partial(forest.draw, lines, title=title, unit="share of the variance (%), 95 % interval"),
         ),
         alt="Shapley effects and Sobol indices of every parameter, with intervals",
     )
@@ -92,7 +94,7 @@ def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], p
     return Section(
         title="What does every parameter do at full budget?",
         reading=readings.say_marginals(surrogate, shown),
-        figures=drawn(plots, "marginals", lambda theme: marginals.draw(surrogate, curves, beside, theme)),
+        figures=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
         alt="Mean score over each parameter with intervals, the trials, and published differences",
     )
 
@@ -102,7 +104,7 @@ def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
     return Section(
         title="Which parameters act together?",
         reading=readings.say_pairs(found, maps),
-        figures=drawn(plots, "pairs", lambda theme: pairs.draw(surrogate, maps, theme)),
+        figures=drawn(plots, "pairs", partial(pairs.draw, surrogate.alone, maps)),
         alt="Maps of mean score and its uncertainty over the pairs with the largest interactions",
     )
 
@@ -126,7 +128,7 @@ def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Bes
     return Section(
         title="Which choices are better at equal others?",
         reading=readings.say_choices(found, _unit(surrogate)),
-        figures=drawn(plots, "choices", lambda theme: forest.draw(lines, theme, title=title, unit=unit)),
+        figures=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
         alt="Differences between choices with intervals, beside published and confirmed ones",
     )
 
@@ -156,8 +158,11 @@ def _round(
             figures=drawn(
                 plots,
                 "local",
-                lambda theme: forest.draw(
-                    bars, theme, title=f"Local importance at trial {number} (n = {count} trials)", unit="share (%)"
+                partial(
+                    forest.draw,
+                    bars,
+                    title=f"Local importance at trial {number} (n = {count} trials)",
+                    unit="share (%)",
                 ),
             ),
             alt="Local importance of every parameter at the leading configuration, with intervals",
@@ -176,8 +181,11 @@ def _round(
                 figures=drawn(
                     plots,
                     "ablation",
-                    lambda theme: forest.draw(
-                        steps, theme, title=f"Gain after each change (n = {count} trials)", unit=f"gain in {metric}"
+                    partial(
+                        forest.draw,
+                        steps,
+                        title=f"Gain after each change (n = {count} trials)",
+                        unit=f"gain in {metric}",
                     ),
                 )
                 if path
@@ -197,8 +205,8 @@ def _round(
             figures=drawn(
                 plots,
                 "robustness",
-                lambda theme: forest.draw(
-                    rows, theme, title=f"Steps aside from trial {number} (n = {count} trials)",
+                partial(forest.draw,
+                    rows, title=f"Steps aside from trial {number} (n = {count} trials)",
                     unit=f"change in {metric}",
                 ),
             )
