@@ -70,16 +70,22 @@ def say_importance(found: Indices, surrogate: Surrogate) -> str:
     return text + " Effects of three and more parameters together are not modelled."
 
 
-def say_marginals(surrogate: Surrogate, published: int) -> str:
-    """How to read the curves."""
+def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> str:
+    """How to read the curves.
+
+    Args:
+        published: differences that are drawn beside them.
+        one_seed: they stand on one seed each; else their source does not say on how many.
+    """
     text = (
         "Each curve is the mean over all other parameters, not the best that can be reached. Filled dots ran to the "
         f"end (n = {surrogate.complete}); hollow ones were stopped and stand at their expected end "
         f"(n = {len(surrogate.trials) - surrogate.complete})."
     )
     if published:
+        seeds = "one seed each" if one_seed else "of seeds not stated"
         text += (
-            f" Diamonds are {published} published differences, one seed each, laid on our curve at the paper's other "
+            f" Diamonds are {published} published differences, {seeds}, laid on our curve at the paper's other "
             "value: compare the step, not the level."
         )
     return text

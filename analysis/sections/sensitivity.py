@@ -90,10 +90,12 @@ def _share_line(label: str, share: Share, group: str, colour: str) -> forest.Lin
 
 def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], plots: Path) -> Section:
     curves = [marginal(surrogate, name) for name in found.shapley]
-    shown = sum(one.name in found.shapley for one in beside)
+    shown = [one for one in beside if one.name in found.shapley]
     return Section(
         title="What does every parameter do at full budget?",
-        reading=readings.say_marginals(surrogate, shown),
+        reading=readings.say_marginals(
+            surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
+        ),
         figures=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
         alt="Mean score over each parameter with intervals, the trials, and published differences",
     )
@@ -138,7 +140,8 @@ def _beside_line(label: str, other: Beside, sign: int) -> forest.Line:
     if other.interval is not None:
         low, high = sorted((sign * other.interval[0], sign * other.interval[1]))
         interval = (low, high)
-    group = "published, 1 seed each" if other.published else f"confirmed pairs, {other.source}"
+    seeds = "1 seed each" if other.source.endswith(", 1 seed") else "seeds not stated"
+    group = f"published, {seeds}" if other.published else f"confirmed pairs, {other.source}"
     colour = style.RED if other.published else style.GREEN
     return forest.Line(label=label, value=sign * other.difference, interval=interval, colour=colour, group=group)
 

@@ -44,15 +44,15 @@ class AlonsoConfig(Section):
     """lambda_contr."""
     contrast_start: Share = 0.0133
     bank_start: Share = 0.0067
-    bank_size: Annotated[int, Field(ge=2)] = 256
+    memory_size: Annotated[int, Field(ge=2)] = 256
     """Vectors kept of each class."""
     quality_thresh: Share = 0.95
     """phi: the teacher's confidence above which a correctly classified labelled pixel may enter the bank."""
     bank_order: Literal["best", "worst"] = "best"
     """Which candidates enter: those that the class's selector rates highest (paper), or lowest (code)."""
     classes_per_image: Annotated[float, Field(gt=0)] | None = None
-    """Images bring max(1, round(bank_size / labelled images)) vectors of a class each; given, C / it times as many (the
-    code has 3 on VOC, whose images show few of the classes)."""
+    """Images bring max(1, round(memory_size / labelled images)) vectors of a class each; given, C / it times as many
+    (the code has 3 on VOC, whose images show few of the classes)."""
     memory_weights: Literal["rows", "one"] = "rows"
     """Weights of the bank's vectors: their selector's, of mean 1 (paper), or all 1 (what the code comes to)."""
     classmix_p: Annotated[float, Field(ge=0, le=1)] = 0.8
@@ -93,10 +93,10 @@ class Alonso(EmaMethod):
         width = cast(DeepLabV3Plus, kit.student).fused_channels
         self.heads = cast(ContrastHeads, kit.build(lambda: ContrastHeads(width, kit.num_classes)))
         self.head_teacher = EmaTeacher(self.heads, **decay)  # type: ignore[arg-type]
-        self.bank = cast(ClassBank, kit.place(ClassBank(kit.num_classes, size=config.bank_size, width=width)))
+        self.bank = cast(ClassBank, kit.place(ClassBank(kit.num_classes, size=config.memory_size, width=width)))
         self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
         self.decay = config.ema_decay
-        each = round(config.bank_size / kit.labelled)
+        each = round(config.memory_size / kit.labelled)
         more = 1.0 if config.classes_per_image is None else kit.num_classes / config.classes_per_image
         self.per_image = max(1, round(more * each))
 
@@ -201,7 +201,7 @@ class Alonso(EmaMethod):
         confidence, prediction = probabilities(features.coarse).max(dim=1)
         label = resized_labels(batch.labelled.mask, projected)
         good = (prediction == label) & (confidence > self.config.quality_thresh)
-        most = min(self.per_image * len(label) * batch.world, self.config.bank_size)
+        most = min(self.per_image * len(label) * batch.world, self.config.memory_size)
         candidates = [rows_of(projected, good & (label == one)) for one in range(self.kit.num_classes)]
         numbers = self.kit.total(torch.tensor([len(rows) for rows in candidates], device=label.device))
         for one, (rows, number) in enumerate(zip(candidates, numbers.tolist(), strict=True)):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.losses.functional import probabilities
+from trainers.methods.heads import exact
 
 
 def copy_of(network: nn.Module) -> nn.Module:
@@ -26,7 +27,7 @@ def predict(network: nn.Module, image: Tensor, *, scales: Sequence[float], flip:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         resized = image if scale == 1 else F.interpolate(image, size=size, mode="bilinear", align_corners=True)
         for mirrored in (False, True) if flip else (False,):
-            logits = network(resized.flip(-1) if mirrored else resized).float()
+            logits = exact(network(resized.flip(-1) if mirrored else resized))
             if scale != 1:
                 logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=True)
             found.append(probabilities(logits.flip(-1) if mirrored else logits))

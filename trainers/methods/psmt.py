@@ -1,7 +1,6 @@
 """PS-MT: two teachers that move in turns, and adversarial feature noise from their decoders (methods: section 15)."""
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, cast
 
 import torch
@@ -12,6 +11,7 @@ from trainers.batch import SemiBatch
 from trainers.data.views import neighbour
 from trainers.losses.functional import IGNORE, pixel_nll
 from trainers.losses.ramps import cosine_ramp
+from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.heads import exact
@@ -29,7 +29,7 @@ class PsMtConfig(Section):
     """PS-MT. Lengths are shares of the whole training: 5 and 12 of the paper's 80 epochs."""
 
     name: Literal["psmt"]
-    consistency_weight: Annotated[float, Field(ge=0)] = 1.5
+    psmt_weight: Annotated[float, Field(ge=0)] = 1.5
     """w; the paper has 1.5, 0.6 and 0.06 on VOC, from many labels to few, and 3 on Cityscapes."""
     conf_thresh: Share = 0.6
     """Confidence threshold of the averaged teachers."""
@@ -156,7 +156,7 @@ class PsMt(Stateless):
                 "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
                 "consistency": (confidence * nll).sum() / step.denominator(confident.sum()),
             },
-            weights={"supervised": 1.0, "consistency": config.consistency_weight * ramp},
+            weights={"supervised": 1.0, "consistency": config.psmt_weight * ramp},
             pairs=(target.pair("s1", mixed, box),) if self.pairs else (),
             metrics={"mask_ratio": own.mask_ratio(config.conf_thresh)},
         )
@@ -186,37 +186,6 @@ class PsMt(Stateless):
     def after_step(self) -> None:
         if self.active is not None:
             self.teachers[self.active].update()
-
-
-def adversarial_noise(
-    features: Tensor, tails: Sequence[Callable[[Tensor], Tensor]], start: Tensor, *, eps: float
-) -> Tensor:
-    """The noise of norm ``eps`` on each image's features (B, F, h, w) that moves the prediction most: one power
-    iteration from the direction ``start`` of the KL divergence between softmax of the mean logits of ``tails`` at the
-    features and at the features moved by xi d, for xi -> 0.
-
-    That limit is J^T (diag p - p p^T) J d, with exact derivatives; J d is the derivative of J^T c by c, times d. The
-    paper's step of xi = 1e-6 is below what float32 resolves.
-    """
-    with torch.autocast(features.device.type, enabled=False), torch.enable_grad():
-        point = exact(features.detach()).requires_grad_()
-
-        logits = torch.stack([tail(point) for tail in tails]).mean(dim=0)
-        cotangent = torch.zeros_like(logits, requires_grad=True)
-        (pulled_back,) = torch.autograd.grad(logits, point, cotangent, create_graph=True)
-        (moved,) = torch.autograd.grad(pulled_back, cotangent, _unit(start), retain_graph=True)
-        p = logits.detach().softmax(dim=1)
-        curved = p * (moved - (p * moved).sum(dim=1, keepdim=True))
-        (direction,) = torch.autograd.grad(logits, point, curved)
-    found: Tensor = eps * _unit(direction)
-    return found
-
-
-def _unit(direction: Tensor) -> Tensor:
-    """Of norm 1 for each image; 0 where it is 0."""
-    norm = direction.flatten(1).norm(dim=1).clamp(min=torch.finfo(direction.dtype).tiny)
-    unit: Tensor = direction / norm[:, None, None, None]
-    return unit
 
 
 def _randomise(network: nn.Module, seed: int) -> None:

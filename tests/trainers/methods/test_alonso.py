@@ -15,7 +15,7 @@ from trainers.methods.bank import ClassBank
 from trainers.methods.mixing import chosen_classes, drawn_images
 
 B, SMALL = 2, SIDE // 2
-EARLY = {"name": "alonso", "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "bank_size": 5}
+EARLY = {"name": "alonso", "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "memory_size": 5}
 
 
 def built(model, *, labelled=10, pairs=False, **changes):
@@ -164,7 +164,7 @@ def test_the_loss_is_that_of_its_equations(order, memory_weights, weighted):
 
 def test_the_batch_above_fills_a_class_beyond_its_share_and_keeps_the_best():
     model, data = deep_net(), batch(2, boxes=0, partner=False)
-    method = built(model, bank_size=5)
+    method = built(model, memory_size=5)
     features = copy.deepcopy(method.teacher.network).train()(data.labelled.image, features=True)
     good = (features.coarse.argmax(1) == small(data.labelled.mask)) & (F.softmax(features.coarse, 1).amax(1) > 0.35)
     assert max(int((good & (small(data.labelled.mask) == c)).sum()) for c in range(CLASSES)) > 2

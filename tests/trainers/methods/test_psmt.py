@@ -12,8 +12,9 @@ from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients,
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, images, step_of
 from trainers.batch import Labelled, SemiBatch
 from trainers.losses.ramps import cosine_ramp
+from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.mixing import centred_box, image_generators, noise
-from trainers.methods.psmt import PsMt, PsMtConfig, adversarial_noise
+from trainers.methods.psmt import PsMt, PsMtConfig
 
 B = 2
 
