@@ -63,7 +63,8 @@ class Unlabelled:
     view of the same raw images (``cutmix_partner: second_view``), or None, and then image i is mixed with
     its neighbour in the batch (``cutmix_partner: batch``, see ``trainers.data.views.neighbour``). ``presence`` (B, C)
     bool: the classes of each whole image, where the method asks for them. ``pseudo`` (B, H, W) int64: the stored
-    pseudo-mask of ``view``, 255 = ignore, where the method has stored some.
+    pseudo-mask of ``view``, 255 = ignore, where the method has stored some. ``index`` (B,) int64: the images' places in
+    the unlabelled list.
     """
 
     view: View
@@ -71,6 +72,7 @@ class Unlabelled:
     partner: View | None
     presence: Tensor | None = None
     pseudo: Tensor | None = None
+    index: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
@@ -79,6 +81,7 @@ class Unlabelled:
             partner=None if self.partner is None else self.partner.to(device),
             presence=None if self.presence is None else self.presence.to(device, non_blocking=True),
             pseudo=None if self.pseudo is None else self.pseudo.to(device, non_blocking=True),
+            index=None if self.index is None else self.index.to(device, non_blocking=True),
         )
 
     def part(self, rows: slice) -> Self:
@@ -88,6 +91,7 @@ class Unlabelled:
             partner=None if self.partner is None else self.partner.part(rows),
             presence=None if self.presence is None else self.presence[rows],
             pseudo=None if self.pseudo is None else self.pseudo[rows],
+            index=None if self.index is None else self.index[rows],
         )
 
 

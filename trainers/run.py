@@ -74,6 +74,7 @@ class Run:
             self._loader_of(stage.needs, None) for stage in self.stages
         ]  # all lists are checked before the first step
         self.loader = loaders[0]
+        self.asked = self.loader.asked(self.process.device)
         self.reader = Reader(self.data.num_classes, store_bytes=config.data.store_bytes)
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
@@ -172,7 +173,13 @@ class Run:
         self.step += 1
 
     def _step(self, part: SemiBatch) -> Step:
-        return Step(student=self.wrapped, batch=part, denominator=self.denominator, progress=self._progress())
+        return Step(
+            student=self.wrapped,
+            batch=part,
+            denominator=self.denominator,
+            progress=self._progress(),
+            asked=self.asked,
+        )
 
     def _check_weights(self, epoch: int) -> None:
         """A gradient that is not finite shows in the loss of the next step only; after the last step of an epoch it

@@ -49,8 +49,6 @@ class BatchMaker(Dataset[dict[str, Any]]):
 
     def make(self, key: tuple[int, int]) -> dict[str, Any]:
         """The tensors of (epoch, step) by name, its `seed`, and `skipped`, the number of corrupt images replaced."""
-        if self._reader is None:
-            self._reader = Reader(self.data.num_classes, store_bytes=self.config.data.store_bytes)
         self._skipped = 0
         epoch, step = key
         batch: dict[str, Any] = {
@@ -60,6 +58,19 @@ class BatchMaker(Dataset[dict[str, Any]]):
             batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
         seed = int(generator(self.config.seed, Stream.STEP, epoch, step).integers(2**62))
         return batch | {"seed": seed, "skipped": self._skipped}
+
+    def asked_labelled(self, index: int, draw: int) -> dict[str, Tensor]:
+        """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart."""
+        image, mask = self._read(self.data.labelled, index, with_mask=True)
+        assert mask is not None
+        geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 0, draw, index), image)
+        return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+
+    def asked_unlabelled(self, index: int, draw: int) -> dict[str, Tensor]:
+        """`image` and `ignore` of a random crop of an unlabelled image, likewise."""
+        image, _ = self._read(self.data.unlabelled, index, with_mask=False)
+        geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 1, draw, index), image)
+        return {"image": normalise(geometry.image(image)), "ignore": geometry.ignore()}
 
     def _part(self, walk: Walk, key: tuple[int, int]) -> list[tuple[int, int]]:
         batch_size = self.config.data.batch_size
@@ -89,6 +100,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
         views, seed = self.config.views, self.config.seed
         pseudo = None if self.pseudo is None else mask_from_png(self.pseudo[index])
         sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index), pseudo)
+        sample["index"] = torch.tensor(index)
         if mask is not None:
             sample["presence"] = torch.bincount(mask.flatten(), minlength=256)[: self.data.num_classes] > 0
         if self.needs.mixed:
@@ -116,7 +128,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
         return Geometry.draw(rng, size, crop=self.config.data.crop, views=self.config.views)
 
     def _read(self, items: tuple[Item, ...], index: int, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
-        assert self._reader is not None
+        if self._reader is None:
+            self._reader = Reader(self.data.num_classes, store_bytes=self.config.data.store_bytes)
         for shift in range(len(items)):
             try:
                 return self._reader(items[(index + shift) % len(items)], with_mask=with_mask)

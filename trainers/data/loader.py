@@ -1,6 +1,7 @@
 """From lists to batches: how long an epoch is, who takes which part of a batch, loader workers or none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,8 +12,9 @@ from trainers.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.data.batches import BatchMaker
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
+from trainers.data.presence import classes_present
 from trainers.errors import ConfigError, DataError
-from trainers.methods.base import Needs
+from trainers.methods.base import Asked, Needs
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
@@ -96,6 +98,22 @@ class TrainLoader:
             self.skipped += batch["skipped"]
             yield self._assemble(batch)
 
+    def asked(self, device: torch.device) -> Asked:
+        """Images outside the batches, by their places in the lists."""
+
+        def labelled(index: int, draw: int) -> tuple[Tensor, Tensor]:
+            found = self._maker.asked_labelled(index, draw)
+            return found["image"].to(device), found["mask"].to(device)
+
+        def unlabelled(index: int, draw: int) -> tuple[Tensor, Tensor]:
+            found = self._maker.asked_unlabelled(index, draw)
+            return found["image"].to(device), found["ignore"].to(device)
+
+        def classes() -> Sequence[frozenset[int]]:
+            return classes_present(self._maker.data.labelled)
+
+        return Asked(labelled=labelled, unlabelled=unlabelled, classes=cache(classes))
+
     def close(self) -> None:
         """End the workers, also where a traceback still holds this loader."""
         self._loader = None
@@ -124,6 +142,7 @@ class TrainLoader:
                 partner=view("partner_") if "partner_weak" in parts else None,
                 presence=parts.get("presence"),
                 pseudo=parts.get("pseudo"),
+                index=parts["index"],
             )
         return SemiBatch(
             labelled=labelled,

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     PEER = 7
     HEADS = 8
     STAGE = 9
+    ASKED = 10
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -121,6 +121,24 @@ class Progress:
     stage: int = 0
 
 
+OneCrop = Callable[[int, int], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Images that a method asks for by their places in the lists, beside those of its batch. Read when asked, on this
+    process, so few a step.
+
+    ``labelled(index, draw)``: a random weak crop (3, H, W) and its mask (H, W). ``unlabelled(index, draw)``: one and
+    what is padding there, 255. Equal arguments give equal crops. ``classes()``: the classes that each labelled image's
+    whole mask shows.
+    """
+
+    labelled: OneCrop
+    unlabelled: OneCrop
+    classes: Callable[[], Sequence[frozenset[int]]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One step as a method sees it.
@@ -129,12 +147,14 @@ class Step:
         student: may be wrapped in DDP; its ``forward`` is the only way in.
         batch: this process's images, on its device.
         denominator: turns counts of pixels into divisors.
+        asked: gives further images.
     """
 
     student: nn.Module
     batch: SemiBatch
     denominator: Denominator
     progress: Progress
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from trainers.methods.ael import Ael, AelConfig
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.base import Kit, Method
 from trainers.methods.cct import Cct, CctConfig
@@ -30,6 +31,7 @@ MethodConfig = Annotated[
     | ClassMixConfig
     | CpsConfig
     | CctConfig
+    | AelConfig
     | U2plConfig
     | AlonsoConfig
     | PsMtConfig
@@ -48,6 +50,7 @@ BUILDERS: dict[str, Any] = {
     "classmix": ClassMix,
     "cps": Cps,
     "cct": Cct,
+    "ael": Ael,
     "u2pl": U2pl,
     "alonso": Alonso,
     "psmt": PsMt,
