@@ -24,7 +24,8 @@ key of the search's trial that it repeats), ``order`` the arms with the simplest
 "simplest".
 
 A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (its last
-value), ``url`` (online only). History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch
+value), ``url`` (online only), ``score/<epoch>`` (the objective at every rung and at full length; for W&B's panels, no
+table has them). History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch
 that is logged twice is the same row.
 """
 

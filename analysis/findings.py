@@ -69,7 +69,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     if best is None or best.score is None:
         headline, trust = "No trial has a score yet.", ""
     else:
-        seeds, rivals = study.seeds_of(best), len({study.settings(trial) for trial in study.complete})
+        seeds, rivals = study.seeds_of(best), len({trial.settings for trial in study.complete})
         score = study.mean_score(best) or 0.0
         runs = f"{best.epochs} of {study.max_epochs} epochs"
         headline = (

@@ -10,7 +10,7 @@ from analysis.stats.effects import Choice, PairMap
 from analysis.stats.moves import Move, Step
 from analysis.stats.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.study import Study
-from analysis.stats.surrogate import LEAST, MOST, Surrogate
+from analysis.stats.surrogate import LEAST, Surrogate
 
 Triple = tuple[float, float, float]
 
@@ -29,7 +29,9 @@ def say_check(surrogate: Surrogate, check: Check) -> str:
     """How good the surrogate is on trials that it has not seen."""
     value, low, high = check.skill
     scored = sum(bool(trial.curve) for trial in surrogate.study.trials)
-    drawn = f", drawn at random from {scored}" if len(surrogate.trials) == MOST < scored else ""
+    pool = surrogate.pool
+    of = f"the first {pool} of {scored} to end" if pool < scored else str(scored)
+    drawn = f", drawn at random from {of}" if len(surrogate.trials) < pool else ""
     text = (
         f"A surrogate of score over configuration and epochs, from {surrogate.rows} scores of "
         f"{len(surrogate.trials)} trials ({surrogate.complete} at full length{drawn}). On trials left out its error is "
@@ -68,16 +70,22 @@ def say_importance(found: Indices, surrogate: Surrogate) -> str:
     return text + " Effects of three and more parameters together are not modelled."
 
 
-def say_marginals(surrogate: Surrogate, published: int) -> str:
-    """How to read the curves."""
+def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> str:
+    """How to read the curves.
+
+    Args:
+        published: differences that are drawn beside them.
+        one_seed: they stand on one seed each; else their source does not say on how many.
+    """
     text = (
         "Each curve is the mean over all other parameters, not the best that can be reached. Filled dots ran to the "
         f"end (n = {surrogate.complete}); hollow ones were stopped and stand at their expected end "
         f"(n = {len(surrogate.trials) - surrogate.complete})."
     )
     if published:
+        seeds = "one seed each" if one_seed else "of seeds not stated"
         text += (
-            f" Diamonds are {published} published differences, one seed each, laid on our curve at the paper's other "
+            f" Diamonds are {published} published differences, {seeds}, laid on our curve at the paper's other "
             "value: compare the step, not the level."
         )
     return text

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from analysis.tables import Tables
 
 LOCAL = "127.0.0.1"
+SURROGATE = "surrogate.npz"
+"""In `tables/`: what the last report found, see `analysis.kept`."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -64,37 +65,39 @@ def build(
         LogsError: there are no logs, or none can be read.
     """
     from analysis.reading import read_study
-    from analysis.sections.section import for_print
 
     reading = read_study(study_dir, online=online)
     say(f"logs: {reading.read} runs read, {reading.known} known from the last report")
-    with for_print() if printed else nullcontext():
-        return render(study_dir, reading.tables, reading.problems)
+    return render(study_dir, reading.tables, reading.problems, printed=printed)
 
 
-def render(study_dir: Path, tables: "Tables", problems: list[str]) -> Path:
-    """The figures, the tables of results and the page, from the tables; returns the page's path."""
+def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: bool = False) -> Path:
+    """The figures, the tables of results and the page, from the tables; returns the page's path. What has not changed
+    since the last report is not worked out again."""
+    from analysis.figures.drawing import drawing
     from analysis.findings import answer
     from analysis.page import write_page
     from analysis.results import write_results
     from analysis.sections.confirmation import confirmation_sections, confirmed_headline
     from analysis.sections.pareto import pareto_sections
-    from analysis.sections.search import search_sections
+    from analysis.sections.search import importance_sections, search_sections
     from analysis.sections.surrogate import surrogate_sections
     from analysis.stats.crossval import fit_and_check
     from analysis.stats.study import from_tables
+    from analysis.tables import FOLDER
+    from analysis.workers import workers
 
     study = from_tables(tables)
     plots = study_dir / "plots"
-    checked = fit_and_check(study)
-    sections = [
-        *confirmation_sections(tables, plots),
-        *pareto_sections(study, plots),
-        *search_sections(study, plots, importance=checked is None or not checked[1].usable),
-        *surrogate_sections(study, tables, plots, checked),
-    ]
-    write_results(study, study_dir)
-    found = answer(study, tables, confirmed=confirmed_headline(tables))
+    with workers() as pool, drawing(pool, printed=printed):
+        confirmation, pareto = confirmation_sections(tables, plots), pareto_sections(study, plots)
+        search = search_sections(study, plots)
+        checked = fit_and_check(study, keep=study_dir / FOLDER / SURROGATE, pool=pool)
+        importance = importance_sections(study, plots) if checked is None or not checked[1].usable else []
+        surrogate = surrogate_sections(study, tables, plots, checked)
+        write_results(study, study_dir)
+        found = answer(study, tables, confirmed=confirmed_headline(tables))
+    sections = [*confirmation, *pareto, *search[:1], *importance, *search[1:], *surrogate]
     return write_page(study_dir, study=study, tables=tables, answer=found, sections=sections, problems=problems)
 
 

@@ -38,10 +38,7 @@ class Result:
 
 def results(study: Study) -> list[Result]:
     """All configurations that ran all epochs, the best mean first."""
-    groups: dict[tuple[tuple[str, Any], ...], list[Trial]] = {}
-    for trial in study.complete:
-        groups.setdefault(study.settings(trial), []).append(trial)
-    found = [_result(trials) for trials in groups.values()]
+    found = [_result(trials) for trials in study.configurations.values()]
     return sorted(found, key=lambda one: (-study.sign * one.mean, one.trials[0].number))
 
 

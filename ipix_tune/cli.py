@@ -72,6 +72,12 @@ def wandb_sync(ctx: typer.Context) -> None:
     _forward(ctx, "ipix_tune.wandb_sync")
 
 
+@app.command(context_settings=_FORWARD, add_help_option=False)
+def wandb_workspace(ctx: typer.Context) -> None:
+    """Save a workspace of a study on W&B: objective, parameters, KL against CR, rungs."""
+    _forward(ctx, "ipix_tune.wandb_workspace")
+
+
 def main() -> None:
     """Entry point of the console script."""
     run(app, args=sys.argv[1:], prog_name="ipix-tune")

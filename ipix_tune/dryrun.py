@@ -50,11 +50,22 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
     from trainers.distributed import current
     from trainers.kit import make_kit
     from trainers.methods.registry import build_method
+    from trainers.stages import stage_epochs
 
     data = open_data(config.data, final=config.evaluation.final)
     summary = check_data(data, config.data)
-    method = build_method(config.method, make_kit(config, num_classes=data.num_classes, process=current("cpu")))
-    loader = TrainLoader(data, config, method.needs, rank=0, world=workers)
+    kit = make_kit(
+        config,
+        num_classes=data.num_classes,
+        process=current("cpu"),
+        labelled=len(data.labelled),
+        unlabelled=len(data.unlabelled),
+    )
+    method = build_method(config.method, kit)
+    stages = method.stages()
+    stage_epochs(stages, config.schedule.epochs)
+    for stage in stages:
+        loader = TrainLoader(data, config, stage.needs, rank=0, world=workers)
     counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
     lines = [
         f"{config.data.name}: {counts}; {data.num_classes} classes; split {summary.split_hash[:12]}",

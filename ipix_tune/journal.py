@@ -22,9 +22,10 @@ from ipix_tune.folder import replace_bytes
 from ipix_tune.front import FrontSampler
 from ipix_tune.journalfile import WAIT_S
 from ipix_tune.prior import PriorSampler
+from ipix_tune.ranked import RankedSampler
 from ipix_tune.record import PLACE, open_record
 from ipix_tune.space import SearchSpace
-from ipix_tune.warm import WarmSampler, past_trials
+from ipix_tune.warm import past_trials
 from ipix_tune.whole import WholeSampler
 from trainers.patience import patiently
 
@@ -66,6 +67,7 @@ class Journal:
         rounds: gives the configurations of the next round from all trials so far, or none when no more are wanted;
             asked when no trial is waiting or running. Then the sampler is not used.
         letter: what the keys begin with.
+        sampler: where configurations come from, if not from the sampler that the study file names.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Journal:
         clock: Callable[[], float] = time.monotonic,
         rounds: Callable[[Sequence[Entry]], Sequence[dict[str, Value]]] | None = None,
         letter: str = "t",
+        sampler: optuna.samplers.BaseSampler | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -92,10 +95,14 @@ class Journal:
         """The metric of the second objective."""
         modes = [study.objective.mode, *([] if against is None else [against.mode])]
         saved = self._restored_sampler()
+        if saved is not None:
+            sampler = saved[1]
+        elif sampler is None:
+            sampler = self._new_sampler(study)
         self._study = optuna.create_study(
             study_name=study.name,
             storage=open_record(folder, record=study.record, study=study.name),
-            sampler=self._new_sampler(study) if saved is None else saved[1],
+            sampler=sampler,
             directions=["maximize" if mode == "max" else "minimize" for mode in modes],
             load_if_exists=True,
         )
@@ -302,12 +309,12 @@ def build_sampler(
     *,
     two_objectives: bool = False,
 ) -> optuna.samplers.BaseSampler:
-    """The study's sampler. TPE is wrapped where earlier studies are known or a dimension has a prior; in a discrete
-    space every sampler is wrapped, so that no configuration is asked twice while others remain. A grid is enqueued;
-    nothing is left to sample."""
-    sampler = _optuna_sampler(config, two_objectives=two_objectives)
-    if config.name == "tpe" and past:
-        sampler = WarmSampler(sampler, past)
+    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with the
+    priors where a dimension has one; in a discrete space every sampler is wrapped, so that no configuration is asked
+    twice while others remain. A grid is enqueued; nothing is left to sample."""
+    sampler = optuna_sampler(config, two_objectives=two_objectives)
+    if config.name == "tpe" and not two_objectives:
+        sampler = RankedSampler(sampler, past)
     if config.name == "tpe" and space.has_priors:
         return PriorSampler(space, sampler, seed=config.seed)
     if config.name != "grid" and space.is_discrete:
@@ -315,9 +322,9 @@ def build_sampler(
     return sampler
 
 
-def _optuna_sampler(config: SamplerConfig, *, two_objectives: bool) -> optuna.samplers.BaseSampler:
-    """TPE models all dimensions together, a group for every set of conditions that hold together, and counts pending
-    trials as bad, so that trials that run side by side are not alike."""
+def optuna_sampler(config: SamplerConfig, *, two_objectives: bool = False) -> optuna.samplers.BaseSampler:
+    """Optuna's own. TPE models all dimensions together, a group for every set of conditions that hold together, and
+    counts pending trials as bad, so that trials that run side by side are not alike."""
     if config.name == "tpe":
         kind = FrontSampler if two_objectives else optuna.samplers.TPESampler
         return kind(

@@ -20,7 +20,6 @@ from optuna.trial import FrozenTrial, TrialState
 from ipix_tune.config import Dimension, Value
 from ipix_tune.dimensions import from_unit, same, to_unit
 from ipix_tune.space import SearchSpace
-from ipix_tune.view import view
 from ipix_tune.whole import WholeSampler
 
 RANGE_SPREAD, CHOICE_SPREAD = 0.2, 0.5
@@ -29,16 +28,12 @@ NEAR_SPREAD = 0.1
 """Of the incumbent's neighbourhood, on a range."""
 MUTATED = 0.5
 """Chance that a dimension of the incumbent is drawn anew."""
-EXPERT = ("prior", "incumbent")
-EXPERT_SHARE, EXPERT_TRIALS = 0.25, 40
+EXPERT_SHARE, EXPERT_TRIALS = 0.5, 40
 """Share of prior and incumbent at first, and the number of ended trials after which it is half of that."""
 ENOUGH = 8
 """Trials that must have a score at an epoch, at least, before they are asked there about the prior."""
 ENOUGH_SHARE = 0.3
 """The same as a share of all trials with a score: a few that came far say less than many that came half as far."""
-BELIEVED = 0.8
-"""Trust from which the model sees what prior and incumbent proposed. Below it that would only mislead it: TPE ranks any
-complete trial above all stopped ones."""
 WITNESSES, BEST_SHARE = 2, 0.2
 """Good trials at least, and their share; the incumbent does not count."""
 ASKED = 100
@@ -217,16 +212,16 @@ class PriorSampler(WholeSampler):
         expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
         found = evidence(trials, maximize=study.directions[0] == StudyDirection.MAXIMIZE)
         if found is None:
-            believed, prior_part = False, 1.0
+            prior_part = 1.0
         else:
             left = trust(self._space, self._prior, found)
             expert *= left.prior
-            believed, prior_part = left.prior >= BELIEVED, left.against_incumbent
+            prior_part = left.against_incumbent
         if chance < expert * prior_part:
             return "prior", self._drawn(self._prior, scale=self._scale())
         if found is not None and chance < expert:
             return "incumbent", self._mutated(found.incumbent)
-        return "model", super().propose(study if believed else _alone(study), trial)
+        return "model", super().propose(study, trial)
 
     def _scale(self) -> float:
         return SCALES[self._rng.integers(len(SCALES))]
@@ -248,11 +243,6 @@ class PriorSampler(WholeSampler):
             return values[name] if kept else beliefs[name].draw(self._rng, scale=scale)
 
         return self._space.draw(value)
-
-
-def _alone(study: Study) -> Study:
-    """The study without the trials that prior and incumbent proposed."""
-    return view(study, lambda trials: [one for one in trials if one.system_attrs.get(SOURCE) not in EXPERT])
 
 
 def _number(value: Value) -> float:

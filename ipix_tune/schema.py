@@ -22,6 +22,10 @@ def study_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a study file."""
     trainer = _partial(TrainConfig.model_json_schema())
     trainer.get("properties", {}).pop("provenance", None)
+    trainer["properties"]["base"] = {
+        "description": "Files that lie below, such as ../presets/unified.yaml; relative to this one.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    }
     schema = StudyConfig.model_json_schema()
     definitions = schema.setdefault("$defs", {})
     definitions |= trainer.pop("$defs")

@@ -20,6 +20,8 @@ from ipix_tune.console import run
 from trainers.errors import UserError
 
 if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
     from ipix_tune.config import StudyConfig, Value
     from ipix_tune.curves import Curve, Curves
     from ipix_tune.journal import Entry
@@ -74,9 +76,18 @@ class Simulation:
         curves: what a configuration's training would report.
         max_epochs: full length of a trial.
         concurrent: trials at once.
+        sampler: see `Journal`.
     """
 
-    def __init__(self, study: "StudyConfig", curves: "Curves", *, max_epochs: int, concurrent: int) -> None:
+    def __init__(
+        self,
+        study: "StudyConfig",
+        curves: "Curves",
+        *,
+        max_epochs: int,
+        concurrent: int,
+        sampler: "BaseSampler | None" = None,
+    ) -> None:
         from ipix_tune.budget import Budget
         from ipix_tune.journal import Journal
         from ipix_tune.scheduler import build_scheduler
@@ -94,7 +105,12 @@ class Simulation:
         self._curves = curves
         self._outcome = Simulated()
         self._journal = Journal(
-            None, study, SearchSpace(study), total=study.budget.trials, clock=lambda: self._outcome.seconds
+            None,
+            study,
+            SearchSpace(study),
+            total=study.budget.trials,
+            clock=lambda: self._outcome.seconds,
+            sampler=sampler,
         )
         self._budget = Budget(study.budget, study.resources, self._journal, sign=1 if self._maximize else -1)
         self._journal.settled = self._budget.settled

@@ -15,7 +15,7 @@ from ipix_tune.metricnames import check_objective
 from ipix_tune.space import SearchSpace, SpaceError
 from trainers.config import TrainConfig
 from trainers.errors import ConfigError, did_you_mean
-from trainers.yamlfile import validate
+from trainers.yamlfile import Lines, validate
 
 CORNERS = 200
 
@@ -33,8 +33,6 @@ UNSEARCHABLE = {
     "provenance": "it is written by the export",
 }
 """Keys (and all below them) that a search must not vary, and why."""
-
-Lines = Mapping[tuple[str | int, ...], int]
 
 
 def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig:
@@ -239,7 +237,7 @@ def _data_of_trial(space: SearchSpace, values: Mapping[str, Value]) -> dict[str,
         raise SpaceError(f"trainer: {error}", path=("trainer", first)) from None
 
 
-def _lines_of_trial(space: SearchSpace, values: Mapping[str, Value], lines: Lines) -> dict[tuple[str | int, ...], int]:
+def _lines_of_trial(space: SearchSpace, values: Mapping[str, Value], lines: Lines) -> Lines:
     """Where each key of a trial's config stands in the study file."""
     trial = {path[1:]: line for path, line in lines.items() if path[:1] == ("trainer",)}
     for name in values:

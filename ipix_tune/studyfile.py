@@ -13,6 +13,7 @@ from ipix_tune.leaves import train_leaves
 from ipix_tune.space import SpaceError
 from ipix_tune.spacecheck import check_study, nearest_leaf
 from trainers.errors import ConfigError, did_you_mean
+from trainers.layers import resolved
 from trainers.yamlfile import dump_data, parse_value, read, validate
 
 Path_ = tuple[str | int, ...]
@@ -26,8 +27,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         ConfigError: with file, line, key, and what to do.
     """
-    data, lines = read(path)
-    lines = dict(lines)
+    data, lines = _read(path)
     touched: dict[Path_, str] = {}
     for override in overrides:
         where = apply_override(data, override)
@@ -40,6 +40,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
         raise ConfigError(_located(error, source=str(path), lines=lines, touched=touched)) from None
     except ConfigError as error:
         raise ConfigError(_with_overrides(str(error), touched)) from None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int | str]]:
+    """With the files that `trainer.base` names laid below `trainer`."""
+    data, lines = read(path)
+    if not isinstance(data.get("trainer"), dict):
+        return data, {**lines}
+    data["trainer"], places = resolved(data["trainer"], lines, file=path, at=("trainer",))
+    return data, places
 
 
 def dump(study: StudyConfig) -> str:
@@ -149,13 +158,13 @@ def _set_point(data: dict[str, Any], path: Path_, value: object, override: str) 
     points[number] = {**points[number], str(path[2]): value}
 
 
-def _located(error: SpaceError, *, source: str, lines: Mapping[Path_, int], touched: Mapping[Path_, str]) -> str:
+def _located(error: SpaceError, *, source: str, lines: Mapping[Path_, int | str], touched: Mapping[Path_, str]) -> str:
     for where, override in touched.items():
         if error.path[: len(where)] == where:
             return f"--set {override}: {error}"
     for end in range(len(error.path), 0, -1):
         if (line := lines.get(error.path[:end])) is not None:
-            return f"{source}:{line}: {error}"
+            return f"{source}:{line}: {error}" if isinstance(line, int) else f"{line}: {error}"
     return f"{source}: {error}"
 
 

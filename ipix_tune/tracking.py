@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.columns import SCHEMA_VERSION, Phase, State
+from ipix_tune import wandb_sweep
 from ipix_tune.config import StudyConfig, Value
 from trainers.environment import git_commit, package_versions
 
@@ -60,6 +61,10 @@ class Tracker:
         self._seen: dict[str, set[int]] = {}
         self._used = False
         self._online: set[str] = set()
+        scheduler = facts.get("scheduler", {})
+        self._heights = {*scheduler.get("rungs", ()), scheduler.get("max_epochs")}
+        self._sweep: str | None = None
+        self._sweep_asked = False
 
     def start(self, key: str, *, values: dict[str, Value], trainer: dict[str, Any]) -> None:
         """Open the trial's run; a run of the same key is continued."""
@@ -86,6 +91,7 @@ class Tracker:
         if self.mode == "online" and not self.unsent:
             try:
                 ask_server()
+                self._join_sweep()
                 self._runs[key] = self._init(key, mode="online")
                 self._online.add(key)
                 return
@@ -93,11 +99,22 @@ class Tracker:
                 self._to_disk_only(error)
         self._runs[key] = self._init(key, mode="offline" if self.mode == "online" else self.mode)
 
+    def _join_sweep(self) -> None:
+        """Make the study's W&B sweep, or find it again; runs that are opened from now on belong to it. Without one they
+        are logged all the same. Runs of the confirmation belong to none: they are not searched."""
+        if self._sweep_asked or self._phase != "search":
+            return
+        self._sweep_asked = True
+        try:
+            self._sweep = wandb_sweep.registered(self._folder, self._study, timeout_s=INIT_S)
+        except Exception as error:
+            logger.warning("W&B makes no sweep, so runs are logged without one: %s", _first_line(error))
+
     def _to_disk_only(self, reason: Exception) -> None:
         """Runs that are open go on in files of their own: a client that failed to open a run keeps its id."""
         self.unsent = True
-        text = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        logger.warning("W&B takes no runs, so they are logged to %s only: %s", self._folder / "wandb", text)
+        place = self._folder / "wandb"
+        logger.warning("W&B takes no runs, so they are logged to %s only: %s", place, _first_line(reason))
         _teardown()
         self._online.clear()
         for key in self._runs:
@@ -131,6 +148,7 @@ class Tracker:
                 init_timeout=INIT_S,
                 finish_timeout=FINISH_S,
                 finish_timeout_raises=True,
+                sweep_id=self._sweep,
             ),
         )
 
@@ -141,15 +159,27 @@ class Tracker:
             return
         self._seen[key].add(epoch)
         self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch, commit=True))
+        if epoch in self._heights and self._study.objective.metric in metrics:
+            score = metrics[self._study.objective.metric]
+            self._guarded(lambda: run.summary.update({score_key(epoch): score}))
 
     def in_parts(self, key: str, parts: int) -> None:
         """The trial ran out of memory and is computed in so many parts: its logged config says so from now on."""
         run, trainer = self._runs.get(key), self._configs.get(key, {}).get("trainer", {})
         if run is None or trainer["optim"]["accumulate"] == parts:
             return
-        trainer = {**trainer, "optim": {**trainer["optim"], "accumulate": parts}}
-        self._configs[key] = {**self._configs[key], "trainer": trainer}
-        self._guarded(lambda: run.config.update({"trainer": trainer}, allow_val_change=True))
+        self._amend(key, "trainer", {**trainer, "optim": {**trainer["optim"], "accumulate": parts}})
+
+    def split(self, key: str, split_hash: str) -> None:
+        """The trial has opened its data: where its draw is not the study's, its logged config says so from now on."""
+        origin = self._configs.get(key, {}).get("origin", {})
+        if key in self._runs and origin.get("split_hash") != split_hash:
+            self._amend(key, "origin", {**origin, "split_hash": split_hash})
+
+    def _amend(self, key: str, part: str, value: dict[str, Any]) -> None:
+        run = self._runs[key]
+        self._configs[key] = {**self._configs[key], part: value}
+        self._guarded(lambda: run.config.update({part: value}, allow_val_change=True))
 
     def finish(
         self,
@@ -203,6 +233,11 @@ class Tracker:
                 logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
 
 
+def score_key(epoch: int) -> str:
+    """Name in a run's summary of the objective after so many epochs."""
+    return f"score/{epoch}"
+
+
 def ask_server() -> None:
     """Raises OSError where the server does not answer, which its client would take minutes to say."""
     import wandb
@@ -212,6 +247,10 @@ def ask_server() -> None:
     except urllib.error.HTTPError as error:
         if error.code >= 500:
             raise
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _teardown() -> None:

@@ -12,7 +12,7 @@ from ipix_tune.live import Display, Row
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import end_of
 from ipix_tune.tracking import Tracker
-from ipix_tune.trial import ACCUMULATE, GROUP
+from ipix_tune.trial import ACCUMULATE, GROUP, SPLIT
 
 
 class Watcher(Callback):
@@ -83,6 +83,7 @@ class Watcher(Callback):
         key, epoch = trial.config["key"], int(result[EPOCH])
         if ACCUMULATE in result:
             self._tracker.in_parts(key, result[ACCUMULATE])
+        self._tracker.split(key, result[SPLIT])
         self._tracker.log(key, epoch=epoch, metrics=result[METRICS])
         row = self._display.board.rows[key]
         if epoch <= row.epoch:

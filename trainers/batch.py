@@ -14,16 +14,22 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """Weakly augmented labelled crops: ``image`` (B, 3, H, W), ``mask`` (B, H, W) int64 with 255 = ignore."""
+    """Weakly augmented labelled crops: ``image`` (B, 3, H, W), ``mask`` (B, H, W) int64 with 255 = ignore; ``strong``
+    holds as many strong versions of the same crop as the method asks for."""
 
     image: Tensor
     mask: Tensor
+    strong: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(image=self.image.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True))
+        return type(self)(
+            image=self.image.to(device, non_blocking=True),
+            mask=self.mask.to(device, non_blocking=True),
+            strong=tuple(s.to(device, non_blocking=True) for s in self.strong),
+        )
 
     def part(self, rows: slice) -> Self:
-        return type(self)(image=self.image[rows], mask=self.mask[rows])
+        return type(self)(image=self.image[rows], mask=self.mask[rows], strong=tuple(s[rows] for s in self.strong))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +61,27 @@ class Unlabelled:
 
     ``boxes`` has one (B, H, W) bool map per strong version, True inside the pasted box. ``partner`` is another random
     view of the same raw images (``cutmix_partner: second_view``), or None, and then image i is mixed with
-    its neighbour in the batch (``cutmix_partner: batch``, see ``trainers.data.views.neighbour``).
+    its neighbour in the batch (``cutmix_partner: batch``, see ``trainers.data.views.neighbour``). ``presence`` (B, C)
+    bool: the classes of each whole image, where the method asks for them. ``pseudo`` (B, H, W) int64: the stored
+    pseudo-mask of ``view``, 255 = ignore, where the method has stored some. ``index`` (B,) int64: the images' places in
+    the unlabelled list.
     """
 
     view: View
     boxes: tuple[Tensor, ...]
     partner: View | None
+    presence: Tensor | None = None
+    pseudo: Tensor | None = None
+    index: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
             view=self.view.to(device),
             boxes=tuple(b.to(device, non_blocking=True) for b in self.boxes),
             partner=None if self.partner is None else self.partner.to(device),
+            presence=None if self.presence is None else self.presence.to(device, non_blocking=True),
+            pseudo=None if self.pseudo is None else self.pseudo.to(device, non_blocking=True),
+            index=None if self.index is None else self.index.to(device, non_blocking=True),
         )
 
     def part(self, rows: slice) -> Self:
@@ -74,6 +89,9 @@ class Unlabelled:
             view=self.view.part(rows),
             boxes=tuple(b[rows] for b in self.boxes),
             partner=None if self.partner is None else self.partner.part(rows),
+            presence=None if self.presence is None else self.presence[rows],
+            pseudo=None if self.pseudo is None else self.pseudo[rows],
+            index=None if self.index is None else self.index[rows],
         )
 
 

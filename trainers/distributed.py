@@ -55,10 +55,15 @@ class Process:
                 dist.broadcast(tensor, src=0)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Every parameter's gradient becomes the mean over processes; one that took no part counts as 0."""
+        """Every parameter's gradient becomes the mean over processes. One that took no part counts as 0; where it took
+        none on any process it stays without, so that the optimiser leaves it as it is."""
         if self.world == 1:
             return
         listed = list(parameters)
+        took_part = self.sum_(torch.tensor([float(one.grad is not None) for one in listed], device=self.device))
+        listed = [one for one, count in zip(listed, took_part.tolist(), strict=True) if count]
+        if not listed:
+            return
         flat = torch.cat(
             [torch.zeros_like(one).flatten() if one.grad is None else one.grad.flatten() for one in listed]
         )
@@ -66,6 +71,26 @@ class Process:
             listed, (self.sum_(flat) / self.world).split([one.numel() for one in listed]), strict=True
         ):
             one.grad = mean.view_as(one)
+
+    def total(self, summand: Tensor) -> Tensor:
+        """Sum over processes. Its gradient is summed too: every process's loss depends on every process's summand."""
+        if self.world == 1:
+            return summand
+        total: Tensor = _Sum.apply(summand)
+        return total
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(n, ...) of all processes, one below the other by rank, without gradient; n may differ between them."""
+        rows = rows.detach().contiguous()
+        if self.world == 1:
+            return rows
+        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=self.device))
+        longest = max(int(count) for count in counts)
+        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+        every = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(every, padded)
+        return torch.cat([one[: int(count)] for one, count in zip(every, counts, strict=True)])
 
     def barrier(self) -> None:
         if self.world > 1:
@@ -128,7 +153,8 @@ class _Sum(torch.autograd.Function):
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the batch of all processes, for devices on which torch.nn.SyncBatchNorm does not run (CPU).
 
-    Statistics are float32 or wider, also of bfloat16 features; the output has the features' type.
+    Statistics are float32 or wider, also of bfloat16 features; the output has the features' type. Processes may bring
+    different numbers of features, also none.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -138,7 +164,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        count = dist.get_world_size() * features.numel() / features.shape[1]
+        number = torch.tensor(features.numel() / features.shape[1], dtype=torch.float64, device=features.device)
+        dist.all_reduce(number)
+        count = float(number)
         exact = features.to(torch.promote_types(features.dtype, torch.float32))
         mean: Tensor = _Sum.apply(exact.sum(dim=(0, 2, 3))) / count
         centred = exact - mean[:, None, None]

@@ -10,8 +10,11 @@ from trainers.methods.base import Kit
 from trainers.models.build import build_model
 
 
-def make_kit(config: TrainConfig, *, num_classes: int, process: Process) -> Kit:
+def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelled: int, unlabelled: int) -> Kit:
     """A student, and how to make further networks.
+
+    Args:
+        labelled, unlabelled: images in these lists.
 
     Raises:
         ConfigError, CheckpointError: as `trainers.models.build.build_model`.
@@ -36,4 +39,9 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process) -> Kit:
         place=place,
         pairs=config.interpixel.alpha > 0,
         feature_pairs=config.interpixel.views == "s1s2fp",
+        seed=int(generator(config.seed, Stream.HEADS).integers(2**31)),
+        labelled=labelled,
+        unlabelled=unlabelled,
+        total=process.total,
+        gather=process.gather,
     )

@@ -9,6 +9,7 @@ Metric names are flat and slashed. mIoU and IoU are in percent; other names end 
 ``train/interpixel/empty``      share of images with |Omega| < 2, which contribute 0
 ``train/interpixel/ramp``       warm-up factor r(it) at the epoch's last step
 ``train/lr``                    backbone learning rate at the epoch's last step
+``train/stage``                 of a method of several stages, from 0
 ``train/skipped_images``        corrupt images skipped so far (only where the config allows it)
 ``val/miou``                    the network that the method evaluates, on the held-out training images
 ``val/<network>/miou``          every network there is: student, teacher, ...

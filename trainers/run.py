@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData, open_data
+from trainers.data.order import Stream, generator
 from trainers.data.read import Reader
 from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
@@ -26,11 +27,13 @@ from trainers.gauge import StepClock, forget_peak, peak_mib
 from trainers.kit import make_kit
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
-from trainers.methods.base import Progress, Step, StepOutput, Trained
+from trainers.methods.base import Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.registry import build_method
+from trainers.models.build import build_model
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.optim import build_optimizer, clip, set_poly_lr
 from trainers.report import EpochRecord
+from trainers.stages import stage_epochs, unlabelled_images
 from trainers.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,13 @@ class Run:
         self.process = distributed.current(config.precision.device)
         forget_peak(self.process.device)
         self.data: OpenData = open_data(config.data, final=config.evaluation.final)
-        kit = make_kit(config, num_classes=self.data.num_classes, process=self.process)
+        kit = make_kit(
+            config,
+            num_classes=self.data.num_classes,
+            process=self.process,
+            labelled=len(self.data.labelled),
+            unlabelled=len(self.data.unlabelled),
+        )
         self.student = cast(DeepLabV3Plus, kit.student)
         self.method = build_method(config.method, kit)
         self.wrapped = self.process.wrapped(self.student)
@@ -62,35 +71,73 @@ class Run:
             dict.fromkeys([one.module for one in self.trained.values()] + list(self.method.networks().values())),
             config.precision.compile,
         )
-        self.optimizers = {
-            name: build_optimizer(one.module, one.backbone, config.optim) for name, one in self.trained.items()
-        }
-        self.loader = TrainLoader(
-            self.data,
-            config,
-            self.method.needs,
-            rank=self.process.rank,
-            world=self.process.world,
-            device=self.process.device,
-        )
+        self.optimizers = self._fresh_optimizers()
+        self.stages = self.method.stages()
+        self.epochs = stage_epochs(self.stages, config.schedule.epochs)
+        self.stage = 0
+        loaders = [
+            self._loader_of(stage.needs, None) for stage in self.stages
+        ]  # all lists are checked before the first step
+        self.loader = loaders[0]
+        self.asked = self.loader.asked(self.process.device)
         self.reader = Reader(self.data.num_classes, store_bytes=config.data.store_bytes)
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         self.total_steps = config.schedule.epochs * self.loader.steps_per_epoch
-        self.warmup = warmup_steps(
-            fraction=config.interpixel.warmup_fraction,
-            epochs=config.interpixel.warmup_epochs,
-            steps_per_epoch=self.loader.steps_per_epoch,
-            total_steps=self.total_steps,
-        )
         self.step = 0
         self.records: list[EpochRecord] = []
         self.best: tuple[float, int] | None = None
 
         self.latest: dict[str, float] = {}
 
+    def _fresh_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            name: build_optimizer(one.module, one.backbone, self.config.optim) for name, one in self.trained.items()
+        }
+
+    def _loader_of(self, needs: Needs, pseudo: Mapping[int, bytes] | None) -> TrainLoader:
+        return TrainLoader(
+            self.data,
+            self.config,
+            needs,
+            rank=self.process.rank,
+            world=self.process.world,
+            device=self.process.device,
+            pseudo=pseudo,
+        )
+
+    def _reach(self, epoch: int) -> None:
+        """The stage of an epoch: begun where it is its first one, else taken up from what the checkpoint had."""
+        stage = next(number for number, epochs in enumerate(self.epochs) if epoch in epochs)
+        if stage == self.stage:
+            return
+        if epoch == self.epochs[stage].start:
+            skip = self.config.data.on_corrupt == "skip"
+            images = unlabelled_images(self.data, reader=self.reader, process=self.process, skip_corrupt=skip)
+            with self._autocast():
+                self.method.begin(stage, images)
+            seed = int(generator(self.config.seed, Stream.STAGE, stage).integers(2**31))
+            fresh = build_model(self.config.model, num_classes=self.data.num_classes, seed=seed)
+            self.student.load_state_dict(fresh.state_dict())
+            self.optimizers = self._fresh_optimizers()
+        self.stage = stage
+        skipped = self.loader.skipped
+        self.loader.close()
+        self.loader = self._loader_of(self.stages[stage].needs, self.method.pseudo_masks())
+        self.loader.skipped = skipped
+
+    def _progress(self) -> Progress:
+        epochs, steps = self.epochs[self.stage], self.loader.steps_per_epoch
+        return Progress(
+            step=self.step - epochs.start * steps,
+            steps_per_epoch=steps,
+            total_steps=len(epochs) * steps,
+            stage=self.stage,
+        )
+
     def train_epoch(self, epoch: int, on_step: StepHook | None) -> dict[str, float]:
         """All steps of an epoch, counted from 0; means over its steps."""
+        self._reach(epoch)
         tally, clock, begun = Tally(self.process), StepClock(self.process.device), time.monotonic()
         batches = self.loader.epoch(epoch)
         with contextlib.closing(batches):  # type: ignore[type-var]
@@ -115,11 +162,13 @@ class Run:
 
     def train_step(self, batch: SemiBatch, tally: Tally) -> None:
         """Forward, losses, backward, optimiser, teacher."""
-        config = self.config
+        config, progress = self.config, self._progress()
         begin_step(config.precision.compile)
+        if len(self.stages) > 1:
+            self.latest["train/stage"] = progress.stage
         for optimizer in reversed(self.optimizers.values()):
             self.latest["train/lr"] = set_poly_lr(
-                optimizer, step=self.step, total=self.total_steps, power=config.schedule.poly_power
+                optimizer, step=progress.step, total=progress.total_steps, power=config.schedule.poly_power
             )
             optimizer.zero_grad(set_to_none=True)
         for part in batch.to(self.process.device).parts(config.optim.accumulate):
@@ -136,8 +185,13 @@ class Run:
         self.step += 1
 
     def _step(self, part: SemiBatch) -> Step:
-        progress = Progress(step=self.step, steps_per_epoch=self.loader.steps_per_epoch, total_steps=self.total_steps)
-        return Step(student=self.wrapped, batch=part, denominator=self.denominator, progress=progress)
+        return Step(
+            student=self.wrapped,
+            batch=part,
+            denominator=self.denominator,
+            progress=self._progress(),
+            asked=self.asked,
+        )
 
     def _check_weights(self, epoch: int) -> None:
         """A gradient that is not finite shows in the loss of the next step only; after the last step of an epoch it
@@ -159,15 +213,26 @@ class Run:
         terms = dict(output.terms)
         loss = torch.stack([output.weights[name] * term for name, term in terms.items()]).sum()
         metrics = {f"train/{name}": value for name, value in output.metrics.items()}
-        if self.config.interpixel.alpha > 0:
+        if self.config.interpixel.alpha > 0 and output.pairs is not None:
             terms["interpixel"], seen = self.interpixel(output.pairs)
-            ramp = gaussian_ramp(self.step, length=self.warmup)
+            ramp = self._ramp()
             loss = loss + self.config.interpixel.alpha * ramp * terms["interpixel"]
             metrics |= {f"train/interpixel/{name}": value for name, value in seen.items()}
             self.latest["train/interpixel/ramp"] = ramp
         tally.watch(terms, step=self.step)
         tally.add({"train/loss": loss, **{f"train/loss/{name}": term for name, term in terms.items()}, **metrics})
         return loss
+
+    def _ramp(self) -> float:
+        """The inter-pixel loss's r(it), within the stage."""
+        config, progress = self.config.interpixel, self._progress()
+        length = warmup_steps(
+            fraction=config.warmup_fraction,
+            epochs=config.warmup_epochs,
+            steps_per_epoch=progress.steps_per_epoch,
+            total_steps=progress.total_steps,
+        )
+        return gaussian_ramp(progress.step, length=length)
 
     def evaluate_epoch(self, epoch: int) -> dict[str, float]:
         """Scores on the held-out images where they are due, the best epoch kept; after the last epoch of a final run
@@ -180,6 +245,7 @@ class Run:
             if self.best is None or metrics["val/miou"] > self.best[0]:
                 self.best = (metrics["val/miou"], epoch)
                 self._keep_best()
+        self.method.after_epoch(metrics.get("val/miou"))
         if last and config.evaluation.final:
             metrics |= self._final_scores()
         metrics["time/eval_s"] = time.monotonic() - begun
@@ -212,7 +278,9 @@ class Run:
         now = {part: {name: value.clone() for name, value in state.items()} for part, state in self.weights().items()}
         if best is not None:
             self._load_weights(best)
-        self.process.share(value for state in self.weights().values() for value in state.values())
+        self.process.share(
+            value for network in self.method.networks().values() for value in network.state_dict().values()
+        )
         found |= self._scores(self.data.val, "final/best")
         self._load_weights(now)
         return {**found, "final/best/epoch": float(self.best[1])}

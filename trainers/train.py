@@ -13,6 +13,7 @@ from rich.console import Console
 from trainers.config import TrainConfig
 from trainers.errors import ConfigError, TrainingError, UserError
 from trainers.fit import TrainResult, fit
+from trainers.layers import resolved
 from trainers.progress import ProgressLine
 from trainers.remote import is_uri, without_query
 from trainers.report import closing_lines
@@ -45,8 +46,7 @@ def load(file: Path, overrides: list[str]) -> TrainConfig:
     Raises:
         ConfigError: the file or an override is wrong.
     """
-    data, lines = read(file)
-    places: dict[tuple[str | int, ...], int | str] = dict(lines)
+    data, places = resolved(*read(file), file=file)
     for override in overrides:
         key, equals, text = override.partition("=")
         path = tuple(key.strip().split("."))

@@ -90,31 +90,40 @@ def new(width: float = 7.2, height: float = 3.6, **axes: Any) -> tuple[Figure, A
     return figure, figure.subplots(**axes)
 
 
-def save(figure: Figure, folder: Path, name: str, theme: Theme, *, pdf: bool = True) -> Path:
-    """For the page `<name>.png` and `<name>.svg`; for print `print/<name>-1col` and `-2col`, as `.svg` with glyphs as
-    outlines and as `.pdf` with embedded fonts. Returns the SVG's path."""
-    place = folder if theme.width is None else folder / "print"
-    place.mkdir(parents=True, exist_ok=True)
-    stem = name if theme is LIGHT else f"{name}-{theme.name}"
+def files_of(folder: Path, name: str, theme: Theme, printed: bool) -> tuple[Path, ...]:
+    """Where :func:`save` writes to: for the page `<name>.svg`, `.png` and `<name>-dark.svg`; for phones and for print
+    `print/<name>-1col` and `-2col`, as `.svg` with glyphs as outlines and, for print, `.pdf` with embedded fonts."""
+    if theme.width is None:
+        light = folder / f"{name}.svg"
+        return light, light.with_suffix(".png"), dark_of(light)
+    svg = folder / "print" / f"{name}-{theme.name}.svg"
+    return (svg, svg.with_suffix(".pdf")) if printed else (svg,)
+
+
+def save(figure: Figure, folder: Path, name: str, theme: Theme, *, printed: bool = True) -> tuple[Path, ...]:
+    """Write all of :func:`files_of`; returns them."""
+    files = files_of(folder, name, theme, printed)
+    svg = files[0]
+    svg.parent.mkdir(parents=True, exist_ok=True)
     with themed(theme):
-        if theme.width is None:
-            _settle(figure)
-            figure.savefig(place / f"{stem}.png", dpi=160, metadata={"Software": None})
-        else:
+        if theme.width is not None:
             _fit(figure, theme)
-            _settle(figure)
-            if pdf:
-                figure.savefig(place / f"{stem}.pdf", dpi=PRINT_DPI, metadata={"CreationDate": None})
+        _settle(figure)
+        for path in files:
+            if path.suffix == ".png":
+                figure.savefig(path, dpi=160, metadata={"Software": None})
+            elif path.suffix == ".pdf":
+                figure.savefig(path, dpi=PRINT_DPI, metadata={"CreationDate": None})
         dpi = PIXELS / (1.5 * figure.get_figwidth()) if theme.narrow else PIXELS / figure.get_figwidth()
-        figure.savefig(place / f"{stem}.svg", dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
-    return place / f"{stem}.svg"
+        figure.savefig(svg, dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
+    if theme.width is None:
+        dark_of(svg).write_text(darkened(svg.read_text(encoding="utf-8")), encoding="utf-8")
+    return files
 
 
-def save_dark(light: Path) -> Path:
-    """Beside a light SVG figure, the same in the dark theme's colours as `<name>-dark.svg`; returns its path."""
-    dark = light.with_name(f"{light.stem}-{DARK.name}.svg")
-    dark.write_text(darkened(light.read_text(encoding="utf-8")), encoding="utf-8")
-    return dark
+def dark_of(light: Path) -> Path:
+    """Beside a light figure of the page, the same in the dark theme's colours."""
+    return light.with_name(f"{light.stem}-{DARK.name}.svg")
 
 
 def darkened(svg: str) -> str:
@@ -147,7 +156,9 @@ def _fit(figure: Figure, theme: Theme) -> None:
 
 def _settle(figure: Figure) -> None:
     """Compute the layout once for all files that are written of it."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
     figure.set_layout_engine("none")
 
 

@@ -1,10 +1,12 @@
 """Sections on classes and on learning curves over seeds."""
 
+from functools import partial
 from pathlib import Path
 
 from analysis import readings
 from analysis.figures import bands, forest, style
-from analysis.sections.section import Section, drawn
+from analysis.figures.drawing import drawn
+from analysis.sections.section import Section
 from analysis.stats.classes import ClassChanges, class_changes, rival, seed_bands
 from analysis.stats.study import Study
 from analysis.tables import Tables
@@ -31,7 +33,7 @@ def class_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
         Section(
             title="How do seeds spread on the way?",
             reading=readings.say_bands(curves),
-            figures=drawn(plots, "seed-bands", lambda theme: bands.draw(study, curves, theme)) if curves else (),
+            figures=drawn(plots, "seed-bands", partial(bands.draw, study, curves)) if curves else (),
             alt="Mean learning curves over seeds with bands",
             n=study.seeds_each(),
         ),
@@ -51,4 +53,4 @@ def _drawn(found: ClassChanges, plots: Path) -> tuple[Path, ...]:
     ]
     title = f"Trial {found.first.number} minus trial {found.second.number}, {found.seeds} paired seeds"
     unit = "change of IoU in points, intervals for all classes at once"
-    return drawn(plots, "classes", lambda theme: forest.draw(lines, theme, title=title, unit=unit))
+    return drawn(plots, "classes", partial(forest.draw, lines, title=title, unit=unit))

@@ -1,11 +1,13 @@
 """Is it better? The section on a study's confirmation, and what the report's first screen says of it."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 from analysis.figures import confirmation as figure
+from analysis.figures.drawing import drawn
 from analysis.findings import Headline
-from analysis.sections.section import Section, drawn
+from analysis.sections.section import Section
 from analysis.stats.confirmed import ArmResult, Confirmed, Mean, confirmed
 from analysis.stats.verdict import Verdict
 from analysis.tables import Tables
@@ -24,7 +26,7 @@ def confirmation_sections(tables: Tables, plots: Path) -> list[Section]:
             reading=say(found),
             n=_cost(found).rstrip(". "),
             notes=notes_on(found),
-            figures=drawn(plots, "confirmation", lambda theme: figure.draw(found, theme)),
+            figures=drawn(plots, "confirmation", partial(figure.draw, found)),
             alt="Scores of every confirmed configuration by seed, and the compared differences with their intervals",
             table=(COLUMNS, *(_row(one) for one in found.judgement.verdicts)),
         )

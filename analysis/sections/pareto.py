@@ -1,11 +1,13 @@
 """The section on two objectives."""
 
+from functools import partial
 from pathlib import Path
 
 from analysis.figures import pareto as figure
+from analysis.figures.drawing import drawn
 from analysis.figures.style import unit
 from analysis.pareto_findings import front_of, say_front
-from analysis.sections.section import Section, drawn
+from analysis.sections.section import Section
 from analysis.stats.pareto import Pareto
 from analysis.stats.study import Study
 
@@ -19,7 +21,7 @@ def pareto_sections(study: Study, plots: Path) -> list[Section]:
         Section(
             title=f"What does {study.metric} cost in {study.against.metric}?",
             reading=say_front(found, study),
-            figures=drawn(plots, "pareto", lambda theme: figure.draw(found, study, theme)) if found else (),
+            figures=drawn(plots, "pareto", partial(figure.draw, found, study)) if found else (),
             alt=f"{unit(study.metric)} of every configuration over {unit(study.against.metric)}, with the Pareto front",
             table=_table(found, study) if found else (),
         )

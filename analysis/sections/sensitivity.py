@@ -1,12 +1,14 @@
 """Sections on what the parameters do at full budget, from a surrogate of all that the study has seen."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from analysis import readings
 from analysis.figures import forest, marginals, pairs, style
-from analysis.sections.section import Section, drawn
+from analysis.figures.drawing import drawn
+from analysis.sections.section import Section
 from analysis.stats.beside import Beside, first_configuration, published
 from analysis.stats.crossval import Check
 from analysis.stats.effects import Choice, choices, marginal, pair_map
@@ -75,7 +77,7 @@ def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path)
         figures=drawn(
             plots,
             "sensitivity",
-            lambda theme: forest.draw(lines, theme, title=title, unit="share of the variance (%), 95 % interval"),
+            partial(forest.draw, lines, title=title, unit="share of the variance (%), 95 % interval"),
         ),
         alt="Shapley effects and Sobol indices of every parameter, with intervals",
     )
@@ -88,11 +90,13 @@ def _share_line(label: str, share: Share, group: str, colour: str) -> forest.Lin
 
 def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], plots: Path) -> Section:
     curves = [marginal(surrogate, name) for name in found.shapley]
-    shown = sum(one.name in found.shapley for one in beside)
+    shown = [one for one in beside if one.name in found.shapley]
     return Section(
         title="What does every parameter do at full budget?",
-        reading=readings.say_marginals(surrogate, shown),
-        figures=drawn(plots, "marginals", lambda theme: marginals.draw(surrogate, curves, beside, theme)),
+        reading=readings.say_marginals(
+            surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
+        ),
+        figures=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
         alt="Mean score over each parameter with intervals, the trials, and published differences",
     )
 
@@ -102,7 +106,7 @@ def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
     return Section(
         title="Which parameters act together?",
         reading=readings.say_pairs(found, maps),
-        figures=drawn(plots, "pairs", lambda theme: pairs.draw(surrogate, maps, theme)),
+        figures=drawn(plots, "pairs", partial(pairs.draw, surrogate.alone, maps)),
         alt="Maps of mean score and its uncertainty over the pairs with the largest interactions",
     )
 
@@ -126,7 +130,7 @@ def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Bes
     return Section(
         title="Which choices are better at equal others?",
         reading=readings.say_choices(found, _unit(surrogate)),
-        figures=drawn(plots, "choices", lambda theme: forest.draw(lines, theme, title=title, unit=unit)),
+        figures=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
         alt="Differences between choices with intervals, beside published and confirmed ones",
     )
 
@@ -136,7 +140,8 @@ def _beside_line(label: str, other: Beside, sign: int) -> forest.Line:
     if other.interval is not None:
         low, high = sorted((sign * other.interval[0], sign * other.interval[1]))
         interval = (low, high)
-    group = "published, 1 seed each" if other.published else f"confirmed pairs, {other.source}"
+    seeds = "1 seed each" if other.source.endswith(", 1 seed") else "seeds not stated"
+    group = f"published, {seeds}" if other.published else f"confirmed pairs, {other.source}"
     colour = style.RED if other.published else style.GREEN
     return forest.Line(label=label, value=sign * other.difference, interval=interval, colour=colour, group=group)
 
@@ -156,8 +161,11 @@ def _round(
             figures=drawn(
                 plots,
                 "local",
-                lambda theme: forest.draw(
-                    bars, theme, title=f"Local importance at trial {number} (n = {count} trials)", unit="share (%)"
+                partial(
+                    forest.draw,
+                    bars,
+                    title=f"Local importance at trial {number} (n = {count} trials)",
+                    unit="share (%)",
                 ),
             ),
             alt="Local importance of every parameter at the leading configuration, with intervals",
@@ -176,8 +184,11 @@ def _round(
                 figures=drawn(
                     plots,
                     "ablation",
-                    lambda theme: forest.draw(
-                        steps, theme, title=f"Gain after each change (n = {count} trials)", unit=f"gain in {metric}"
+                    partial(
+                        forest.draw,
+                        steps,
+                        title=f"Gain after each change (n = {count} trials)",
+                        unit=f"gain in {metric}",
                     ),
                 )
                 if path
@@ -197,8 +208,8 @@ def _round(
             figures=drawn(
                 plots,
                 "robustness",
-                lambda theme: forest.draw(
-                    rows, theme, title=f"Steps aside from trial {number} (n = {count} trials)",
+                partial(forest.draw,
+                    rows, title=f"Steps aside from trial {number} (n = {count} trials)",
                     unit=f"change in {metric}",
                 ),
             )

@@ -1,10 +1,12 @@
 """Sections on the budget: what was stopped too early, and how far seeds differ at every budget."""
 
+from functools import partial
 from pathlib import Path
 
 from analysis import readings
 from analysis.figures import forest, style
-from analysis.sections.section import Section, drawn
+from analysis.figures.drawing import drawn
+from analysis.sections.section import Section
 from analysis.stats.crossval import Check
 from analysis.stats.early import LIKELY, seed_noise, stopped_early
 from analysis.stats.study import Study
@@ -40,7 +42,7 @@ def stopping_sections(study: Study, plots: Path, surrogate: Surrogate | None, ch
             figures=drawn(
                 plots,
                 "seed-noise",
-                lambda theme: forest.draw(lines, theme, title="Between seeds of one configuration", unit=unit),
+                partial(forest.draw, lines, title="Between seeds of one configuration", unit=unit),
             )
             if lines
             else (),
@@ -71,9 +73,7 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
         figures=drawn(
             plots,
             "stopped",
-            lambda theme: forest.draw(
-                lines, theme, title=title, unit=style.unit(study.metric), zero=best.score if best else None
-            ),
+            partial(forest.draw, lines, title=title, unit=style.unit(study.metric), zero=best.score if best else None),
         )
         if lines
         else (),

@@ -35,10 +35,12 @@ class Published:
 
 
 def published(study: Study, tables: Tables) -> Published | None:
-    """The paper whose data set the study has and whose parameters it searches; None where there is none."""
+    """The paper whose data set, and method where it names one, the study has, and whose parameters it searches; None
+    where there is none."""
     from ruamel.yaml import YAML
 
-    data = (json.loads(tables.runs["config"][0].as_py()).get("data") or {}).get("name")
+    config = json.loads(tables.runs["config"][0].as_py())
+    data, method = ((config.get(section) or {}).get("name") for section in ("data", "method"))
     for file in sorted(files("analysis.published").iterdir(), key=lambda one: one.name):
         if not file.name.endswith(".yaml"):
             continue
@@ -50,14 +52,14 @@ def published(study: Study, tables: Tables) -> Published | None:
                 second=second,
                 difference=one - other,
                 interval=None,
-                source=f"{known['source']}, {row['setting']}, 1 seed",
+                source=f"{known['source']}, {row['setting']}, {known['seeds']}",
                 published=True,
             )
             for row in known["pairs"]
             if row["parameter"] in study.space
             for (first, one), (second, other) in [row["scores"]]
         )
-        if known["data"] == data and pairs:
+        if known["data"] == data and known.get("method", method) == method and pairs:
             return Published(source=known["source"], defaults=known["defaults"], pairs=pairs)
     return None
 

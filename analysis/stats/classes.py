@@ -54,9 +54,8 @@ class SeedBand:
 def by_seed(study: Study, trial: Trial) -> dict[int | None, Trial]:
     """Runs of a configuration that reached the end, by seed; of equal seeds the first."""
     found: dict[int | None, Trial] = {}
-    for other in study.complete:
-        if study.settings(other) == study.settings(trial):
-            found.setdefault(other.seed, other)
+    for other in study.configurations.get(trial.settings, ()):
+        found.setdefault(other.seed, other)
     return found
 
 
@@ -64,18 +63,17 @@ def rival(study: Study, best: Trial) -> Trial | None:
     """The configuration to hold against the best: of those with at least `LEAST` seeds in common the first trial's,
     else the one with the most; None where there is none."""
     ours = by_seed(study, best)
-    shared: dict[int, int] = {}
-    seen = {study.settings(best)}
-    for trial in study.complete:
-        if study.settings(trial) not in seen:
-            seen.add(study.settings(trial))
-            shared[trial.number] = len(ours.keys() & by_seed(study, trial).keys())
+    shared = {
+        trials[0].number: len(ours.keys() & by_seed(study, trials[0]).keys())
+        for settings, trials in study.configurations.items()
+        if settings != best.settings
+    }
     able = [number for number, count in shared.items() if count >= LEAST]
     if not able:
         return None
-    start = study.settings(study.trials[0])
+    start = study.trials[0].settings
     trials = {trial.number: trial for trial in study.complete}
-    return trials[min(able, key=lambda one: (study.settings(trials[one]) != start, -shared[one], one))]
+    return trials[min(able, key=lambda one: (trials[one].settings != start, -shared[one], one))]
 
 
 def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> ClassChanges | None:
@@ -122,10 +120,8 @@ def _ends(tables: Tables, epoch: int, columns: list[str]) -> dict[str, dict[str,
 
 def seed_bands(study: Study) -> tuple[SeedBand, ...]:
     """Learning curves of the configurations with at least 2 seeds at full length, the best `SHOWN` first."""
-    groups: dict[tuple[tuple[str, object], ...], dict[int | None, Trial]] = {}
-    for trial in study.complete:
-        groups.setdefault(study.settings(trial), by_seed(study, trial))
-    several = [list(group.values()) for group in groups.values() if len(group) > 1]
+    groups = [by_seed(study, trials[0]) for trials in study.configurations.values()]
+    several = [list(group.values()) for group in groups if len(group) > 1]
     several.sort(key=lambda runs: -study.sign * float(np.mean([run.score or 0.0 for run in runs])))
     found = []
     for runs in several[:SHOWN]:

@@ -1,17 +1,25 @@
 """Is the surrogate better than the mean? Trials are left out, in groups of one configuration each, and foretold."""
 
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky
+from threadpoolctl import threadpool_limits
 
+from analysis.kept import digest, load_arrays, save_arrays
 from analysis.stats.basis import Floats
 from analysis.stats.bootstrap import interval
 from analysis.stats.likelihood import Model, Rows
 from analysis.stats.study import Study
-from analysis.stats.surrogate import Data, Surrogate, find_mode, fit, gather
+from analysis.stats.surrogate import Data, Draws, Surrogate, draw, drawn, find_mode, gather
+from analysis.workers import Here
 
 FOLDS, REPEATS, ITERATIONS = 5, 1000, 25
 
@@ -37,31 +45,76 @@ class Check:
         return self.skill[1] > 0
 
 
-def fit_and_check(study: Study) -> tuple[Surrogate, Check] | None:
-    """The study's surrogate and its check; None where there is too little to fit one."""
-    surrogate = fit(study)
-    return None if surrogate is None else (surrogate, check(surrogate))
+def fit_and_check(
+    study: Study, *, keep: Path | None = None, pool: Executor | None = None
+) -> tuple[Surrogate, Check] | None:
+    """The study's surrogate and its check; None where there is too little to fit one.
+
+    Args:
+        study: with all its trials.
+        keep: the file that both are taken from, where it has those of the same scores, and else kept in.
+        pool: shares out the check's folds and the draws; none: this process does both.
+    """
+    data = gather(study)
+    if data is None or study.max_epochs not in data.levels:
+        return None
+    scores = (data.basis, data.rows, data.levels, data.at, data.centers, data.scale)
+    key = digest(scores, [trial.settings for trial in data.trials])
+    known = None if keep is None else load_arrays(keep, key)
+    if known is not None:
+        return drawn(study, data, _draws(known)), _check_of(str(known["check"]))
+    with threadpool_limits(1, user_api="blas"):
+        mode = find_mode(Model(data.basis, data.rows))
+    wait = begin(data, mode, pool=pool)
+    draws = draw(data, mode, pool=pool)
+    checked = wait()
+    if keep is not None:
+        save_arrays(keep, key, {**vars(draws), "check": np.array(json.dumps(vars(checked)))})
+    return drawn(study, data, draws), checked
+
+
+def _draws(known: Mapping[str, NDArray[Any]]) -> Draws:
+    return Draws(**{one.name: known[one.name] for one in fields(Draws)})
+
+
+def _check_of(text: str) -> Check:
+    found = json.loads(text)
+    full = found["full"]
+    return Check(**{**found, "skill": tuple(found["skill"]), "full": None if full is None else tuple(full)})
 
 
 def check(surrogate: Surrogate, *, seed: int = 0) -> Check:
     """Cross-validation over the configurations; hyperparameters are fitted anew to the trials of each fold."""
     data = gather(surrogate.study)
     assert data is not None
+    return begin(data, surrogate.mode, seed=seed)()
+
+
+def begin(data: Data, mode: Floats, *, seed: int = 0, pool: Executor | None = None) -> Callable[[], Check]:
+    """Begin a check, by ``pool``; what is returned waits for it."""
     rng = np.random.default_rng(seed)
-    folds = _folds(surrogate, rng)
+    folds = _folds(data, rng)[data.rows.who]
     raw = data.rows.scores * data.scale + data.centers[data.at]
+    begun = [(folds == fold) for fold in range(FOLDS) if (folds == fold).any()]
+    found = [(held, (pool or Here()).submit(_foretell, data, raw, held, start=mode)) for held in begun]
+    return lambda: _checked(data, raw, found, rng)
+
+
+def _checked(
+    data: Data,
+    raw: Floats,
+    found: Sequence[tuple[NDArray[np.bool_], Future[tuple[Floats, Floats, Floats]]]],
+    rng: np.random.Generator,
+) -> Check:
     ours, means, spans = (np.full(len(raw), math.nan) for _ in range(3))
-    for fold in range(FOLDS):
-        held = (folds == fold)[data.rows.who]
-        if not held.any():
-            continue
-        ours[held], means[held], spans[held] = _foretell(data, raw, held, start=surrogate.mode)
+    for held, foretold in found:
+        ours[held], means[held], spans[held] = foretold.result()
     known = np.isfinite(means)
     squares = np.stack([(ours - raw) ** 2, (means - raw) ** 2])[:, known]
     who = data.rows.who[known]
     by_trial = np.stack([np.bincount(who, weights=one, minlength=len(data.trials)) for one in squares])
-    drawn = rng.integers(len(data.trials), size=(REPEATS, len(data.trials)))
-    sums = by_trial[:, drawn].sum(axis=2)
+    resampled = rng.integers(len(data.trials), size=(REPEATS, len(data.trials)))
+    sums = by_trial[:, resampled].sum(axis=2)
     ratio = float(squares[0].sum() / squares[1].sum())
     at_end = data.rows.distance[known] == 0
     ends = [float(np.sqrt(one[at_end].mean())) for one in squares] if at_end.any() else None
@@ -76,15 +129,20 @@ def check(surrogate: Surrogate, *, seed: int = 0) -> Check:
     )
 
 
-def _folds(surrogate: Surrogate, rng: np.random.Generator) -> NDArray[np.int64]:
+def _folds(data: Data, rng: np.random.Generator) -> NDArray[np.int64]:
     """The fold of each trial; trials of one configuration share it."""
-    settings = [surrogate.study.settings(trial) for trial in surrogate.trials]
+    settings = [trial.settings for trial in data.trials]
     distinct = {one: i for i, one in enumerate(dict.fromkeys(settings))}
     shuffled = rng.permutation(len(distinct)) % FOLDS
     return np.array([shuffled[distinct[one]] for one in settings])
 
 
 def _foretell(data: Data, raw: Floats, held: NDArray[np.bool_], *, start: Floats) -> tuple[Floats, Floats, Floats]:
+    with threadpool_limits(1, user_api="blas"):
+        return _foretold(data, raw, held, start)
+
+
+def _foretold(data: Data, raw: Floats, held: NDArray[np.bool_], start: Floats) -> tuple[Floats, Floats, Floats]:
     """Expected scores of the rows ``held``, means of the other trials' at the same epoch, and the standard deviations
     of what is expected; NaN at an epoch that no other trial reached."""
     kept = ~held

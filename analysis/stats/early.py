@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from analysis.stats.effects import summary
-from analysis.stats.study import Study
+from analysis.stats.study import Settings, Study
 from analysis.stats.surrogate import Surrogate
 
 LIKELY = 0.5
@@ -63,10 +63,10 @@ def seed_noise(study: Study) -> tuple[SeedNoise, ...]:
     """By budget, where configurations have several seeds; empty where none has."""
     found = []
     for epoch in study.budgets():
-        groups: dict[tuple[tuple[str, object], ...], dict[int | None, float]] = {}
+        groups: dict[Settings, dict[int | None, float]] = {}
         for trial in study.trials:
             if epoch in trial.curve:
-                groups.setdefault(study.settings(trial), {})[trial.seed] = trial.curve[epoch]
+                groups.setdefault(trial.settings, {})[trial.seed] = trial.curve[epoch]
         several = [np.array(list(group.values())) for group in groups.values() if len(group) > 1]
         freedom = sum(len(group) - 1 for group in several)
         if not freedom:

@@ -130,15 +130,14 @@ class Model:
         return np.concatenate(found)
 
     def other_covariance(self, hyper: Hyper) -> Floats:
-        """Of the rows without c, a and r: drift, curves and noise, (n, n)."""
+        """Of the rows without c, a and r: drift, curves and noise, (n, n) in the columns' order."""
         rows = self.rows
-        curves = sum(u * k for u, k in zip(hyper.u, self._parts(hyper), strict=True))
-        found: Floats = rows.near * (hyper.mean_drift + _by_row(curves, rows.who) + hyper.run_drift * rows.same)
+        found: Floats = rows.near * _by_row(self._drifts(hyper, self._parts(hyper)).T, rows.who)
         found[np.diag_indices_from(found)] += hyper.noise
-        return found
+        return found.T
 
     def covariance(self, hyper: Hyper) -> Floats:
-        """Of the rows, (n, n)."""
+        """Of the rows, (n, n) in the columns' order."""
         return self._covariance(hyper, self._parts(hyper))
 
     def _parts(self, hyper: Hyper) -> list[Floats]:
@@ -147,15 +146,21 @@ class Model:
         return [(one * spectrum) @ one.T for one, spectrum in zip(singles, hyper.spectra, strict=True)]
 
     def _covariance(self, hyper: Hyper, parts: Sequence[Floats]) -> Floats:
-        rows = self.rows
         scaled = hyper.s[:, None, None] * np.stack(parts)
         partners = np.tensordot(hyper.interaction, scaled, axes=1)
-        ends = (scaled * (1 + partners / 2)).sum(axis=0)
-        curves = sum(u * k for u, k in zip(hyper.u, parts, strict=True))
-        found: Floats = _by_row(ends, rows.who) + LEVEL_VARIANCE
-        found += hyper.run * rows.same
-        found += rows.near * (hyper.mean_drift + _by_row(curves, rows.who) + hyper.run_drift * rows.same)
+        ends: Floats = (scaled * (1 + partners / 2)).sum(axis=0)
+        ends += LEVEL_VARIANCE
+        ends[np.diag_indices_from(ends)] += hyper.run
+        found = _by_row(self._drifts(hyper, parts).T, self.rows.who)
+        found *= self.rows.near
+        found += _by_row(ends.T, self.rows.who)
         found[np.diag_indices_from(found)] += hyper.noise
+        return found.T
+
+    def _drifts(self, hyper: Hyper, parts: Sequence[Floats]) -> Floats:
+        """What g multiplies, by pairs of trials."""
+        found: Floats = hyper.mean_drift + sum(u * k for u, k in zip(hyper.u, parts, strict=True))
+        found[np.diag_indices_from(found)] += hyper.run_drift
         return found
 
     def log_prior(self, theta: Floats) -> float:
@@ -165,7 +170,7 @@ class Model:
         """Up to a constant; minus infinity where the covariance is singular."""
         hyper = self.hyper(theta)
         try:
-            lower = cholesky(self.covariance(hyper), lower=True, check_finite=False)
+            lower = factor(self.covariance(hyper))
         except np.linalg.LinAlgError:
             return -np.inf
         return self._log_likelihood(lower) + self.log_prior(theta)
@@ -183,7 +188,7 @@ class Model:
         """
         rows, hyper = self.rows, self.hyper(theta)
         parts = self._parts(hyper)
-        lower = cholesky(self._covariance(hyper, parts), lower=True, check_finite=False)
+        lower = factor(self._covariance(hyper, parts))
         inverse = cho_solve((lower, True), np.eye(len(rows.scores)), check_finite=False)
         alpha = inverse @ rows.scores
         weights = np.outer(alpha, alpha) - inverse
@@ -223,8 +228,18 @@ SINGLE = (
 """Means and standard deviations of the normal priors on theta; variances are in units of the scores' variance."""
 
 
+def factor(covariance: Floats) -> Floats:
+    """The lower triangle L of ``covariance`` = L L', made in its place where that is in the columns' order.
+
+    Raises:
+        numpy.linalg.LinAlgError: it is singular.
+    """
+    found: Floats = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+    return found
+
+
 def _by_row(by_trial: Floats, who: NDArray[np.int64]) -> Floats:
-    found: Floats = by_trial.take(who, axis=0).take(who, axis=1)
+    found: Floats = by_trial.take(who, axis=1).take(who, axis=0)
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis.stats.dominance import non_dominated
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import Settings, Study, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +48,10 @@ def pareto(study: Study, *, noise: float | None) -> Pareto | None:
     """
     if study.against is None:
         return None
-    groups: dict[tuple[tuple[str, object], ...], list[tuple[Trial, float, float]]] = {}
+    groups: dict[Settings, list[tuple[Trial, float, float]]] = {}
     for trial in study.complete:
         if trial.against is not None and trial.score is not None:
-            groups.setdefault(study.settings(trial), []).append((trial, trial.score, trial.against))
+            groups.setdefault(trial.settings, []).append((trial, trial.score, trial.against))
     if not groups:
         return None
     means = [(_mean([score for _, score, _ in one]), _mean([second for *_, second in one])) for one in groups.values()]

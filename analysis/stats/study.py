@@ -3,11 +3,16 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean as mean
 from typing import Any
 
 from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
+from analysis.kept import Digested
 from analysis.tables import Tables
+
+Settings = tuple[tuple[str, str], ...]
+"""A configuration without its seed: names, and values as text, in the order of the names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,11 @@ class Trial:
         """The last score."""
         return self.curve[max(self.curve)] if self.curve else None
 
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration without its seed."""
+        return tuple(sorted((name, repr(value)) for name, value in self.values.items() if name != "seed"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
@@ -48,7 +58,7 @@ class Against:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(Digested):
     """All trials by number, and what they share."""
 
     name: str
@@ -69,10 +79,18 @@ class Study:
         """1 where more is better, else -1."""
         return 1 if self.mode == "max" else -1
 
-    @property
+    @cached_property
     def complete(self) -> tuple[Trial, ...]:
         """Trials that ran all their epochs and have a score for the last of them."""
         return tuple(trial for trial in self.trials if trial.state == "complete" and trial.epochs in trial.curve)
+
+    @cached_property
+    def configurations(self) -> dict[Settings, tuple[Trial, ...]]:
+        """:attr:`complete` by configuration, in the order of their first trials."""
+        found: dict[Settings, list[Trial]] = {}
+        for trial in self.complete:
+            found.setdefault(trial.settings, []).append(trial)
+        return {settings: tuple(trials) for settings, trials in found.items()}
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -81,19 +99,14 @@ class Study:
 
     def seeds_of(self, trial: Trial) -> int:
         """Seeds with which the trial's configuration ran all its epochs, at least 1."""
-        same = [other for other in self.complete if self.settings(other) == self.settings(trial)]
-        return max(1, len({other.seed for other in same}))
+        return max(1, len({other.seed for other in self.configurations.get(trial.settings, ())}))
 
     def mean_score(self, trial: Trial) -> float | None:
         """Mean of the last scores over the seeds that ran all epochs; the trial's own where it did not."""
-        if trial not in self.complete:
+        same = self.configurations.get(trial.settings, ())
+        if trial not in same:
             return trial.score
-        same = [other.score or 0.0 for other in self.complete if self.settings(other) == self.settings(trial)]
-        return sum(same) / len(same)
-
-    def settings(self, trial: Trial) -> tuple[tuple[str, Any], ...]:
-        """The configuration without its seed."""
-        return tuple(sorted((name, repr(value)) for name, value in trial.values.items() if name != "seed"))
+        return sum(other.score or 0.0 for other in same) / len(same)
 
     def best(self) -> Trial | None:
         """The configuration with the best last score, a mean over its seeds, among trials that ran all their epochs;
@@ -102,14 +115,14 @@ class Study:
         pool = self.complete or self._longest()
         if not pool:
             return None
-        scores: dict[tuple[tuple[str, Any], ...], list[float]] = {}
-        seconds: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+        scores: dict[Settings, list[float]] = {}
+        seconds: dict[Settings, list[float]] = {}
         sign = 0 if self.against is None else self.against.sign
         for trial in pool:
-            scores.setdefault(self.settings(trial), []).append(self.sign * (trial.score or 0.0))
-            seconds.setdefault(self.settings(trial), []).append(sign * (trial.against or 0.0))
+            scores.setdefault(trial.settings, []).append(self.sign * (trial.score or 0.0))
+            seconds.setdefault(trial.settings, []).append(sign * (trial.against or 0.0))
         means = {settings: (mean(scores[settings]), mean(seconds[settings])) for settings in scores}
-        return max(pool, key=lambda trial: (*means[self.settings(trial)], -trial.number))
+        return max(pool, key=lambda trial: (*means[trial.settings], -trial.number))
 
     def _longest(self) -> tuple[Trial, ...]:
         scored = [trial for trial in self.trials if trial.epochs in trial.curve and trial.state != "failed"]
@@ -118,9 +131,9 @@ class Study:
 
     def seeds_each(self) -> str:
         """How many seeds a configuration was run with, in words."""
-        seeds: dict[tuple[tuple[str, Any], ...], set[int | None]] = {}
+        seeds: dict[Settings, set[int | None]] = {}
         for trial in self.trials:
-            seeds.setdefault(self.settings(trial), set()).add(trial.seed)
+            seeds.setdefault(trial.settings, set()).add(trial.seed)
         low, high = min(map(len, seeds.values())), max(map(len, seeds.values()))
         return f"{low} to {high} seeds each" if low < high else f"{low} seed{'s' if low > 1 else ''} each"
 

@@ -7,23 +7,31 @@ and relevance. Functions are drawn by Matheron's rule (Wilson et al. 2020). Same
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import cho_solve
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from analysis.stats.basis import Basis, Floats
 from analysis.stats.fidelity import ladder
-from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows
+from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows, factor
 from analysis.stats.study import Study, Trial
+from analysis.workers import Here
 
 LEAST, MOST = 12, 200
 """Scored trials below which there is no surrogate, and above which it has as many of them, drawn at random: the time
 grows with the cube of their number, and the draw must not look at scores."""
+GROWTH = 1.25
+"""Above `MOST`, trials are drawn anew whenever there are so many times more of them."""
 DRAWS, BURN_IN = 200, 40
+PORTION = 25
+"""Draws that a process makes at a time."""
 STEP = 1e-3
 """Of the differences that give the curvature at the mode."""
 
@@ -33,12 +41,14 @@ class Surrogate:
     """``weights`` (draws, width): of the basis' functions. ``level`` (draws,): mean over the space. ``ends`` (draws,
     trials): what the run of each trial would have come to at full budget, but for ``noise`` (draws,), the standard
     deviation of one epoch's score around it; ``seeds`` (draws,): of runs of one configuration that differ in the seed
-    only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode."""
+    only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode. ``pool``: of how
+    many trials ``trials`` were drawn, see :func:`sample`."""
 
     study: Study
     basis: Basis
     trials: tuple[Trial, ...]
     levels: tuple[int, ...]
+    pool: int
     rows: int
     fixed: tuple[str, ...]
     weights: Floats
@@ -52,6 +62,11 @@ class Surrogate:
     def complete(self) -> int:
         """Trials with a score at full budget."""
         return sum(self.study.max_epochs in trial.curve for trial in self.trials)
+
+    @property
+    def alone(self) -> "Surrogate":
+        """The same in a study of its own trials: what a figure is drawn from that shows no others."""
+        return replace(self, study=replace(self.study, trials=self.trials))
 
     def at(self, configs: Sequence[Mapping[str, Any]]) -> Floats:
         """Scores at full budget without noise, (draws, configs)."""
@@ -67,6 +82,7 @@ class Data:
     basis: Basis
     rows: Rows
     trials: tuple[Trial, ...]
+    pool: int
     levels: tuple[int, ...]
     at: NDArray[np.int64]
     fixed: tuple[str, ...]
@@ -89,8 +105,7 @@ def gather(study: Study) -> Data | None:
     trials = tuple(trial for trial in study.trials if reached[trial.run_id] and _inside(trial, space))
     if len(trials) < LEAST:
         return None
-    kept = np.sort(np.random.default_rng(0).permutation(len(trials))[:MOST])
-    trials = tuple(trials[i] for i in kept)
+    trials, pool = sample(trials)
     varied = {
         name: study.space[name]
         for name in study.parameters
@@ -119,12 +134,32 @@ def gather(study: Study) -> Data | None:
             singles=tuple(basis.single(i, places[:, i], active[:, i]) for i in range(len(basis.axes))),
         ),
         trials=trials,
+        pool=pool,
         levels=tuple(levels),
         at=at,
         fixed=tuple(name for name in study.parameters if name not in varied),
         centers=centers,
         scale=scale,
     )
+
+
+def sample(trials: tuple[Trial, ...]) -> tuple[tuple[Trial, ...], int]:
+    """The trials that a surrogate is fitted to, in their order, and of how many they were drawn.
+
+    Up to `MOST` are all taken. Of more, those that ended first are drawn from, as many as the largest of `MOST`, `MOST`
+    * `GROWTH`, `MOST` * `GROWTH`^2, ... that have ended: so that one trial more rarely makes another sample, and where
+    it does, most of the trials stay.
+    """
+    if len(trials) <= MOST:
+        return trials, len(trials)
+    order = sorted(trials, key=lambda trial: (trial.state == "running", trial.ended_at, trial.number))
+    ended = max(MOST, sum(trial.state != "running" for trial in trials))
+    pool = MOST
+    while int(pool * GROWTH) <= ended:
+        pool = int(pool * GROWTH)
+    drawn = np.argsort(np.random.default_rng(0).random(pool), kind="stable")[:MOST]
+    chosen = {order[i].run_id for i in drawn}
+    return tuple(trial for trial in trials if trial.run_id in chosen), pool
 
 
 def _inside(trial: Trial, space: Basis) -> bool:
@@ -137,25 +172,58 @@ def fit(study: Study, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
     data = gather(study)
     if data is None or study.max_epochs not in data.levels:
         return None
-    model = Model(data.basis, data.rows)
-    mode = find_mode(model)
+    with threadpool_limits(1, user_api="blas"):
+        mode = find_mode(Model(data.basis, data.rows))
+    return drawn(study, data, draw(data, mode, draws=draws, seed=seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """As :class:`Surrogate` has them, of scores of which more is better."""
+
+    level: Floats
+    weights: Floats
+    ends: Floats
+    noise: Floats
+    seeds: Floats
+    mode: Floats
+
+
+def draw(data: Data, mode: Floats, *, draws: int = DRAWS, seed: int = 0, pool: Executor | None = None) -> Draws:
+    """Draws from the posterior; ``pool`` shares out those of functions. With one thread, since several do not give the
+    same bits everywhere, and the matrices are small."""
     rng = np.random.default_rng(seed)
-    functions = _Functions(model, data, study.sign)
-    drawn = [functions.draw(model.hyper(theta), rng) for theta in _hypers(model, mode, draws=draws, rng=rng)]
-    level, weights, ends, noise, seeds = (np.array(part) for part in zip(*drawn, strict=True))
+    with threadpool_limits(1, user_api="blas"):
+        hypers = _hypers(Model(data.basis, data.rows), mode, draws=draws, rng=rng)
+    normals = [_normals(data, rng) for _ in hypers]
+    shares = [slice(start, start + PORTION) for start in range(0, draws, PORTION)]
+    found = [
+        one
+        for part in (pool or Here()).map(
+            _functions, repeat(data), [hypers[share] for share in shares], [normals[share] for share in shares]
+        )
+        for one in part
+    ]
+    level, weights, ends, noise, seeds = (np.array(part) for part in zip(*found, strict=True))
+    return Draws(level=level, weights=weights, ends=ends, noise=noise, seeds=seeds, mode=mode)
+
+
+def drawn(study: Study, data: Data, draws: Draws) -> Surrogate:
+    """The surrogate that the draws make."""
     return Surrogate(
         study=study,
         basis=data.basis,
         trials=data.trials,
+        pool=data.pool,
         levels=data.levels,
         rows=len(data.rows.scores),
         fixed=data.fixed,
-        weights=weights,
-        level=level,
-        ends=ends,
-        noise=noise,
-        seeds=seeds,
-        mode=mode,
+        weights=study.sign * draws.weights,
+        level=study.sign * draws.level,
+        ends=study.sign * draws.ends,
+        noise=draws.noise,
+        seeds=draws.seeds,
+        mode=draws.mode,
     )
 
 
@@ -225,37 +293,51 @@ def _slice(
         angle = rng.uniform(low, high)
 
 
-class _Functions:
-    """Draws of level, weights and ends, given hyperparameters."""
+Normals = tuple[float, Floats, Floats, Floats]
+"""Standard normal numbers of one draw: of the level, of the weights, of the runs, and of the rows."""
 
-    def __init__(self, model: Model, data: Data, sign: int) -> None:
-        self._model, self._data, self._sign = model, data, sign
-        self._features = data.basis.joined(data.rows.singles)
 
-    def draw(self, hyper: Hyper, rng: np.random.Generator) -> tuple[float, Floats, Floats, float, float]:
-        """By Matheron's rule: a draw from the prior, moved by what the scores differ from its scores."""
-        rows, scale = self._data.rows, self._data.scale
-        variances = self._model.prior_variances(hyper)
-        level = math.sqrt(LEVEL_VARIANCE) * rng.standard_normal()
-        weights = np.sqrt(variances) * rng.standard_normal(len(variances))
-        runs = math.sqrt(hyper.run) * rng.standard_normal(len(self._data.trials))
-        other = cholesky(self._model.other_covariance(hyper), lower=True, check_finite=False)
-        other = other @ rng.standard_normal(len(rows.scores))
-        simulated = level + (self._features @ weights + runs)[rows.who] + other
-        lower = cholesky(self._model.covariance(hyper), lower=True, check_finite=False)
-        pull = cho_solve((lower, True), rows.scores - simulated, check_finite=False)
-        by_trial = np.add.reduceat(pull, rows.starts)
-        level += LEVEL_VARIANCE * pull.sum()
-        weights = weights + variances * (self._features.T @ by_trial)
-        runs = runs + hyper.run * by_trial
-        top = self._data.centers[-1]
-        ends = level + self._features @ weights + runs
-        noise = scale * math.sqrt(hyper.noise)
-        seeds = scale * math.sqrt(hyper.run + hyper.noise)
-        return (
-            self._sign * (top + scale * level),
-            self._sign * scale * weights,
-            self._sign * (top + scale * ends),
-            noise,
-            seeds,
-        )
+def _normals(data: Data, rng: np.random.Generator) -> Normals:
+    return (
+        rng.standard_normal(),
+        rng.standard_normal(data.basis.width),
+        rng.standard_normal(len(data.trials)),
+        rng.standard_normal(len(data.rows.scores)),
+    )
+
+
+def _functions(
+    data: Data, hypers: Sequence[Floats], normals: Sequence[Normals]
+) -> list[tuple[float, Floats, Floats, float, float]]:
+    """A draw of level, weights, ends, noise and seeds for each theta."""
+    model, features = Model(data.basis, data.rows), data.basis.joined(data.rows.singles)
+    with threadpool_limits(1, user_api="blas"):
+        return [
+            _function(model, data, features, model.hyper(theta), numbers)
+            for theta, numbers in zip(hypers, normals, strict=True)
+        ]
+
+
+def _function(
+    model: Model, data: Data, features: Floats, hyper: Hyper, normals: Normals
+) -> tuple[float, Floats, Floats, float, float]:
+    """By Matheron's rule: a draw from the prior, moved by what the scores differ from its scores."""
+    rows, scale = data.rows, data.scale
+    for_level, for_weights, for_runs, for_rows = normals
+    variances = model.prior_variances(hyper)
+    level = math.sqrt(LEVEL_VARIANCE) * for_level
+    weights = np.sqrt(variances) * for_weights
+    runs = math.sqrt(hyper.run) * for_runs
+    other = factor(model.other_covariance(hyper)) @ for_rows
+    simulated = level + (features @ weights + runs)[rows.who] + other
+    lower = factor(model.covariance(hyper))
+    pull = cho_solve((lower, True), rows.scores - simulated, check_finite=False)
+    by_trial = np.add.reduceat(pull, rows.starts)
+    level += LEVEL_VARIANCE * pull.sum()
+    weights = weights + variances * (features.T @ by_trial)
+    runs = runs + hyper.run * by_trial
+    top = data.centers[-1]
+    ends = level + features @ weights + runs
+    noise = scale * math.sqrt(hyper.noise)
+    seeds = scale * math.sqrt(hyper.run + hyper.noise)
+    return top + scale * level, scale * weights, top + scale * ends, noise, seeds

@@ -167,8 +167,9 @@ def _words(
     if pairs < first:
         return f"{arm} against {other}: undecided: {pairs} paired seeds, the first look is at {first}"
     finding = _finding(arm, other, kind, low, high, needed, delta)
+    interval = "no interval" if math.isinf(low) else f"{1 - error:.0%} interval {low:+.2f} to {high:+.2f}"
     return (
-        f"{finding} (mean difference {effect:+.2f}, {1 - error:.0%} interval {low:+.2f} to {high:+.2f}, "
+        f"{finding} (mean difference {effect:+.2f}, {interval}, "
         f"{pairs} paired seeds, adjusted p {_p_shown(p)}; group-sequential paired t-test)"
     )
 

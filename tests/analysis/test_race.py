@@ -126,6 +126,8 @@ def test_differences_that_are_all_the_same_decide_nothing():
     assert found.kind == "undecided"
     assert found.seeds_needed is None
     assert "their spread is not known" in found.words
+    assert "no interval" in found.words
+    assert "inf" not in found.words
 
 
 # --- Properties ---

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -91,6 +92,33 @@ def test_published_differences_are_those_of_the_paper():
     found = published(from_tables(tables), tables)
     assert [round(one.difference, 2) for one in found.pairs] == [0.46, 0.75]
     assert all((one.first, one.second, one.interval) == ("kl", "cr", None) for one in found.pairs)
+
+
+def tables_of_method(name, data):
+    runs = runs_of(make_trials(4))
+    for run in runs:
+        run.config["trainer"]["data"]["name"] = data
+        run.config["trainer"]["method"] = {"name": name}
+    return build_tables(runs)
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "parameter", "count"),
+    [
+        ("alonso", "cityscapes", "method.contrast_weight", 6),
+        ("alonso", "cityscapes", "method.memory_size", 4),
+        ("pseudoseg", "voc", "method.temperature", 4),
+        ("unimatch", "voc", "method.temperature", 0),
+    ],
+)
+def test_a_table_of_one_method_stands_beside_studies_of_that_method_alone(method, data, parameter, count):
+    tables = tables_of_method(method, data)
+    study = from_tables(tables)
+    study = dataclasses.replace(study, space={parameter: next(iter(study.space.values()))})
+    found = published(study, tables)
+    assert (0 if found is None else len(found.pairs)) == count
+    if found is not None:
+        assert all("not stated" in one.source for one in found.pairs)
 
 
 @pytest.mark.parametrize(("tau", "said"), [(0.8, "IPixMatch's defaults (trial 0)"), (0.5, "the first configuration")])

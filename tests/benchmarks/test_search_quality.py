@@ -2,11 +2,25 @@ import math
 import random
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.search_quality import METHODS, problem, quartiles, render, search_of, with_prior
+from benchmarks import search_quality
+from benchmarks.search_quality import (
+    GOOD,
+    METHODS,
+    MISLEADING,
+    Problem,
+    measure,
+    problem,
+    quartiles,
+    read_raw,
+    render,
+    search_of,
+    with_prior,
+)
 
 
 @given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=40))
@@ -29,8 +43,36 @@ def test_a_misleading_prior_is_worse_than_a_good_one():
     assert score(good=True) > score(good=False) + 10
 
 
+def row(**epochs):
+    return {**dict.fromkeys(METHODS, 200.0), "random": 800.0, **epochs}
+
+
 def test_a_missed_goal_is_called_missed():
-    rows = [dict(zip(METHODS, (800.0, 200.0, 100.0, 101.0, 151.0), strict=True)) for _ in range(3)]
-    text = render({"power": rows}, command="x", took_s=1)
+    text = render({"power": [row(**{GOOD: 101.0, MISLEADING: 301.0})] * 3}, command="x")
     assert "1/7.9, missed" in text
-    assert "1.51 times at the median, missed there" in text
+    assert "1.50 times at the median, missed there" in text
+    assert "1.50 [1.50, 1.50] times, above 1.5 on 3 of the 3" in text
+
+
+def test_what_has_been_measured_is_read_again_and_not_measured_twice(tmp_path, monkeypatch):
+    measured = []
+    for method in METHODS:
+        monkeypatch.setitem(METHODS, method, lambda one, method=method: measured.append(method) or math.inf)
+    file = tmp_path / "raw.jsonl"
+    measure(read_raw(file), file, family="power", seed=3)
+    measure(read_raw(file), file, family="power", seed=3)
+    assert measured == list(METHODS)
+    assert set(read_raw(file).values()) == {math.inf}
+
+
+def test_the_baseline_is_optunas_own_tpe_under_plain_asha(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        search_quality, "epochs_to", lambda target, study, curves, sampler: seen.append((study, sampler)) or 1.0
+    )
+    one = Problem("power", 7)
+    one.__dict__["target"] = (0.0, 1.0)
+    one.baseline("tpe", seed=7)
+    study, sampler = seen[0]
+    assert type(sampler) is optuna.samplers.TPESampler
+    assert (study.scheduler.name, study.scheduler.quota) == ("asha", False)

@@ -101,11 +101,15 @@ def test_every_arm_runs_the_same_seeds_none_of_the_search(searched, undisturbed)
     confirm = [row for row in rows if row["phase"] == "confirm"]
     assert len(search) == 2
     assert {row["seed"] for row in confirm} <= {1, 2, 3}
+    hashes = {row["split_hash"] for row in search}
     for seed in (1, 2):
         splits = {row["arm"]: row["split_hash"] for row in confirm if row["seed"] == seed}
+        assert len(set(splits.values())) == 1
+        hashes |= set(splits.values())
         configs = [json.loads(row["config"]) for row in confirm if row["seed"] == seed]
         assert len(splits) == 4
         assert {one["data"]["draw"]["seed"] for one in configs} == {seed}
+    assert len(hashes) == 3
     logged, _ = read_folder(undisturbed / "wandb")
     assert {run.job_type for run in logged} == {"search", "confirm"}
     assert all(run.config["confirm"]["arm"] for run in logged if run.job_type == "confirm")

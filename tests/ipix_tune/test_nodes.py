@@ -4,7 +4,7 @@ import os
 import pytest
 from rich.console import Console
 
-from ipix_tune import study
+from ipix_tune import engine, study
 from ipix_tune.nodes import NodeError, check_nodes, look
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import base, config_of, write
@@ -85,9 +85,9 @@ def test_a_study_with_such_a_node_leaves_no_folder_that_would_have_to_be_resumed
     def refuse(data, storage):
         raise NodeError("gpu-07 (10.0.0.7): storage: /shared cannot be written")
 
-    monkeypatch.setattr(study.cluster, "connected", lambda address, nested: contextlib.nullcontext())
-    monkeypatch.setattr(study.cluster, "inventory", lambda: ({"CPU": 2.0}, [{"CPU": 1.0}, {"CPU": 1.0}]))
-    monkeypatch.setattr(study, "check_nodes", refuse)
+    monkeypatch.setattr(engine.cluster, "connected", lambda address, nested: contextlib.nullcontext())
+    monkeypatch.setattr(engine.cluster, "inventory", lambda: ({"CPU": 2.0}, [{"CPU": 1.0}, {"CPU": 1.0}]))
+    monkeypatch.setattr(engine, "check_nodes", refuse)
     loaded = load(write(tmp_path, base() | {"storage": str(tmp_path / "studies")}))
     with pytest.raises(NodeError, match="gpu-07"):
         study.run(loaded, resume=False, address="head:6379", console=Console(quiet=True))

@@ -12,6 +12,7 @@ from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.dimensions import contains, from_unit, sample, to_unit
 from ipix_tune.journal import Journal, build_sampler
 from ipix_tune.prior import SOURCE, Belief, evidence, near, prior_of, support, trust
+from ipix_tune.ranked import RankedSampler
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
 
@@ -207,23 +208,23 @@ def test_a_right_prior_keeps_proposing_and_a_wrong_one_falls_silent():
     assert late_share(0.9) > 3 * late_share(0.2)
 
 
-def test_the_model_does_not_see_what_a_distrusted_prior_proposed(monkeypatch):
+def test_the_model_sees_what_a_distrusted_prior_proposed_as_the_bad_trials_that_they_are(monkeypatch):
     seen = []
     ask = optuna.samplers.TPESampler.infer_relative_search_space
 
     def spy(sampler, whole, trial):
-        seen.append((trial.number, [one.number for one in whole.get_trials(deepcopy=False)]))
+        seen.append((trial.number, {one.number: one.value for one in whole.get_trials(deepcopy=False)}))
         return ask(sampler, whole, trial)
 
     monkeypatch.setattr(optuna.samplers.TPESampler, "infer_relative_search_space", spy)
     config = study_with(LINE, sampler={"startup_trials": 3})
     book = Journal(None, config, SearchSpace(config), total=60)
     played(book, 60, lambda values: -abs(values["optim.lr"] - 0.1))
-    number, numbers = seen[-1]
-    drawn = sources(book)
+    number, shown = seen[-1]
     assert number > 40
-    assert [drawn[one] for one in numbers if one < number].count("prior") == 0
-    assert drawn.count("prior") > 0
+    of_prior = [shown[one] for one, source in enumerate(sources(book)[:number]) if source == "prior"]
+    assert of_prior
+    assert max(of_prior) < 0.5
 
 
 def test_the_model_takes_over_as_trials_end():
@@ -263,6 +264,8 @@ def test_the_sampler_can_be_pickled():
     assert type(pickle.loads(pickle.dumps(sampler))) is type(sampler)
 
 
-def test_without_a_prior_the_sampler_is_plain_tpe():
+def test_without_a_prior_there_is_tpe_alone_shown_trials_by_their_places():
     config = study_with({"optim.lr": {"uniform": [0, 1]}})
-    assert type(build_sampler(config.sampler, SearchSpace(config))) is optuna.samplers.TPESampler
+    sampler = build_sampler(config.sampler, SearchSpace(config))
+    assert type(sampler) is RankedSampler
+    assert type(sampler._model) is optuna.samplers.TPESampler

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import jsonschema
@@ -8,9 +9,11 @@ from ruamel.yaml import YAML
 from ipix_tune.schema import FILE, schema_text, study_schema
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import base
+from trainers.methods.registry import BUILDERS
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 STUDIES = sorted(SPACES.glob("*.yaml"))
+ABLATIONS = sorted((SPACES / "ablations").glob("*.yaml"))
 
 COMMON = {
     "interpixel.alpha": 1 / 16,  # alpha = 1 at t = 4, as alpha / t^2
@@ -22,6 +25,7 @@ UNIMATCH = COMMON | {"interpixel.domain": "omega", "method.teacher": "shared"}
 PAPER = {
     "digits": COMMON,
     "digits_confirm": COMMON,
+    "methods": {"interpixel.alpha": 1 / 16, "method.name": "unimatch", "method.conf_thresh": 0.95},
     "voc": UNIMATCH | {"interpixel.warmup_fraction": 5 / 80, "method.conf_thresh": 0.95, "optim.lr": 0.0005},
     "cityscapes": UNIMATCH | {"interpixel.warmup_fraction": 30 / 240, "method.conf_thresh": 0, "optim.lr": 0.0025},
 }
@@ -78,6 +82,22 @@ def test_a_shipped_study_is_valid_and_starts_with_the_papers_defaults(path):
     study = load(path)
     assert PAPER[path.stem].items() <= study.points[0].items()
     assert study.trainer["interpixel"]["t2_scale"] is True
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_an_ablation_is_a_valid_grid_of_values_and_three_seeds(path):
+    assert path.read_text().splitlines()[0] == "# yaml-language-server: $schema=../study.schema.json"
+    assert errors(YAML(typ="safe").load(path)) == []
+    study = load(path)
+    assert study.search["seed"].choice == (0, 1, 2)
+    assert study.budget.trials == math.prod(len(one.choice) for one in study.search.values())
+
+
+def test_the_methods_study_tries_every_method_once():
+    study = load(SPACES / "methods.yaml")
+    methods = study.search["method.name"].choice
+    assert sorted(point["method.name"] for point in study.points) == sorted(methods)
+    assert set(methods) == set(BUILDERS)
 
 
 @pytest.mark.parametrize("name", ["voc", "cityscapes"])

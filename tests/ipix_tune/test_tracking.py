@@ -183,3 +183,18 @@ def test_sending_without_a_server_says_that_nothing_is_lost(tmp_path, study, no_
 def test_sending_what_is_no_studys_folder_says_so(tmp_path):
     with pytest.raises(UserError, match="no W&B runs"):
         unsent(tmp_path)
+
+
+def test_a_run_whose_labelled_images_are_drawn_anew_is_logged_with_its_own_split(tmp_path, study):
+    tracker = Tracker(tmp_path, study, {**FACTS, "origin": {"split_hash": "first", "world_size": 1}})
+    for key, split in (("c0000", "first"), ("c0001", "second")):
+        tracker.start(key, values={}, trainer={"seed": 0})
+        tracker.split(key, split)
+        tracker.log(key, epoch=1, metrics={"val/miou": 1.0})
+        tracker.finish(key, state="complete", epochs=1)
+    tracker.close()
+    runs, _ = read_folder(tmp_path / "wandb")
+    assert {run.run_id[-5:]: run.config["origin"] for run in runs} == {
+        "c0000": {"split_hash": "first", "world_size": 1},
+        "c0001": {"split_hash": "second", "world_size": 1},
+    }

@@ -194,7 +194,7 @@ def test_stopped_trials_rank_by_how_far_they_came_and_then_by_the_first_objectiv
 
 def test_with_one_objective_tpe_is_optunas_own():
     config = study().sampler
-    assert type(build_sampler(config, SearchSpace(study()))) is optuna.samplers.TPESampler
+    assert type(build_sampler(config, SearchSpace(study()))._model) is optuna.samplers.TPESampler
 
 
 def test_a_grid_is_run_once_over(tmp_path):

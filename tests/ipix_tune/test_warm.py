@@ -3,24 +3,15 @@ import pickle
 import optuna
 import pytest
 from optuna.trial import TrialState
-from scipy import stats
 
 from ipix_tune.config import StudyConfig
 from ipix_tune.curves import curves_of
 from ipix_tune.journal import Journal
 from ipix_tune.plan import make_plan, render
+from ipix_tune.ranked import FORGOTTEN, RankedSampler
 from ipix_tune.simulate import Simulation
 from ipix_tune.space import SearchSpace
-from ipix_tune.warm import (
-    FORGOTTEN,
-    WarmSampler,
-    WarmStartError,
-    describe_warm_start,
-    earlier_studies,
-    past_trials,
-    place,
-    placed,
-)
+from ipix_tune.warm import WarmStartError, describe_warm_start, earlier_studies, past_trials
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_curves import CONFIGS, config_with, saved
 from tests.ipix_tune.test_plan import printed
@@ -89,44 +80,27 @@ def test_what_tpe_is_shown_is_the_same_whatever_the_level_of_the_scores(tmp_path
     assert [value for _, value in recorded] == pytest.approx([(k + 0.5) / 30 for k in range(30)])
 
 
-def test_a_place_is_the_middle_rank_of_scipy():
-    scores = [3.0, 1.0, 3.0, 2.0, 5.0]
-    ordered = sorted(scores)
-    assert [place(one, ordered) for one in scores] == pytest.approx((stats.rankdata(scores) - 0.5) / 5)
-
-
-def test_own_scores_are_shown_as_places_and_keep_their_order():
-    own = optuna.create_study(direction="maximize")
-    for score in (12.0, 55.0, 40.0):
-        own.add_trial(optuna.trial.create_trial(value=score))
-    assert [one.value for one in placed(own.trials)] == pytest.approx([1 / 6, 5 / 6, 1 / 2])
-
-
-def test_a_stopped_trial_is_placed_among_all_that_reached_its_last_epoch():
-    own = optuna.create_study(direction="maximize")
-    own.add_trial(optuna.trial.create_trial(value=9.0, intermediate_values={1: 5.0, 3: 9.0}))
-    own.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, intermediate_values={1: 4.0}))
-    own.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, intermediate_values={1: 6.0}))
-    assert [one.intermediate_values for one in placed(own.trials)[1:]] == [
-        {1: pytest.approx(1 / 6)},
-        {1: pytest.approx(5 / 6)},
-    ]
-
-
-def test_the_trials_themselves_keep_their_scores():
-    own = optuna.create_study(direction="maximize")
-    own.add_trial(optuna.trial.create_trial(value=12.0))
-    placed(own.get_trials(deepcopy=False))
-    assert own.trials[0].value == 12.0
-
-
-def test_a_stopped_trial_is_told_as_pruned_at_its_epoch_of_this_studys_length(tmp_path):
-    states = ["complete", "stopped", "complete", "complete"]
+def test_a_stopped_trial_is_shown_with_a_place_too_whatever_the_length_of_its_study(tmp_path):
+    states = ["stopped", "complete", "complete", "complete"]
     folder = saved(tmp_path, CONFIGS, epochs=3, states=states, facts={"scheduler": {"max_epochs": 9}})
     config = study([folder], trainer={**base()["trainer"], "schedule": {"epochs": 18}})
     shown = past_trials(config, SearchSpace(config))
-    assert [one.state for one in shown] == [TrialState.PRUNED, *[TrialState.COMPLETE] * 3]
-    assert list(shown[0].intermediate_values) == [6]
+    assert [one.state for one in shown] == [TrialState.COMPLETE] * 4
+    assert [one.value for one in shown] == pytest.approx([1 / 8, 3 / 8, 5 / 8, 7 / 8])
+
+
+def test_every_other_proposal_is_made_without_the_earlier_trials(tmp_path):
+    shown = []
+
+    class Model(optuna.samplers.RandomSampler):
+        def infer_relative_search_space(self, whole, trial):
+            shown.append(sum(one.number < 0 for one in whole.get_trials(deepcopy=False)))
+            return {}
+
+    own = optuna.create_study(sampler=RankedSampler(Model(), past(saved(tmp_path, WIDE))))
+    for _ in range(4):
+        own.ask().suggest_float("x", 0, 1)
+    assert shown == [30, 0, 30, 0]
 
 
 def test_values_outside_a_narrower_range_are_left_out_and_counted(tmp_path):
@@ -201,7 +175,7 @@ def test_a_resumed_study_proposes_what_the_unbroken_one_would_have(tmp_path):
 
 @pytest.mark.parametrize(("ended", "shown"), [(0, 30), (FORGOTTEN, 15), (9 * FORGOTTEN, 3), (1000, 0)])
 def test_earlier_trials_fade_as_own_ones_end(tmp_path, ended, shown):
-    sampler = WarmSampler(optuna.samplers.RandomSampler(), past(saved(tmp_path, WIDE)))
+    sampler = RankedSampler(optuna.samplers.RandomSampler(), past(saved(tmp_path, WIDE)))
     own = [optuna.trial.create_trial(value=1.0)] * ended
     places = [one.value for one in sampler._remembered(own)]
     assert len(places) == shown
@@ -210,7 +184,7 @@ def test_earlier_trials_fade_as_own_ones_end(tmp_path, ended, shown):
 
 
 def test_the_sampler_survives_pickling(tmp_path):
-    sampler = WarmSampler(optuna.samplers.TPESampler(seed=0), past(saved(tmp_path, CONFIGS)))
+    sampler = RankedSampler(optuna.samplers.TPESampler(seed=0), past(saved(tmp_path, CONFIGS)))
     assert [one.params for one in pickle.loads(pickle.dumps(sampler))._past] == [one.params for one in sampler._past]
 
 

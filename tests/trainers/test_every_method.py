@@ -25,13 +25,28 @@ METHODS = {
     "classmix": {"conf_thresh": 0.1},
     "cps": {},
     "cps+cutmix": {"cutmix": True},
+    "cct": {"ramp": 0},
+    "ael": {"conf_thresh": 0.05, "copy_paste_p": 1},
+    "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "contrast_weight": 1.0},
+    "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
+    "psmt": {"conf_thresh": 0.1, "ramp": 0},
+    "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup": 0},
+    "st": {"scales": [1.0]},
+    "stpp": {"scales": [1.0], "labeller": "best"},
+    "pseudoseg": {},
+    "pseudoseg+labels": {"image_labels": True},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
+STAGES = {"stpp": 3, "st": 2}
+"""Of methods that are several trainings; each takes an epoch at least, and looks at every unlabelled image."""
 
 
 def config(name, *, alpha=1.0, **sections):
     made = tiny(interpixel={"alpha": alpha, "tau": 0.05, "warmup_fraction": 0}, **{"schedule": SHORT, **sections})
     data = made.model_dump(mode="json") | {"method": {"name": name.partition("+")[0], **METHODS[name]}}
+    if name in STAGES:
+        data["data"]["draw"] = {"labelled": 220}  # leaves few unlabelled images
+    data["schedule"]["epochs"] = max(data["schedule"]["epochs"], STAGES.get(name, 1))
     return type(made).model_validate(data)
 
 
@@ -58,7 +73,8 @@ def test_bf16_trains_to_finite_losses(name, tmp_path):
 
 
 def gradients(name, folder):
-    """Of one step with four images, over all networks; averaged over processes where there are several."""
+    """Of one step with four images, over all networks, where there is one; averaged over processes where there are
+    several."""
     run = Run(config(name, data={"batch_size": 4}), folder)
     output = run.method.losses(run._step(next(iter(run.loader.epoch(0)))))
     run._total(output, Tally(run.process)).backward()
@@ -68,6 +84,7 @@ def gradients(name, folder):
         f"{part}.{key}": parameter.grad.clone()
         for part, one in run.trained.items()
         for key, parameter in one.module.named_parameters()
+        if parameter.grad is not None
     }
 
 

@@ -3,6 +3,7 @@
 That is what loader workers do for a GPU, which makes the views itself; for a CPU they make the views too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ from trainers.data.finish import finish
 from trainers.data.layout import Item
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk, generator
-from trainers.data.read import CorruptError, Reader
+from trainers.data.read import CorruptError, Reader, mask_from_png
 from trainers.data.strong import Strong, table
-from trainers.data.views import Geometry, draw_box
+from trainers.data.views import Geometry, draw_box, normalise
 from trainers.errors import DataError, UserError
 from trainers.methods.base import Needs
 
@@ -38,8 +39,13 @@ class BatchMaker(Dataset[dict[str, Any]]):
     unlabelled: Walk | None
     whole: bool
     """Make the views too, here."""
+    pseudo: Mapping[int, bytes] | None = None
     _reader: Reader | None = field(default=None, init=False, repr=False)
     _skipped: int = field(default=0, init=False, repr=False)
+    _with_mask: tuple[int, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._with_mask = tuple(sorted(self.pseudo or ()))
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         """`make`, or the user's mistake that came up as `error`: a loader worker would bury it in a traceback."""
@@ -50,8 +56,6 @@ class BatchMaker(Dataset[dict[str, Any]]):
 
     def make(self, key: tuple[int, int]) -> dict[str, Any]:
         """The tensors of (epoch, step) by name, its `seed`, and `skipped`, the number of corrupt images replaced."""
-        if self._reader is None:
-            self._reader = Reader(self.data.num_classes, store_bytes=self.config.data.store_bytes)
         self._skipped = 0
         epoch, step = key
         batch: dict[str, Any] = {
@@ -62,6 +66,19 @@ class BatchMaker(Dataset[dict[str, Any]]):
         seed = int(generator(self.config.seed, Stream.STEP, epoch, step).integers(2**62))
         batch |= {"seed": seed, "skipped": self._skipped}
         return finish(batch, self.config) if self.whole else batch
+
+    def asked_labelled(self, index: int, draw: int) -> dict[str, Tensor]:
+        """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart."""
+        image, mask = self._read(self.data.labelled, index, with_mask=True)
+        assert mask is not None
+        geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 0, draw, index), image)
+        return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+
+    def asked_unlabelled(self, index: int, draw: int) -> dict[str, Tensor]:
+        """`image` and `ignore` of a random crop of an unlabelled image, likewise."""
+        image, _ = self._read(self.data.unlabelled, index, with_mask=False)
+        geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 1, draw, index), image)
+        return {"image": normalise(geometry.image(image)), "ignore": geometry.ignore()}
 
     def _part(self, walk: Walk, key: tuple[int, int]) -> list[tuple[int, int]]:
         batch_size = self.config.data.batch_size
@@ -78,12 +95,22 @@ class BatchMaker(Dataset[dict[str, Any]]):
         assert mask is not None
         rng = generator(self.config.seed, Stream.LABELLED_VIEW, walked, index)
         geometry = self._geometry(rng, image)
-        return {"image": geometry.pixels(image), "mask": geometry.mask(mask)}
+        return {
+            "image": geometry.pixels(image),
+            "mask": geometry.mask(mask),
+            "strong": self._strong(rng, self.needs.labelled_strong),
+        }
 
     def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
-        image, _ = self._read(self.data.unlabelled, index, with_mask=False)
+        if self.pseudo is not None:
+            index = self._with_mask[index]
+        image, mask = self._read(self.data.unlabelled, index, with_mask=self.needs.presence)
         views, seed = self.config.views, self.config.seed
-        sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index))
+        pseudo = None if self.pseudo is None else mask_from_png(self.pseudo[index])
+        sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index), pseudo)
+        sample["index"] = torch.tensor(index)
+        if mask is not None:
+            sample["presence"] = torch.bincount(mask.flatten(), minlength=256)[: self.data.num_classes] > 0
         if self.needs.mixed:
             if views.cutmix_partner == "second_view":
                 sample |= self._view("partner_", image, generator(seed, Stream.PARTNER_VIEW, walked, index))
@@ -92,21 +119,29 @@ class BatchMaker(Dataset[dict[str, Any]]):
                 sample[f"box{number}"] = draw_box(rng, self.config.data.crop, views=views)
         return sample
 
-    def _view(self, prefix: str, image: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _view(
+        self, prefix: str, image: Tensor, rng: np.random.Generator, pseudo: Tensor | None = None
+    ) -> dict[str, Tensor]:
         geometry = self._geometry(rng, image)
-        strong = table([Strong.draw(rng, views=self.config.views) for _ in range(self.needs.strong)])
-        return {
+        sample = {
             f"{prefix}weak": geometry.pixels(image),
             f"{prefix}extent": torch.tensor(geometry.extent()),
-            f"{prefix}strong": strong,
+            f"{prefix}strong": self._strong(rng, self.needs.strong),
         }
+        if pseudo is not None:
+            sample["pseudo"] = geometry.mask(pseudo)
+        return sample
+
+    def _strong(self, rng: np.random.Generator, count: int) -> Tensor:
+        return table([Strong.draw(rng, views=self.config.views) for _ in range(count)])
 
     def _geometry(self, rng: np.random.Generator, image: Tensor) -> Geometry:
         size = (image.shape[-2], image.shape[-1])
         return Geometry.draw(rng, size, crop=self.config.data.crop, views=self.config.views)
 
     def _read(self, items: tuple[Item, ...], index: int, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
-        assert self._reader is not None
+        if self._reader is None:
+            self._reader = Reader(self.data.num_classes, store_bytes=self.config.data.store_bytes)
         for shift in range(len(items)):
             try:
                 return self._reader(items[(index + shift) % len(items)], with_mask=with_mask)

@@ -16,23 +16,21 @@ if TYPE_CHECKING:
 
 def finish(batch: dict[str, Any], config: "TrainConfig") -> dict[str, Any]:
     """Normalised images, strong views and `ignore` maps in place of pixels, drawn numbers and extents."""
-    labelled = batch["labelled"]
-    with _one_thread(labelled["image"].device):
-        finished = batch | {"labelled": labelled | {"image": normalise(unit(labelled["image"]))}}
-        if "unlabelled" in batch:
-            finished["unlabelled"] = _views(batch["unlabelled"], config)
-    return finished
+    with _one_thread(batch["labelled"]["image"].device):
+        return batch | {part: _finished(batch[part], config) for part in ("labelled", "unlabelled") if part in batch}
 
 
-def _views(drawn: dict[str, Tensor], config: "TrainConfig") -> dict[str, Tensor]:
-    made = {name: value for name, value in drawn.items() if name.startswith("box")}
-    for prefix in ("", "partner_"):
-        if f"{prefix}weak" not in drawn:
+def _finished(drawn: dict[str, Tensor], config: "TrainConfig") -> dict[str, Tensor]:
+    """Of each kind of crop that lies there: the name of its pixels, and the prefix of what was drawn for it."""
+    made = dict(drawn)
+    for pixels, prefix in (("image", ""), ("weak", ""), ("partner_weak", "partner_")):
+        if pixels not in drawn:
             continue
-        weak = unit(drawn[f"{prefix}weak"])
-        made[f"{prefix}weak"] = normalise(weak)
-        made[f"{prefix}ignore"] = ignore_maps(drawn[f"{prefix}extent"], crop=config.data.crop)
-        for number, numbers in enumerate(drawn[f"{prefix}strong"].unbind(1)):
+        weak = unit(drawn[pixels])
+        made[pixels] = normalise(weak)
+        if f"{prefix}extent" in drawn:
+            made[f"{prefix}ignore"] = ignore_maps(made.pop(f"{prefix}extent"), crop=config.data.crop)
+        for number, numbers in enumerate(made.pop(f"{prefix}strong").unbind(1)):
             strong = strong_views(weak, numbers, largest_sigma=config.views.blur_sigma_max)
             made[f"{prefix}strong{number}"] = normalise(strong)
     return made

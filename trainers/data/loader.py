@@ -1,6 +1,7 @@
 """From lists to batches: how long an epoch is, who takes which part of a batch, loader workers or none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +13,9 @@ from trainers.data.ahead import copied_ahead
 from trainers.data.batches import BatchMaker
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
+from trainers.data.presence import classes_present
 from trainers.errors import ConfigError, DataError
-from trainers.methods.base import Needs
+from trainers.methods.base import Asked, Needs
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
@@ -31,6 +33,8 @@ class TrainLoader:
         needs: what the method asks for.
         rank, world: this process, and how many there are.
         device: where the batches are wanted; a GPU makes their views itself.
+        pseudo: pseudo-masks, PNG files by their image's place in the unlabelled list, of the images to train on; None:
+            all unlabelled images, without masks.
 
     Raises:
         ConfigError, DataError: the lists are too short for the batch, or the batch for the processes.
@@ -44,6 +48,7 @@ class TrainLoader:
         rank: int = 0,
         world: int = 1,
         device: torch.device = CPU,
+        pseudo: Mapping[int, bytes] | None = None,
     ) -> None:
         _check(data, config, needs, world)
         self.steps_per_epoch = _steps(data, config, needs)
@@ -53,6 +58,7 @@ class TrainLoader:
         it to the number in its checkpoint."""
         batch_size, steps = config.data.batch_size, self.steps_per_epoch
         on_labelled = _epoch_is_labelled(data, config, needs)
+        unlabelled = len(data.unlabelled) if pseudo is None else len(pseudo)
 
         def walk(stream: Stream, length: int, *, base: bool) -> Walk:
             one_pass = base and config.schedule.steps_per_epoch is None
@@ -67,10 +73,13 @@ class TrainLoader:
             rank=rank,
             world=world,
             labelled=walk(Stream.LABELLED_ORDER, len(data.labelled), base=on_labelled),
-            unlabelled=walk(Stream.UNLABELLED_ORDER, len(data.unlabelled), base=not on_labelled)
+            unlabelled=walk(
+                Stream.UNLABELLED_ORDER, unlabelled, base=not on_labelled and unlabelled == len(data.unlabelled)
+            )
             if needs.unlabelled
             else None,
             whole=device.type == "cpu",
+            pseudo=pseudo,
         )
         self._config, self._device = config, device
         self._sampler = _Steps(steps)
@@ -100,16 +109,36 @@ class TrainLoader:
             self.skipped += batch["skipped"]
             yield self._assemble(batch)
 
+    def asked(self, device: torch.device) -> Asked:
+        """Images outside the batches, by their places in the lists."""
+
+        def labelled(index: int, draw: int) -> tuple[Tensor, Tensor]:
+            found = self._maker.asked_labelled(index, draw)
+            return found["image"].to(device), found["mask"].to(device)
+
+        def unlabelled(index: int, draw: int) -> tuple[Tensor, Tensor]:
+            found = self._maker.asked_unlabelled(index, draw)
+            return found["image"].to(device), found["ignore"].to(device)
+
+        def classes() -> Sequence[frozenset[int]]:
+            return classes_present(self._maker.data.labelled)
+
+        return Asked(labelled=labelled, unlabelled=unlabelled, classes=cache(classes))
+
     def close(self) -> None:
         """End the workers, also where a traceback still holds this loader."""
         self._loader = None
 
     def _assemble(self, batch: dict[str, Any]) -> SemiBatch:
-        labelled = Labelled(image=batch["labelled"]["image"], mask=batch["labelled"]["mask"])
+        needs = self._maker.needs
+        labelled = Labelled(
+            image=batch["labelled"]["image"],
+            mask=batch["labelled"]["mask"],
+            strong=tuple(batch["labelled"][f"strong{n}"] for n in range(needs.labelled_strong)),
+        )
         unlabelled = None
         if "unlabelled" in batch:
             parts: dict[str, Tensor] = batch["unlabelled"]
-            needs = self._maker.needs
 
             def view(prefix: str) -> View:
                 return View(
@@ -122,6 +151,9 @@ class TrainLoader:
                 view=view(""),
                 boxes=tuple(parts[f"box{n}"] for n in range(needs.mixed)),
                 partner=view("partner_") if "partner_weak" in parts else None,
+                presence=parts.get("presence"),
+                pseudo=parts.get("pseudo"),
+                index=parts["index"],
             )
         return SemiBatch(
             labelled=labelled,

@@ -23,6 +23,9 @@ class Stream(IntEnum):
     BOXES = 5
     STEP = 6
     PEER = 7
+    HEADS = 8
+    STAGE = 9
+    ASKED = 10
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

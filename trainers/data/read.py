@@ -1,5 +1,6 @@
 """From files to uint8 tensors, and a bounded memory of what was read."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,19 @@ class Reader:
         if decoded.numel() >= WORTH_BYTES:
             store.put(source, decoded.numpy(), kind=kind)
         return decoded
+
+
+def mask_to_png(mask: Tensor) -> bytes:
+    """A mask (H, W) uint8 as a PNG file, without loss."""
+    file = io.BytesIO()
+    Image.fromarray(mask.cpu().numpy()).save(file, format="png")
+    return file.getvalue()
+
+
+def mask_from_png(png: bytes) -> Tensor:
+    """The mask (H, W) uint8 that `mask_to_png` was given."""
+    with Image.open(io.BytesIO(png)) as image:
+        return torch.from_numpy(np.array(image))
 
 
 def _decode(path: Path, mode: str | None, item: Item) -> NDArray[np.uint8]:

@@ -69,7 +69,7 @@ class Strong:
 
 def table(drawn: Sequence[Strong]) -> Tensor:
     """What was drawn for B images, (B, 6) float32."""
-    return torch.tensor([one.numbers() for one in drawn], dtype=torch.float32)
+    return torch.tensor([one.numbers() for one in drawn], dtype=torch.float32).view(len(drawn), len(NAMES))
 
 
 def strong_views(weak: Tensor, drawn: Tensor, *, largest_sigma: float) -> Tensor:

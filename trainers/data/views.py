@@ -134,22 +134,27 @@ def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def draw_box(rng: np.random.Generator, crop: int, *, views: "ViewsConfig") -> Tensor:
-    """A CutMix box, (crop, crop) bool, True inside; empty with probability 1 - cutmix_p.
+    """A CutMix box, (crop, crop) bool, True inside; empty with probability 1 - cutmix_p."""
+    if rng.random() >= views.cutmix_p:
+        return torch.zeros(crop, crop, dtype=torch.bool)
+    return random_box(rng, crop, area=(views.cutmix_area_min, views.cutmix_area_max), ratio_min=views.cutmix_ratio_min)
 
-    Area A ~ U(area_min, area_max) crop^2, then (r, x, y) uniform over ratio_min <= r <= 1 / ratio_min and corners in
+
+def random_box(rng: np.random.Generator, crop: int, *, area: tuple[float, float], ratio_min: float) -> Tensor:
+    """A box, (crop, crop) bool, True inside.
+
+    Area A ~ U(area) crop^2, then (r, x, y) uniform over ratio_min <= r <= 1 / ratio_min and corners in
     the crop, given that the box of width sqrt(A / r) and height sqrt(A r) fits. Drawn as r in proportion to the number
     of corners that fit, then a corner among them, which ends fast also for boxes as large as the crop.
     """
     box = torch.zeros(crop, crop, dtype=torch.bool)
-    if rng.random() >= views.cutmix_p:
-        return box
-    area = rng.uniform(views.cutmix_area_min, views.cutmix_area_max) * crop**2
-    ratio_min, ratio_max = views.cutmix_ratio_min, 1 / views.cutmix_ratio_min
-    lowest, highest = max(ratio_min, area / crop**2), min(ratio_max, crop**2 / area)
-    most = (crop - int(math.sqrt(area)) + 1) ** 2
+    pixels = rng.uniform(*area) * crop**2
+    lowest, highest = max(ratio_min, pixels / crop**2), min(1 / ratio_min, crop**2 / pixels)
+    most = (crop - int(math.sqrt(pixels)) + 1) ** 2
     while True:
         ratio = rng.uniform(lowest, highest)
-        width, height = (max(1, min(crop, int(side))) for side in (math.sqrt(area / ratio), math.sqrt(area * ratio)))
+        sides = (math.sqrt(pixels / ratio), math.sqrt(pixels * ratio))
+        width, height = (max(1, min(crop, int(side))) for side in sides)
         columns, rows = crop - width + 1, crop - height + 1
         if rng.random() * most < columns * rows:
             break

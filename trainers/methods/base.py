@@ -1,10 +1,11 @@
 """The contract between a method and the loop. A method turns a mixed batch into named, unweighted loss terms; it
 knows no optimiser, epoch, logger or process group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from trainers.batch import SemiBatch
@@ -18,16 +19,38 @@ over processes (so that averaged gradients equal those of one process with the w
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
-    CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view)."""
+    CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view). ``labelled_strong``:
+    strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask."""
 
     unlabelled: bool
     strong: int = 0
     boxes: int | None = None
+    labelled_strong: int = 0
+    presence: bool = False
 
     @property
     def mixed(self) -> int:
         """Images that are mixed, each with a box of its own."""
         return self.strong if self.boxes is None else self.boxes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One of the trainings that a method is made of, each from a fresh student, with a schedule of its own.
+
+    Args:
+        share: its part of `schedule.epochs`, rounded to whole epochs and at least one.
+        needs: what it asks of the data.
+    """
+
+    share: float
+    needs: Needs
+
+
+UnlabelledImages = Callable[[Sequence[int]], Iterator[tuple[int, Tensor]]]
+"""Whole unlabelled images, by their places in the list: gives this process's share of those that are asked for, each
+with its place, as (1, 3, H, W) float32, normalised, on the device. One that cannot be decoded is left out where
+`data.on_corrupt` allows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +68,11 @@ class Trained:
     backbone: nn.Module | None = None
 
 
+def alone(summand: Tensor) -> Tensor:
+    """The sum over processes where there is one."""
+    return summand
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kit:
     """What a method is built from.
@@ -54,6 +82,10 @@ class Kit:
         num_classes: C.
         peer: makes another network of the student's kind, initialised otherwise.
         place: brings a module of the method's own to the device, its batch norm over all processes.
+        seed: of the weights of modules of the method's own.
+        labelled, unlabelled: images in these lists.
+        total: sums a tensor over processes, with gradient.
+        gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
         pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
         feature_pairs: whether it wants the feature-dropout stream too.
     """
@@ -64,15 +96,47 @@ class Kit:
     place: Callable[[nn.Module], nn.Module]
     pairs: bool
     feature_pairs: bool
+    seed: int = 0
+    labelled: int = 1
+    unlabelled: int = 1
+    total: Callable[[Tensor], Tensor] = alone
+    gather: Callable[[Tensor], Tensor] = Tensor.detach
+
+    def build(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """A module of the method's own, its weights drawn from the run's seed, in its place."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = make()
+        return self.place(module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the training is: optimiser steps done, in an epoch, and in all."""
+    """How far the training is: optimiser steps done, in an epoch, and in all. Of a method of several stages: the stage,
+    from 0, and the steps within it."""
 
     step: int
     steps_per_epoch: int
     total_steps: int
+    stage: int = 0
+
+
+OneCrop = Callable[[int, int], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Images that a method asks for by their places in the lists, beside those of its batch. Read when asked, on this
+    process, so few a step.
+
+    ``labelled(index, draw)``: a random weak crop (3, H, W) and its mask (H, W). ``unlabelled(index, draw)``: one and
+    what is padding there, 255. Equal arguments give equal crops. ``classes()``: the classes that each labelled image's
+    whole mask shows.
+    """
+
+    labelled: OneCrop
+    unlabelled: OneCrop
+    classes: Callable[[], Sequence[frozenset[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +147,14 @@ class Step:
         student: may be wrapped in DDP; its ``forward`` is the only way in.
         batch: this process's images, on its device.
         denominator: turns counts of pixels into divisors.
+        asked: gives further images.
     """
 
     student: nn.Module
     batch: SemiBatch
     denominator: Denominator
     progress: Progress
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +178,12 @@ class Pair:
 @dataclass(frozen=True, kw_only=True)
 class StepOutput:
     """``terms``: raw scalar losses by name. ``weights``: the method's own weight of each, outer factors included.
-    ``pairs``: what the inter-pixel loss may use. ``metrics``: detached scalars for the log."""
+    ``pairs``: what the inter-pixel loss may use; None while the method has no soft teacher yet. ``metrics``: detached
+    scalars for the log."""
 
     terms: dict[str, Tensor]
     weights: dict[str, float]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[Pair, ...] | None = ()
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -133,6 +200,24 @@ class Method(Protocol):
 
     def after_step(self) -> None:
         """Called after every optimiser step, e.g. to move an EMA teacher."""
+        ...
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The trainings that it is made of, in order; one, as a rule."""
+        ...
+
+    def begin(self, stage: int, images: UnlabelledImages) -> None:
+        """Called on every process before stage 1, 2, ... begins, the networks still as the last stage left them. Then
+        the loop gives the student fresh weights, and all that is trained a fresh optimiser."""
+        ...
+
+    def pseudo_masks(self) -> Mapping[int, bytes] | None:
+        """Stored pseudo-masks, PNG files by their image's place in the unlabelled list: the stage trains on these
+        images alone. None: on all, without masks."""
+        ...
+
+    def after_epoch(self, score: float | None) -> None:
+        """Called on every process after an epoch, with the score on held-out images where there was one."""
         ...
 
     def networks(self) -> dict[str, nn.Module]:
@@ -152,6 +237,20 @@ class Method(Protocol):
 
 class Stateless:
     """For a method that is nothing but its losses, or part of it: each line that is not its own."""
+
+    needs: Needs
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(share=1.0, needs=self.needs),)
+
+    def begin(self, stage: int, images: UnlabelledImages) -> None:
+        """There is one stage."""
+
+    def pseudo_masks(self) -> Mapping[int, bytes] | None:
+        return None
+
+    def after_epoch(self, score: float | None) -> None:
+        """Nothing depends on it."""
 
     def after_step(self) -> None:
         """Nothing moves but the student."""

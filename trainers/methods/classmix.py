@@ -11,6 +11,7 @@ from trainers.data.views import neighbour
 from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
+from trainers.methods.mixing import chosen_classes
 from trainers.methods.pseudo import Target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
@@ -86,11 +87,4 @@ class ClassMix(EmaMethod):
         Args:
             prediction: the teacher's classes (B, H, W).
         """
-        count = len(prediction)
-        generator = torch.Generator().manual_seed(batch.seed)
-        order = torch.rand(batch.world * count, self.classes, generator=generator)[batch.rank * count :][:count]
-        present = torch.zeros(count, self.classes, dtype=torch.bool, device=prediction.device)
-        present.scatter_(1, prediction.flatten(1), True)
-        wanted = (present.sum(dim=1) * self.config.class_fraction).floor()
-        place = torch.where(present, order.to(prediction.device), torch.inf).argsort(dim=1).argsort(dim=1)
-        return (place < wanted[:, None]).gather(1, prediction.flatten(1)).view_as(prediction)
+        return chosen_classes(batch, prediction, num_classes=self.classes, fraction=self.config.class_fraction)

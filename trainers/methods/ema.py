@@ -6,15 +6,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainers.models.deeplabv3plus import Features
+
 Buffers = Literal["own", "ema", "copy"]
 
 
 class EmaTeacher:
-    """theta_t <- d theta_t + (1 - d) theta_s with d = min(1 - 1 / (n + 1), d_max) after n updates, so that the first
+    """theta_t <- d theta_t + (1 - d) theta_s with d = min(1 - 1 / (a n + 1), d_max) after n updates, so that the first
     update copies the student.
 
     Args:
         student: the network to average; copied.
+        network: holds the average, instead of a copy of the student; trainable as it is.
+        pace: a, above 1 for a shorter warm-up.
         decay: d_max.
         warm_up: False takes d_max from the first update on.
         buffers: batch-norm statistics. ``own``: left alone, and the teacher runs in train mode so that it gathers
@@ -31,9 +35,12 @@ class EmaTeacher:
         buffers: Buffers,
         warm_up: bool = True,
         batch_statistics: bool = False,
+        network: nn.Module | None = None,
+        pace: float = 1.0,
     ) -> None:
         self.student = student
-        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.network = copy.deepcopy(student).requires_grad_(False) if network is None else network
+        self.pace = pace
         self.decay = decay
         self.buffers = buffers
         self.warm_up = warm_up
@@ -41,10 +48,23 @@ class EmaTeacher:
         self.updates = 0
 
     @torch.no_grad()
-    def update(self) -> None:
-        """One step of the average, after the student's optimiser step."""
-        decay = min(1 - 1 / (self.updates + 1), self.decay) if self.warm_up else self.decay
+    def update(self, decay: float | None = None) -> None:
+        """One step of the average, after the student's optimiser step.
+
+        Args:
+            decay: d_max of this step, where it moves.
+        """
+        decay = self.decay if decay is None else decay
+        decay = min(1 - 1 / (self.pace * self.updates + 1), decay) if self.warm_up else decay
         self.updates += 1
+        self._move(decay)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take the student's weights while the average has not begun: no update of it."""
+        self._move(0.0)
+
+    def _move(self, decay: float) -> None:
         averaged = list(zip(self.network.parameters(), self.student.parameters(), strict=True))
         for mine, theirs in zip(self.network.buffers(), self.student.buffers(), strict=True):
             if not mine.is_floating_point():
@@ -64,6 +84,13 @@ class EmaTeacher:
         self.network.train(self.train_mode)
         logits: Tensor = self.network(images)
         return logits
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Features:
+        """All of its forward pass, without gradient."""
+        self.network.train(self.train_mode)
+        every: Features = self.network(images, features=True)
+        return every
 
     def state_dict(self) -> dict[str, Tensor]:
         state = {f"teacher.{name}": value for name, value in self.network.state_dict().items()}

@@ -6,13 +6,20 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from trainers.methods.ael import Ael, AelConfig
+from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.base import Kit, Method
+from trainers.methods.cct import Cct, CctConfig
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
+from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
+from trainers.methods.psmt import PsMt, PsMtConfig
+from trainers.methods.st import St, StConfig, StPlusPlus, StPlusPlusConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
+from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
 
 MethodConfig = Annotated[
@@ -22,7 +29,15 @@ MethodConfig = Annotated[
     | MeanTeacherConfig
     | CutMixSegConfig
     | ClassMixConfig
-    | CpsConfig,
+    | CpsConfig
+    | CctConfig
+    | AelConfig
+    | U2plConfig
+    | AlonsoConfig
+    | PsMtConfig
+    | PseudoSegConfig
+    | StConfig
+    | StPlusPlusConfig,
     Field(discriminator="name"),
 ]
 
@@ -34,6 +49,14 @@ BUILDERS: dict[str, Any] = {
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,
     "cps": Cps,
+    "cct": Cct,
+    "ael": Ael,
+    "u2pl": U2pl,
+    "alonso": Alonso,
+    "psmt": PsMt,
+    "pseudoseg": PseudoSeg,
+    "st": St,
+    "stpp": StPlusPlus,
 }
 
 

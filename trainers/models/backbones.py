@@ -1,6 +1,7 @@
 """Encoders: torchvision's ResNets with dilated last stages, and a small one that a CPU trains in seconds.
 
-Each maps images (B, 3, H, W) to features of stride 4 and of the last stage; ``channels`` are their widths.
+Each maps images (B, 3, H, W) to features of stride 4 and of the last stage; ``channels`` are their widths, and
+``middle_channels`` that of the last stage but one.
 """
 
 from typing import Literal
@@ -13,9 +14,19 @@ Name = Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"]
 
 
 class Encoder(nn.Module):
-    """Any encoder: ``channels`` are the widths of the stride-4 and the last features."""
+    """Any encoder: ``channels`` are the widths of the stride-4 and the last features, ``middle_channels`` that of the
+    stage before the last."""
 
     channels: tuple[int, int]
+    middle_channels: int
+
+    def stages(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of stride 4, of the last stage but one, and of the last."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        low, _, high = self.stages(images)
+        return low, high
 
 
 class Backbone(Encoder):
@@ -27,11 +38,12 @@ class Backbone(Encoder):
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4
         self.channels = (_width(resnet.layer1), _width(resnet.layer4))
+        self.middle_channels = _width(resnet.layer3)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def stages(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low: Tensor = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
-        high: Tensor = self.layer4(self.layer3(self.layer2(low)))
-        return low, high
+        middle: Tensor = self.layer3(self.layer2(low))
+        return low, middle, self.layer4(middle)
 
 
 class SmallBackbone(Encoder):
@@ -48,11 +60,12 @@ class SmallBackbone(Encoder):
         self.stage8 = _small_stage(24, 40, stride=2)
         self.stage16 = _small_stage(40, 64, stride=2 if output_stride == 16 else 1)
         self.channels = (24, 64)
+        self.middle_channels = 40
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def stages(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low: Tensor = self.stage4(self.stem(images))
-        high: Tensor = self.stage16(self.stage8(low))
-        return low, high
+        middle: Tensor = self.stage8(low)
+        return low, middle, self.stage16(middle)
 
 
 def _small_stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:

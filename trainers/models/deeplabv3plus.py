@@ -4,6 +4,8 @@ Shape letters: B images, C classes, H x W input pixels. C1, C4 channels of the s
 """
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -88,12 +90,30 @@ class Aspp(nn.Module):
         return mixed
 
 
+class Features(NamedTuple):
+    """A forward pass with what it went through. Stride 4: h x w; W is the decoder's width.
+
+    ``logits`` (B, C, H, W); ``coarse`` (B, C, h, w), the same before upsampling; ``fused`` (B, W, h, w), what the
+    classifier takes; ``low`` (B, C1, h, w), ``middle`` and ``high`` (B, C4, ...): the encoder's stride-4, last but one
+    and last stage; ``context`` (B, W, ...), what ASPP made of the last.
+    """
+
+    logits: Tensor
+    coarse: Tensor
+    fused: Tensor
+    low: Tensor
+    middle: Tensor
+    high: Tensor
+    context: Tensor
+
+
 class DeepLabV3Plus(nn.Module):
     """Encoder and decoder. ``backbone`` is one optimiser group, all else the head.
 
     ASPP and decoder are an eighth of the last stage wide, at least 32: 256 on ResNet-50 and 101, 64 on 18 and 34.
 
-    ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on.
+    ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on. ``fused_channels``:
+    W, of what the classifier takes; ``context_channels``: of ASPP's output.
     """
 
     def __init__(self, backbone: Encoder, *, num_classes: int, rates: tuple[int, int, int], upsample: str) -> None:
@@ -102,27 +122,56 @@ class DeepLabV3Plus(nn.Module):
         width = max(high // 8, 32)
         self.backbone = backbone
         self.stream_channels = (low, high)
+        self.fused_channels = self.context_channels = width
         self.upsample = Upsample(upsample)
         self.aspp = Aspp(high, width=width, rates=rates, upsample=self.upsample)
         self.reduce = _conv_bn(low, min(48, low), kernel=1)
         self.fuse = nn.Sequential(_conv_bn(width + min(48, low), width, kernel=3), _conv_bn(width, width, kernel=3))
         self.classify = nn.Conv2d(width, num_classes, 1)
 
+    def neck(self, low: Tensor, high: Tensor) -> Tensor:
+        """Stride-4 features with their context beside them, (B, W + ..., h, w)."""
+        return self._joined(low, self.aspp(high))
+
+    def _joined(self, low: Tensor, context: Tensor) -> Tensor:
+        context = self.upsample(context, (low.shape[-2], low.shape[-1]))
+        return torch.cat([self.reduce(low), context], dim=1)
+
+    def tail(self, necked: Tensor) -> Tensor:
+        """Logits (B, C, h, w) of what :meth:`neck` gave: the decoder's own convolutions."""
+        logits: Tensor = self.classify(self.fuse(necked))
+        return logits
+
     def decode(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits (B, C, *size) from the stride-4 and last-stage features, class by class in memory: the losses go over
         pixels."""
-        context = self.upsample(self.aspp(high), (low.shape[-2], low.shape[-1]))
-        fused = self.fuse(torch.cat([self.reduce(low), context], dim=1))
-        logits: Tensor = self.upsample(self.classify(fused).contiguous(), size)
+        logits: Tensor = self.upsample(self.tail(self.neck(low, high)).contiguous(), size)
         return logits
 
-    def forward(self, images: Tensor, dropout: tuple[Tensor, Tensor] | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        images: Tensor,
+        dropout: tuple[Tensor, Tensor] | None = None,
+        perturb: Callable[[Tensor], Tensor] | None = None,
+        features: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor] | Features:
         """Logits (B, C, H, W) of images (B, 3, H, W).
 
-        With ``dropout``, multipliers (B, C1, 1, 1) and (B, C4, 1, 1), also the logits of the dropped features; the
-        decoder then runs once on both halves, so that both are in its batch statistics.
+        Args:
+            dropout: multipliers (B, C1, 1, 1) and (B, C4, 1, 1); then also the logits of the dropped features. The
+                decoder runs once on both halves, so that both are in its batch statistics.
+            perturb: applied to what :meth:`tail` takes.
+            features: give all :class:`Features`.
         """
         size = (images.shape[-2], images.shape[-1])
+        if features or perturb is not None:
+            low, middle, high = self.backbone.stages(images)
+            context = self.aspp(high)
+            necked = self._joined(low, context)
+            fused = self.fuse(necked if perturb is None else perturb(necked))
+            coarse = self.classify(fused)
+            every = Features(self.upsample(coarse.contiguous(), size), coarse, fused, low, middle, high, context)
+            return every if features else every.logits
         low, high = self.backbone(images)
         if dropout is None:
             return self.decode(low, high, size)

@@ -1,0 +1,258 @@
+"""Alonso et al.: pixel contrast with a class-wise memory of good labelled features (methods: section 14)."""
+
+import math
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trainers.batch import Labelled, SemiBatch
+from trainers.data.views import neighbour
+from trainers.losses.functional import IGNORE, pixel_nll, probabilities
+from trainers.losses.ramps import gaussian_ramp
+from trainers.methods.bank import ClassBank
+from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
+from trainers.methods.ema import Buffers, EmaTeacher
+from trainers.methods.heads import ContrastHeads, resized_labels, rows_of, weighted_distance
+from trainers.methods.mixing import chosen_classes, drawn_images
+from trainers.methods.pseudo import Target
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.teacher import EmaMethod
+from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.schema import Section
+
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AlonsoConfig(Section):
+    """Alonso et al. Starts are shares of the whole training: 1000 and 2000 of the paper's 150,000 steps."""
+
+    name: Literal["alonso"]
+    pseudo_weight: Weight = 1.0
+    confidence_power: Weight = 6.0
+    """s: a pixel's pseudo-label counts by confidence^s."""
+    pseudo_start: Share = 0.0133
+    """Before it, pseudo-labels have no weight (`pseudo_warmup: none`) or a growing one (`gaussian`)."""
+    pseudo_warmup: Literal["none", "gaussian"] = "none"
+    """`none`: nothing before `pseudo_start`, as the paper; `gaussian`: a ramp up to it, and ClassMix only after it, as
+    the code."""
+    entropy_weight: Weight = 0.01
+    """lambda_ent."""
+    contrast_weight: Weight = 0.1
+    """lambda_contr."""
+    contrast_start: Share = 0.0133
+    bank_start: Share = 0.0067
+    memory_size: Annotated[int, Field(ge=2)] = 256
+    """Vectors kept of each class."""
+    quality_thresh: Share = 0.95
+    """phi: the teacher's confidence above which a correctly classified labelled pixel may enter the bank."""
+    bank_order: Literal["best", "worst"] = "best"
+    """Which candidates enter: those that the class's selector rates highest (paper), or lowest (code)."""
+    classes_per_image: Annotated[float, Field(gt=0)] | None = None
+    """Images bring max(1, round(memory_size / labelled images)) vectors of a class each; given, C / it times as many
+    (the code has 3 on VOC, whose images show few of the classes)."""
+    memory_weights: Literal["rows", "one"] = "rows"
+    """Weights of the bank's vectors: their selector's, of mean 1 (paper), or all 1 (what the code comes to)."""
+    classmix_p: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Probability that a strong image is mixed by classes with its neighbour's."""
+    class_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the classes in an image's prediction that stay, rounded down; all else is the neighbour's."""
+    class_weights: bool = False
+    """Weigh the cross-entropies by sqrt(median frequency / frequency) of the pixel's class in labels and pseudo-labels
+    so far (the paper on Cityscapes)."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay of the teacher's average at the start; it rises to 1 along a cosine."""
+    ema_buffers: Buffers = "own"
+    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class Alonso(EmaMethod):
+    """L = L_x + w_p L_pseudo + w_e L_ent + w_c (L_contr(labelled) + L_contr(unlabelled)).
+
+    - L_pseudo: mean over all pixels of both strong views of conf^s CE(student, teacher's class); padding counts 0.
+    - L_ent: entropy of the student on the strong views / log C, mean over pixels without padding.
+    - L_contr: sum over classes / C of the mean over all pairs of the class's pixels p and bank vectors z of
+      w_p w_z (1 - cos(prediction(projection(p)), z)); w a selector's sigmoid, over the mean of all. A class takes part
+      with two pixels and two vectors at least. Means are over the pixels of all processes.
+
+    The bank has projections by the averaged heads of teacher features that are classified correctly and with a
+    confidence above phi; of those, the best by the averaged memory selector. The inter-pixel loss takes both mixed
+    views.
+    """
+
+    needs = Needs(unlabelled=True, strong=2, boxes=0)
+
+    def __init__(self, config: AlonsoConfig, kit: Kit) -> None:
+        decay = {"decay": config.ema_decay, "buffers": config.ema_buffers, "pace": 10.0}
+        super().__init__(kit.student, EmaTeacher(kit.student, **decay))  # type: ignore[arg-type]
+        self.config, self.kit = config, kit
+        width = cast(DeepLabV3Plus, kit.student).fused_channels
+        self.heads = cast(ContrastHeads, kit.build(lambda: ContrastHeads(width, kit.num_classes)))
+        self.head_teacher = EmaTeacher(self.heads, **decay)  # type: ignore[arg-type]
+        self.bank = cast(ClassBank, kit.place(ClassBank(kit.num_classes, size=config.memory_size, width=width)))
+        self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
+        self.decay = config.ema_decay
+        each = round(config.memory_size / kit.labelled)
+        more = 1.0 if config.classes_per_image is None else kit.num_classes / config.classes_per_image
+        self.per_image = max(1, round(more * each))
+
+    def trained(self) -> dict[str, Trained]:
+        return {"heads": Trained(module=self.heads)}
+
+    def losses(self, step: Step) -> StepOutput:
+        config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        progress, view = step.progress, unlabelled.view
+        own = Target(logits=self.teacher(view.weak), ignore=view.ignore)
+        if progress.step >= config.bank_start * progress.total_steps:
+            self._fill(self.teacher.features(labelled.image), step.batch)
+        mixed = [self._mixed(step, own, stream) for stream in range(2)]
+        step.student.train()
+        clean: Features = step.student(labelled.image, features=True)
+        strong: Features = step.student(torch.cat([images for images, _ in mixed]), features=True)
+        target = Target(
+            logits=torch.cat([one.logits for _, one in mixed]), ignore=torch.cat([one.ignore for _, one in mixed])
+        )
+        label, confidence = target.pseudo_labels()
+        label = torch.where(target.ignore == IGNORE, target.ignore, label)
+        weights = self._class_weights(labelled.mask, label)
+        nll = pixel_nll(strong.logits, label) * _each(weights, label)
+        valid = target.ignore != IGNORE
+        p = probabilities(strong.logits)
+        entropy = torch.special.entr(p).sum(dim=1) / math.log(self.kit.num_classes) * valid
+        every = torch.tensor(label.numel(), device=label.device)
+        terms = {
+            "supervised": self._supervised(clean.logits, labelled, step, weights),
+            "pseudo": (confidence.to(nll.dtype) ** config.confidence_power * nll).sum() / step.denominator(every),
+            "entropy": entropy.sum() / step.denominator(valid.sum()),
+            "contrast": nll.new_zeros(()),
+        }
+        if progress.step >= config.contrast_start * progress.total_steps:
+            terms["contrast"] = self._contrast(clean.fused, labelled.mask) + self._contrast(strong.fused, label)
+        pairs = tuple(
+            one.pair(name, logits, None)
+            for name, (_, one), logits in zip(("s1", "s2"), mixed, strong.logits.chunk(2), strict=True)
+        )
+        self.decay = 1 - (1 - config.ema_decay) * (math.cos(math.pi * progress.step / progress.total_steps) + 1) / 2
+        return StepOutput(
+            terms=terms,
+            weights={
+                "supervised": 1.0,
+                "pseudo": config.pseudo_weight * self._warmth(progress),
+                "entropy": config.entropy_weight,
+                "contrast": config.contrast_weight,
+            },
+            pairs=pairs if self.kit.pairs else (),
+            metrics={"bank_rows": self.bank.count.double().mean()},
+        )
+
+    def _warmth(self, progress: Progress) -> float:
+        start = self.config.pseudo_start * progress.total_steps
+        if self.config.pseudo_warmup == "none":
+            return float(progress.step >= start)
+        return gaussian_ramp(progress.step, length=start)
+
+    def _mixed(self, step: Step, own: Target, stream: int) -> tuple[Tensor, Target]:
+        """A strong view mixed by classes with its neighbour, and the teacher's answer for it."""
+        config, batch, progress = self.config, step.batch, step.progress
+        assert batch.unlabelled is not None
+        images = batch.unlabelled.view.strong[stream]
+        late = progress.step >= config.pseudo_start * progress.total_steps
+        if config.pseudo_warmup == "gaussian" and not late:
+            return images, own
+        chosen = chosen_classes(
+            batch,
+            own.logits.argmax(dim=1),
+            num_classes=self.kit.num_classes,
+            fraction=config.class_fraction,
+            stream=stream,
+        )
+        drawn = drawn_images(batch, probability=config.classmix_p, stream=stream).to(images.device)
+        others = ~chosen & drawn[:, None, None]
+        target = own.mixed(others, Target(logits=neighbour(own.logits), ignore=neighbour(own.ignore)))
+        return torch.where(others[:, None], neighbour(images), images), target
+
+    def _supervised(self, logits: Tensor, labelled: Labelled, step: Step, weights: Tensor | None) -> Tensor:
+        if weights is None:
+            return supervised_loss(logits, labelled, step.denominator, self.config.ohem)
+        nll = pixel_nll(logits, labelled.mask) * _each(weights, labelled.mask)
+        return nll.sum() / step.denominator((labelled.mask != IGNORE).sum())
+
+    def _class_weights(self, *labels: Tensor) -> Tensor | None:
+        """(C,), after these labels are counted; 1 for a class that was not seen yet."""
+        if not self.config.class_weights:
+            return None
+        flat = torch.cat([one.flatten() for one in labels])
+        counts = torch.stack([(flat == label).sum() for label in range(self.kit.num_classes)]).double()
+        self.seen = self.seen.to(flat.device) + self.kit.total(counts)
+        there = self.seen > 0
+        median = self.seen[there].median() if bool(there.any()) else self.seen.sum()
+        return torch.where(there, (median / self.seen.clamp(min=1)).sqrt(), 1.0)
+
+    @torch.no_grad()
+    def _fill(self, features: Features, batch: SemiBatch) -> None:
+        """New vectors into the bank."""
+        heads = cast(ContrastHeads, self.head_teacher.network).train(self.head_teacher.train_mode)
+        projected = heads.project(features.fused)
+        confidence, prediction = probabilities(features.coarse).max(dim=1)
+        label = resized_labels(batch.labelled.mask, projected)
+        good = (prediction == label) & (confidence > self.config.quality_thresh)
+        most = min(self.per_image * len(label) * batch.world, self.config.memory_size)
+        candidates = [rows_of(projected, good & (label == one)) for one in range(self.kit.num_classes)]
+        numbers = self.kit.total(torch.tensor([len(rows) for rows in candidates], device=label.device))
+        for one, (rows, number) in enumerate(zip(candidates, numbers.tolist(), strict=True)):
+            if number > most:
+                rows = self._best(rows, heads.rate(rows, one, memory=True), most)
+            elif number:
+                rows = self.kit.gather(rows)
+            self.bank.push(one, rows)
+
+    def _best(self, rows: Tensor, score: Tensor, most: int) -> Tensor:
+        """The ``most`` best rows of all processes, the best last."""
+        score = score if self.config.bank_order == "best" else -score
+        here = score.sort(descending=True, stable=True).indices[:most]
+        score, rows = self.kit.gather(score[here]), self.kit.gather(rows[here])
+        return rows[score.sort(descending=True, stable=True).indices[:most].flip(0)]
+
+    def _contrast(self, fused: Tensor, labels: Tensor) -> Tensor:
+        """L_contr of features (B, W, h, w) with labels (B, H, W)."""
+        predicted = self.heads.predict(self.heads.project(fused))
+        label = resized_labels(labels, predicted)
+        rows = [rows_of(predicted, label == one) for one in range(self.kit.num_classes)]
+        numbers = self.kit.total(torch.tensor([len(one) for one in rows], device=label.device)).tolist()
+        loss = predicted.new_zeros((), dtype=torch.promote_types(predicted.dtype, torch.float32))
+        for one, number in enumerate(numbers):
+            memory = self.bank.of(one)
+            if number < 2 or len(memory) < 2:
+                continue
+            weights = self.heads.rate(memory, one, memory=True)
+            if self.config.memory_weights == "one":
+                weights = torch.ones_like(weights)
+            rating = self.heads.rate(rows[one].detach(), one, memory=False)
+            loss = loss + weighted_distance(rows[one], rating, memory, weights, self.kit.total)
+        mean: Tensor = loss / self.kit.num_classes
+        return mean
+
+    def after_step(self) -> None:
+        self.teacher.update(self.decay)
+        self.head_teacher.update(self.decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        heads = {f"heads.{name}": value for name, value in self.head_teacher.state_dict().items()}
+        bank = {f"bank.{name}": value for name, value in self.bank.state_dict().items()}
+        return {**super().state_dict(), **heads, **bank, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        for prefix, part in (("heads.", self.head_teacher), ("bank.", self.bank)):
+            part.load_state_dict({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
+        self.seen = state["seen"].clone()
+
+
+def _each(weights: Tensor | None, label: Tensor) -> Tensor | float:
+    """The weight of every pixel's class."""
+    return 1.0 if weights is None else weights[torch.where(label == IGNORE, 0, label)]

@@ -1,0 +1,173 @@
+"""CCT: auxiliary decoders of perturbed features learn the main decoder's answer (methods: section 9)."""
+
+from typing import Annotated, Literal, Self, cast
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from trainers.batch import SemiBatch
+from trainers.losses.functional import probabilities
+from trainers.losses.ramps import gaussian_ramp
+from trainers.methods.adversarial import adversarial_noise
+from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
+from trainers.methods.heads import exact
+from trainers.methods.mixing import WORDS, image_generators, noise
+from trainers.methods.perturbations import (
+    cut_objects,
+    drop_channels,
+    drop_strongest,
+    keep_context,
+    keep_objects,
+    multiply_noise,
+)
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.schema import Section
+
+Number = Annotated[int, Field(ge=0, le=8)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+KINDS = ("feature_drop", "feature_noise", "dropout", "cutout", "vat", "context_mask", "object_mask")
+FIRST_STREAM = 100
+"""Streams of draws from here on are the decoders'."""
+
+
+class CctConfig(Section):
+    """CCT. Seven kinds of perturbation, each with a number of auxiliary decoders."""
+
+    name: Literal["cct"]
+    consistency_weight: Annotated[float, Field(ge=0)] = 30.0
+    """Weight w of the mean squared difference. That is a mean over classes too, so w depends on their number."""
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the whole training until w has its full size, along the Gaussian ramp."""
+    feature_drop: Number = 2
+    """Decoders of features without their most active places."""
+    feature_noise: Number = 2
+    """Decoders of features with noise in proportion to them."""
+    dropout: Number = 2
+    """Decoders of features without some channels."""
+    cutout: Number = 2
+    """Decoders of features with a box cut out of every object."""
+    vat: Number = 2
+    """Decoders of features with the noise that moves their answer most."""
+    context_mask: Number = 2
+    """Decoders of features without background."""
+    object_mask: Number = 2
+    """Decoders of features without objects."""
+    drop_min: Share = 0.7
+    """Of the largest activity in an image, the share from which on it is dropped: drawn from `drop_min`, ..."""
+    drop_max: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """... to `drop_max`."""
+    noise: Annotated[float, Field(ge=0)] = 0.3
+    """Largest noise as a share of the feature."""
+    dropout_p: Share = 0.5
+    """Probability that a channel is dropped."""
+    cutout_side: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Sides of the box cut out, as a share of the object's."""
+    vat_eps: Annotated[float, Field(gt=0)] = 2.0
+    """L2 norm of the adversarial noise on an image's features."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+    @model_validator(mode="after")
+    def _some_decoder(self) -> Self:
+        if self.drop_min > self.drop_max:
+            raise ValueError(f"drop_min = {self.drop_min} is above drop_max = {self.drop_max}")
+        if not any(getattr(self, kind) for kind in KINDS):
+            raise ValueError(f"there is no auxiliary decoder; set at least one of {', '.join(KINDS)} to 1 or more")
+        return self
+
+    def decoders(self) -> list[str]:
+        """The kind of every auxiliary decoder."""
+        return [kind for kind in KINDS for _ in range(getattr(self, kind))]
+
+
+class Cct(Stateless):
+    """L = L_x + w r(it) mean over decoders k of mean over batch, classes and pixels of (softmax q_k - softmax p)^2.
+
+    p is the main decoder's answer for the unlabelled weak view, detached; q_k that of auxiliary decoder k for the same
+    encoder features (the output of the pyramid pooling), perturbed. Auxiliary decoders are two convolutions without
+    batch norm. The inter-pixel loss takes p and the mean of all q_k: one pair, whatever their number, through which
+    each is reached. Auxiliary decoders are not evaluated.
+    """
+
+    needs = Needs(unlabelled=True)
+    eval_network = "student"
+
+    def __init__(self, config: CctConfig, kit: Kit) -> None:
+        self.config, self.kinds = config, config.decoders()
+        self.student, self.pairs = kit.student, kit.pairs
+        student = cast(DeepLabV3Plus, kit.student)
+        self.upsample = student.upsample
+        width, classes = student.context_channels, kit.num_classes
+        self.decoders = kit.build(lambda: nn.ModuleList(auxiliary_decoder(width, classes) for _ in self.kinds))
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student}
+
+    def trained(self) -> dict[str, Trained]:
+        return {"decoders": Trained(module=self.decoders)}
+
+    def losses(self, step: Step) -> StepOutput:
+        config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        step.student.train()
+        clean = step.student(labelled.image)
+        main: Features = step.student(unlabelled.view.weak, features=True)
+        target = main.logits.detach()
+        answers = self._auxiliary(main.context, target, step.batch)
+        p = probabilities(target)
+        pixels = torch.tensor(target[:, 0].numel(), device=target.device)
+        apart = torch.stack([(probabilities(one) - p).square().mean(dim=1).sum() for one in answers]).mean()
+        pairs: tuple[Pair, ...] = ()
+        if self.pairs:
+            mean = torch.stack(answers).mean(dim=0)
+            pairs = (Pair(view="weak", teacher=target, student=mean, ignore=unlabelled.view.ignore, box=None),)
+        ramp = gaussian_ramp(step.progress.step, length=config.ramp * step.progress.total_steps)
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "consistency": apart / step.denominator(pixels),
+            },
+            weights={"supervised": 1.0, "consistency": config.consistency_weight * ramp},
+            pairs=pairs,
+        )
+
+    def _auxiliary(self, features: Tensor, target: Tensor, batch: SemiBatch) -> list[Tensor]:
+        """Logits (B, C, H, W) of every auxiliary decoder."""
+        label, size = target.argmax(dim=1), (target.shape[-2], target.shape[-1])
+        answers = []
+        for stream, (kind, decoder) in enumerate(
+            zip(self.kinds, cast(nn.ModuleList, self.decoders), strict=True), start=FIRST_STREAM
+        ):
+            changed = self._perturbed(kind, features, label, batch, decoder=decoder, stream=stream)
+            answers.append(self.upsample(decoder(changed), size))
+        return answers
+
+    def _perturbed(
+        self, kind: str, features: Tensor, label: Tensor, batch: SemiBatch, *, decoder: nn.Module, stream: int
+    ) -> Tensor:
+        config, images = self.config, image_generators(batch, stream)
+        whole = np.random.default_rng([*divmod(batch.seed, WORDS), stream])
+        match kind:
+            case "feature_drop":
+                return drop_strongest(features, whole, low=config.drop_min, high=config.drop_max)
+            case "feature_noise":
+                return multiply_noise(features, whole, strength=config.noise)
+            case "dropout":
+                return drop_channels(features, images, probability=config.dropout_p)
+            case "cutout":
+                return cut_objects(features, label, images, share=config.cutout_side)
+            case "vat":
+                start = noise(batch, exact(features), stream)
+                return features + adversarial_noise(features, [decoder], start, eps=config.vat_eps).to(features.dtype)
+            case "context_mask":
+                return keep_objects(features, label)
+            case _:
+                return keep_context(features, label)
+
+
+def auxiliary_decoder(width: int, num_classes: int) -> nn.Sequential:
+    """Features (B, W, h, w) -> logits (B, C, h, w)."""
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, num_classes, 1))

@@ -1,0 +1,58 @@
+"""Heads for pixel contrast, and the distance of features to a memory (methods: section 14)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _mlp(width: int, outputs: int, activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), activation, nn.Conv2d(width, outputs, 1))
+
+
+class ContrastHeads(nn.Module):
+    """Projection and prediction, of maps (B, W, h, w); and two selectors for each class, of rows (n, W): one for what
+    the student predicts, one for what the memory holds."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.project = _mlp(width, width, nn.ReLU())
+        self.predict = _mlp(width, width, nn.ReLU())
+        self.select = nn.ModuleList(_mlp(width, 1, nn.LeakyReLU(0.2)) for _ in range(num_classes))
+        self.select_memory = nn.ModuleList(_mlp(width, 1, nn.LeakyReLU(0.2)) for _ in range(num_classes))
+
+    def rate(self, rows: Tensor, label: int, *, memory: bool) -> Tensor:
+        """How much each row counts, (n,) in 0 .. 1."""
+        selector = (self.select_memory if memory else self.select)[label]
+        rating: Tensor = selector(rows[:, :, None, None])
+        return exact(rating.flatten()).sigmoid()
+
+
+def exact(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def resized_labels(labels: Tensor, like: Tensor) -> Tensor:
+    """(B, H, W) as (B, h, w) of features (B, W, h, w): the nearest pixel's."""
+    size = (like.shape[-2], like.shape[-1])
+    return F.interpolate(labels[:, None].float(), size=size, mode="nearest")[:, 0].long()
+
+
+def rows_of(features: Tensor, mask: Tensor) -> Tensor:
+    """The vectors (n, W) of features (B, W, h, w) where ``mask`` (B, h, w)."""
+    return features.permute(0, 2, 3, 1)[mask]
+
+
+def weighted_distance(
+    rows: Tensor, rating: Tensor, memory: Tensor, memory_rating: Tensor, total: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Mean over all pairs of row p and memory vector z of w_p w_z (1 - cos(p, z)), each w its rating over the mean one.
+
+    The rows are those of all processes: the mean of the results over processes is that. No matrix of pairs is made:
+    with weights of mean 1 it is 1 - mean_p(w_p p / |p|) . mean_z(w_z z / |z|).
+    """
+    middle = (memory_rating[:, None] * F.normalize(exact(memory), dim=1)).sum(dim=0) / memory_rating.sum()
+    distance = 1 - F.normalize(exact(rows), dim=1) @ middle
+    processes = total(torch.ones((), device=rows.device, dtype=rating.dtype))
+    return processes * (rating * distance).sum() / total(rating.sum())

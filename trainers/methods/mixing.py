@@ -1,0 +1,72 @@
+"""Draws that several methods make for their images, each from a generator of the step's seed and the image's place in
+the global batch, so that they do not depend on the number of processes."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.batch import SemiBatch
+from trainers.losses.functional import IGNORE
+
+WORDS = 2**32
+
+
+def image_generators(batch: SemiBatch, stream: int) -> list[np.random.Generator]:
+    """One for each of this process's unlabelled images.
+
+    Args:
+        stream: tells the draws of one method apart; another stream gives other draws.
+    """
+    return [np.random.default_rng([*divmod(batch.seed, WORDS), stream, place]) for place in _places(batch)]
+
+
+def noise(batch: SemiBatch, like: Tensor, stream: int) -> Tensor:
+    """Standard normal numbers of the shape and type of ``like`` (B, ...), on its device."""
+    drawn = []
+    for place in _places(batch):
+        generator = torch.Generator(like.device)
+        generator.manual_seed(
+            int(np.random.SeedSequence([*divmod(batch.seed, WORDS), stream, place]).generate_state(1)[0])
+        )
+        drawn.append(torch.randn(like.shape[1:], generator=generator, device=like.device, dtype=like.dtype))
+    return torch.stack(drawn)
+
+
+def _places(batch: SemiBatch) -> range:
+    count = len(batch.labelled.image)
+    return range(batch.rank * count, (batch.rank + 1) * count)
+
+
+def centred_box(rng: np.random.Generator, size: tuple[int, int], *, share: float) -> Tensor:
+    """A box (H, W) bool, True inside: ``share`` of either side of the image long, round a pixel drawn evenly, cut off
+    at the image's border."""
+    box = torch.zeros(size, dtype=torch.bool)
+    spans = []
+    for side in size:
+        centre, length = int(rng.integers(side)), int(side * share)
+        first = centre - length // 2
+        spans.append(slice(max(first, 0), max(first + length, 0)))
+    box[spans[0], spans[1]] = True
+    return box
+
+
+def chosen_classes(
+    batch: SemiBatch, prediction: Tensor, *, num_classes: int, fraction: float, stream: int = 0
+) -> Tensor:
+    """Where the pixels are of the classes that are drawn for each image, (B, H, W) bool: ``fraction``, rounded down, of
+    those that ``prediction`` (B, H, W) shows there; 255 is none of them."""
+    count = len(prediction)
+    generator = torch.Generator().manual_seed(batch.seed + (stream << 48))
+    order = torch.rand(batch.world * count, num_classes, generator=generator)[batch.rank * count :][:count]
+    shown = prediction != IGNORE
+    label = torch.where(shown, prediction, torch.zeros_like(prediction)).flatten(1)
+    present = torch.zeros(count, num_classes + 1, dtype=torch.bool, device=prediction.device)
+    present = present.scatter_(1, torch.where(shown.flatten(1), label, num_classes), True)[:, :num_classes]
+    wanted = (present.sum(dim=1) * fraction).floor()
+    place = torch.where(present, order.to(prediction.device), torch.inf).argsort(dim=1).argsort(dim=1)
+    return (place < wanted[:, None]).gather(1, label).view_as(prediction) & shown
+
+
+def drawn_images(batch: SemiBatch, *, probability: float, stream: int) -> Tensor:
+    """Which of this process's images are changed, (B,) bool, each with ``probability``."""
+    return torch.tensor([bool(rng.random() < probability) for rng in image_generators(batch, stream)])

@@ -1,0 +1,197 @@
+"""PS-MT: two teachers that move in turns, and adversarial feature noise from their decoders (methods: section 15)."""
+
+import math
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainers.batch import SemiBatch
+from trainers.data.views import neighbour
+from trainers.losses.functional import IGNORE, pixel_nll
+from trainers.losses.ramps import cosine_ramp
+from trainers.methods.adversarial import adversarial_noise
+from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
+from trainers.methods.ema import Buffers, EmaTeacher
+from trainers.methods.heads import exact
+from trainers.methods.mixing import centred_box, image_generators, noise
+from trainers.methods.pseudo import Target, mixed_target
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.schema import Section
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+BOXES, NOISE = 0, 1
+
+
+class PsMtConfig(Section):
+    """PS-MT. Lengths are shares of the whole training: 5 and 12 of the paper's 80 epochs."""
+
+    name: Literal["psmt"]
+    psmt_weight: Annotated[float, Field(ge=0)] = 1.5
+    """w; the paper has 1.5, 0.6 and 0.06 on VOC, from many labels to few, and 3 on Cityscapes."""
+    conf_thresh: Share = 0.6
+    """Confidence threshold of the averaged teachers."""
+    warmup: Share = 0.0625
+    """First part of the training: all three networks learn from labels alone, the teachers with optimisers of their
+    own."""
+    ramp: Share = 0.15
+    """Until w has its full size along a cosine, after the warm-up."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
+    """Decay of the moving teacher's average."""
+    ema_buffers: Buffers = "ema"
+    """Batch-norm statistics of the teachers: averaged like the weights, copied, or left as the warm-up made them."""
+    vat_eps: Annotated[float, Field(ge=0)] = 2.0
+    """L2 norm of the adversarial noise on an image's decoder features; 0: none."""
+    cutmix_beta: Annotated[float, Field(gt=0)] = 4.0
+    """The pasted box has sides of sqrt(1 - l) of the crop's, l ~ Beta(b, b)."""
+    assistant_top: Annotated[int, Field(ge=1)] | None = 7
+    """Of the teacher that rests, this many of the largest logits of a pixel are used, and the moving one's for all
+    other classes; none: all."""
+    teachers: Literal["pretrained", "random"] = "pretrained"
+    """The teachers' first weights: of the student's kind, or all random, as the code has them."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class Ensemble(nn.Module):
+    """Mean logits of two networks."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean: Tensor = (self.first(images) + self.second(images)) / 2
+        return mean
+
+
+class PsMt(Stateless):
+    """L = CE(student on strong labelled) + w r(it) mean over confident pixels of conf CE(student on mixed strong
+    unlabelled, argmax); the mean's divisor is the number of confident pixels.
+
+    The target is the mean of both teachers' logits on the weak view, mixed as the images are. The student's decoder
+    features, labelled and unlabelled, get :func:`adversarial_noise`. After a step the teacher whose epoch it is moves:
+    the first in even epochs, counted from 0. Both teachers' mean is evaluated, and is the inter-pixel loss's teacher;
+    in the warm-up there is none.
+    """
+
+    needs = Needs(unlabelled=True, strong=1, boxes=0, labelled_strong=1)
+    eval_network = "teachers"
+
+    def __init__(self, config: PsMtConfig, kit: Kit) -> None:
+        self.config = config
+        self.student, self.pairs = kit.student, kit.pairs
+        networks = [kit.peer(), kit.peer()]
+        if config.teachers == "random":
+            for number, network in enumerate(networks):
+                _randomise(network, kit.seed + number)
+        self.teachers = [
+            EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers, warm_up=False, network=network)
+            for network in networks
+        ]
+        self.ensemble = Ensemble(*networks)
+        self.active: int | None = None
+
+    def networks(self) -> dict[str, nn.Module]:
+        first, second = (teacher.network for teacher in self.teachers)
+        return {"student": self.student, "teacher1": first, "teacher2": second, "teachers": self.ensemble}
+
+    def trained(self) -> dict[str, Trained]:
+        return {
+            f"teacher{number}": Trained(module=teacher.network, backbone=cast(DeepLabV3Plus, teacher.network).backbone)
+            for number, teacher in enumerate(self.teachers, 1)
+        }
+
+    def losses(self, step: Step) -> StepOutput:
+        progress = step.progress
+        step.student.train()
+        warm = self.config.warmup * progress.total_steps
+        if progress.step < warm:
+            self.active = None
+            return self._from_labels(step)
+        self.active = progress.step // progress.steps_per_epoch % 2
+        ramp = cosine_ramp(progress.step - warm, length=self.config.ramp * progress.total_steps)
+        return self._from_teachers(step, ramp)
+
+    def _from_labels(self, step: Step) -> StepOutput:
+        labelled, terms = step.batch.labelled, {}
+        logits = {"supervised": step.student(labelled.strong[0])}
+        for number, teacher in enumerate(self.teachers, 1):
+            logits[f"supervised_teacher{number}"] = teacher.network.train()(labelled.image)
+        for name, one in logits.items():
+            terms[name] = supervised_loss(one, labelled, step.denominator, self.config.ohem)
+        return StepOutput(terms=terms, weights=dict.fromkeys(terms, 1.0), pairs=None)
+
+    def _from_teachers(self, step: Step, ramp: float) -> StepOutput:
+        config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        self.ensemble.eval()
+        own = Target(logits=self._target(unlabelled.view.weak), ignore=unlabelled.view.ignore)
+        box = self.boxes(step.batch)
+        target = mixed_target(own, None, box)
+        strong = unlabelled.view.strong[0]
+        images = torch.where(box[:, None], neighbour(strong), strong)
+        tails = [cast(DeepLabV3Plus, teacher.network).tail for teacher in self.teachers]
+
+        def forward(images: Tensor, stream: int) -> Tensor:
+            if config.vat_eps == 0:
+                logits: Tensor = step.student(images)
+                return logits
+
+            def perturb(features: Tensor) -> Tensor:
+                start = noise(step.batch, exact(features), stream)
+                return features + adversarial_noise(features, tails, start, eps=config.vat_eps).to(features.dtype)
+
+            logits = step.student(images, perturb=perturb)
+            return logits
+
+        clean, mixed = forward(labelled.strong[0], NOISE), forward(images, NOISE + 1)
+        label, confidence = target.pseudo_labels()
+        confident = (confidence >= config.conf_thresh) & (target.ignore != IGNORE)
+        nll = pixel_nll(mixed, label) * confident
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "consistency": (confidence * nll).sum() / step.denominator(confident.sum()),
+            },
+            weights={"supervised": 1.0, "consistency": config.psmt_weight * ramp},
+            pairs=(target.pair("s1", mixed, box),) if self.pairs else (),
+            metrics={"mask_ratio": own.mask_ratio(config.conf_thresh)},
+        )
+
+    @torch.no_grad()
+    def _target(self, images: Tensor) -> Tensor:
+        """Mean logits of the moving and the resting teacher."""
+        assert self.active is not None
+        moving = self.teachers[self.active].network(images)
+        resting = self.teachers[1 - self.active].network(images)
+        top = self.config.assistant_top
+        if top is not None and top < resting.shape[1]:
+            chosen = torch.zeros_like(resting, dtype=torch.bool).scatter_(1, resting.topk(top, dim=1).indices, True)
+            resting = torch.where(chosen, resting, moving)
+        mean: Tensor = (moving + resting) / 2
+        return mean
+
+    def boxes(self, batch: SemiBatch) -> Tensor:
+        """The pasted regions, (B, H, W) bool."""
+        size = (batch.labelled.image.shape[-2], batch.labelled.image.shape[-1])
+        beta = self.config.cutmix_beta
+        drawn = [
+            centred_box(rng, size, share=math.sqrt(1 - rng.beta(beta, beta))) for rng in image_generators(batch, BOXES)
+        ]
+        return torch.stack(drawn).to(batch.labelled.image.device)
+
+    def after_step(self) -> None:
+        if self.active is not None:
+            self.teachers[self.active].update()
+
+
+def _randomise(network: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()

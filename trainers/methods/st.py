@@ -1,0 +1,289 @@
+"""ST and ST++: self-training in stages, on stored pseudo-masks (methods: section 12)."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from trainers.batch import Labelled, SemiBatch
+from trainers.data.read import mask_to_png
+from trainers.data.views import normalise, random_box
+from trainers.losses.functional import IGNORE
+from trainers.methods.base import Kit, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
+from trainers.methods.labelling import copy_of, masks_from_tensors, mean_iou, predict, tensors_from_masks
+from trainers.methods.mixing import image_generators
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.schema import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+LABELLED, UNLABELLED = 0, 1
+
+
+class SelfTrainingConfig(Section):
+    """What ST and ST++ share."""
+
+    labeller: Literal["final", "best"] = "final"
+    """Whose masks the next stage learns from: a stage's last student, or its best on held-out images."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
+    """Sizes at which an image is labelled; the class probabilities are averaged."""
+    flip: bool = True
+    """Label the mirrored image too."""
+    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Pixels that were labelled with less confidence are left out of the masks."""
+    strong: Literal["unlabelled", "both", "none"] = "unlabelled"
+    """Images that are jittered, made grey, blurred, and cut."""
+    cutout_p: Share = 0.5
+    """Probability that a box of a strong image is filled with noise, and its labels with 255."""
+    cutout_area_min: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Smallest area of that box as a share of the crop."""
+    cutout_area_max: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Largest area."""
+    cutout_ratio_min: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Aspect ratio is drawn from [r, 1 / r]."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels (Cityscapes); none: plain cross-entropy."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.cutout_area_min > self.cutout_area_max:
+            raise ValueError(
+                f"cutout_area_min = {self.cutout_area_min} is above cutout_area_max = {self.cutout_area_max}"
+            )
+        return self
+
+
+class StConfig(SelfTrainingConfig):
+    """ST."""
+
+    name: Literal["st"]
+    retrainings: Annotated[int, Field(ge=1, le=5)] = 1
+    """How often all images are labelled and a fresh student is trained; 1 in the paper."""
+
+
+class StPlusPlusConfig(SelfTrainingConfig):
+    """ST++."""
+
+    name: Literal["stpp"]
+    snapshots: Annotated[int, Field(ge=2)] = 3
+    """K: snapshots of the first stage, evenly spaced, the last one at its end."""
+    reliable_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the unlabelled images, the most reliable ones, that the second stage trains on."""
+
+
+class SelfTraining(Stateless):
+    """Stage 1: L = L_x. Then: L = cross-entropy, or OHEM, of labelled crops with their masks and of as many unlabelled
+    ones with their stored pseudo-masks together; a mean over all pixels of both that are not 255. One forward pass.
+
+    Every stage has an equal part of `schedule.epochs`, a fresh student, a fresh optimiser, and the schedule of a
+    training of that length. The inter-pixel loss attaches from stage 2 on: its teacher is the student whose masks are
+    learned from, frozen, on the weak view.
+    """
+
+    eval_network = "student"
+    trainings: int
+
+    def __init__(self, config: SelfTrainingConfig, kit: Kit) -> None:
+        self.config, self.kit, self.student = config, kit, kit.student
+        self.masks: dict[int, bytes] = {}
+        self.labeller: nn.Module | None = None
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+        self.needs = self.stages()[0].needs
+
+    def stages(self) -> tuple[Stage, ...]:
+        both, none = self.config.strong == "both", self.config.strong == "none"
+        first = Needs(unlabelled=False, labelled_strong=int(both))
+        later = Needs(unlabelled=True, strong=int(not none), boxes=0, labelled_strong=int(both))
+        share = 1 / self.trainings
+        return (Stage(share=share, needs=first), *[Stage(share=share, needs=later)] * (self.trainings - 1))
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student}
+
+    def losses(self, step: Step) -> StepOutput:
+        step.student.train()
+        labelled = self._labelled(step.batch)
+        if step.progress.stage == 0:
+            logits = step.student(labelled.image)
+            loss = supervised_loss(logits, labelled, step.denominator, self.config.ohem)
+            return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=None)
+        unlabelled = step.batch.unlabelled
+        assert unlabelled is not None
+        assert unlabelled.pseudo is not None
+        view = unlabelled.view
+        images, pseudo = view.weak, unlabelled.pseudo
+        ignore = view.ignore
+        if view.strong:
+            images, hole = self.cut(view.strong[0], step.batch, UNLABELLED)
+            pseudo, ignore = pseudo.masked_fill(hole, IGNORE), ignore.masked_fill(hole, IGNORE)
+        both = Labelled(image=torch.cat([labelled.image, images]), mask=torch.cat([labelled.mask, pseudo]))
+        logits = step.student(both.image)
+        loss = supervised_loss(logits, both, step.denominator, self.config.ohem)
+        pairs: tuple[Pair, ...] = ()
+        if self.labeller is not None:
+            with torch.no_grad():
+                teacher = self.labeller(view.weak)
+            student = logits[len(labelled.image) :]
+            pairs = (Pair(view="s1", teacher=teacher, student=student, ignore=ignore, box=None),)
+        return StepOutput(terms={"self_training": loss}, weights={"self_training": 1.0}, pairs=pairs)
+
+    def _labelled(self, batch: SemiBatch) -> Labelled:
+        labelled = batch.labelled
+        if not labelled.strong:
+            return labelled
+        images, hole = self.cut(labelled.strong[0], batch, LABELLED)
+        return Labelled(image=images, mask=labelled.mask.masked_fill(hole, IGNORE))
+
+    def cut(self, images: Tensor, batch: SemiBatch, stream: int) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, H) with a box of noise, and the boxes (B, H, H) bool."""
+        config, side = self.config, images.shape[-1]
+        holes, fills = [], []
+        for rng in image_generators(batch, stream):
+            drawn = rng.random() < config.cutout_p
+            area = (config.cutout_area_min, config.cutout_area_max)
+            box = random_box(rng, side, area=area, ratio_min=config.cutout_ratio_min)
+            holes.append(box & drawn)
+            fills.append(torch.from_numpy(rng.random((3, side, side), dtype="float32")))
+        hole = torch.stack(holes).to(images.device)
+        fill = normalise(torch.stack(fills)).to(images.device, images.dtype)
+        return torch.where(hole[:, None], fill, images), hole
+
+    def begin(self, stage: int, images: UnlabelledImages) -> None:
+        labeller = copy_of(self.student)
+        if self.config.labeller == "best" and self.best is not None:
+            labeller.load_state_dict(self.best[1])
+        self.best = None
+        self.label(stage, labeller, images)
+        self.labeller = labeller if self.kit.pairs else None
+
+    @abstractmethod
+    def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
+        """Set the masks that ``stage`` trains on."""
+
+    def labelled_by(self, network: nn.Module, places: Sequence[int], images: UnlabelledImages) -> dict[int, bytes]:
+        """Masks of these images, of all processes."""
+        config, found = self.config, {}
+        for place, image in images(places):
+            p = predict(network, image, scales=config.scales, flip=config.flip)
+            confidence, label = p.max(dim=1)
+            mask = torch.where(confidence >= config.conf_thresh, label, IGNORE)[0]
+            found[place] = mask_to_png(mask.to(torch.uint8))
+        return masks_from_tensors(
+            {name: self.kit.gather(tensor) for name, tensor in tensors_from_masks(found, self._device()).items()}
+        )
+
+    def _device(self) -> torch.device:
+        return next(self.student.parameters()).device
+
+    def pseudo_masks(self) -> Mapping[int, bytes] | None:
+        return self.masks or None
+
+    def after_epoch(self, score: float | None) -> None:
+        if self.config.labeller == "best" and score is not None and (self.best is None or score > self.best[0]):
+            self.best = score, {name: value.clone() for name, value in self.student.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = {
+            f"masks.{name}": tensor for name, tensor in tensors_from_masks(self.masks, torch.device("cpu")).items()
+        }
+        if self.labeller is not None:
+            state |= {f"labeller.{name}": value for name, value in self.labeller.state_dict().items()}
+        if self.best is not None:
+            state |= {f"best.{name}": value for name, value in self.best[1].items()}
+            state["best_score"] = torch.tensor(self.best[0], dtype=torch.float64)
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.masks = masks_from_tensors(_below("masks.", state))
+        labeller, best = _below("labeller.", state), _below("best.", state)
+        self.labeller = copy_of(self.student) if labeller else None
+        if self.labeller is not None:
+            self.labeller.load_state_dict(labeller)
+        self.best = (float(state["best_score"]), best) if best else None
+
+
+class St(SelfTraining):
+    """Two stages, or more with `retrainings`; before each of the later ones all unlabelled images are labelled."""
+
+    def __init__(self, config: StConfig, kit: Kit) -> None:
+        self.trainings = config.retrainings + 1
+        super().__init__(config, kit)
+
+    def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
+        self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)
+
+
+class StPlusPlus(SelfTraining):
+    """Three stages: on labelled images; on these and the most reliable unlabelled ones, labelled by the first student;
+    on all, the rest of them labelled by the second.
+
+    An image is the more reliable, the more the masks of K - 1 snapshots of the first stage agree with that of its last
+    student: the mean of their mIoUs on it, over the classes that either shows.
+    """
+
+    trainings = 3
+
+    def __init__(self, config: StPlusPlusConfig, kit: Kit) -> None:
+        super().__init__(config, kit)
+        self.fraction, self.count = config.reliable_fraction, config.snapshots
+        self.snapshots: list[dict[str, Tensor]] = []
+        self.done: tuple[int, int] | None = None
+
+    def losses(self, step: Step) -> StepOutput:
+        progress = step.progress
+        self.done = (progress.step + 1, progress.total_steps) if progress.stage == 0 else None
+        return super().losses(step)
+
+    def after_step(self) -> None:
+        if self.done is None:
+            return
+        steps, total = self.done
+        while len(self.snapshots) < self.count - 1 and steps * self.count >= (len(self.snapshots) + 1) * total:
+            self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
+
+    def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
+        places = range(self.kit.unlabelled)
+        if stage == 1:
+            ranked = self.ranked(places, images)
+            self.snapshots = []
+            self.masks = self.labelled_by(
+                labeller, sorted(ranked[: max(1, round(self.fraction * len(ranked)))]), images
+            )
+        else:
+            rest = [place for place in places if place not in self.masks]
+            self.masks = self.masks | self.labelled_by(labeller, rest, images)
+
+    def ranked(self, places: Sequence[int], images: UnlabelledImages) -> list[int]:
+        """The images that can be decoded, from the most to the least reliable."""
+        earlier, last = [copy_of(self.student) for _ in self.snapshots], copy_of(self.student)
+        for network, state in zip(earlier, self.snapshots, strict=True):
+            network.load_state_dict(state)
+        rows = []
+        for place, image in images(places):
+            final, *masks = [
+                predict(one, image, scales=(1.0,), flip=False).argmax(dim=1)[0] for one in (last, *earlier)
+            ]
+            scores = [mean_iou(mask, final, self.kit.num_classes) for mask in masks]
+            rows.append([float(place), sum(scores) / len(scores)])
+        table = torch.tensor(rows, dtype=torch.float64, device=self._device()).view(-1, 2)
+        found = [(int(place), score) for place, score in self.kit.gather(table).tolist()]
+        return [place for place, _ in sorted(found, key=lambda one: (-one[1], one[0]))]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        snapshots = {
+            f"snapshot{number}.{name}": value
+            for number, snapshot in enumerate(self.snapshots)
+            for name, value in snapshot.items()
+        }
+        return {**super().state_dict(), **snapshots}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        found = [_below(f"snapshot{number}.", state) for number in range(self.count)]
+        self.snapshots = [one for one in found if one]
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,314 @@
+"""U2PL: pixels that the teacher is unsure of are negatives for the classes that it rules out (methods: section 10)."""
+
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainers.batch import SemiBatch, Unlabelled
+from trainers.data.views import neighbour
+from trainers.losses.functional import IGNORE, pixel_nll, probabilities
+from trainers.methods.bank import ClassBank
+from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
+from trainers.methods.ema import Buffers, EmaTeacher
+from trainers.methods.heads import exact, resized_labels, rows_of
+from trainers.methods.pseudo import Target, mixed_target
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.teacher import EmaMethod
+from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.schema import Section
+
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class U2plConfig(Section):
+    """U2PL. CutMix is on weak views: `views.cutmix_area_min` and `_max: 0.5` is the paper's box."""
+
+    name: Literal["u2pl"]
+    unsupervised_weight: Weight = 1.0
+    """Weight of L_u, beside the factor by which it grows as pixels are dropped."""
+    contrast_weight: Weight = 0.1
+    """lambda_c: 0.1 in the paper, 1 in the released configs."""
+    supervised_epochs: Annotated[int, Field(ge=0)] = 1
+    """Epochs on labelled images alone before all else begins: 1 on VOC, 0 on Cityscapes."""
+    alpha0: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """alpha_0: share of pixels, those of highest entropy, that are unreliable at first; it falls to 0 by epochs."""
+    negatives_from: Literal["unreliable", "reliable", "all"] = "unreliable"
+    """Unlabelled pixels that may be negatives."""
+    r_l: Count = 3
+    """A labelled pixel is a negative of another class among its r_l likeliest; an unlabelled one is none of its r_l
+    likeliest classes."""
+    r_h: Count = 20
+    """An unlabelled pixel is a negative of the classes of rank r_l, ..., r_h - 1 (from 0). There are none where r_l is
+    r_h or more, or C or more."""
+    delta_p: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Probability of its class above which a pixel may be an anchor."""
+    temperature: Annotated[float, Field(gt=0)] = 0.5
+    """Divisor of the cosines."""
+    anchors: Count = 256
+    """Anchors drawn of each class and step, over all processes, with replacement."""
+    negatives: Count = 50
+    """Negatives drawn for each anchor, with replacement."""
+    bank_size: Count = 30000
+    """Negatives kept of each class, over all processes; 31 MB a class at 256 channels, and as much in
+    every checkpoint."""
+    background_size: Annotated[float, Field(gt=0)] = 1.667
+    """Class 0's bank as a multiple of `bank_size`: 50000 of 30000."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Largest decay of the teacher's average, which begins where the labelled epochs end."""
+    ema_buffers: Buffers = "own"
+    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class U2pl(EmaMethod):
+    """L = L_x + w_u L_u + lambda_c L_c, with alpha_t = alpha_0 (1 - epoch / epochs) and H the entropy of the teacher's
+    answer (train mode) for the mixed unlabelled images that the student sees too.
+
+    - L_u = (B H W / n) mean over the n pixels with H below its (1 - alpha_t)-quantile of CE(student, class of the
+      teacher's mixed answer for the weak views, eval mode).
+    - L_c, on features of stride 4: mean over the classes that are shown of mean over anchors of
+      -log softmax([cos(z, z+), cos(z, z-_1), ...] / temperature)_0. A class is shown by labelled pixels and by pixels
+      of its pseudo-label with H at most the alpha_t-quantile; of these, the ones with a teacher's probability above
+      delta_p are its anchors z, in the student's features, and the mean of the teacher's is z+. z- come from the
+      class's bank. A class without anchors or bank counts 0.
+    - Into the bank of class c go the teacher's features of labelled pixels of another class, c among the r_l likeliest,
+      and of unreliable unlabelled pixels, r_l <= rank of c < r_h.
+
+    Quantiles, anchors and banks are over the images of all processes. Before `supervised_epochs` have passed the
+    student learns from labelled images alone, and the teacher, whose weights are the student's until then, forwards
+    them for its batch statistics. The inter-pixel loss takes teacher and student on the mixed images. The teacher is
+    evaluated.
+    """
+
+    needs = Needs(unlabelled=True, boxes=1)
+    eval_network = "teacher"
+
+    def __init__(self, config: U2plConfig, kit: Kit) -> None:
+        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
+        self.config, self.kit = config, kit
+        width = cast(DeepLabV3Plus, kit.student).fused_channels
+        self.head = kit.build(lambda: representation_head(width))
+        self.head_teacher = EmaTeacher(self.head, decay=config.ema_decay, buffers=config.ema_buffers)
+        sizes = [round(config.background_size * config.bank_size)] + [config.bank_size] * (kit.num_classes - 1)
+        self.banks = kit.place(nn.ModuleList(ClassBank(1, size=max(size, 1), width=width) for size in sizes))
+        self.begun = False
+
+    def trained(self) -> dict[str, Trained]:
+        return {"head": Trained(module=self.head)}
+
+    def bank(self, label: int) -> ClassBank:
+        return cast(ClassBank, cast(nn.ModuleList, self.banks)[label])
+
+    def losses(self, step: Step) -> StepOutput:
+        progress = step.progress
+        self.begun = progress.step >= self.config.supervised_epochs * progress.steps_per_epoch
+        return self._both(step) if self.begun else self._labelled_only(step)
+
+    def _labelled_only(self, step: Step) -> StepOutput:
+        labelled = step.batch.labelled
+        self.head_teacher(self.teacher.features(labelled.image).fused)
+        step.student.train()
+        logits = step.student(labelled.image)
+        nothing = torch.zeros((), device=logits.device)
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(logits, labelled, step.denominator, self.config.ohem),
+                "unsupervised": nothing,
+                "contrast": nothing,
+            },
+            weights=self._weights(),
+            pairs=None,
+        )
+
+    def _weights(self) -> dict[str, float]:
+        config = self.config
+        return {
+            "supervised": 1.0,
+            "unsupervised": config.unsupervised_weight,
+            "contrast": config.contrast_weight,
+        }
+
+    def _both(self, step: Step) -> StepOutput:
+        labelled, unlabelled = step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        box, count, classes = unlabelled.boxes[0], len(labelled.image), self.kit.num_classes
+        target = self._pseudo_labels(unlabelled)
+        partner = neighbour(unlabelled.view.weak) if unlabelled.partner is None else unlabelled.partner.weak
+        images = torch.cat([labelled.image, torch.where(box[:, None], partner, unlabelled.view.weak)])
+        seen = self.teacher.features(images)
+        rows = self.head_teacher(seen.fused)
+        step.student.train()
+        student: Features = step.student(images, features=True)
+
+        valid = target.ignore != IGNORE
+        label = torch.where(valid, target.logits.argmax(dim=1), target.ignore)
+        entropy = torch.special.entr(probabilities(seen.logits[count:])).sum(dim=1)
+        share = self._unreliable_share(step.progress)
+        every = self.kit.gather(entropy[valid])
+        unreliable = (entropy >= quantile(every, 1 - share)) & valid
+        reliable = (entropy <= quantile(every, share)) & valid
+        kept = torch.where(unreliable, IGNORE, label)
+        pixels = torch.tensor(label.numel(), device=label.device)
+        taught = step.denominator((kept != IGNORE).sum())
+        nll = pixel_nll(student.logits[count:], kept).sum() / taught
+        trusted = torch.cat([labelled.mask, torch.where(reliable, label, IGNORE)])
+        doubtful = {"unreliable": unreliable, "reliable": valid & ~unreliable, "all": valid}[self.config.negatives_from]
+        self._fill(rows, seen.coarse, labelled.mask, doubtful, count)
+        pair = Target(logits=seen.logits[count:], ignore=target.ignore).pair("weak", student.logits[count:], box)
+        return StepOutput(
+            terms={
+                "supervised": supervised_loss(student.logits[:count], labelled, step.denominator, self.config.ohem),
+                "unsupervised": nll * step.denominator(pixels) / taught,
+                "contrast": self._contrast(self.head(student.fused), rows, seen.coarse, trusted, step.batch),
+            },
+            weights=self._weights(),
+            pairs=(pair,) if self.kit.pairs else (),
+            metrics={
+                "mask_ratio": taught / step.denominator(pixels),
+                "bank_rows": torch.cat([self.bank(one).count for one in range(classes)]).double().mean(),
+            },
+        )
+
+    @torch.no_grad()
+    def _pseudo_labels(self, unlabelled: Unlabelled) -> Target:
+        """The teacher's answers for weak views, mixed; in eval mode."""
+        view, partner = unlabelled.view, unlabelled.partner
+        network = self.teacher.network.eval()
+        own = Target(logits=network(view.weak), ignore=view.ignore)
+        other = None if partner is None else Target(logits=network(partner.weak), ignore=partner.ignore)
+        return mixed_target(own, other, unlabelled.boxes[0])
+
+    def _unreliable_share(self, progress: Progress) -> float:
+        epochs = progress.total_steps / progress.steps_per_epoch
+        return self.config.alpha0 * (1 - (progress.step // progress.steps_per_epoch) / epochs)
+
+    @torch.no_grad()
+    def _fill(self, rows: Tensor, coarse: Tensor, mask: Tensor, doubtful: Tensor, count: int) -> None:
+        """New negatives into the banks, those of labelled images first.
+
+        Args:
+            rows: the teacher's features (2B, W, h, w).
+            coarse: its logits there.
+            mask: labels of the labelled images (B, H, W).
+            doubtful: the unlabelled pixels that may be negatives (B, H, W).
+        """
+        config = self.config
+        label = resized_labels(mask, rows)
+        doubtful = resized_labels(doubtful.long(), rows) == 1
+        rank = coarse.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        for one in range(self.kit.num_classes):
+            bank = self.bank(one)
+            place = rank[:, one]
+            known = (label != IGNORE) & (label != one) & (place[:count] < config.r_l)
+            unknown = doubtful & (place[count:] >= config.r_l) & (place[count:] < config.r_h)
+            for part, where in ((rows[:count], known), (rows[count:], unknown)):
+                new = self.kit.gather(rows_of(part, where)[-bank.rows.shape[1] :])
+                if len(new):
+                    bank.push(0, new)
+
+    def _contrast(self, student: Tensor, rows: Tensor, coarse: Tensor, trusted: Tensor, batch: SemiBatch) -> Tensor:
+        """L_c.
+
+        Args:
+            student, rows: the student's and the teacher's features (2B, W, h, w).
+            coarse: the teacher's logits there.
+            trusted: labels, or pseudo-labels where reliable (2B, H, W), 255 elsewhere.
+        """
+        config, generator = self.config, torch.Generator().manual_seed(batch.seed)
+        label, likely = resized_labels(trusted, rows), probabilities(coarse) > config.delta_p
+        shown, losses = 0, exact(student).sum() * 0  # batch norm's backward pass needs all processes, anchors or not
+        for one in range(self.kit.num_classes):
+            here = label == one
+            counts = self._counts(here, here & likely[:, one], len(label) // 2)
+            shown += bool(counts[:, :2].sum())
+            memory = self.bank(one).of(0)
+            if not counts[:, 2:].sum() or not len(memory):
+                continue
+            where = here & likely[:, one]
+            summed = self.kit.total(exact(rows_of(rows, where)).sum(dim=0))
+            positive = summed / float(counts[:, 2:].sum())
+            drawn = torch.randint(int(counts[:, 2:].sum()), (config.anchors,), generator=generator)
+            negatives = torch.randint(len(memory), (config.anchors, config.negatives), generator=generator)
+            mine, places = _on_this_process(drawn, counts[:, 2:], batch.rank)
+            if not len(mine):
+                continue
+            anchors = F.normalize(exact(rows_of(student, where))[places.to(student.device)], dim=1)
+            others = exact(memory[negatives[mine].to(memory.device)])
+            keys = F.normalize(torch.cat([positive.expand(len(mine), 1, -1), others], dim=1), dim=2)
+            cosines = torch.einsum("aw,akw->ak", anchors, keys)
+            nll = -(cosines / config.temperature).log_softmax(dim=1)[:, 0]
+            losses = losses + batch.world * nll.sum() / config.anchors
+        return losses / max(shown, 1)
+
+    def _counts(self, here: Tensor, candidates: Tensor, count: int) -> Tensor:
+        """Of each process, (world, 4) on the CPU: labelled and unlabelled pixels that show a class, and of these the
+        candidates for anchors."""
+        numbers = [part.sum() for both in (here, candidates) for part in (both[:count], both[count:])]
+        return self.kit.gather(torch.stack(numbers)[None]).cpu()
+
+    def after_step(self) -> None:
+        if self.begun:
+            super().after_step()
+            self.head_teacher.update()
+        else:
+            self.teacher.follow()
+            self.head_teacher.follow()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        head = {f"head.{name}": value for name, value in self.head_teacher.state_dict().items()}
+        banks = {f"banks.{name}": value for name, value in self.banks.state_dict().items()}
+        return {**super().state_dict(), **head, **banks}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        for prefix, part in (("head.", self.head_teacher), ("banks.", self.banks)):
+            part.load_state_dict({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
+
+
+def representation_head(width: int) -> nn.Sequential:
+    """Features (B, W, h, w) -> (B, W, h, w), in which pixels are compared."""
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 1),
+    )
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """The value below which ``share`` of ``values`` (n,) lies, between two of them by linear interpolation; 0 of none.
+    By sorting: torch.quantile takes 16 million values at most."""
+    if not len(values):
+        return values.new_zeros(())
+    ordered, place = values.sort().values, share * (len(values) - 1)
+    lower = int(place)
+    return ordered[lower].lerp(ordered[min(lower + 1, len(values) - 1)], place - lower)
+
+
+def _on_this_process(drawn: Tensor, counts: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Of the numbers drawn from all candidates, those that are this process's, and which of its candidates they are.
+
+    The candidates of all processes are counted as one process with all images would: labelled ones by rank, then
+    unlabelled ones by rank.
+
+    Args:
+        drawn: (n,) from 0 to all candidates.
+        counts: (world, 2), labelled and unlabelled candidates of each process.
+
+    Returns:
+        indices into ``drawn`` and, for each, the place among this process's candidates, labelled ones first.
+    """
+    labelled, unlabelled = counts[rank].tolist()
+    first_labelled = int(counts[:rank, 0].sum())
+    first_unlabelled = int(counts[:, 0].sum() + counts[:rank, 1].sum())
+    place = torch.full_like(drawn, -1)
+    for first, number, before in ((first_labelled, labelled, 0), (first_unlabelled, unlabelled, labelled)):
+        inside = (drawn >= first) & (drawn < first + number)
+        place = torch.where(inside, drawn - first + before, place)
+    mine = (place >= 0).nonzero().flatten()
+    return mine, place[mine]
