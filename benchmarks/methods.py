@@ -1,9 +1,9 @@
 """All methods on `digits`, with and without the inter-pixel loss: scores, and what a step costs.
 
     python -m ipix_tune.sweep benchmarks/methods.yaml            # the scores; continues with --resume
-    python -m analysis.report studies/methods                    # its tables
+    python -m analysis.report studies/methods-table                    # its tables
     python -m benchmarks.methods cost --rows cost.jsonl          # the costs, a few minutes on a quiet machine
-    python -m benchmarks.methods table studies/methods --rows cost.jsonl --out benchmarks/results/methods.md
+    python -m benchmarks.methods table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md
 
 Every row has the same steps, seeds and images to be scored on. A cost is measured in a process of its own: steps of the
 method and of UniMatch by turns, the median of the ratios of neighbouring blocks.
@@ -53,7 +53,7 @@ def config_of(name: str, alpha: float) -> TrainConfig:
     """The training config of one row, seed 0."""
     data, lines = read(STUDY)
     trainer, _ = resolved(data["trainer"], lines, file=STUDY, at=("trainer",))
-    trainer["method"] = {"name": name}
+    trainer["method"] = {"name": name} | ({"flip": False} if name in ("st", "stpp") else {})
     trainer["interpixel"]["alpha"] = alpha
     return validate(TrainConfig, trainer, source=str(STUDY))
 
@@ -208,9 +208,9 @@ def render(found: dict[tuple[str, float], dict[int, float]], steps: set[int], *,
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "ray", "optuna"))
     lines += [
         "",
-        "Commands: `python -m ipix_tune.sweep benchmarks/methods.yaml`, `python -m analysis.report studies/methods`, "
-        "`python -m benchmarks.methods cost --rows cost.jsonl`, "
-        "`python -m benchmarks.methods table studies/methods --rows cost.jsonl --out benchmarks/results/methods.md`.",
+        "Commands: `python -m ipix_tune.sweep benchmarks/methods.yaml`, `python -m analysis.report "
+        "studies/methods-table`, `python -m benchmarks.methods cost --rows cost.jsonl`, `python -m benchmarks.methods "
+        "table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md`.",
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, CPU, "
         "1 thread per run.",
         "",
