@@ -166,7 +166,11 @@ class PrecisionConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["off", "bf16"] = "off"
     """Autocast of forward passes; losses stay in float32."""
-    channels_last: bool = False
+    channels_last: bool = True
+    """Layout of weights and features. False is slower wherever it was measured (docs/performance.md)."""
+    compile: Literal["off", "default", "cuda_graphs"] = "off"
+    """Compile the networks that train. What was compiled is kept in `$XDG_CACHE_HOME` or `~/.cache`, below
+    `ipix-tune/compiled`, so that the next trial waits less. `cuda_graphs`: replay whole passes as CUDA graphs."""
     deterministic: bool = True
     """Ask PyTorch for deterministic kernels. On CPU runs repeat bit for bit either way."""
     cpu_threads: Annotated[int, Field(ge=1)] = 1

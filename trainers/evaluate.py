@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.config import TrainConfig
-from trainers.data.evaluation import eval_items
+from trainers.data.evaluation import eval_batches
 from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.distributed import Process
@@ -26,21 +26,23 @@ def evaluate(
     prefix: str,
 ) -> dict[str, float]:
     """Scores of every network on ``items``: ``<prefix>/<network>/miou`` each, and all scores of ``main`` under
-    ``<prefix>``. The networks are left in eval mode."""
+    ``<prefix>``. The networks are left in eval mode. A compiled network runs as it was before: images have many
+    sizes, and each would be compiled."""
     counts = {
         name: torch.zeros(num_classes, num_classes, dtype=torch.int64, device=process.device) for name in networks
     }
     for network in networks.values():
         network.eval()
-    for image, mask in eval_items(items, reader=reader, rank=process.rank, world=process.world):
-        image, mask = image.to(process.device), mask.to(process.device)
+    for images, masks in eval_batches(
+        items, reader=reader, device=process.device, rank=process.rank, world=process.world
+    ):
         for name, network in networks.items():
             with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
                 if config.evaluation.mode == "sliding":
-                    prediction = predict_sliding(network, image, window=config.data.crop, num_classes=num_classes)
+                    prediction = predict_sliding(network, images, window=config.data.crop, num_classes=num_classes)
                 else:
-                    prediction = network(image).argmax(dim=1)
-            counts[name] += confusion_matrix(prediction, mask, num_classes)
+                    prediction = network.forward(images).max(dim=1).indices
+            counts[name] += confusion_matrix(prediction, masks, num_classes)
     found: dict[str, float] = {}
     for name, matrix in counts.items():
         process.sum_(matrix)
@@ -59,13 +61,13 @@ def window_starts(length: int, *, window: int) -> list[int]:
     return [*starts, length - window]
 
 
-def predict_sliding(network: nn.Module, image: Tensor, *, window: int, num_classes: int) -> Tensor:
-    """Classes (1, H, W): argmax of the sum of softmax over all windows of an image (1, 3, H, W)."""
-    height, width = image.shape[-2:]
-    total = torch.zeros(1, num_classes, height, width, device=image.device)
+def predict_sliding(network: nn.Module, images: Tensor, *, window: int, num_classes: int) -> Tensor:
+    """Classes (B, H, W): argmax of the sum of softmax over all windows of images (B, 3, H, W)."""
+    count, _, height, width = images.shape
+    total = torch.zeros(count, num_classes, height, width, device=images.device)
     for top in window_starts(height, window=window):
         for left in window_starts(width, window=window):
             rows, columns = slice(top, top + window), slice(left, left + window)
-            logits: Tensor = network(image[..., rows, columns])
+            logits: Tensor = network.forward(images[..., rows, columns])
             total[..., rows, columns] += logits.float().softmax(dim=1)
-    return total.argmax(dim=1)
+    return total.max(dim=1).indices

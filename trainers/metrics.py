@@ -9,10 +9,12 @@ from trainers.losses.functional import IGNORE
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out."""
-    valid = target != IGNORE
-    index = target[valid] * num_classes + prediction[valid]
-    return torch.bincount(index, minlength=num_classes**2).view(num_classes, num_classes)
+    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out. The
+    host does not wait for them."""
+    last = num_classes**2
+    cell = torch.where(target == IGNORE, last, target * num_classes + prediction).flatten()
+    counts = torch.zeros(last + 1, dtype=torch.int64, device=cell.device)
+    return counts.scatter_add_(0, cell, torch.ones_like(cell))[:last].view(num_classes, num_classes)
 
 
 def scores(confusion: Tensor, *, absent: Literal["skip", "zero"], prefix: str) -> dict[str, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainers import checkpoint, distributed
 from trainers.batch import SemiBatch
+from trainers.compiling import begin_step, compile_networks
 from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
@@ -66,6 +67,10 @@ class Run:
         self.wrapped = self.process.wrapped(self.student)
         self.companions = self.method.trained()
         self.trained = {"student": Trained(module=self.student, backbone=self.student.backbone), **self.companions}
+        compile_networks(
+            dict.fromkeys([one.module for one in self.trained.values()] + list(self.method.networks().values())),
+            config.precision.compile,
+        )
         self.optimizers = self._fresh_optimizers()
         self.stages = self.method.stages()
         self.epochs = stage_epochs(self.stages, config.schedule.epochs)
@@ -92,7 +97,13 @@ class Run:
 
     def _loader_of(self, needs: Needs, pseudo: Mapping[int, bytes] | None) -> TrainLoader:
         return TrainLoader(
-            self.data, self.config, needs, rank=self.process.rank, world=self.process.world, pseudo=pseudo
+            self.data,
+            self.config,
+            needs,
+            rank=self.process.rank,
+            world=self.process.world,
+            device=self.process.device,
+            pseudo=pseudo,
         )
 
     def _reach(self, epoch: int) -> None:
@@ -152,6 +163,7 @@ class Run:
     def train_step(self, batch: SemiBatch, tally: Tally) -> None:
         """Forward, losses, backward, optimiser, teacher."""
         config, progress = self.config, self._progress()
+        begin_step(config.precision.compile)
         if len(self.stages) > 1:
             self.latest["train/stage"] = progress.stage
         for optimizer in reversed(self.optimizers.values()):

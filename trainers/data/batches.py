@@ -1,4 +1,7 @@
-"""Makes the tensors of one process's part of a batch."""
+"""Makes one process's part of a batch: crops of uint8 pixels, and the numbers that were drawn for their views.
+
+That is what loader workers do for a GPU, which makes the views itself; for a CPU they make the views too.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainers.data.finish import finish
 from trainers.data.layout import Item
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk, generator
 from trainers.data.read import CorruptError, Reader, mask_from_png
-from trainers.data.views import Geometry, Strong, draw_box, normalise
+from trainers.data.strong import Strong, table
+from trainers.data.views import Geometry, draw_box, normalise
 from trainers.errors import DataError, UserError
 from trainers.methods.base import Needs
 
@@ -32,6 +37,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
     world: int
     labelled: Walk
     unlabelled: Walk | None
+    whole: bool
+    """Make the views too, here."""
     pseudo: Mapping[int, bytes] | None = None
     _reader: Reader | None = field(default=None, init=False, repr=False)
     _skipped: int = field(default=0, init=False, repr=False)
@@ -57,7 +64,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
         if self.unlabelled is not None:
             batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
         seed = int(generator(self.config.seed, Stream.STEP, epoch, step).integers(2**62))
-        return batch | {"seed": seed, "skipped": self._skipped}
+        batch |= {"seed": seed, "skipped": self._skipped}
+        return finish(batch, self.config) if self.whole else batch
 
     def asked_labelled(self, index: int, draw: int) -> dict[str, Tensor]:
         """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart."""
@@ -87,11 +95,11 @@ class BatchMaker(Dataset[dict[str, Any]]):
         assert mask is not None
         rng = generator(self.config.seed, Stream.LABELLED_VIEW, walked, index)
         geometry = self._geometry(rng, image)
-        weak = geometry.image(image)
-        sample = {"image": normalise(weak), "mask": geometry.mask(mask)}
-        for number in range(self.needs.labelled_strong):
-            sample[f"strong{number}"] = normalise(Strong.draw(rng, views=self.config.views)(weak))
-        return sample
+        return {
+            "image": geometry.pixels(image),
+            "mask": geometry.mask(mask),
+            "strong": self._strong(rng, self.needs.labelled_strong),
+        }
 
     def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
         if self.pseudo is not None:
@@ -115,13 +123,17 @@ class BatchMaker(Dataset[dict[str, Any]]):
         self, prefix: str, image: Tensor, rng: np.random.Generator, pseudo: Tensor | None = None
     ) -> dict[str, Tensor]:
         geometry = self._geometry(rng, image)
-        weak = geometry.image(image)
-        sample = {f"{prefix}weak": normalise(weak), f"{prefix}ignore": geometry.ignore()}
+        sample = {
+            f"{prefix}weak": geometry.pixels(image),
+            f"{prefix}extent": torch.tensor(geometry.extent()),
+            f"{prefix}strong": self._strong(rng, self.needs.strong),
+        }
         if pseudo is not None:
             sample["pseudo"] = geometry.mask(pseudo)
-        for number in range(self.needs.strong):
-            sample[f"{prefix}strong{number}"] = normalise(Strong.draw(rng, views=self.config.views)(weak))
         return sample
+
+    def _strong(self, rng: np.random.Generator, count: int) -> Tensor:
+        return table([Strong.draw(rng, views=self.config.views) for _ in range(count)])
 
     def _geometry(self, rng: np.random.Generator, image: Tensor) -> Geometry:
         size = (image.shape[-2], image.shape[-1])

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from trainers.batch import Labelled, SemiBatch, Unlabelled, View
+from trainers.data.ahead import copied_ahead
 from trainers.data.batches import BatchMaker
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from trainers.config import TrainConfig
 
 
+CPU = torch.device("cpu")
+
+
 class TrainLoader:
     """Batches of a run, one process's share of each.
 
@@ -28,6 +32,7 @@ class TrainLoader:
         config: the whole training config.
         needs: what the method asks for.
         rank, world: this process, and how many there are.
+        device: where the batches are wanted; a GPU makes their views itself.
         pseudo: pseudo-masks, PNG files by their image's place in the unlabelled list, of the images to train on; None:
             all unlabelled images, without masks.
 
@@ -42,6 +47,7 @@ class TrainLoader:
         needs: Needs,
         rank: int = 0,
         world: int = 1,
+        device: torch.device = CPU,
         pseudo: Mapping[int, bytes] | None = None,
     ) -> None:
         _check(data, config, needs, world)
@@ -72,8 +78,10 @@ class TrainLoader:
             )
             if needs.unlabelled
             else None,
+            whole=device.type == "cpu",
             pseudo=pseudo,
         )
+        self._config, self._device = config, device
         self._sampler = _Steps(steps)
         self._loader: DataLoader[dict[str, Any]] | None = None
         if config.data.loader_workers:
@@ -85,13 +93,16 @@ class TrainLoader:
                 multiprocessing_context="spawn",
                 persistent_workers=True,
                 generator=torch.Generator(),
-                pin_memory=config.precision.device != "cpu" and torch.cuda.is_available(),
+                pin_memory=device.type == "cuda",
             )
 
     def epoch(self, epoch: int) -> Iterator[SemiBatch]:
-        """The batches of an epoch, counted from 0, as CPU tensors. Does not depend on which epochs came before."""
+        """The batches of an epoch, counted from 0, on the device. Does not depend on which epochs came before."""
         self._sampler.epoch = epoch
+        made: Iterator[dict[str, Any]]
         made = iter(self._loader) if self._loader is not None else map(self._maker.__getitem__, self._sampler)
+        if self._device.type == "cuda":
+            made = copied_ahead(made, self._config, self._device)
         for batch in made:
             if "error" in batch:
                 raise batch["error"]

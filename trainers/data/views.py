@@ -1,18 +1,17 @@
-"""Weak and strong views and CutMix boxes (methods: section 0): parameters drawn from a given generator, images changed
-by torchvision's functional ops on tensors, on whatever device they lie.
-
-Colour ops run in the order brightness, contrast, saturation, hue; then grey; then blur.
+"""Weak views and CutMix boxes (methods: section 0): which part of an image a crop shows, drawn from a given generator
+and cut from uint8 pixels on the CPU; what is done to a batch of crops runs on whatever device they lie.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as ops
 
 if TYPE_CHECKING:
     from trainers.config import ViewsConfig
@@ -49,108 +48,89 @@ class Geometry:
         top, left = (int(rng.integers(max(side, crop) - crop + 1)) for side in (height, width))
         return cls(height=height, width=width, top=top, left=left, flip=bool(rng.random() < views.flip_p), crop=crop)
 
+    def pixels(self, image: Tensor) -> Tensor:
+        """(3, H, W) uint8 -> (3, crop, crop) uint8; padding is 0. Only what the crop shows is resized: the pixels are
+        those that Pillow gives when it resizes the whole image."""
+        crop = np.zeros((self.crop, self.crop, 3), dtype=np.uint8)
+        spans = [self._span(axis, side) for axis, side in enumerate(image.shape[1:])]
+        (begin_y, end_y, box_y, rows), (begin_x, end_x, box_x, columns) = spans
+        part = image[:, begin_y:end_y, begin_x:end_x].permute(1, 2, 0).numpy()
+        resized = Image.fromarray(np.ascontiguousarray(part)).resize(
+            (columns, rows), Image.Resampling.BILINEAR, box=(box_x[0], box_y[0], box_x[1], box_y[1])
+        )
+        crop[:rows, :columns] = np.asarray(resized)
+        mirrored = crop[:, ::-1] if self.flip else crop
+        return torch.from_numpy(np.ascontiguousarray(mirrored.transpose(2, 0, 1)))
+
     def image(self, image: Tensor) -> Tensor:
         """(3, H, W) uint8 -> (3, crop, crop) float32 in 0 .. 1; padding is 0."""
-        resized = ops.resize(image, [self.height, self.width], antialias=True)
-        cut: Tensor = ops.to_dtype(self._cut(resized, fill=0), torch.float32, scale=True)
-        return cut
+        return unit(self.pixels(image))
 
     def mask(self, mask: Tensor) -> Tensor:
-        """(H, W) uint8 -> (crop, crop) int64; padding is 255. `NEAREST_EXACT` takes the pixel under the centre, as the
-        image's bilinear filter does; plain `NEAREST` would shift the mask by up to half a pixel."""
-        resized = ops.resize(mask[None], [self.height, self.width], interpolation=InterpolationMode.NEAREST_EXACT)
-        return self._cut(resized, fill=IGNORE)[0].long()
+        """(H, W) uint8 -> (crop, crop) int64; padding is 255. Nearest, the pixel under the centre, as the image's
+        bilinear filter does."""
+        crop = np.full((self.crop, self.crop), IGNORE, dtype=np.uint8)
+        rows, columns = (self._nearest(axis, side) for axis, side in enumerate(mask.shape))
+        crop[: len(rows), : len(columns)] = mask.numpy()[rows[:, None], columns]
+        return torch.from_numpy(np.ascontiguousarray(crop[:, ::-1]) if self.flip else crop).long()
+
+    def extent(self) -> tuple[int, int, bool]:
+        """What `ignore_maps` needs: rows and columns that the resized image fills, and whether they are mirrored."""
+        return self.height, self.width, self.flip
 
     def ignore(self) -> Tensor:
         """(crop, crop) int64: 255 where padding was added, 0 elsewhere."""
-        ignore = torch.zeros(self.crop, self.crop, dtype=torch.int64)
-        ignore[self.height :] = IGNORE
-        ignore[:, self.width :] = IGNORE
-        return ignore.flip(-1) if self.flip else ignore
+        return ignore_maps(torch.tensor([self.extent()]), crop=self.crop)[0]
 
-    def _cut(self, x: Tensor, *, fill: int) -> Tensor:
-        part = x[..., self.top : self.top + self.crop, self.left : self.left + self.crop]
-        below, right = self.crop - part.shape[-2], self.crop - part.shape[-1]
-        if below or right:
-            part = ops.pad(part, [0, 0, right, below], fill=fill)
-        return ops.horizontal_flip(part) if self.flip else part
+    def _along(self, axis: int) -> tuple[int, int]:
+        """Length of the resized image, and where the crop begins in it."""
+        return ((self.height, self.top), (self.width, self.left))[axis]
 
+    def _span(self, axis: int, side: int) -> tuple[int, int, tuple[float, float], int]:
+        """Along one axis of the image: the pixels that the crop can depend on, the interval of them that it shows, and
+        to how many pixels that is resized."""
+        length, begin = self._along(axis)
+        count = min(self.crop, length - begin)
+        scale = side / length
+        low, high = begin * scale, (begin + count) * scale
+        reach = math.ceil(max(scale, 1.0)) + 1
+        first, last = max(0, math.floor(low) - reach), min(side, math.ceil(high) + reach)
+        return first, last, (low - first, min(high, side) - first), count
 
-@dataclass(frozen=True, kw_only=True)
-class Strong:
-    """The drawn strength of one strong view; None leaves that change out."""
-
-    brightness: float | None
-    contrast: float | None
-    saturation: float | None
-    hue: float | None
-    gray: bool
-    blur_sigma: float | None
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, *, views: "ViewsConfig") -> "Strong":
-        """Every number is drawn whether used or not, so that one probability does not shift the others' draws."""
-        strengths = (views.brightness, views.contrast, views.saturation)
-        factors = [rng.uniform(max(0.0, 1 - s), 1 + s) for s in strengths]
-        hue = rng.uniform(-views.hue, views.hue)
-        sigma = rng.uniform(views.blur_sigma_min, views.blur_sigma_max)
-        jitter, gray, blur = (
-            bool(u < p) for u, p in zip(rng.random(3), (views.jitter_p, views.gray_p, views.blur_p), strict=True)
-        )
-        used = [f if jitter and s > 0 else None for f, s in zip(factors, strengths, strict=True)]
-        return cls(
-            brightness=used[0],
-            contrast=used[1],
-            saturation=used[2],
-            hue=hue if jitter and views.hue > 0 else None,
-            gray=gray,
-            blur_sigma=sigma if blur else None,
-        )
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """(3, H, W) float32 in 0 .. 1 -> the same, changed."""
-        if self.brightness is not None:
-            image = ops.adjust_brightness(image, self.brightness)
-        if self.contrast is not None:
-            image = ops.adjust_contrast(image, self.contrast)
-        if self.saturation is not None:
-            image = ops.adjust_saturation(image, self.saturation)
-        if self.hue is not None:
-            image = shift_hue(image, self.hue)
-        if self.gray:
-            image = ops.rgb_to_grayscale(image, num_output_channels=3)
-        if self.blur_sigma is not None:
-            radius = min(math.ceil(3 * self.blur_sigma), min(image.shape[-2:]) - 1)
-            image = ops.gaussian_blur(image, [2 * radius + 1] * 2, [self.blur_sigma] * 2)
-        return image
+    def _nearest(self, axis: int, side: int) -> NDArray[np.int64]:
+        length, begin = self._along(axis)
+        places = np.arange(begin, begin + min(self.crop, length - begin))
+        return np.minimum((2 * places + 1) * side // (2 * length), side - 1)
 
 
-def shift_hue(image: Tensor, shift: float) -> Tensor:
-    """What torchvision's `adjust_hue` gives, four times as fast on a small crop: value and chroma stay, so the way back
-    from HSV is one formula per channel.
+def ignore_maps(extents: Tensor, *, crop: int) -> Tensor:
+    """(B, crop, crop) int64: 255 where padding was added, 0 elsewhere.
 
     Args:
-        image: (3, H, W) float32 in 0 .. 1.
-        shift: in turns of the colour circle.
+        extents: `Geometry.extent` of B crops, (B, 3) int64.
     """
-    red, green, blue = image.unbind(-3)
-    value = image.amax(-3)
-    chroma = value - image.amin(-3)
-    divisor = chroma + (chroma == 0)
-    sixths = torch.where(
-        value == red,
-        (green - blue) / divisor,
-        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
-    )
-    offset = torch.tensor([5.0, 3.0, 1.0], device=image.device)[:, None, None]
-    distance = (sixths + 6 * shift + offset) % 6
-    return value - chroma * torch.minimum(distance, 4 - distance).clamp(0, 1)
+    line = torch.arange(crop, device=extents.device)
+    height, width, flip = extents[:, :, None].unbind(1)
+    columns = torch.where(flip > 0, crop - 1 - line, line) >= width
+    return ((line >= height)[:, :, None] | columns[:, None, :]).long() * IGNORE
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in 0 .. 1."""
+    return pixels.float().div_(255)
 
 
 def normalise(image: Tensor) -> Tensor:
     """(..., 3, H, W) in 0 .. 1 -> ImageNet's mean 0 and deviation 1."""
-    normal: Tensor = ops.normalize(image, list(MEAN), list(STD))
-    return normal
+    mean, std = _imagenet(image.device)
+    return (image - mean).div_(std)
+
+
+@functools.cache
+def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Kept on the device: a step copies nothing that it need not."""
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
+    return mean, std
 
 
 def draw_box(rng: np.random.Generator, crop: int, *, views: "ViewsConfig") -> Tensor:

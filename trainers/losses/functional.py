@@ -4,6 +4,8 @@ Probabilities are gathered instead of handed to the spatial NLL kernel, and sort
 smallest: `nll_loss2d` and, before PyTorch 2.10, `kthvalue` have no deterministic version on CUDA.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,12 +19,46 @@ def probabilities(logits: Tensor) -> Tensor:
     return (logits if logits.dtype == torch.float64 else logits.float()).softmax(dim=1)
 
 
+@torch.no_grad()
+def labels_of(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes (B, ...) int64 and their probabilities, the largest, of logits (B, C, ...), without a softmax's map."""
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    largest, label = exact.max(dim=1)
+    return label, (exact - largest[:, None]).exp_().sum(dim=1).reciprocal_()
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """The largest class probability (B, ...) of logits (B, C, ...)."""
+    return labels_of(logits)[1]
+
+
+class _PixelNll(torch.autograd.Function):
+    """log sum exp of the logits less the labelled one. What is kept is the logits and their log sum exp: the softmax is
+    made again in the gradient, so that no map is held between the two."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        exact = logits if logits.dtype == torch.float64 else logits.float()
+        ignored = labels == IGNORE
+        target = labels.masked_fill(ignored, 0)[:, None]
+        largest = exact.amax(dim=1)
+        total = (exact - largest[:, None]).exp_().sum(dim=1).log_()
+        nll = (total - (exact.gather(1, target)[:, 0] - largest)).masked_fill_(ignored, 0.0)
+        ctx.save_for_backward(logits, target, ignored, largest + total, nll)
+        return nll
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        logits, target, ignored, normaliser, nll = ctx.saved_tensors
+        exact = logits if logits.dtype == torch.float64 else logits.float()
+        gradient = (exact - normaliser[:, None]).exp_().scatter_(1, target, torch.expm1(-nll)[:, None])
+        return gradient.mul_(slopes[0].masked_fill(ignored, 0.0)[:, None]).to(logits.dtype), None
+
+
 def pixel_nll(logits: Tensor, labels: Tensor) -> Tensor:
     """-log p of the labelled class, per pixel (B, H, W) in float32 or float64; 0 where the label is 255."""
-    exact = logits if logits.dtype == torch.float64 else logits.float()
-    target = torch.where(labels == IGNORE, torch.zeros_like(labels), labels)
-    nll = -exact.log_softmax(dim=1).gather(1, target[:, None]).squeeze(1)
-    return torch.where(labels == IGNORE, torch.zeros_like(nll), nll)
+    nll: Tensor = _PixelNll.apply(logits, labels)
+    return nll
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, denominator: Denominator) -> Tensor:

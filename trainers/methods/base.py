@@ -163,7 +163,8 @@ class Pair:
 
     ``teacher`` and ``student`` are logits (B, C, H, W), the teacher detached and already CutMix'ed as the
     student's image was; ``ignore`` (B, H, W), 255 = padding. For ``target: per_region``, ``box`` (B, H, W) bool is the
-    pasted region, or None where nothing was pasted.
+    pasted region, or None where nothing was pasted. ``confidence``: the teacher's largest class probability (B, H, W),
+    where it is known already.
     """
 
     view: str
@@ -171,6 +172,7 @@ class Pair:
     student: Tensor
     ignore: Tensor
     box: Tensor | None
+    confidence: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,15 @@
 """What FixMatch and UniMatch share: who teaches, and how pseudo-labels are mixed as the images are."""
 
-from dataclasses import dataclass
-from typing import Protocol, Self
+import functools
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from trainers.batch import Unlabelled
 from trainers.data.views import neighbour
-from trainers.losses.functional import IGNORE
+from trainers.losses.functional import IGNORE, labels_of
 from trainers.methods.base import Pair, Stateless
 from trainers.methods.ema import Buffers, EmaTeacher
 
@@ -24,24 +25,60 @@ class TeacherConfig(Protocol):
     def ema_buffers(self) -> Buffers: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+Labels = tuple[Tensor, Tensor]
+"""Classes (B, H, W) int64 and confidences, the largest class probability."""
+
+
 class Target:
-    """A soft teacher's answer (detached logits (B, C, H, W)) and where there is no image (``ignore``, 255)."""
+    """A soft teacher's answer (detached logits (B, C, H, W)) and where there is no image (``ignore``, 255).
 
-    logits: Tensor
-    ignore: Tensor
+    Labels are found once for each answer and then mixed as maps; mixed logits are made only where they are asked for.
+    """
 
-    def mixed(self, box: Tensor, partner: Self) -> "Target":
+    def __init__(
+        self,
+        *,
+        logits: Tensor | Callable[[], Tensor],
+        ignore: Tensor,
+        labels: Callable[[], Labels] | None = None,
+    ) -> None:
+        self.ignore = ignore
+        self._make_logits = logits
+        self._make_labels = labels
+
+    @functools.cached_property
+    def logits(self) -> Tensor:
+        return self._make_logits if isinstance(self._make_logits, Tensor) else self._make_logits()
+
+    @functools.cached_property
+    def _labels(self) -> Labels:
+        return labels_of(self.logits) if self._make_labels is None else self._make_labels()
+
+    def mixed(self, box: Tensor, partner: "Target") -> "Target":
         """With the partner's inside ``box`` (B, H, W)."""
+
+        def labels() -> Labels:
+            (label, confidence), (other, others) = self._labels, partner._labels
+            return torch.where(box, other, label), torch.where(box, others, confidence)
+
         return Target(
-            logits=torch.where(box[:, None], partner.logits, self.logits),
+            logits=lambda: torch.where(box[:, None], partner.logits, self.logits),
             ignore=torch.where(box, partner.ignore, self.ignore),
+            labels=labels,
         )
 
-    def pseudo_labels(self) -> tuple[Tensor, Tensor]:
+    def neighbours(self) -> "Target":
+        """The neighbours' answers: an in-batch partner's."""
+
+        def labels() -> Labels:
+            label, confidence = self._labels
+            return neighbour(label), neighbour(confidence)
+
+        return Target(logits=lambda: neighbour(self.logits), ignore=neighbour(self.ignore), labels=labels)
+
+    def pseudo_labels(self) -> Labels:
         """Labels (B, H, W) int64 and confidences, the largest class probability."""
-        confidence, label = self.logits.float().softmax(dim=1).max(dim=1)
-        return label, confidence
+        return self._labels
 
     def mask_ratio(self, thresh: float) -> Tensor:
         """Share of the pixels without padding whose pseudo-label trains the student."""
@@ -49,7 +86,14 @@ class Target:
         return ((self.pseudo_labels()[1] >= thresh) & valid).sum() / valid.sum().clamp(min=1)
 
     def pair(self, view: str, student: Tensor, box: Tensor | None) -> Pair:
-        return Pair(view=view, teacher=self.logits, student=student, ignore=self.ignore, box=box)
+        return Pair(
+            view=view,
+            teacher=self.logits,
+            student=student,
+            ignore=self.ignore,
+            box=box,
+            confidence=self.pseudo_labels()[1],
+        )
 
 
 class Teacher:
@@ -120,6 +164,4 @@ def pasted(unlabelled: Unlabelled, stream: int) -> Tensor:
 
 def mixed_target(own: Target, partner: Target | None, box: Tensor) -> Target:
     """The target of :func:`pasted`, mixed with the same box."""
-    if partner is None:
-        partner = Target(logits=neighbour(own.logits), ignore=neighbour(own.ignore))
-    return own.mixed(box, partner)
+    return own.mixed(box, own.neighbours() if partner is None else partner)

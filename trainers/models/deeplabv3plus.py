@@ -3,6 +3,7 @@
 Shape letters: B images, C classes, H x W input pixels. C1, C4 channels of the stride-4 and the last stage.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,16 +25,40 @@ def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn
 
 
 class Upsample(nn.Module):
-    """The one way in which the network upsamples: bilinear with aligned corners, or nearest."""
+    """The one way in which the network upsamples, bilinear with aligned corners, or nearest: as a matrix product along
+    each side. On a CPU that is several times as fast as `F.interpolate` and its gradient, on a GPU deterministic."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         self.mode = mode
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        if self.mode == "nearest":
-            return F.interpolate(features, size=size, mode="nearest")
-        return F.interpolate(features, size=size, mode="bilinear", align_corners=True)
+        """(B, C, h, w) -> (B, C, *size) in the same memory layout."""
+        (height, width), (batch, channels) = features.shape[-2:], features.shape[:2]
+        down, across = (
+            _weights(self.mode, before, after, features.device).to(features.dtype)
+            for before, after in ((height, size[0]), (width, size[1]))
+        )
+        if features.is_contiguous(memory_format=torch.channels_last) and not features.is_contiguous():
+            last = features.permute(0, 2, 3, 1).reshape(batch * height, width, channels)
+            wide = torch.bmm(across.expand(len(last), -1, -1), last).view(batch, height, size[1] * channels)
+            whole = torch.bmm(down.expand(batch, -1, -1), wide).view(batch, *size, channels)
+            return whole.permute(0, 3, 1, 2)
+        wide = features.reshape(-1, width) @ across.mT
+        maps = wide.view(batch * channels, height, size[1])
+        return torch.bmm(down.expand(len(maps), -1, -1), maps).view(batch, channels, *size)
+
+
+@functools.cache
+def _weights(mode: str, before: int, after: int, device: torch.device) -> Tensor:
+    """What each of ``after`` pixels takes of ``before`` ones along one side, (after, before): what `F.interpolate`
+    makes of unit vectors."""
+    units = torch.eye(before, dtype=torch.float64)[None]
+    if mode == "nearest":
+        weights = F.interpolate(units, size=after, mode="nearest")
+    else:
+        weights = F.interpolate(units, size=after, mode="linear", align_corners=True)
+    return weights[0].T.contiguous().to(device)
 
 
 class Aspp(nn.Module):
@@ -118,8 +143,9 @@ class DeepLabV3Plus(nn.Module):
         return logits
 
     def decode(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, C, *size) from the stride-4 and last-stage features."""
-        logits: Tensor = self.upsample(self.tail(self.neck(low, high)), size)
+        """Logits (B, C, *size) from the stride-4 and last-stage features, class by class in memory: the losses go over
+        pixels."""
+        logits: Tensor = self.upsample(self.tail(self.neck(low, high)).contiguous(), size)
         return logits
 
     def forward(
@@ -144,7 +170,7 @@ class DeepLabV3Plus(nn.Module):
             necked = self._joined(low, context)
             fused = self.fuse(necked if perturb is None else perturb(necked))
             coarse = self.classify(fused)
-            every = Features(self.upsample(coarse, size), coarse, fused, low, middle, high, context)
+            every = Features(self.upsample(coarse.contiguous(), size), coarse, fused, low, middle, high, context)
             return every if features else every.logits
         low, high = self.backbone(images)
         if dropout is None:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from trainers.data.check import check_data
-from trainers.data.evaluation import eval_items
+from trainers.data.evaluation import eval_batches
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.data.read import Reader, read_image
@@ -146,7 +146,8 @@ def test_every_item_is_evaluated_exactly_once_over_all_processes(train_config, w
     values = [
         float(image.amax())
         for rank in range(world)
-        for image, _ in eval_items(items, reader=Reader(3), rank=rank, world=world)
+        for images, _ in eval_batches(items, reader=Reader(3), device=torch.device("cpu"), rank=rank, world=world)
+        for image in images
     ]
     assert len(values) == len(items)
     assert len(set(values)) == len(items)
@@ -154,7 +155,7 @@ def test_every_item_is_evaluated_exactly_once_over_all_processes(train_config, w
 
 def test_evaluation_sees_whole_normalised_images_and_masks(train_config):
     item = open_data(train_config().data, final=False).labelled[0]
-    ((image, mask),) = eval_items([item], reader=Reader(3))
+    ((image, mask),) = eval_batches([item], reader=Reader(3), device=torch.device("cpu"))
     mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
     assert (image.shape, image.dtype) == ((1, 3, 20, 24), torch.float32)
     assert torch.allclose(image[0], (read_image(item) / 255 - mean) / std, atol=1e-6)

@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as ops
 
 from trainers.config import ViewsConfig
-from trainers.data.views import MEAN, STD, Geometry, Strong, draw_box, neighbour, normalise, shift_hue
+from trainers.data.strong import Strong, shift_hue, strong_views, table
+from trainers.data.views import MEAN, STD, Geometry, draw_box, neighbour, normalise
 
 seeds = st.integers(0, 2**32 - 1)
 geometries = st.builds(
@@ -100,7 +101,8 @@ def test_a_drawn_crop_lies_inside_the_resized_and_padded_image(seed, size, crop)
 def test_the_hue_shift_is_torchvisions(seed, shift, levels):
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(levels, (3, 9, 7), generator=generator) / (levels - 1)
-    assert torch.allclose(shift_hue(image, shift), ops.adjust_hue(image, shift), atol=2e-5)
+    turns = torch.full((1, 1, 1, 1), shift)
+    assert torch.allclose(shift_hue(image[None], turns)[0], ops.adjust_hue(image, shift), atol=2e-5)
 
 
 def test_a_strong_view_changes_as_often_as_the_config_says():
@@ -213,3 +215,44 @@ def test_boxes_are_distributed_as_those_of_the_rejection_loop():
 def test_neighbours_are_pairs_and_the_last_of_an_odd_batch_stays_alone(size, expected):
     batch = torch.arange(size)[:, None] * torch.ones(1, 3)
     assert neighbour(batch)[:, 0].tolist() == expected
+
+
+def as_torchvision(image, strong):
+    """The same changes one after the other, by torchvision's operations."""
+    if strong.brightness is not None:
+        image = ops.adjust_brightness(image, strong.brightness)
+    if strong.contrast is not None:
+        image = ops.adjust_contrast(image, strong.contrast)
+    if strong.saturation is not None:
+        image = ops.adjust_saturation(image, strong.saturation)
+    if strong.hue is not None:
+        image = ops.adjust_hue(image, strong.hue)
+    if strong.gray:
+        image = ops.rgb_to_grayscale(image, num_output_channels=3)
+    if strong.blur_sigma is not None:
+        radius = min(math.ceil(3 * strong.blur_sigma), min(image.shape[-2:]) - 1)
+        image = ops.gaussian_blur(image, [2 * radius + 1] * 2, [strong.blur_sigma] * 2)
+    return image
+
+
+@given(seed=seeds, size=st.tuples(st.integers(7, 40), st.integers(7, 40)), count=st.integers(1, 5))
+@settings(deadline=None)
+def test_strong_views_of_a_batch_are_what_torchvision_makes_of_each_image(seed, size, count):
+    rng = np.random.default_rng(seed)
+    weak = torch.from_numpy(rng.random((count, 3, *size), dtype=np.float32))
+    drawn = [Strong.draw(rng, views=ViewsConfig()) for _ in range(count)]
+    before = weak.clone()
+    made = strong_views(weak, table(drawn), largest_sigma=2.0)
+    assert torch.equal(weak, before)
+    for image, strong, one in zip(weak, drawn, made, strict=True):
+        torch.testing.assert_close(one, as_torchvision(image, strong), atol=2e-4, rtol=0)
+
+
+def test_an_image_is_changed_alike_alone_and_in_a_batch():
+    rng = np.random.default_rng(3)
+    weak = torch.from_numpy(rng.random((7, 3, 65, 65), dtype=np.float32))
+    drawn = table([Strong.draw(rng, views=ViewsConfig()) for _ in range(7)])
+    together = strong_views(weak, drawn, largest_sigma=2.0)
+    for index in range(7):
+        alone = strong_views(weak[index : index + 1], drawn[index : index + 1], largest_sigma=2.0)
+        assert torch.equal(together[index : index + 1], alone)

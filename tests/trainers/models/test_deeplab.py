@@ -1,10 +1,12 @@
 import pytest
 import torch
 import torchvision
+from torch.nn import functional as F
 
 from trainers.config import ModelConfig
 from trainers.errors import CheckpointError, ConfigError
 from trainers.models.build import build_model
+from trainers.models.deeplabv3plus import Upsample
 
 
 def model(classes=5, seed=0, **values):
@@ -174,3 +176,21 @@ def test_without_a_network_the_missing_file_and_the_ways_out_are_named(tmp_path,
         model(backbone="resnet18", weights="imagenet")
     assert str(tmp_path) in str(caught.value)
     assert "set model.weights: none" in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize(
+    ("before", "after"), [((1, 1), (9, 7)), ((9, 5), (33, 17)), ((16, 16), (64, 64)), ((3, 5), (7, 6))]
+)
+def test_upsampling_and_its_gradient_are_those_of_interpolate(mode, before, after, layout):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 3, *before, generator=generator, dtype=torch.float64)
+    features = features.contiguous(memory_format=layout).requires_grad_()
+    slope = torch.randn(2, 3, *after, generator=generator, dtype=torch.float64)
+    ours = Upsample(mode)(features, after)
+    expected = F.interpolate(features, size=after, mode=mode, align_corners=True if mode == "bilinear" else None)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(y, features, slope)[0] for y in (ours, expected)), atol=1e-5, rtol=0
+    )

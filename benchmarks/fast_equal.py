@@ -1,0 +1,129 @@
+"""Does the fast path give equal results? The same trainings with every optimisation on, and with every one off (fp32,
+plain operators, each image on its own), paired by seed.
+
+    python -m benchmarks.fast_equal run --folder studies/fast-equal              # goes on where it was left
+    python -m benchmarks.fast_equal table --folder studies/fast-equal --out benchmarks/results/fast_equal_202611.md
+
+Equal means: the interval of the mean paired difference lies inside +-0.5 mIoU. The seeds are fixed beforehand, and
+there is one look.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+app = typer.Typer(add_completion=False)
+
+CONFIG = Path(__file__).with_suffix(".yaml")
+ARMS = ("fast", "plain")
+SEEDS = 5
+DELTA = 0.5
+"""mIoU."""
+SCORE = "final/last/miou"
+
+Folder = Annotated[Path, typer.Option(help="Where the trainings lie.")]
+
+
+@app.command()
+def run(
+    folder: Folder,
+    seeds: Annotated[int, typer.Option()] = SEEDS,
+    jobs: Annotated[int, typer.Option(help="Trainings at a time, of one thread each.")] = 2,
+) -> None:
+    """Train both arms with every seed; one that is finished or begun is gone on with."""
+    pairs = [(arm, seed) for seed in range(seeds) for arm in ARMS]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda pair: _train(folder, *pair), pairs))
+
+
+def _train(folder: Path, arm: str, seed: int) -> None:
+    command = [sys.executable, "-m", "benchmarks.fast_equal", "one", arm, str(seed), "--folder", str(folder)]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    typer.echo(f"{arm} {seed}: {scores(folder)[arm][seed]:.2f}")
+
+
+@app.command(hidden=True)
+def one(arm: str, seed: int, folder: Folder) -> None:
+    """One training, in a process of its own since switches are for good."""
+    from benchmarks.step_plain import OPTIMISATIONS, switch_off
+    from trainers.fit import fit
+    from trainers.train import load
+
+    overrides = [f"seed={seed}"]
+    if arm == "plain":
+        switch_off(tuple(OPTIMISATIONS))
+        overrides.append("precision.channels_last=false")
+    fit(load(CONFIG, overrides), folder / arm / str(seed))
+
+
+def scores(folder: Path) -> dict[str, dict[int, float]]:
+    """By arm and seed, of the trainings that have ended."""
+    found: dict[str, dict[int, float]] = {arm: {} for arm in ARMS}
+    for arm in ARMS:
+        for file in sorted((folder / arm).glob("*/metrics.jsonl")):
+            last = json.loads(file.read_text().splitlines()[-1])
+            if SCORE in last:
+                found[arm][int(file.parent.name)] = last[SCORE]
+    return found
+
+
+@app.command()
+def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
+    """Write the verdict."""
+    from analysis.stats.verdict import compare, paired_differences
+
+    found = scores(folder)
+    differences = paired_differences(found, *ARMS, sign=1)
+    pairs = len(differences)
+    if pairs < 2:
+        raise typer.BadParameter(f"{folder} holds {pairs} finished pairs; run `run` first")
+    verdict = compare(*ARMS, np.asarray(differences), first=pairs, last=pairs, error=0.05, comparisons=1, delta=DELTA)
+    times = {arm: _epoch_seconds(folder / arm) for arm in ARMS}
+    lines = [
+        "# Fast path against plain path: equal results?",
+        "",
+        f"`digits`, mIoU in % on the official validation list after the last epoch, {pairs} seeds, paired. Plain: "
+        "fp32, channels first, every switch of `benchmarks/step_plain.py` off. Fast: the defaults.",
+        "",
+        "| seed | fast | plain | difference |",
+        "|---|---|---|---|",
+        *(
+            f"| {seed} | {found['fast'][seed]:.2f} | {found['plain'][seed]:.2f} "
+            f"| {found['fast'][seed] - found['plain'][seed]:+.2f} |"
+            for seed in sorted(found["fast"].keys() & found["plain"].keys())
+        ),
+        "",
+        f"Mean difference {verdict.effect:+.2f}, 95 % interval {verdict.low:+.2f} to {verdict.high:+.2f}: "
+        f"**{verdict.kind}** within {DELTA} mIoU.",
+        "",
+        verdict.words,
+        "",
+        f"Median epoch: fast {times['fast']:.1f} s, plain {times['plain']:.1f} s (not alternating: the order only).",
+        "",
+        f"Commands: `python -m benchmarks.fast_equal run --folder {folder}`, then `table`.",
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {version('torch')}; "
+        f"{platform.machine()}, {os.cpu_count()} cores, no GPU.",
+        "",
+    ]
+    out.write_text("\n".join(lines))
+    typer.echo(out.read_text())
+
+
+def _epoch_seconds(folder: Path) -> float:
+    rows = [json.loads(line) for file in folder.glob("*/metrics.jsonl") for line in file.read_text().splitlines()]
+    return statistics.median(row["time/epoch_s"] for row in rows)
+
+
+if __name__ == "__main__":
+    app()

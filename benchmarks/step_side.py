@@ -1,0 +1,260 @@
+"""One side of a comparison, in a process of its own: it warms up, then runs as many steps as it is asked for.
+
+Reads lines on standard input (a number of steps, or `stop`) and answers each with a line of JSON; `STEP_SIDE` is the
+`Side` as JSON. Between two requests it waits, so that sides can take turns on one machine.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+WARM_UP = 2
+"""Steps before the first answer."""
+AFTER_PAUSE = 2
+"""Steps after each pause that are not timed: loaders have batches in store by then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What runs.
+
+    Args:
+        kind: `ours` (with its loader), `cached` (ours, on batches that were made before), `bare` (forward and backward
+            of the same network on the same images, no losses, no optimiser), `unimatch` or `unimatch_bf16`.
+        off: names in `step_plain.OPTIMISATIONS` that are switched off.
+        parts: time every part; the steps then take longer.
+        cores: 0 leaves the process where it is; else it is kept on as many.
+    """
+
+    kind: str
+    data: str
+    crop: int
+    batch: int
+    backbone: str
+    device: str = "cpu"
+    precision: str = "fp32"
+    method: str = "unimatch"
+    interpixel: bool = False
+    partner: str = "second_view"
+    workers: int = 1
+    threads: int = 2
+    cores: int = 0
+    unimatch: str = ""
+    compile: str = "off"
+    classes: int = 21
+    off: tuple[str, ...] = ()
+    parts: bool = False
+
+
+class Turns:
+    """The conversation with whoever compares."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._left = WARM_UP
+        self._times: list[float] = []
+        self._last = time.perf_counter()
+        self._first = True
+        self._cpu = 0.0
+
+    def step(self, parts: dict[str, float] | None = None) -> bool:
+        """A step is done. False: stop."""
+        self._wait()
+        now = time.perf_counter()
+        self._times.append(now - self._last)
+        self._left -= 1
+        if len(self._times) == AFTER_PAUSE:
+            self._cpu = cpu_seconds()
+            if parts is not None:
+                parts.clear()
+        if self._left == 0:
+            answer = {
+                "seconds": self._times[AFTER_PAUSE:],
+                "cpu_seconds": cpu_seconds() - self._cpu,
+                "parts": parts or {},
+                "memory_mib": self._memory(),
+            }
+            sys.stdout.write(json.dumps({} if self._first else answer) + "\n")
+            sys.stdout.flush()
+            self._first, self._times = False, []
+            line = sys.stdin.readline().strip()
+            if line in ("", "stop"):
+                return False
+            self._left = int(line) + AFTER_PAUSE
+            now = time.perf_counter()
+        self._last = now
+        return True
+
+    def _wait(self) -> None:
+        if self._device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+    def _memory(self) -> float:
+        import torch
+
+        from trainers.gauge import peak_mib
+
+        return peak_mib(torch.device(self._device))
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and its loader workers: what a step costs a machine that is shared."""
+    import psutil
+
+    own = psutil.Process()
+    return float(sum(sum(one.cpu_times()[:2]) for one in (own, *own.children(recursive=True))))
+
+
+def config_of(side: Side) -> Any:
+    """The training config that does what the other sides do."""
+    from trainers.config import TrainConfig
+
+    small = side.backbone == "small"
+    lists = {"labelled": "labelled.txt", "unlabelled": "unlabelled.txt", "val": "holdout.txt"}
+    return TrainConfig.model_validate(
+        {
+            "data": {
+                "name": "voc",
+                "root": side.data,
+                "crop": side.crop,
+                "batch_size": side.batch,
+                "loader_workers": side.workers,
+                **lists,
+            },
+            "method": {"name": side.method},
+            "model": {
+                "backbone": side.backbone,
+                "stem": "7x7" if small else "deep",
+                "upsample": "bilinear",
+                "weights": "none",
+            },
+            "views": {"cutmix_partner": side.partner},
+            "interpixel": {"alpha": 1.0 if side.interpixel else 0.0},
+            "schedule": {"epochs": 80, "steps_per_epoch": 100_000 // side.batch},
+            "evaluation": {"final": True},
+            "precision": {
+                "device": side.device,
+                "amp": "bf16" if side.precision == "bf16" else "off",
+                "cpu_threads": side.threads,
+                "compile": side.compile,
+                "deterministic": "nondeterministic" not in side.off,
+                "channels_last": "channels_last" not in side.off,
+            },
+        }
+    )
+
+
+def run_ours(side: Side, turns: Turns) -> None:
+    """Our own loop: `Run.train_step` on batches from its loader, or on some that were made before."""
+    import itertools
+    import tempfile
+
+    from benchmarks.step_parts import Parts
+    from trainers.data.voc import CLASSES
+    from trainers.fit import _numerics
+    from trainers.run import CHECK_EVERY, Run
+    from trainers.tally import Tally
+
+    if side.classes != len(CLASSES):
+        _with_classes(side.classes)
+    config = config_of(side)
+    parts = Parts(side.device) if side.parts else None
+    with tempfile.TemporaryDirectory() as folder, _numerics(config.precision):
+        run = Run(config, Path(folder))
+        batches: Iterator[Any] = run.loader.epoch(0)
+        if side.kind != "ours":
+            batches = itertools.cycle(list(itertools.islice(batches, 4)))
+        if parts is not None:
+            parts.watch(run)
+            batches = parts.waited(batches)
+        tally = Tally(run.process)
+        one = bare_step(run) if side.kind == "bare" else lambda batch: run.train_step(batch, tally)
+        for number, batch in enumerate(batches, 1):
+            one(batch)
+            if number % CHECK_EVERY == 0 and side.kind != "bare":
+                tally.check(epoch=1)
+            if not turns.step(None if parts is None else parts.seconds):
+                break
+        run.close()
+
+
+def _with_classes(count: int) -> None:
+    """As if the data had so many."""
+    from dataclasses import replace
+
+    from trainers import run
+
+    opened = run.open_data
+    classes = tuple(str(index) for index in range(count))
+    run.open_data = lambda *given, **named: replace(opened(*given, **named), classes=classes)
+
+
+def bare_step(run: Any) -> Any:
+    """Forward and backward of the network alone, on the images of a UniMatch step, with given gradients."""
+    import torch
+
+    slopes: list[torch.Tensor] = []
+
+    def step(batch: Any) -> None:
+        labelled, unlabelled = batch.labelled.image, batch.unlabelled
+        for parameter in run.student.parameters():
+            parameter.grad = None
+        with run._autocast():
+            if unlabelled.partner is not None:
+                run.student.eval()
+                with torch.no_grad():
+                    run.student(unlabelled.partner.weak)
+            run.student.train()
+            outputs = [*run.student(torch.cat([labelled, unlabelled.view.weak]), dropout=run.method._dropout(batch))]
+            outputs.append(run.student(torch.cat(unlabelled.view.strong)))
+        if not slopes:
+            slopes.extend(torch.randn_like(output) / output.numel() for output in outputs)
+        torch.autograd.backward(outputs, slopes)
+
+    return step
+
+
+def _prepared() -> Side:
+    """This process made into the side; its loader workers, which import this module anew, likewise."""
+    from benchmarks import step_plain
+
+    given = json.loads(os.environ["STEP_SIDE"])
+    side = Side(**{**given, "off": tuple(given["off"])})
+    step_plain.switch_off(side.off)
+    if not side.kind.startswith("unimatch"):
+        step_plain.forget_decoded_images()
+    return side
+
+
+def main() -> None:
+    side = _prepared()
+    if side.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: side.cores])
+    import torch
+
+    torch.set_num_threads(side.threads)
+    turns = Turns(side.device)
+    if side.kind.startswith("unimatch"):
+        from benchmarks.step_unimatch import run_unimatch
+
+        run_unimatch(side, turns)
+    else:
+        run_ours(side, turns)
+
+
+def environment(side: Side) -> dict[str, str]:
+    """What a process needs to be that side."""
+    return {**os.environ, "STEP_SIDE": json.dumps(asdict(side)), "OMP_NUM_THREADS": str(side.threads)}
+
+
+if __name__ == "__main__":
+    main()
+elif __name__ == "__mp_main__":
+    _prepared()

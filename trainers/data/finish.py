@@ -1,0 +1,50 @@
+"""From what was drawn for a batch to what a training step receives, on the device on which it lies."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from trainers.data.strong import strong_views
+from trainers.data.views import ignore_maps, normalise, unit
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+
+def finish(batch: dict[str, Any], config: "TrainConfig") -> dict[str, Any]:
+    """Normalised images, strong views and `ignore` maps in place of pixels, drawn numbers and extents."""
+    with _one_thread(batch["labelled"]["image"].device):
+        return batch | {part: _finished(batch[part], config) for part in ("labelled", "unlabelled") if part in batch}
+
+
+def _finished(drawn: dict[str, Tensor], config: "TrainConfig") -> dict[str, Tensor]:
+    """Of each kind of crop that lies there: the name of its pixels, and the prefix of what was drawn for it."""
+    made = dict(drawn)
+    for pixels, prefix in (("image", ""), ("weak", ""), ("partner_weak", "partner_")):
+        if pixels not in drawn:
+            continue
+        weak = unit(drawn[pixels])
+        made[pixels] = normalise(weak)
+        if f"{prefix}extent" in drawn:
+            made[f"{prefix}ignore"] = ignore_maps(made.pop(f"{prefix}extent"), crop=config.data.crop)
+        for number, numbers in enumerate(made.pop(f"{prefix}strong").unbind(1)):
+            strong = strong_views(weak, numbers, largest_sigma=config.views.blur_sigma_max)
+            made[f"{prefix}strong{number}"] = normalise(strong)
+    return made
+
+
+@contextlib.contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Sums by several threads differ in the last bits, and loader workers have one."""
+    threads = torch.get_num_threads()
+    if device.type == "cuda" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
