@@ -179,8 +179,9 @@ def render(found: dict[tuple[str, float], dict[int, float]], steps: set[int], *,
         "nothing was selected on it and nothing tuned for a method. Differences are paired by seed, ± their standard "
         "error. Seconds per step: a multiple of UniMatch's without the inter-pixel loss, by turns in one process "
         f"({BLOCKS} blocks of {BLOCK} steps: median, smallest to largest). Passes: images through a network per step, "
-        "with gradient + without, in units of the batch of each stream; calls of single parts are not in it. Peak "
-        "memory: the whole process, libraries included. ST and ST++: the cost of a step of their first stage, on labels alone.",
+        "with gradient + without, in units of the batch of each stream; calls of single parts are not in it. "
+        "Peak memory: the whole process, libraries included. ST and ST++: the cost of a step of their first stage, on "
+        "labels alone.",
         "",
         "| method | inter-pixel | seeds | mIoU | against supervised-only | gain of the inter-pixel loss | passes "
         "| s / step | peak MiB |",
