@@ -1,9 +1,9 @@
 """All methods on `digits`, with and without the inter-pixel loss: scores, and what a step costs.
 
     python -m ipix_tune.sweep benchmarks/methods.yaml            # the scores; continues with --resume
-    python -m analysis.report studies/methods                    # its tables
+    python -m analysis.report studies/methods-table                    # its tables
     python -m benchmarks.methods cost --rows cost.jsonl          # the costs, a few minutes on a quiet machine
-    python -m benchmarks.methods table studies/methods --rows cost.jsonl --out benchmarks/results/methods.md
+    python -m benchmarks.methods table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md
 
 Every row has the same steps, seeds and images to be scored on. A cost is measured in a process of its own: steps of the
 method and of UniMatch by turns, the median of the ratios of neighbouring blocks.
@@ -30,7 +30,7 @@ from torch import nn
 from benchmarks.digits_methods import standard_error
 from trainers.config import TrainConfig
 from trainers.layers import resolved
-from trainers.models.backbones import Encoder
+from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.run import Run
 from trainers.tally import Tally
 from trainers.yamlfile import read, validate
@@ -53,7 +53,7 @@ def config_of(name: str, alpha: float) -> TrainConfig:
     """The training config of one row, seed 0."""
     data, lines = read(STUDY)
     trainer, _ = resolved(data["trainer"], lines, file=STUDY, at=("trainer",))
-    trainer["method"] = {"name": name}
+    trainer["method"] = {"name": name} | ({"flip": False} if name in ("st", "stpp") else {})
     trainer["interpixel"]["alpha"] = alpha
     return validate(TrainConfig, trainer, source=str(STUDY))
 
@@ -80,11 +80,11 @@ class Stepper:
 
 
 def passes(stepper: Stepper) -> dict[str, float]:
-    """Images through a whole backbone in one step, with and without gradient, in units of the batch."""
+    """Images through a whole network in one step, with and without gradient, in units of the batch."""
     counts: dict[str, float] = defaultdict(float)
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(module, Encoder):
+        if isinstance(module, DeepLabV3Plus):
             kind = "gradient" if torch.is_grad_enabled() else "no gradient"
             counts[kind] += len(inputs[0]) / stepper.run.config.data.batch_size
 
@@ -140,18 +140,21 @@ def cost(rows: Annotated[Path, typer.Option(help="JSON lines to add to; what it 
 
 @app.command()
 def table(
-    study: Annotated[Path, typer.Argument(help="The study's folder, its report made.")],
+    studies: Annotated[list[Path], typer.Argument(help="Folders of the studies, their reports made.")],
     rows: Annotated[Path, typer.Option(help="What `cost` wrote.")],
     out: Annotated[Path, typer.Option(help="Markdown file to write.")],
 ) -> None:
     """Write the table."""
-    out.write_text(render(*scores(study), costs=[json.loads(line) for line in rows.read_text().splitlines()]))
+    out.write_text(render(*scores(studies), costs=[json.loads(line) for line in rows.read_text().splitlines()]))
     typer.echo(out.read_text())
 
 
-def scores(study: Path) -> tuple[dict[tuple[str, float], dict[int, float]], set[int]]:
+def scores(studies: list[Path]) -> tuple[dict[tuple[str, float], dict[int, float]], set[int]]:
     """Score by (method, alpha) and seed, and the numbers of steps that occur (there should be one)."""
-    history, runs = (pq.read_table(study / f"tables/{name}.parquet").to_pylist() for name in ("history", "runs"))
+    history, runs = (
+        [row for study in studies for row in pq.read_table(study / f"tables/{name}.parquet").to_pylist()]
+        for name in ("history", "runs")
+    )
     last = {row["run_id"]: row for row in history if row.get(SCORE)}
     found: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
     steps = set()
@@ -175,9 +178,10 @@ def render(found: dict[tuple[str, float], dict[int, float]], steps: set[int], *,
         "images. mIoU in % on the official validation list after the last step, mean ± standard error over the seeds; "
         "nothing was selected on it and nothing tuned for a method. Differences are paired by seed, ± their standard "
         "error. Seconds per step: a multiple of UniMatch's without the inter-pixel loss, by turns in one process "
-        f"({BLOCKS} blocks of {BLOCK} steps: median, smallest to largest). Passes: images through a backbone per step, "
-        "with gradient + without, in units of the batch of each stream. Peak memory: the whole process, libraries "
-        "included.",
+        f"({BLOCKS} blocks of {BLOCK} steps: median, smallest to largest). Passes: images through a network per step, "
+        "with gradient + without, in units of the batch of each stream; calls of single parts are not in it. "
+        "Peak memory: the whole process, libraries included. ST and ST++: the cost of a step of their first stage, on "
+        "labels alone.",
         "",
         "| method | inter-pixel | seeds | mIoU | against supervised-only | gain of the inter-pixel loss | passes "
         "| s / step | peak MiB |",
@@ -208,9 +212,9 @@ def render(found: dict[tuple[str, float], dict[int, float]], steps: set[int], *,
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "ray", "optuna"))
     lines += [
         "",
-        "Commands: `python -m ipix_tune.sweep benchmarks/methods.yaml`, `python -m analysis.report studies/methods`, "
-        "`python -m benchmarks.methods cost --rows cost.jsonl`, "
-        "`python -m benchmarks.methods table studies/methods --rows cost.jsonl --out benchmarks/results/methods.md`.",
+        "Commands: `python -m ipix_tune.sweep benchmarks/methods.yaml`, `python -m analysis.report "
+        "studies/methods-table`, `python -m benchmarks.methods cost --rows cost.jsonl`, `python -m benchmarks.methods "
+        "table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md`.",
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, CPU, "
         "1 thread per run.",
         "",

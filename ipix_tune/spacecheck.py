@@ -90,13 +90,11 @@ def _check_name(name: str) -> None:
 
 
 def nearest_leaf(name: str) -> str:
-    """By the whole dotted name, or else by its last part alone."""
+    """By the last part of the name where a section has one like it, all of them; or else by the whole dotted name."""
     known = train_leaves()
-    if hint := did_you_mean(name, known):
-        return hint
     last = name.rsplit(".", 1)[-1]
-    same_end = [leaf for leaf in known if leaf.rsplit(".", 1)[-1] == last]
-    return f'; did you mean "{same_end[0]}"?' if same_end else ""
+    same_end = [f'"{leaf}"' for leaf in known if leaf.rsplit(".", 1)[-1] == last]
+    return f"; did you mean {' or '.join(same_end)}?" if same_end else did_you_mean(name, known)
 
 
 def _canonical_dimension(name: str, dimension: Dimension) -> Dimension:

@@ -43,11 +43,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int | str]]:
-    """With the files that `trainer.base` names laid below `trainer`."""
+    """With the files that `trainer.base` names laid below `trainer`; what they fix may be searched all the same."""
     data, lines = read(path)
     if not isinstance(data.get("trainer"), dict):
         return data, {**lines}
     data["trainer"], places = resolved(data["trainer"], lines, file=path, at=("trainer",))
+    searched = data.get("search")
+    for name in searched if isinstance(searched, dict) else ():
+        where = ("trainer", *name.split("."))
+        if isinstance(places.get(where), str):
+            section: dict[str, Any] = data
+            for part in where[:-1]:
+                section = section[part]
+            del section[where[-1]]
     return data, places
 
 

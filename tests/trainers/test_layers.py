@@ -104,6 +104,20 @@ def test_a_study_is_kept_whole_so_that_its_base_may_change_or_go(tmp_path):
     assert load_study(tmp_path / "kept.yaml").trainer["optim"]["momentum"] == 0.5
 
 
+def test_what_a_base_fixes_may_be_searched(tmp_path):
+    path = study(tmp_path)
+    path.write_text(STUDY.replace("interpixel.alpha:", "optim.lr:"))
+    assert "lr" not in load_study(path).trainer["optim"]
+
+
+def test_what_the_study_itself_fixes_may_not(tmp_path):
+    path = study(tmp_path)
+    text = STUDY.replace("interpixel.alpha:", "optim.lr:")
+    path.write_text(text.replace("{name: digits}", "{name: digits}\n  optim: {lr: 1}"))
+    with pytest.raises(ConfigError, match=r"optim\.lr is searched and also fixed"):
+        load_study(path)
+
+
 def test_a_fault_in_a_studys_base_names_the_base(tmp_path):
     path = study(tmp_path)
     with (tmp_path / "below.yaml").open("a") as below:
