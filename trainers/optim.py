@@ -24,7 +24,13 @@ def build_optimizer(model: nn.Module, backbone: nn.Module | None, config: OptimC
     groups = [group for group in groups if group["params"]]
     if config.name == "adamw":
         return torch.optim.AdamW(groups, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=True)
-    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    sgd = torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.momentum > 0:
+        # Fused, it cannot take up a weight whose first gradient comes later than others'. From 0 is as from none.
+        for group in sgd.param_groups:
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def set_poly_lr(optimizer: torch.optim.Optimizer, *, step: int, total: int, power: float) -> float:
