@@ -6,10 +6,19 @@ from torch import nn
 from trainers.config import OptimConfig
 
 
-def build_optimizer(model: nn.Module, backbone: nn.Module | None, config: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, backbone: nn.Module | None, config: OptimConfig, *, adam_lr: float | None = None
+) -> torch.optim.Optimizer:
     """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``; one where there is no backbone. Each
     keeps its rate at step 0 as ``initial_lr``. Fused: one pass over all weights, where one for each operation and
-    tensor was."""
+    tensor was.
+
+    Args:
+        adam_lr: given, one group, trained by Adam at this rate.
+    """
+    if adam_lr is not None:
+        own = {"params": list(model.parameters()), "lr": adam_lr, "initial_lr": adam_lr}
+        return torch.optim.Adam([own], fused=True)
     pretrained = [] if backbone is None else list(backbone.parameters())
     known = {id(parameter) for parameter in pretrained}
     head = [parameter for parameter in model.parameters() if id(parameter) not in known]
