@@ -64,6 +64,10 @@ def build(
     Raises:
         LogsError: there are no logs, or none can be read.
     """
+    from analysis.workers import prepare
+
+    if (study_dir / "wandb").is_dir():
+        prepare()
     from analysis.reading import read_study
 
     reading = read_study(study_dir, online=online)

@@ -10,8 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from scipy import stats
-
+from analysis.stats.quantiles import student
 from analysis.stats.study import Study, Trial
 from analysis.tables import FOLDER
 
@@ -49,7 +48,7 @@ def _result(trials: Sequence[Trial]) -> Result:
     if len(scores) < 2:
         return Result(trials=tuple(trials), mean=mean, spread=None, low=None, high=None)
     spread = stdev(scores)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1)) * spread / math.sqrt(len(scores))
+    half = float(student((1 + LEVEL) / 2, len(scores) - 1)) * spread / math.sqrt(len(scores))
     return Result(trials=tuple(trials), mean=mean, spread=spread, low=mean - half, high=mean + half)
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -27,6 +28,13 @@ class Here(Executor):
         return found
 
 
+def prepare() -> None:
+    """Begin to load, in a process beside this one, what workers need."""
+    if len(os.sched_getaffinity(0)) > 1:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(LOADED)
+        forkserver.ensure_running()
+
+
 @contextmanager
 def workers() -> Iterator[Executor]:
     """One process for each core; with one core, this process.
@@ -38,9 +46,8 @@ def workers() -> Iterator[Executor]:
     if cores == 1:
         yield Here()
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LOADED)
-    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_begin)
+    prepare()
+    pool = ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("forkserver"), initializer=_begin)
     try:
         yield pool
     except BaseException:

@@ -3,15 +3,19 @@
     python -m benchmarks.report_scale --folder /tmp/report-scale --out benchmarks/results/report_scale_202611.md
 
 One run is logged with W&B's client, the others are its records with other names, configs and scores
-(`benchmarks.wandb_files`). Each report is a process of its own; its memory is that of it and its children together.
+(`benchmarks.wandb_files`). Each report is a process of its own; its memory and its CPU time are those of it and all
+processes that it begins, and memory that several share is counted once.
 """
 
+import ctypes
+import os
 import platform
 import resource
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +27,8 @@ import typer
 from benchmarks.wandb_files import EPOCHS, Template, log_with_client, run_id, write_study
 
 STUDY = "scale"
+SET_CHILD_SUBREAPER = 36
+"""Linux' prctl option by which processes whose parent has ended become children of this one."""
 
 
 def main(
@@ -64,22 +70,28 @@ def main(
 
 def measure(study: Path) -> tuple[float, float, float, float]:
     """Seconds on the clock, seconds of CPU, peak MB, and the machine's load before, of one report."""
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)
     load, before, start = psutil.getloadavg()[0], _cpu(), time.perf_counter()
     process = psutil.Popen([sys.executable, "-m", "analysis.report", str(study)])
     peak = 0.0
     while process.poll() is None:
         try:
             family = [process, *process.children(recursive=True)]
-            peak = max(peak, sum(one.memory_info().rss for one in family) / 1e6)
+            peak = max(peak, sum(one.memory_full_info().pss for one in family) / 1e6)
         except psutil.NoSuchProcess:
             continue
         time.sleep(0.2)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, "analysis.report")
-    return time.perf_counter() - start, _cpu() - before, peak, load
+    wall = time.perf_counter() - start
+    return wall, _cpu() - before, peak, load
 
 
 def _cpu() -> float:
+    """Of all processes that were begun and have ended, those whose parent ended before them included."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -6,10 +6,19 @@ from torch import nn
 from trainers.config import OptimConfig
 
 
-def build_optimizer(model: nn.Module, backbone: nn.Module | None, config: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, backbone: nn.Module | None, config: OptimConfig, *, adam_lr: float | None = None
+) -> torch.optim.Optimizer:
     """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``; one where there is no backbone. Each
     keeps its rate at step 0 as ``initial_lr``. Fused: one pass over all weights, where one for each operation and
-    tensor was."""
+    tensor was.
+
+    Args:
+        adam_lr: given, one group, trained by Adam at this rate.
+    """
+    if adam_lr is not None:
+        own = {"params": list(model.parameters()), "lr": adam_lr, "initial_lr": adam_lr}
+        return torch.optim.Adam([own], fused=True)
     pretrained = [] if backbone is None else list(backbone.parameters())
     known = {id(parameter) for parameter in pretrained}
     head = [parameter for parameter in model.parameters() if id(parameter) not in known]
@@ -24,7 +33,13 @@ def build_optimizer(model: nn.Module, backbone: nn.Module | None, config: OptimC
     groups = [group for group in groups if group["params"]]
     if config.name == "adamw":
         return torch.optim.AdamW(groups, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=True)
-    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    sgd = torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.momentum > 0:
+        # Fused, it cannot take up a weight whose first gradient comes later than others'. From 0 is as from none.
+        for group in sgd.param_groups:
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def set_poly_lr(optimizer: torch.optim.Optimizer, *, step: int, total: int, power: float) -> float:

@@ -92,7 +92,8 @@ class Run:
 
     def _fresh_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {
-            name: build_optimizer(one.module, one.backbone, self.config.optim) for name, one in self.trained.items()
+            name: build_optimizer(one.module, one.backbone, self.config.optim, adam_lr=one.adam_lr)
+            for name, one in self.trained.items()
         }
 
     def _loader_of(self, needs: Needs, pseudo: Mapping[int, bytes] | None) -> TrainLoader:

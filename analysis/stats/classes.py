@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from analysis.stats.basis import Floats
 from analysis.stats.bootstrap import LEVEL
+from analysis.stats.quantiles import student
 from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
 
@@ -97,7 +97,7 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
             changes[names[index]] = np.array([a - b for a, b in known])
     if not changes:
         return None
-    width = student.ppf(1 - (1 - LEVEL) / 2 / len(changes), len(seeds) - 1) / math.sqrt(len(seeds))
+    width = student(1 - (1 - LEVEL) / 2 / len(changes), len(seeds) - 1) / math.sqrt(len(seeds))
     found = [
         ClassChange(name=name, change=float(one.mean()), low=low, high=high)
         for name, one in changes.items()
@@ -127,7 +127,7 @@ def seed_bands(study: Study) -> tuple[SeedBand, ...]:
     for runs in several[:SHOWN]:
         epochs = sorted(set.intersection(*(set(run.curve) for run in runs)))
         scores = np.array([[run.curve[epoch] for epoch in epochs] for run in runs])
-        half = student.ppf((1 + LEVEL) / 2, len(runs) - 1) * scores.std(axis=0, ddof=1) / math.sqrt(len(runs))
+        half = student((1 + LEVEL) / 2, len(runs) - 1) * scores.std(axis=0, ddof=1) / math.sqrt(len(runs))
         mean = scores.mean(axis=0)
         found.append(
             SeedBand(trial=runs[0], seeds=len(runs), epochs=tuple(epochs), mean=mean, low=mean - half, high=mean + half)

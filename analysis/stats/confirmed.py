@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from analysis.columns import CONFIRM, PARAM_PREFIX
 from analysis.errors import PlanError
 from analysis.stats.choice import Choice, choose
+from analysis.stats.quantiles import student_above
 from analysis.stats.race import Judgement, RacePlan, judge
 from analysis.tables import Tables
 
@@ -131,7 +131,7 @@ def mean_of(scores: dict[int, float]) -> Mean | None:
         return None
     half = math.inf
     if len(values) > 1:
-        half = float(stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        half = float(student_above((1 - LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     value = float(values.mean())
     return Mean(seeds=len(values), value=value, low=value - half, high=value + half)
 

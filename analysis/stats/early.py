@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
 
 from analysis.stats.effects import summary
+from analysis.stats.quantiles import chi_squared
 from analysis.stats.study import Settings, Study
 from analysis.stats.surrogate import Surrogate
 
@@ -72,7 +72,7 @@ def seed_noise(study: Study) -> tuple[SeedNoise, ...]:
         if not freedom:
             continue
         squares = sum(float(((group - group.mean()) ** 2).sum()) for group in several)
-        low, high = (math.sqrt(squares / chi2.ppf(level, freedom)) for level in (0.975, 0.025))
+        low, high = (math.sqrt(squares / chi_squared(level, freedom)) for level in (0.975, 0.025))
         found.append(
             SeedNoise(
                 epoch=epoch,

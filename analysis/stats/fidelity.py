@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from analysis.stats.bootstrap import interval, resampled
 from analysis.stats.study import Study
@@ -111,7 +110,10 @@ def _too_early(lost: int, winners: int, *, reduction: int) -> bool:
 
 
 def _tau(early: NDArray[np.float64], final: NDArray[np.float64]) -> float:
-    return float(kendalltau(early, final).statistic)
+    """Kendall's tau-b, by all pairs."""
+    first, second = (np.sign(np.subtract.outer(scores, scores)) for scores in (early, final))
+    agree, ours, theirs = (float(pairs.sum()) / 2 for pairs in (first * second, first * first, second * second))
+    return max(-1.0, min(1.0, agree / math.sqrt(ours) / math.sqrt(theirs))) if ours * theirs > 0 else math.nan
 
 
 def _interval(early: NDArray[np.float64], final: NDArray[np.float64], *, repeats: int) -> tuple[float, float]:

@@ -15,7 +15,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import special
+
+from analysis.stats.quantiles import normal_above, normal_tail, student_above
 
 Array = NDArray[np.float64]
 
@@ -44,7 +46,9 @@ def critical_values(first: int, last: int, error: float, shape: float = SHAPE) -
         error: two-sided, in (0, 1).
         shape: look n is tested at the two-sided normal tail of k · (n / last)^(shape - 1/2), for one k.
     """
-    k = optimize.brentq(lambda k: crossing(_boundary(first, last, k, shape), first) - error, 1e-6, 30.0, xtol=1e-6)
+    from scipy.optimize import brentq
+
+    k = brentq(lambda k: crossing(_boundary(first, last, k, shape), first) - error, 1e-6, 30.0, xtol=1e-6)
     return tuple(float(one) for one in _boundary(first, last, k, shape))
 
 
@@ -70,8 +74,8 @@ def crossing(critical: Array, first: int) -> float:
 
 def _boundary(first: int, last: int, k: float, shape: float) -> Array:
     looks = np.arange(first, last + 1)
-    tails = stats.norm.sf(k * (looks / last) ** (shape - 0.5))
-    return np.asarray(stats.t.isf(tails, looks - 1), dtype=np.float64)
+    tails = normal_tail(k * (looks / last) ** (shape - 0.5))
+    return np.asarray(student_above(tails, looks - 1), dtype=np.float64)
 
 
 @lru_cache(maxsize=64)
@@ -79,7 +83,7 @@ def _tails_by_strictness(first: int, last: int) -> tuple[Array, Array]:
     """For k from 0 to 8: the normal z whose two-sided tail is the probability of crossing, nearly linear above 3."""
     k = np.concatenate((np.arange(1e-6, 3, 0.15), np.arange(3, 8.1, 0.5)))
     errors = np.array([crossing(_boundary(first, last, one, SHAPE), first) for one in k])
-    return k, np.asarray(stats.norm.isf(np.maximum(errors, 1e-300) / 2))
+    return k, np.asarray(normal_above(np.maximum(errors, 1e-300) / 2))
 
 
 def _crossing_after(u: Array, limit: float, later: Array, n: int) -> Array:

@@ -33,7 +33,7 @@ class Trial:
     against: float | None = None
     """The last value of the second objective, where the study has one."""
 
-    @property
+    @cached_property
     def score(self) -> float | None:
         """The last score."""
         return self.curve[max(self.curve)] if self.curve else None

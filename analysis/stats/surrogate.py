@@ -9,15 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from analysis.kept import Digested
 from analysis.stats.basis import Basis, Floats
 from analysis.stats.fidelity import ladder
 from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows, factor
@@ -37,7 +38,7 @@ STEP = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surrogate:
+class Surrogate(Digested):
     """``weights`` (draws, width): of the basis' functions. ``level`` (draws,): mean over the space. ``ends`` (draws,
     trials): what the run of each trial would have come to at full budget, but for ``noise`` (draws,), the standard
     deviation of one epoch's score around it; ``seeds`` (draws,): of runs of one configuration that differ in the seed
@@ -63,7 +64,7 @@ class Surrogate:
         """Trials with a score at full budget."""
         return sum(self.study.max_epochs in trial.curve for trial in self.trials)
 
-    @property
+    @cached_property
     def alone(self) -> "Surrogate":
         """The same in a study of its own trials: what a figure is drawn from that shows no others."""
         return replace(self, study=replace(self.study, trials=self.trials))
@@ -229,6 +230,7 @@ def drawn(study: Study, data: Data, draws: Draws) -> Surrogate:
 
 def find_mode(model: Model, *, start: Floats | None = None, iterations: int = 200) -> Floats:
     """Theta of the highest posterior density."""
+    from scipy.optimize import minimize
 
     def loss(theta: Floats) -> tuple[float, Floats]:
         try:

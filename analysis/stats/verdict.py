@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
+from analysis.stats.quantiles import student_above
 from analysis.stats.sequential import Array, critical_values, p_value
 
 Kind = Literal["better", "worse", "equivalent", "undecided"]
@@ -145,7 +145,7 @@ def _half_widths(nominal: float, most: int) -> Array:
     """Of intervals of one look, in standard deviations, by number of pairs, (most + 1,); infinite below 2."""
     found = np.full(most + 1, np.inf)
     pairs = np.arange(2, most + 1)
-    found[2:] = stats.t.isf(nominal / 2, pairs - 1) / np.sqrt(pairs)
+    found[2:] = student_above(nominal / 2, pairs - 1) / np.sqrt(pairs)
     return found
 
 

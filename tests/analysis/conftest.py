@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,19 @@ def study_dir(tmp_path_factory, trials):
     folder = tmp_path_factory.mktemp("studies") / "synthetic"
     log_trials(folder, trials)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built(study_dir, tmp_path_factory):
+    """The same, with its report, figures for print included. Read it, or copy it: change nothing."""
+    from analysis.report import build
+
+    place = tmp_path_factory.mktemp("built") / "synthetic"
+    shutil.copytree(study_dir, place)
+    (place / "ray").mkdir()
+    (place / "ray" / "tuner.pkl").write_bytes(b"anything")
+    build(place, printed=True)
+    return place
 
 
 @pytest.fixture(scope="session")

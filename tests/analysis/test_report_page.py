@@ -23,16 +23,6 @@ from tests.analysis.test_stats import study_of
 
 
 @pytest.fixture(scope="module")
-def built(study_dir, tmp_path_factory):
-    place = tmp_path_factory.mktemp("built") / "synthetic"
-    shutil.copytree(study_dir, place)
-    (place / "ray").mkdir()
-    (place / "ray" / "tuner.pkl").write_bytes(b"anything")
-    build(place, printed=True)
-    return place
-
-
-@pytest.fixture(scope="module")
 def page(built):
     return (built / "report.html").read_text()
 

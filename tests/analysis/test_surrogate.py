@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from analysis.stats.basis import Basis
 from analysis.stats.crossval import check
 from analysis.stats.likelihood import LEVEL_VARIANCE, Model
 from analysis.stats.sobol import indices
-from analysis.stats.surrogate import LEAST, MOST, fit, gather
+from analysis.stats.surrogate import GROWTH, LEAST, MOST, fit, gather, sample
 from tests.analysis.made import END, MIXED, RUNGS, UNIT, dimension, draw, make_study, study_of_function, without_rungs
 
 THREE = {"a": UNIT, "b": UNIT, "c": UNIT}
@@ -205,6 +206,51 @@ def test_a_large_study_is_thinned_at_random_and_keeps_all_rungs_of_a_trial():
     assert [trial.number for trial in data.trials] != list(range(MOST))
     for i, trial in enumerate(data.trials):
         assert (data.rows.who == i).sum() == len(trial.curve)
+
+
+def many(count, *, running=0, shift=0.0):
+    """Trials that ended in the order of their numbers, but for the last ``running``."""
+    curves = [{END: shift + 0.1 * number} for number in range(count)]
+    states = ["complete"] * (count - running) + ["running"] * running
+    return make_study(THREE, [{}] * count, curves, states=states).trials
+
+
+def numbers(trials):
+    return {trial.number for trial in trials}
+
+
+def test_up_to_the_limit_every_trial_is_in_the_sample():
+    trials = many(MOST, running=7)
+    assert sample(trials) == (trials, MOST)
+
+
+def test_one_trial_more_changes_the_sample_only_where_the_study_has_grown_by_its_factor():
+    samples = [sample(many(count)) for count in range(MOST + 1, 1002, 1)]
+    pools = [pool for _, pool in samples]
+    assert sorted(set(pools)) == pools_up_to(1001)
+    for (before, pool), (after, grown) in itertools.pairwise(samples):
+        assert (numbers(before) == numbers(after)) == (pool == grown)
+        assert len(numbers(before) & numbers(after)) > 0.6 * MOST
+        assert max(numbers(after)) < grown
+
+
+def pools_up_to(count):
+    found = [MOST]
+    while int(found[-1] * GROWTH) <= count:
+        found.append(int(found[-1] * GROWTH))
+    return found
+
+
+def test_the_sample_does_not_look_at_scores_and_takes_trials_that_run_only_where_it_must():
+    assert numbers(sample(many(400))[0]) == numbers(sample(many(400, shift=9.0))[0])
+    assert max(numbers(sample(many(400, running=150))[0])) < 250
+    assert len(sample(many(300, running=200))[0]) == MOST
+
+
+def test_the_sample_is_drawn_evenly_from_its_pool():
+    chosen = np.array(sorted(numbers(sample(many(954))[0])))
+    counts = np.bincount(chosen * 4 // 954, minlength=4)
+    assert counts.min() > MOST / 4 - 3 * np.sqrt(MOST / 4)
 
 
 def test_without_a_scheduler_only_the_last_level_of_a_trial_counts():

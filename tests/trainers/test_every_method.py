@@ -26,6 +26,8 @@ METHODS = {
     "cps": {},
     "cps+cutmix": {"cutmix": True},
     "cct": {"ramp": 0},
+    "gct": {"ramp_epochs": 0, "detector_width": 8},
+    "ucc": {"copy_paste_p": 1},
     "ael": {"conf_thresh": 0.05, "copy_paste_p": 1},
     "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "contrast_weight": 1.0},
     "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},

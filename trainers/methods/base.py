@@ -62,10 +62,12 @@ class Trained:
 
     Args:
         backbone: the part of it that trains at ``optim.lr``; all else, or all where None, trains at the head's rate.
+        adam_lr: given, all of it trains by Adam at this rate instead, which falls as the others do.
     """
 
     module: nn.Module
     backbone: nn.Module | None = None
+    adam_lr: float | None = None
 
 
 def alone(summand: Tensor) -> Tensor:

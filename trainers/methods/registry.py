@@ -14,12 +14,14 @@ from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
+from trainers.methods.gct import Gct, GctConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 from trainers.methods.psmt import PsMt, PsMtConfig
 from trainers.methods.st import St, StConfig, StPlusPlus, StPlusPlusConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.u2pl import U2pl, U2plConfig
+from trainers.methods.ucc import Ucc, UccConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
 
 MethodConfig = Annotated[
@@ -31,8 +33,10 @@ MethodConfig = Annotated[
     | ClassMixConfig
     | CpsConfig
     | CctConfig
+    | GctConfig
     | AelConfig
     | U2plConfig
+    | UccConfig
     | AlonsoConfig
     | PsMtConfig
     | PseudoSegConfig
@@ -50,8 +54,10 @@ BUILDERS: dict[str, Any] = {
     "classmix": ClassMix,
     "cps": Cps,
     "cct": Cct,
+    "gct": Gct,
     "ael": Ael,
     "u2pl": U2pl,
+    "ucc": Ucc,
     "alonso": Alonso,
     "psmt": PsMt,
     "pseudoseg": PseudoSeg,

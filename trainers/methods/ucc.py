@@ -1,0 +1,150 @@
+"""UCC: two heads teach each other on images with labelled objects in them (methods: section 16).
+
+No code of it is public; what its abstract leaves open is read as the config and the class say.
+"""
+
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainers.batch import SemiBatch
+from trainers.losses.functional import IGNORE, pixel_nll
+from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
+from trainers.methods.heads import exact
+from trainers.methods.mixing import image_generators
+from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.schema import Section
+
+COPY_PASTE = 300
+
+
+class UccConfig(Section):
+    """UCC."""
+
+    name: Literal["ucc"]
+    cross_weight: Annotated[float, Field(ge=0)] = 1.0
+    """lambda, of the heads' losses against each other."""
+    copy_paste_p: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability that an unlabelled image gets the objects of a labelled one, where they lie there."""
+    copy_paste_classes: Annotated[int, Field(ge=1)] = 1
+    """Classes pasted onto one image, of those that the labelled one shows; rare ones are drawn more often."""
+    reweight: bool = True
+    """Pixels count by exp(-KL) of the heads' answers for the weak view, the teaching one first; false: all alike."""
+    ohem: OhemConfig | None = None
+    """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
+
+
+class Ucc(Stateless):
+    """L = CE(q1, y) + CE(q2, y) + lambda sum_{i != j} mean over pixels without padding of v_i CE(q_j of the strong
+    view, class of head i for the weak view), with v_i = exp(-KL(softmax p_i, softmax p_j)) of the weak view's answers.
+
+    The strong view has objects of the labelled image in the same place of the batch; their pixels have its labels, and
+    count 1. Classes are drawn in inverse proportion to the labelled pixels that were seen of each, of all processes.
+    The heads are pyramid pooling and decoder, on one encoder.
+
+    Both heads are evaluated; the score is that of the student's own. The inter-pixel loss sees both directions, without
+    the pasted pixels.
+    """
+
+    needs = Needs(unlabelled=True, strong=1, boxes=0)
+    eval_network = "student"
+
+    def __init__(self, config: UccConfig, kit: Kit) -> None:
+        self.config, self.kit = config, kit
+        self.student = cast(DeepLabV3Plus, kit.student)
+        self.head = cast(DeepLabV3Plus, kit.peer())
+        self.head.backbone = nn.Identity()  # type: ignore[assignment]
+        self.second = SecondHead(self.student, self.head)
+        self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student, "second": self.second}
+
+    def trained(self) -> dict[str, Trained]:
+        return {"head": Trained(module=self.head)}
+
+    def losses(self, step: Step) -> StepOutput:
+        config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
+        assert unlabelled is not None
+        view, count = unlabelled.view, len(labelled.image)
+        self._count(labelled.mask)
+        pasted = self.pasted(step.batch)
+        images = torch.where(pasted[:, None], labelled.image, view.strong[0])
+        step.student.train()
+        self.head.train()
+        clean = self._both(step, torch.cat([labelled.image, view.weak]))
+        strong = self._both(step, images)
+        weak = [logits[count:].detach() for logits in clean]
+        log_p = [exact(logits).log_softmax(dim=1) for logits in weak]
+        ignore = torch.where(pasted, labelled.mask, view.ignore)
+        terms, pairs = {}, []
+        for learner, teacher, name in ((0, 1, ""), (1, 0, "_second")):
+            terms[f"supervised{name}"] = supervised_loss(
+                clean[learner][:count], labelled, step.denominator, config.ohem
+            )
+            label = torch.where(
+                ignore == IGNORE, IGNORE, torch.where(pasted, labelled.mask, weak[teacher].argmax(dim=1))
+            )
+            nll = pixel_nll(strong[learner], label)
+            if config.reweight:
+                apart = (log_p[teacher].exp() * (log_p[teacher] - log_p[learner])).sum(dim=1)
+                nll = nll * torch.where(pasted, torch.ones_like(apart), (-apart).exp())
+            terms[f"cross{name}"] = nll.sum() / step.denominator((label != IGNORE).sum())
+            unseen = torch.where(pasted, IGNORE, view.ignore)
+            pairs.append(Pair(view="s1", teacher=weak[teacher], student=strong[learner], ignore=unseen, box=None))
+        return StepOutput(
+            terms=terms,
+            weights={name: config.cross_weight if name.startswith("cross") else 1.0 for name in terms},
+            pairs=tuple(pairs) if self.kit.pairs else (),
+            metrics={"pasted": pasted.double().mean()},
+        )
+
+    def _both(self, step: Step, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of both heads."""
+        seen: Features = step.student(images, features=True)
+        return seen.logits, head_logits(self.head, seen.low, seen.high, (images.shape[-2], images.shape[-1]))
+
+    def _count(self, mask: Tensor) -> None:
+        counts = torch.stack([(mask == one).sum() for one in range(self.kit.num_classes)]).double()
+        self.seen = self.seen + self.kit.total(counts).cpu()
+
+    def pasted(self, batch: SemiBatch) -> Tensor:
+        """Where the labelled image is pasted onto the unlabelled one, (B, H, W) bool."""
+        mask = batch.labelled.mask
+        where = torch.zeros_like(mask, dtype=torch.bool)
+        for place, rng in enumerate(image_generators(batch, COPY_PASTE)):
+            if rng.random() >= self.config.copy_paste_p:
+                continue
+            shown = [int(one) for one in mask[place].unique() if one != IGNORE]
+            rarity = 1 / self.seen[shown].numpy()
+            count = min(self.config.copy_paste_classes, len(shown))
+            for label in rng.choice(shown, size=count, replace=False, p=rarity / rarity.sum()) if shown else []:
+                where[place] |= mask[place] == int(label)
+        return where
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.seen = state["seen"].clone()
+
+
+class SecondHead(nn.Module):
+    """A network's encoder with another head."""
+
+    def __init__(self, network: DeepLabV3Plus, head: DeepLabV3Plus) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        low, _, high = self.network.backbone.stages(images)
+        return head_logits(self.head, low, high, (images.shape[-2], images.shape[-1]))
+
+
+def head_logits(head: DeepLabV3Plus, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (B, C, *size) of an encoder's features."""
+    logits: Tensor = head.upsample(head.tail(head.neck(low, high)), size)
+    return logits
