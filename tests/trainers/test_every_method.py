@@ -29,7 +29,8 @@ METHODS = {
     "gct": {"ramp_epochs": 0, "detector_width": 8},
     "ucc": {"copy_paste_p": 1},
     "ael": {"conf_thresh": 0.05, "copy_paste_p": 1},
-    "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "contrast_weight": 1.0},
+    # alpha0: the entropies next to both thresholds are further from them than rounding, which may move a pixel over
+    "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "contrast_weight": 1.0, "alpha0": 0.25},
     "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
     "psmt": {"conf_thresh": 0.1, "ramp": 0},
     "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup": 0},
