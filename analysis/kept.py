@@ -34,7 +34,11 @@ def program() -> str:
 
 def digest(*values: Any) -> str:
     """Of plain values, arrays, functions of this package, and containers, dataclasses and objects of these: equal for
-    equal contents, whatever objects hold them."""
+    equal contents, whatever objects hold them.
+
+    Raises:
+        TypeError: something else is among them.
+    """
     found = hashlib.sha256(program().encode())
     for piece in _pieces(values):
         found.update(piece)
@@ -80,6 +84,9 @@ def _pieces(value: Any) -> Iterator[bytes]:
         for one in value:
             yield from _pieces(one)
         yield b"]"
+    elif isinstance(value, set | frozenset):
+        yield b"set "
+        yield from _pieces(sorted(digest(one) for one in value))
     elif isinstance(value, partial):
         yield from _pieces((value.func, value.args, value.keywords))
     elif isinstance(value, FunctionType):

@@ -44,7 +44,8 @@ def main(
     last = next(study.glob(f"wandb/*{run_id(runs, STUDY)}"), None)
     aside = folder / "aside"
     if last is not None:
-        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
         shutil.move(last, aside / last.name)
     for made in ("tables", "plots"):
         shutil.rmtree(study / made, ignore_errors=True)

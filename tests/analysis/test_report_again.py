@@ -59,7 +59,7 @@ def no_fit(*arguments, **options):
 
 def test_a_study_that_grew_has_the_report_that_it_would_have_had_at_once(built, study_dir, tmp_path):
     place = tmp_path / "synthetic"
-    last = next(study_dir.glob("wandb/*-t0023"))
+    last = next(study_dir.glob("wandb/offline-run-*-t0005"))
     shutil.copytree(study_dir, place, ignore=shutil.ignore_patterns(last.name))
     build(place)
     before = figures_of(place)
@@ -202,10 +202,23 @@ def test_digests_are_equal_where_contents_are_and_only_there(one, other):
         (partial(study_of, 1), partial(study_of, 2)),
         (partial(digest, 1), partial(study_of, 1)),
         (make_trials, study_of),
+        ({"a", "b"}, ["a", "b"]),
+        ({"a", "b"}, {"a"}),
     ],
 )
 def test_digests_tell_arrays_and_functions_apart(one, other):
     assert digest(one) != digest(other)
+
+
+def test_the_order_of_a_set_is_not_in_its_digest():
+    names = [str(number) for number in range(40)]
+    turned = sorted(names, reverse=True)
+    assert digest(set(names)) == digest(set(turned)) == digest(frozenset(names))
+
+
+def test_what_has_no_digest_is_refused():
+    with pytest.raises(TypeError):
+        digest(object())
 
 
 def test_no_process_outlives_the_one_that_it_works_for():
