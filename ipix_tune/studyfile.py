@@ -19,7 +19,7 @@ from trainers.yamlfile import dump_data, parse_value, read, validate
 Path_ = tuple[str | int, ...]
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+def load(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
     """The study in ``path`` with ``overrides`` ("dotted.key=value", the value in YAML) laid over it.
 
     Paths inside the study (`storage`, `trainer.data.root`) stay as given: relative to the working directory.
@@ -27,7 +27,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         ConfigError: with file, line, key, and what to do.
     """
-    data, lines = _read(path)
+    data, lines = _read(Path(path))
     touched: dict[Path_, str] = {}
     for override in overrides:
         where = apply_override(data, override)

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import scipy.ndimage
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -15,6 +14,7 @@ from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import image_generators
 from trainers.methods.pasting import by_need, moved_object
 from trainers.methods.pseudo import Target
+from trainers.methods.regions import boxes_of
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.schema import Section
@@ -228,10 +228,7 @@ class Ael(EmaMethod):
 def region(shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The bounding box of one connected region of ``shown`` (H, W), corners touching; bool, all False where there is
     none of `SMALLEST_REGION`."""
-    regions, _ = scipy.ndimage.label(shown, structure=np.ones((3, 3)))
-    sizes = np.bincount(regions.ravel())[1:]
-    found = zip(scipy.ndimage.find_objects(regions), sizes, strict=True)
-    boxes = [box for box, count in found if count >= SMALLEST_REGION * shown.size]
+    boxes = boxes_of(shown, least=SMALLEST_REGION * shown.size)
     box = np.zeros(shown.shape, dtype=bool)
     if boxes:
         box[boxes[int(rng.integers(len(boxes)))]] = True

@@ -8,10 +8,11 @@ its own, so that nothing depends on the number of processes.
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.ndimage
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from trainers.methods.regions import boxes_of
 
 SMALLEST_OBJECT = 50
 """Pixels of the smallest region that guided cutout takes for an object."""
@@ -43,11 +44,7 @@ def cut_objects(features: Tensor, label: Tensor, rngs: Sequence[np.random.Genera
     size = (label.shape[-2], label.shape[-1])
     kept = np.ones((len(label), *size), dtype=bool)
     for image, rng, shown in zip(kept, rngs, (label > 0).cpu().numpy(), strict=True):
-        regions, _ = scipy.ndimage.label(shown, structure=np.ones((3, 3)))
-        sizes = np.bincount(regions.ravel())[1:]
-        found = zip(scipy.ndimage.find_objects(regions), sizes, strict=True)
-        boxes = [box for box, count in found if count >= SMALLEST_OBJECT]
-        for rows, columns in boxes or [(slice(0, size[0]), slice(0, size[1]))]:
+        for rows, columns in boxes_of(shown, least=SMALLEST_OBJECT) or [(slice(0, size[0]), slice(0, size[1]))]:
             image[_part(rows, rng, share), _part(columns, rng, share)] = False
     return features * _resized(torch.from_numpy(kept).to(features.device), features)
 
