@@ -12,7 +12,7 @@ test: .venv/.dev  ## linters, types and the default tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: .venv/.dev  ## the tests that train to a score, kill processes or drive a browser
 	$(BIN)/python -m pytest -m "slow and not gpu"

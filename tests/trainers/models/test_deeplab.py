@@ -172,6 +172,7 @@ def test_without_a_network_the_missing_file_and_the_ways_out_are_named(tmp_path,
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)  # made once, with the proxies of that moment
     with pytest.raises(ConfigError) as caught:
         model(backbone="resnet18", weights="imagenet")
     assert str(tmp_path) in str(caught.value)
