@@ -78,8 +78,8 @@ def test_bf16_trains_to_finite_losses(name, tmp_path):
 @pytest.fixture
 def one_thread():
     """As in each of the two processes. Over several threads sums are rounded otherwise, and from the last stage on,
-    maps here being so small, one ReLU gate that this turns is some percent of a gradient (measured: 1e-6 in the decoder,
-    up to 0.06 in the backbone, in one process with 1 and with 2 threads)."""
+    maps here being so small, one ReLU gate that this turns is some percent of a gradient (measured: 1e-6 in the
+    decoder, up to 0.06 in the backbone, in one process with 1 and with 2 threads)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
