@@ -141,7 +141,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
         return
     if study.keep_checkpoints != "all" and outcome.cut_short is None:
         kept = {trial_key(choice.row), *choice.front} if study.keep_checkpoints == "best" else set[str]()
-        folder.remove_checkpoints(place, of={path.name for path in (place / "trials").iterdir()} - kept)
+        folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("*")} - kept)
         if outcome.copy is not None:
             keeper = Keeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
             keeper.remove_checkpoints(of=outcome.copy.trials() - kept)
