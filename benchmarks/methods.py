@@ -29,6 +29,7 @@ from torch import nn
 
 from benchmarks.digits_methods import standard_error
 from trainers.config import TrainConfig
+from trainers.fit import numerics
 from trainers.layers import resolved
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.run import Run
@@ -101,8 +102,7 @@ def one(name: str, alpha: float) -> None:
     """Measure one row and print it as JSON."""
     from trainers.gauge import peak_mib
 
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
+    with numerics(config_of(name, alpha).precision), tempfile.TemporaryDirectory() as folder:
         mine = Stepper(name, alpha, Path(folder))
         for _ in range(2 * BLOCK):
             mine.step()

@@ -132,7 +132,7 @@ def roofline(
     from benchmarks.step import folder_of_images
     from benchmarks.step_roofline import Counted, measure
     from benchmarks.step_side import config_of
-    from trainers.fit import _numerics
+    from trainers.fit import numerics
     from trainers.run import Run
     from trainers.tally import Tally
 
@@ -148,7 +148,7 @@ def roofline(
         workers=0,
     )
     config = config_of(side)
-    with tempfile.TemporaryDirectory() as folder, _numerics(config.precision):
+    with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
         run = Run(config, Path(folder))
         batches = list(itertools.islice(run.loader.epoch(0), 3))
         tally = Tally(run.process)

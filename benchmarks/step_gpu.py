@@ -4,6 +4,8 @@ not been run on a GPU."""
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -61,25 +63,19 @@ def measure_gpu(out: Path, *, unimatch: Path | None, workers: int) -> None:
             )
             sides = {"ours": ours}
             if (backbone, crop) == SETTINGS[0]:
-                sides["ours, deterministic"] = _changed(ours, off=())
-                sides["ours, compiled"] = _changed(ours, compile="default")
-                sides["cached"] = _changed(ours, kind="cached")
-                sides["bare"] = _changed(ours, kind="bare")
+                sides["ours, deterministic"] = replace(ours, off=())
+                sides["ours, compiled"] = replace(ours, compile="default")
+                sides["cached"] = replace(ours, kind="cached")
+                sides["bare"] = replace(ours, kind="bare")
             if unimatch is not None:
-                sides["unimatch"] = _changed(ours, kind="unimatch", unimatch=str(unimatch), off=())
-                sides["unimatch_bf16"] = _changed(ours, kind="unimatch_bf16", unimatch=str(unimatch), off=())
+                sides["unimatch"] = replace(ours, kind="unimatch", unimatch=str(unimatch), off=())
+                sides["unimatch_bf16"] = replace(ours, kind="unimatch_bf16", unimatch=str(unimatch), off=())
             alternate(sides, rounds=2, steps=8, rows=rows)
         lines.append(step_tables.render(step_tables.read(rows)))
     if missing:
         lines += [f"Not measured, for want of time: {', '.join(missing)}.", ""]
     out.write_text("\n".join(lines))
     typer.echo(out.read_text())
-
-
-def _changed(side: Side, **values: object) -> Side:
-    from dataclasses import replace
-
-    return replace(side, **values)  # type: ignore[arg-type]
 
 
 def kernel_table(rates: Rates) -> list[str]:
@@ -104,12 +100,12 @@ def kernel_table(rates: Rates) -> list[str]:
     return [*lines, ""]
 
 
-def _median(work: object) -> float:
+def _median(work: Callable[[], None]) -> float:
     times = []
     for _ in range(20):
         begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begun.record()
-        work()  # type: ignore[operator]
+        work()
         ended.record()
         torch.cuda.synchronize()
         times.append(begun.elapsed_time(ended) / 1000)

@@ -158,7 +158,7 @@ def run_ours(side: Side, turns: Turns) -> None:
 
     from benchmarks.step_parts import Parts
     from trainers.data.voc import CLASSES
-    from trainers.fit import _numerics
+    from trainers.fit import numerics
     from trainers.run import CHECK_EVERY, Run
     from trainers.tally import Tally
 
@@ -166,7 +166,7 @@ def run_ours(side: Side, turns: Turns) -> None:
         _with_classes(side.classes)
     config = config_of(side)
     parts = Parts(side.device) if side.parts else None
-    with tempfile.TemporaryDirectory() as folder, _numerics(config.precision):
+    with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
         run = Run(config, Path(folder))
         batches: Iterator[Any] = run.loader.epoch(0)
         if side.kind != "ours":

@@ -56,7 +56,7 @@ def fit(
         UserError: the config, the data, a checkpoint or the folder cannot be used.
         TrainingError: a loss or a weight is NaN or infinite, or (OutOfMemory) the device's memory is too small.
     """
-    with _numerics(config.precision), contextlib.closing(Run(config, run_dir)) as run:
+    with numerics(config.precision), contextlib.closing(Run(config, run_dir)) as run:
         if resume:
             run.restore()
         else:
@@ -167,7 +167,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _numerics(precision: PrecisionConfig) -> Iterator[None]:
+def numerics(precision: PrecisionConfig) -> Iterator[None]:
     """PyTorch's global switches for the length of a run."""
     before = (
         torch.are_deterministic_algorithms_enabled(),
