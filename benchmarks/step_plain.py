@@ -22,8 +22,8 @@ def _optimiser() -> None:
     from trainers import run
     from trainers.optim import build_optimizer
 
-    def plain(*given: Any) -> torch.optim.Optimizer:
-        optimizer = build_optimizer(*given)
+    def plain(*given: Any, **named: Any) -> torch.optim.Optimizer:
+        optimizer = build_optimizer(*given, **named)
         for group in (optimizer.defaults, *optimizer.param_groups):
             group["fused"], group["foreach"] = None, False
         return optimizer

@@ -17,7 +17,9 @@ from trainers.environment import describe
 from trainers.errors import OutOfMemory, OutputError
 from trainers.patience import patiently
 from trainers.report import METRICS, Callback, EpochRecord, Verdict
+from trainers.resume import clear, restore, save
 from trainers.run import Run, StepHook
+from trainers.scoring import evaluate_epoch
 from trainers.yamlfile import dump
 
 
@@ -58,9 +60,9 @@ def fit(
     """
     with numerics(config.precision), contextlib.closing(Run(config, run_dir)) as run:
         if resume:
-            run.restore()
+            restore(run)
         else:
-            run.clear()
+            clear(run)
         log = MetricsLog(run)
         stopped = any(_ask(run, callbacks, record) for record in run.records)
         for epoch in range(len(run.records), config.schedule.epochs):
@@ -68,7 +70,7 @@ def fit(
                 break
             try:
                 trained = run.train_epoch(epoch, on_step)
-                scored = run.evaluate_epoch(epoch + 1)
+                scored = evaluate_epoch(run, epoch + 1)
             except torch.OutOfMemoryError as error:
                 raise OutOfMemory(
                     f"out of memory at step {run.step} (epoch {epoch + 1}): {str(error).splitlines()[0]} Lower "
@@ -84,7 +86,7 @@ def fit(
             )
             run.records.append(record)
             if due:
-                run.save()
+                save(run)
             log.append(record)
             stopped = _ask(run, callbacks, record)
     return TrainResult(

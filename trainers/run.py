@@ -1,11 +1,9 @@
-"""The state of one training run on one process, and what moves it: an epoch, an evaluation, a save, a restore."""
+"""The state of one training run on one process, and the steps that move it."""
 
 import contextlib
 import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,14 +14,12 @@ from trainers import checkpoint, distributed
 from trainers.batch import SemiBatch
 from trainers.compiling import begin_step, compile_networks
 from trainers.config import TrainConfig
-from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData, open_data
 from trainers.data.order import Stream, generator
 from trainers.data.read import Reader
 from trainers.errors import TrainingError
-from trainers.evaluate import evaluate
-from trainers.gauge import StepClock, forget_peak, peak_mib
+from trainers.gauge import StepClock, forget_peak
 from trainers.kit import make_kit
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
@@ -35,8 +31,6 @@ from trainers.optim import build_optimizer, clip, set_poly_lr
 from trainers.report import EpochRecord
 from trainers.stages import stage_epochs, unlabelled_images
 from trainers.tally import Tally
-
-logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 50
 """Steps between two looks at whether the losses are finite (on a GPU each look waits for the device)."""
@@ -235,152 +229,25 @@ class Run:
         )
         return gaussian_ramp(progress.step, length=length)
 
-    def evaluate_epoch(self, epoch: int) -> dict[str, float]:
-        """Scores on the held-out images where they are due, the best epoch kept; after the last epoch of a final run
-        also the official validation set, with the last and with the best weights."""
-        config, last = self.config, epoch == self.config.schedule.epochs
-        metrics: dict[str, float] = {}
-        begun = time.monotonic()
-        if self.data.holdout and (last or epoch % config.evaluation.every == 0):
-            metrics |= self._scores(self.data.holdout, "val")
-            if self.best is None or metrics["val/miou"] > self.best[0]:
-                self.best = (metrics["val/miou"], epoch)
-                self._keep_best()
-        self.method.after_epoch(metrics.get("val/miou"))
-        if last and config.evaluation.final:
-            metrics |= self._final_scores()
-        metrics["time/eval_s"] = time.monotonic() - begun
-        metrics["memory/peak_mib"] = self._peak_mib()
-        return metrics
-
-    def _peak_mib(self) -> float:
-        """Of the process that took most, over the whole run: one that was resumed keeps the peak that it had."""
-        peak = torch.tensor(peak_mib(self.process.device), dtype=torch.float64, device=self.process.device)
-        before = self.records[-1].metrics.get("memory/peak_mib", 0.0) if self.records else 0.0
-        return max(-float(self.process.min_(-peak)), before)
-
-    def _scores(self, items: Sequence[Item], prefix: str) -> dict[str, float]:
-        return evaluate(
-            self.method.networks(),
-            items,
-            config=self.config,
-            reader=self.reader,
-            num_classes=self.data.num_classes,
-            process=self.process,
-            main=self.method.eval_network,
-            prefix=prefix,
-        )
-
-    def _final_scores(self) -> dict[str, float]:
-        found = self._scores(self.data.val, "final/last")
-        best = self._best_weights() if self.process.rank == 0 else None
-        if self.best is None or not self.process.agree(best is not None):
-            return found
-        now = {part: {name: value.clone() for name, value in state.items()} for part, state in self.weights().items()}
-        if best is not None:
-            self._load_weights(best)
-        self.process.share(
-            value for network in self.method.networks().values() for value in network.state_dict().values()
-        )
-        found |= self._scores(self.data.val, "final/best")
-        self._load_weights(now)
-        return {**found, "final/best/epoch": float(self.best[1])}
-
-    def _best_weights(self) -> dict[str, Any] | None:
-        """From rank 0's folder: other processes need not see it."""
-        path = self.folder / checkpoint.BEST
-        if self.best is None or not path.exists():
-            return None
-        best = checkpoint.load(path)
-        if best["epoch"] != self.best:
-            logger.warning("%s: not of epoch %d, the best; it is not scored", path, self.best[1])
-            return None
-        return best
-
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that are not the optimiser's."""
         trained = {name: one.module.state_dict() for name, one in self.trained.items()}
         return {**trained, "method": self.method.state_dict()}
 
-    def _load_weights(self, state: dict[str, Any]) -> None:
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Those of :meth:`weights`."""
         for name, one in self.trained.items():
             one.module.load_state_dict(state[name])
         self.method.load_state_dict(state["method"])
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
+        """What a checkpoint must share with this run for the run to go on from it, as JSON."""
         return json.dumps(checkpoint.identity(self.config, split_hash=self.data.split_hash), sort_keys=True)
-
-    def _keep_best(self) -> None:
-        if self.config.checkpoint.keep_best and self.process.rank == 0:
-            state = {"identity": self._identity(), "epoch": self.best, **self.weights()}
-            checkpoint.save(self.folder / checkpoint.BEST, state, wait_s=self.config.checkpoint.wait_s)
-
-    def clear(self) -> None:
-        """Forget an earlier run in the same folder."""
-        if self.process.rank == 0:
-            checkpoint.clear(self.folder)
-        self.process.barrier()
 
     def close(self) -> None:
         """End the loader's workers."""
         self.loader.close()
 
-    def save(self) -> Path:
-        """Everything from which the run goes on, written by rank 0. No random state: every draw is derived from the
-        seed, the epoch and the step."""
-        path = self.folder / checkpoint.LAST
-        if self.process.rank == 0:
-            state = {
-                "identity": self._identity(),
-                **self.weights(),
-                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-                "step": self.step,
-                "best": self.best,
-                "skipped": int(self.records[-1].metrics["train/skipped_images"]),
-                "records": [_to_json(record) for record in self.records],
-            }
-            checkpoint.save_last(self.folder, state, wait_s=self.config.checkpoint.wait_s)
-        return path
-
-    def restore(self) -> None:
-        """Take up the newest whole checkpoint, where there is one. A finished run that is asked for final scores only
-        now gets them.
-
-        Raises:
-            RuntimeError: processes that do not share a folder found checkpoints of different steps in theirs.
-        """
-        expected = checkpoint.identity(self.config, split_hash=self.data.split_hash)
-        state = checkpoint.latest(self.folder, expected=json.loads(json.dumps(expected)))
-        step = 0 if state is None else int(state["step"])
-        if not self.process.same(step):
-            raise RuntimeError(
-                f"{self.folder}: this process goes on from step {step}, and not all others do; try again"
-            )
-        if self.process.rank == 0:
-            checkpoint.settle(self.folder)
-        if state is None:
-            return
-        self._load_weights(state)
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.step = state["step"]
-        self.best = None if state["best"] is None else (state["best"][0], state["best"][1])
-        self.loader.skipped = state["skipped"] if self.process.rank == 0 else 0
-        self.records = [_from_json(one, self.folder / checkpoint.LAST) for one in state["records"]]
-        last = self.records[-1]
-        finished = last.epoch == self.config.schedule.epochs
-        if finished and self.config.evaluation.final and "final/last/miou" not in last.metrics:
-            self.records[-1] = replace(last, metrics=last.metrics | self._final_scores())
-            self.save()
-
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision.amp == "bf16"
         return torch.autocast(self.process.device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def _to_json(record: EpochRecord) -> dict[str, Any]:
-    return asdict(replace(record, checkpoint=None))
-
-
-def _from_json(data: dict[str, Any], path: Path) -> EpochRecord:
-    return EpochRecord(**{**data, "checkpoint": path})

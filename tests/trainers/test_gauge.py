@@ -40,20 +40,21 @@ def test_a_single_step_takes_what_it_took(time):
 
 
 def test_an_evaluation_after_the_steps_is_in_no_steps_time(tmp_path, monkeypatch, time):
+    from trainers import scoring
     from trainers.run import Run
 
-    train, score = Run.train_step, Run._scores
+    train, score = Run.train_step, scoring.evaluate
 
     def slow_step(self, batch, tally):
         time(0.01)
         train(self, batch, tally)
 
-    def slow_scores(self, items, prefix):
+    def slow_evaluate(*args, **kwargs):
         time(100.0)
-        return score(self, items, prefix)
+        return score(*args, **kwargs)
 
     monkeypatch.setattr(Run, "train_step", slow_step)
-    monkeypatch.setattr(Run, "_scores", slow_scores)
+    monkeypatch.setattr(scoring, "evaluate", slow_evaluate)
     records = fit(tiny(schedule={"epochs": 2}), tmp_path).records
     assert [record.metrics["time/step_ms"] for record in records] == [pytest.approx(10), pytest.approx(10)]
 
@@ -76,13 +77,13 @@ def test_a_processs_peak_is_what_it_held_at_once_and_stays_after_it_is_freed():
 
 
 def test_the_peak_of_a_resumed_run_is_no_smaller_than_before(tmp_path, monkeypatch):
-    from trainers import run
+    from trainers import scoring
     from trainers.report import Verdict
 
     config = tiny(schedule={"epochs": 2})
-    monkeypatch.setattr(run, "peak_mib", lambda device: 7000.0)
+    monkeypatch.setattr(scoring, "peak_mib", lambda device: 7000.0)
     fit(config, tmp_path, callbacks=[lambda record: Verdict.STOP])
-    monkeypatch.setattr(run, "peak_mib", lambda device: 10.0)
+    monkeypatch.setattr(scoring, "peak_mib", lambda device: 10.0)
     assert [record.metrics["memory/peak_mib"] for record in fit(config, tmp_path).records] == [7000.0, 7000.0]
 
 
