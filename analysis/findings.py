@@ -30,6 +30,8 @@ class Answer:
     config: tuple[tuple[str, str], ...]
     cost: str
     scored_on: str
+    points: tuple[str, ...] = ()
+    """What :attr:`trust` introduces, a line each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,12 @@ class Headline:
     """The verdict: effect, interval, number of seeds."""
     trust: str
     """How far to believe it, and what is open; empty: nothing to add."""
+    points: tuple[str, ...]
+    """What ``trust`` introduces, a line each."""
+    rule: str
+    """How the configuration was chosen."""
+    cost: str
+    """What was spent beside the search."""
     confirmed: bool
     """Whether the configuration shown is confirmed; else it is called provisional."""
     run_id: str
@@ -57,6 +65,9 @@ def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -
         found,
         headline=confirmed.headline,
         trust=confirmed.trust,
+        points=confirmed.points,
+        rule=confirmed.rule,
+        cost=f"Search: {found.cost} {confirmed.cost}",
         best=best,
         provisional=not confirmed.confirmed,
         config=() if best is None else tuple((name, _shown(value)) for name, value in best.values.items()),
@@ -146,7 +157,8 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def _hours(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Of all trials together, in words."""
     return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
 
 
@@ -157,7 +169,7 @@ def _cost(study: Study) -> str:
     full = len(study.trials) * study.max_epochs
     return (
         f"{len(study.trials)} trials ({states}), {epochs} epochs of {full} without early stopping, "
-        f"{_hours(sum(trial.runtime_s for trial in study.trials))}."
+        f"{duration(sum(trial.runtime_s for trial in study.trials))}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from analysis.stats.beside import Beside
 from analysis.stats.classes import LEAST as LEAST_SEEDS
 from analysis.stats.classes import ClassChanges, SeedBand
 from analysis.stats.crossval import Check
@@ -148,6 +149,15 @@ def say_choices(found: Sequence[Choice], unit: str) -> str:
     return f"{'; '.join(parts)}. At equal others by the surrogate, not by paired runs."
 
 
+def say_pair(one: Beside) -> str:
+    """A choice that was confirmed with several seeds."""
+    interval = "no interval yet" if one.interval is None else f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}"
+    return (
+        f"At equal others, by the confirmation: {one.name} {one.first} minus {one.second} {one.difference:+.2f} "
+        f"(interval {interval}, which holds together with those of all its comparisons; {one.source})."
+    )
+
+
 def say_stopped(found: Sequence[Stopped], surrogate: Surrogate) -> str:
     """What ASHA stopped too early."""
     if not found:
@@ -191,8 +201,8 @@ def say_classes(found: ClassChanges) -> str:
     gain = [one.name for one in found.classes if one.low > 0]
     lose = [one.name for one in found.classes if one.high < 0]
     text = (
-        f"Trial {found.first.number}'s configuration against trial {found.second.number}'s, paired over "
-        f"{found.seeds} seeds; the intervals hold for all {len(found.classes)} classes at once. "
+        f"IoU of {found.first.called} minus {found.second.called}, paired over {found.seeds} seeds; the intervals hold "
+        f"for all {len(found.classes)} classes at once. "
         f"Gains: {_listed(gain) or 'none for sure'}. Losses: {_listed(lose) or 'none for sure'}."
     )
     if found.left_out:
@@ -212,7 +222,7 @@ def say_bands(found: Sequence[SeedBand]) -> str:
     """Learning curves over seeds."""
     if not found:
         return "Nothing can be said: every configuration ran to the end with one seed at most."
-    counts = ", ".join(f"trial {one.trial.number}: {one.seeds} seeds" for one in found)
+    counts = ", ".join(f"{one.trial.called}: {one.seeds} seeds" for one in found)
     return f"Bands hold the mean over seeds (95 %, at each epoch by itself), not single runs. {counts}."
 
 

@@ -78,6 +78,7 @@ def build(
 def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: bool = False) -> Path:
     """The figures, the tables of results and the page, from the tables; returns the page's path. What has not changed
     since the last report is not worked out again."""
+    from analysis.confirmed_results import write_confirmed
     from analysis.figures.drawing import drawing
     from analysis.findings import answer
     from analysis.page import write_page
@@ -86,6 +87,8 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import importance_sections, search_sections
     from analysis.sections.surrogate import surrogate_sections
+    from analysis.stats.beside import confirmed_pairs
+    from analysis.stats.confirmed import confirmed as confirmed_in
     from analysis.stats.crossval import fit_and_check
     from analysis.stats.study import from_tables
     from analysis.tables import FOLDER
@@ -93,14 +96,19 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
 
     study = from_tables(tables)
     plots = study_dir / "plots"
+    confirmed = confirmed_in(tables)
+    if confirmed is not None and not confirmed.runs:
+        confirmed = None
     with workers() as pool, drawing(pool, printed=printed):
-        confirmation, pareto = confirmation_sections(tables, plots), pareto_sections(study, plots)
-        search = search_sections(study, plots)
+        confirmation, pareto = confirmation_sections(confirmed, plots), pareto_sections(study, plots)
+        search = search_sections(study, plots, () if confirmed is None else confirmed_pairs(confirmed))
         checked = fit_and_check(study, keep=study_dir / FOLDER / SURROGATE, pool=pool)
         importance = importance_sections(study, plots) if checked is None or not checked[1].usable else []
-        surrogate = surrogate_sections(study, tables, plots, checked)
+        surrogate = surrogate_sections(study, tables, plots, checked, confirmed)
         write_results(study, study_dir)
-        found = answer(study, tables, confirmed=confirmed_headline(tables))
+        if confirmed is not None:
+            write_confirmed(confirmed, study_dir)
+        found = answer(study, tables, confirmed=confirmed_headline(confirmed))
     sections = [*confirmation, *pareto, *search[:1], *importance, *search[1:], *surrogate]
     return write_page(study_dir, study=study, tables=tables, answer=found, sections=sections, problems=problems)
 

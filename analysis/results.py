@@ -3,13 +3,12 @@
 import csv
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
+from analysis.latex import cell, escaped, table
 from analysis.stats.quantiles import student
 from analysis.stats.study import Study, Trial
 from analysis.tables import FOLDER
@@ -88,34 +87,23 @@ def _csv(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]
 
 def _tex(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]) -> None:
     shown = found[:SHOWN]
-    head = ["trial", *names, "seeds", study.metric]
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{_caption(study, found, shown)}}}",
-        f"\\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', study.name)}}}",
-        f"\\begin{{tabular}}{{r{'l' * len(names)}rr}}",
-        "\\toprule",
-        " & ".join(map(_escaped, head)) + " \\\\",
-        "\\midrule",
-        *(
-            " & ".join(
-                [
-                    str(one.trials[0].number),
-                    *(_escaped(_cell(one.trials[0].values.get(name))) for name in names),
-                    str(one.seeds),
-                    _score(one),
-                ]
-            )
-            + " \\\\"
-            for one in shown
-        ),
-        "\\bottomrule",
-        "\\end{tabular}",
-        "\\end{table}",
+    rows = [
+        [
+            str(one.trials[0].number),
+            *(cell(one.trials[0].values.get(name)) for name in names),
+            str(one.seeds),
+            _score(one),
+        ]
+        for one in shown
     ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = table(
+        ["trial", *names, "seeds", study.metric],
+        rows,
+        columns=f"r{'l' * len(names)}rr",
+        caption=_caption(study, found, shown),
+        label=study.name,
+    )
+    path.write_text(text, encoding="utf-8")
 
 
 def _caption(study: Study, found: Sequence[Result], shown: Sequence[Result]) -> str:
@@ -128,9 +116,9 @@ def _caption(study: Study, found: Sequence[Result], shown: Sequence[Result]) -> 
         "interval, and its rank is provisional"
     )
     return (
-        f"Study {_escaped(study.name)}: {_escaped(study.metric)} after the full budget of {study.max_epochs} epochs, "
+        f"Study {escaped(study.name)}: {escaped(study.metric)} after the full budget of {study.max_epochs} epochs, "
         f"{measured}. The {len(shown)} best of {len(found)} configurations that ran to the end, {counts}; split "
-        f"{_escaped((study.split_hash or 'unknown')[:12])}; {len(study.trials)} trials in all."
+        f"{escaped((study.split_hash or 'unknown')[:12])}; {len(study.trials)} trials in all."
     )
 
 
@@ -138,17 +126,3 @@ def _score(one: Result) -> str:
     if one.low is None or one.high is None:
         return f"{one.mean:.2f}"
     return f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"
-
-
-def _cell(value: Any) -> str:
-    return "--" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-}  # fmt: skip
-
-
-def _escaped(text: str) -> str:
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)

@@ -16,7 +16,7 @@ def draw(study: Study, found: Sequence[SeedBand], theme: style.Theme) -> Figure:
     with style.themed(theme):
         figure, axes = style.new()
         for band, colour in zip(found, colours, strict=False):
-            label = f"trial {band.trial.number}'s configuration ({band.seeds} seeds)"
+            label = f"{band.trial.called} ({band.seeds} seeds)"
             axes.plot(band.epochs, band.mean, color=colour, lw=1.8, label=label)
             axes.fill_between(band.epochs, band.low, band.high, color=colour, alpha=0.2, lw=0)
         axes.set_xlabel("epoch")

@@ -43,7 +43,7 @@ def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Besid
                 at = np.array(values, dtype=float)
                 axes.plot(one.values, one.middle, color=style.BLUE, lw=2, zorder=4)
                 axes.fill_between(one.values, one.low, one.high, color=style.BLUE, alpha=0.22, lw=0)
-                style.logarithmic(axes, axis.dimension)
+                style.along(axes, axis.dimension)
             for kind, face in ((full[has], theme.faint), (~full[has], "none")):
                 axes.scatter(at[kind], scores[has][kind], s=12, facecolors=face, edgecolors=theme.faint, linewidths=0.7)
             for pair in (pair for pair in beside if pair.name == one.name):

@@ -40,7 +40,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
                 axes.set_xlim(-0.5, len(labels) - 0.5)
             else:
                 x = [float(trial.values[name]) for trial in active]
-                style.logarithmic(axes, dimension)
+                style.along(axes, dimension)
             for state in sorted({trial.state for trial in active}):
                 shown = [(at, trial) for at, trial in zip(x, active, strict=True) if trial.state == state]
                 dots = axes.scatter(

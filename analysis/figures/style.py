@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 mpl.use("agg")
 
@@ -175,9 +176,15 @@ def unit(metric: str) -> str:
     return "mIoU on held-out images (%)" if metric == "val/miou" else f"{metric} (%)" if "iou" in metric else metric
 
 
-def logarithmic(axes: Axes, dimension: dict[str, Any]) -> bool:
-    """Make the x axis logarithmic where the dimension is; says whether it is."""
-    log = str(dimension.get("kind", "")).startswith("log")
-    if log:
+def along(axes: Axes, dimension: dict[str, Any]) -> None:
+    """The x axis for a numeric dimension: all of its range, logarithmic where the dimension is."""
+    low, high = dimension["low"], dimension["high"]
+    if str(dimension["kind"]).startswith("log"):
+        margin = (high / low) ** 0.04
         axes.set_xscale("log")
-    return log
+        axes.set_xlim(low / margin, high * margin)
+        if high >= 10 * low:
+            axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        margin = 0.04 * (high - low)
+        axes.set_xlim(low - margin, high + margin)

@@ -8,16 +8,21 @@ from analysis.figures import bands, forest, style
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Section
 from analysis.stats.classes import ClassChanges, class_changes, rival, seed_bands
-from analysis.stats.study import Study
+from analysis.stats.confirmed import Confirmed
+from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
 
 
-def class_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
-    """None before a trial has run to the end."""
-    best = study.best()
+def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Confirmed | None = None) -> list[Section]:
+    """None before a run has come to the end.
+
+    Args:
+        study: the runs to read: those of the confirmation, where there is one.
+        confirmation: says which two configurations to compare.
+    """
+    best, other = _leading(study) if confirmation is None else _chosen(study, confirmation)
     if best is None or best.state != "complete":
         return []
-    other = rival(study, best)
     found = None if other is None else class_changes(study, tables, best, other)
     curves = seed_bands(study)
     return [
@@ -40,6 +45,20 @@ def class_sections(study: Study, tables: Tables, plots: Path) -> list[Section]:
     ]
 
 
+def _leading(study: Study) -> tuple[Trial | None, Trial | None]:
+    best = study.best()
+    return best, None if best is None else rival(study, best)
+
+
+def _chosen(study: Study, confirmation: Confirmed) -> tuple[Trial | None, Trial | None]:
+    """A run of the arm that leads and one of its rival."""
+    if confirmation.choice is None:
+        return _leading(study)
+    names = confirmation.choice.arm, confirmation.rival(confirmation.choice.arm)
+    first, second = (next((run for run in study.complete if run.arm == name), None) for name in names)
+    return first, second
+
+
 def _drawn(found: ClassChanges, plots: Path) -> tuple[Path, ...]:
     lines = [
         forest.Line(
@@ -51,6 +70,6 @@ def _drawn(found: ClassChanges, plots: Path) -> tuple[Path, ...]:
         )
         for one in found.classes
     ]
-    title = f"Trial {found.first.number} minus trial {found.second.number}, {found.seeds} paired seeds"
+    title = f"{found.first.called} minus {found.second.called}, {found.seeds} paired seeds"
     unit = "change of IoU in points, intervals for all classes at once"
     return drawn(plots, "classes", partial(forest.draw, lines, title=title, unit=unit))

@@ -1,24 +1,24 @@
 """Is it better? The section on a study's confirmation, and what the report's first screen says of it."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
-from analysis.findings import Headline
+from analysis.findings import Headline, duration
 from analysis.sections.section import Section
-from analysis.stats.confirmed import ArmResult, Confirmed, Mean, confirmed
+from analysis.stats.confirmed import ArmResult, Confirmed, Mean
 from analysis.stats.verdict import Verdict
-from analysis.tables import Tables
 
 COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p")
 
 
-def confirmation_sections(tables: Tables, plots: Path) -> list[Section]:
+def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:
     """The section, or none where nothing was confirmed."""
-    found = confirmed(tables)
-    if found is None or found.runs == 0:
+    if found is None:
         return []
     return [
         Section(
@@ -44,21 +44,39 @@ def _row(one: Verdict) -> tuple[str, ...]:
     )
 
 
-def confirmed_headline(tables: Tables) -> Headline | None:
+def confirmed_headline(found: Confirmed | None) -> Headline | None:
     """What the first screen says of a study that was confirmed: the arm that the confirmation chose, and the verdicts
     on it. None where there is no confirmation, or no arm leads yet."""
-    found = confirmed(tables)
     if found is None or found.choice is None:
         return None
     arm = found.arm(found.choice.arm)
     state = "Confirmed" if found.choice.confirmed else "Not confirmed"
-    about = [found.choice.words] + [one.words for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
+    about = [one for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
     return Headline(
         headline=f"{state}: {arm.name}, {_scored(arm, found)}",
-        trust=". ".join([*about, _cost(found) + _caution(found)]),
+        trust=f"{found.choice.words}. Mean paired differences, with intervals that all hold together with probability "
+        f"{1 - found.plan.error:.0%}:",
+        points=tuple(_point(one) for one in about),
+        rule=f"Selection: {found.choice.words}. {_caution(found)}",
+        cost=f"Confirmation: {_cost(found).rstrip('. ')}, {_spent(arm.runs for arm in found.arms)}",
         confirmed=found.choice.confirmed,
         run_id=f"{found.study}-{arm.trial}" if arm.trial else str(arm.runs[0]["run_id"]),
     )
+
+
+def _point(one: Verdict) -> str:
+    count = f"{one.pairs} paired seed{'s' * (one.pairs != 1)}"
+    if math.isinf(one.low):
+        return f"{one.finding} ({count})"
+    return f"{one.finding}; {_signed(one.effect)} ({_signed(one.low)} to {_signed(one.high)}), {count}"
+
+
+def _spent(runs: Iterable[Sequence[Mapping[str, Any]]]) -> str:
+    """Time of the scored runs, and their splits."""
+    rows = [row for of_arm in runs for row in of_arm]
+    splits = list(dict.fromkeys((row["split_hash"] or "unknown")[:12] for row in rows))
+    drawn = f"splits {', '.join(splits)}, drawn by seed" if len(splits) > 1 else f"split {splits[0]}"
+    return f"{duration(sum(row['runtime_s'] or 0.0 for row in rows))}; {drawn}."
 
 
 def say(found: Confirmed) -> str:

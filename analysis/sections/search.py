@@ -1,13 +1,15 @@
 """Sections on the search: its course, its parameters, its rungs."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis import findings
+from analysis import findings, readings
 from analysis.figures import comparison, curves, fidelity, parallel, parameters, progress, style
 from analysis.figures import importance as shares
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Section
+from analysis.stats.beside import Beside
 from analysis.stats.compare import compare
 from analysis.stats.fidelity import fidelity as rung_fidelity
 from analysis.stats.importance import importance as measure
@@ -16,9 +18,9 @@ from analysis.stats.study import Study
 DISTANCE = "interpixel.distance"
 
 
-def search_sections(study: Study, plots: Path) -> list[Section]:
+def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ()) -> list[Section]:
     """One section for each question that a search's trials can answer, its course first; none before the first
-    score."""
+    score. ``confirmed``: pairs of choices that were run with several seeds."""
     scored = sum(bool(trial.curve) for trial in study.trials)
     if scored == 0:
         return []
@@ -57,13 +59,14 @@ def search_sections(study: Study, plots: Path) -> list[Section]:
                 title="KL or CR?",
                 reading=findings.say_comparison(pair, first="kl", second="cr"),
                 figures=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric)))
-                if pair
+                if pair and pair.difference
                 else (),
                 alt="Scores of trials with KL and with CR at the same budget",
                 n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
                 f"{pair.seeds}"
                 if pair
                 else "",
+                notes=tuple(readings.say_pair(one) for one in confirmed if one.name == DISTANCE),
             )
         )
     found.append(

@@ -15,15 +15,17 @@ from analysis.stats.surrogate import Surrogate
 SHOWN = 12
 
 
-def stopping_sections(study: Study, plots: Path, surrogate: Surrogate | None, check: Check | None) -> list[Section]:
-    """None before the first score."""
+def stopping_sections(
+    study: Study, seeded: Study, plots: Path, surrogate: Surrogate | None, check: Check | None
+) -> list[Section]:
+    """None before the first score. ``seeded``: the runs that say how far seeds differ."""
     if not any(trial.curve for trial in study.trials):
         return []
     usable = surrogate if check is not None and check.usable else None
     sections = []
     if usable is not None and any(trial.state == "stopped" for trial in study.trials):
         sections.append(_stopped(usable, plots))
-    noise = seed_noise(study)
+    noise = seed_noise(seeded)
     lines = [
         forest.Line(
             label=f"epoch {one.epoch} (n = {one.runs} runs of {one.configs})",
@@ -48,7 +50,7 @@ def stopping_sections(study: Study, plots: Path, surrogate: Surrogate | None, ch
             else (),
             alt="Standard deviation between seeds at every budget, with intervals",
             n="; ".join(f"{one.runs} runs of {one.configs} configurations at epoch {one.epoch}" for one in noise)
-            or f"no configuration with several seeds; {study.seeds_each()}",
+            or f"no configuration with several seeds; {seeded.seeds_each()}",
         )
     )
     return sections

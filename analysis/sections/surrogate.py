@@ -3,24 +3,34 @@
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.columns import CONFIRM
 from analysis.sections.classes import class_sections
 from analysis.sections.section import Section
 from analysis.sections.sensitivity import sensitivity_sections
 from analysis.sections.stopping import stopping_sections
+from analysis.stats.beside import confirmed_pairs
+from analysis.stats.confirmed import Confirmed
 from analysis.stats.crossval import Check
-from analysis.stats.study import Study
+from analysis.stats.study import Study, from_tables
 from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
 
 
 def surrogate_sections(
-    study: Study, tables: Tables, plots: Path, fitted: tuple[Surrogate, Check] | None
+    study: Study,
+    tables: Tables,
+    plots: Path,
+    fitted: tuple[Surrogate, Check] | None,
+    confirmation: Confirmed | None = None,
 ) -> list[Section]:
     """Sensitivity, stopping and classes.
 
     Args:
         fitted: what `analysis.stats.crossval.fit_and_check` found for the study.
+        confirmation: whose runs say what seeds do, and whose pairs stand beside the surrogate's, where there is one.
     """
+    seeded = study if confirmation is None else from_tables(tables, phase=CONFIRM)
+    pairs = () if confirmation is None else confirmed_pairs(confirmation)
     surrogate, checked = fitted or (None, None)
     stands = ""
     if surrogate is not None:
@@ -29,7 +39,7 @@ def surrogate_sections(
             f"{study.seeds_each()}"
         )
     return [
-        *(replace(one, n=stands) for one in sensitivity_sections(study, tables, plots, surrogate, checked)),
-        *stopping_sections(study, plots, surrogate, checked),
-        *class_sections(study, tables, plots),
+        *(replace(one, n=stands) for one in sensitivity_sections(study, tables, plots, surrogate, checked, pairs)),
+        *stopping_sections(study, seeded, plots, surrogate, checked),
+        *class_sections(seeded, tables, plots, confirmation),
     ]

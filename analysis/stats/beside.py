@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from analysis.stats.confirmed import Confirmed
 from analysis.stats.study import Study, Trial
+from analysis.stats.verdict import Verdict
 from analysis.tables import Tables
 
 
@@ -62,6 +64,36 @@ def published(study: Study, tables: Tables) -> Published | None:
         if known["data"] == data and known.get("method", method) == method and pairs:
             return Published(source=known["source"], defaults=known["defaults"], pairs=pairs)
     return None
+
+
+def confirmed_pairs(found: Confirmed) -> tuple[Beside, ...]:
+    """The comparisons of arms that differ in one parameter alone. An arm in which it is inactive has None for it."""
+    pairs = []
+    for one in found.judgement.verdicts:
+        arm, other = found.arm(one.arm).values, found.arm(one.other).values
+        differ = [name for name in {**arm, **other} if name != "seed" and arm.get(name) != other.get(name)]
+        if len(differ) != 1 or math.isnan(one.effect):
+            continue
+        pairs.append(
+            Beside(
+                name=differ[0],
+                first=arm.get(differ[0]),
+                second=other.get(differ[0]),
+                difference=found.sign * one.effect,
+                interval=_interval(one, found.sign),
+                source=f"{one.pairs} paired seeds",
+                published=False,
+            )
+        )
+    return tuple(pairs)
+
+
+def _interval(one: Verdict, sign: int) -> tuple[float, float] | None:
+    """In the score's own direction; None before the first look."""
+    if math.isinf(one.low):
+        return None
+    low, high = sorted((sign * one.low, sign * one.high))
+    return low, high
 
 
 def first_configuration(study: Study, paper: Published | None) -> tuple[Trial, str] | None:

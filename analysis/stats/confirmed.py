@@ -80,6 +80,16 @@ class Confirmed:
     def arm(self, name: str) -> ArmResult:
         return next(arm for arm in self.arms if arm.name == name)
 
+    def rival(self, name: str) -> str | None:
+        """The arm to hold ``name`` against: the same with a part switched off, else the defaults, else the first that
+        it is compared with; None where there is none."""
+        beside = [
+            one.other if one.arm == name else one.arm for one in self.judgement.verdicts if name in (one.arm, one.other)
+        ]
+        ablated = [one for one in beside if name in self.arm(one).of and "ablated" in self.arm(one).roles]
+        defaults = [one for one in beside if "defaults" in self.arm(one).roles]
+        return next(iter([*ablated, *defaults, *beside]), None)
+
     @property
     def runs(self) -> int:
         """Runs that ended with a score."""

@@ -32,6 +32,13 @@ class Trial:
     ended_at: float
     against: float | None = None
     """The last value of the second objective, where the study has one."""
+    arm: str | None = None
+    """Of a confirming run."""
+
+    @property
+    def called(self) -> str:
+        """How the report names its configuration."""
+        return self.arm or f"trial {self.number}"
 
     @cached_property
     def score(self) -> float | None:
@@ -185,6 +192,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
             runtime_s=row["runtime_s"] or 0.0,
             ended_at=ends.get(row["run_id"], row["started"] or 0.0),
             against=row.get("against"),
+            arm=row["arm"],
         )
         for row in rows
     ]

@@ -40,6 +40,8 @@ class Verdict:
     p: float
     """Adjusted for the looks and for all comparisons of the plan: the smallest family-wise error at which 0 would be
     outside the interval."""
+    finding: str
+    """The verdict in a few words, without its figures."""
     words: str
     """The verdict as a sentence for a reader of the paper, with effect, interval, n and test."""
 
@@ -83,10 +85,13 @@ def compare(
     kind = _kind(low, high, delta)
     p = min(1.0, comparisons * p_value(_t(means, spreads), first, last))
     needed = _seeds_needed(differences, nominal=each, delta=delta) if kind == "undecided" else None
-    words = _words(arm, other, kind, pairs, effect, low, high, p, needed, delta=delta, first=first, error=error)
+    finding = _finding(arm, other, kind, low, high, needed, delta)
+    if pairs < first:
+        finding = f"{arm} against {other}: undecided: {pairs} paired seeds, the first look is at {first}"
+    figures = "" if pairs < first else f" ({_figures(effect, low, high, pairs, p, error)})"
     return Verdict(
         arm=arm, other=other, pairs=pairs, effect=effect, low=low, high=high, kind=kind, seeds_needed=needed, p=p,
-        words=words,
+        finding=finding, words=finding + figures,
     )  # fmt: skip
 
 
@@ -149,28 +154,11 @@ def _half_widths(nominal: float, most: int) -> Array:
     return found
 
 
-def _words(
-    arm: str,
-    other: str,
-    kind: Kind,
-    pairs: int,
-    effect: float,
-    low: float,
-    high: float,
-    p: float,
-    needed: int | None,
-    *,
-    delta: float,
-    first: int,
-    error: float,
-) -> str:
-    if pairs < first:
-        return f"{arm} against {other}: undecided: {pairs} paired seeds, the first look is at {first}"
-    finding = _finding(arm, other, kind, low, high, needed, delta)
+def _figures(effect: float, low: float, high: float, pairs: int, p: float, error: float) -> str:
     interval = "no interval" if math.isinf(low) else f"{1 - error:.0%} interval {low:+.2f} to {high:+.2f}"
     return (
-        f"{finding} (mean difference {effect:+.2f}, {interval}, "
-        f"{pairs} paired seeds, adjusted p {_p_shown(p)}; group-sequential paired t-test)"
+        f"mean difference {effect:+.2f}, {interval}, {pairs} paired seeds, adjusted p {_p_shown(p)}; "
+        "group-sequential paired t-test"
     )
 
 

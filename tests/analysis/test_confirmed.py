@@ -1,15 +1,20 @@
 """A confirmation from the tables alone: which scores count, what is said, and that the search stays free of it."""
 
+import csv
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.confirmed_results import write_confirmed
 from analysis.figures import confirmation as figure
 from analysis.figures import style
 from analysis.findings import answer
+from analysis.readings import say_pair
 from analysis.sections.confirmation import confirmation_sections, confirmed_headline
+from analysis.sections.surrogate import surrogate_sections
+from analysis.stats.beside import Beside, confirmed_pairs
 from analysis.stats.confirmed import confirmed, mean_of
 from analysis.stats.race import judge
 from analysis.stats.study import from_tables
@@ -44,7 +49,7 @@ def without(scores, run):
 @pytest.fixture
 def section_of(tmp_path):
     def made(tables):
-        (section,) = confirmation_sections(tables, tmp_path)
+        (section,) = confirmation_sections(confirmed(tables), tmp_path)
         return section
 
     return made
@@ -130,8 +135,8 @@ def test_the_tables_say_phase_arm_and_seed_and_survive_parquet(tmp_path):
 
 def test_without_a_confirmation_there_is_no_section_and_the_answer_stays(tmp_path):
     tables = build_tables(searched())
-    assert confirmation_sections(tables, tmp_path) == []
-    assert confirmed_headline(tables) is None
+    assert confirmation_sections(confirmed(tables), tmp_path) == []
+    assert confirmed_headline(confirmed(tables)) is None
 
 
 def test_the_section_has_every_verdict_in_words_and_in_its_table(section_of):
@@ -145,7 +150,7 @@ def test_the_section_has_every_verdict_in_words_and_in_its_table(section_of):
 
 def test_the_first_screen_names_the_confirmed_arm_with_its_seeds():
     tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=8, noise=0.1)))
-    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(tables))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
     assert said.headline.startswith("Confirmed: top 1, val/miou")
     assert "8 seeds" in said.headline
     assert "1 seed" not in said.headline + said.trust
@@ -155,14 +160,14 @@ def test_the_first_screen_names_the_confirmed_arm_with_its_seeds():
 def test_a_confirmed_arm_that_the_search_never_ran_is_shown_with_its_own_config():
     effects = {TOP: 0.0, DEFAULTS: -3.0, BARE: 3.0}
     tables = found_tables(confirmed_runs(scores_of(effects, seeds=8, noise=0.1)))
-    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(tables))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
     assert said.headline.startswith(f"Confirmed: {BARE}, ")
     assert dict(said.config) == {"interpixel.alpha": "0"}
 
 
 def test_what_is_undecided_is_not_called_confirmed():
     tables = found_tables(confirmed_runs(scores_of(dict.fromkeys(EFFECTS, 0.0), seeds=3, noise=1.0)))
-    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(tables))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
     assert said.headline.startswith("Not confirmed")
 
 
@@ -180,3 +185,99 @@ def test_before_the_first_look_the_figure_says_so():
     found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=2)))
     _, below = figure.draw(found, style.LIGHT).axes
     assert [text.get_text() for text in below.texts] == ["no interval yet"] * 3
+
+
+def test_the_first_screen_lists_every_verdict_on_the_arm_with_its_interval_and_seeds():
+    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=8, noise=0.1)))
+    said, about = confirmed_headline(found), [one for one in found.judgement.verdicts if TOP in (one.arm, one.other)]
+    assert len(said.points) == len(about) == 2
+    for point, one in zip(said.points, about, strict=True):
+        assert (
+            point == f"{one.finding}; {one.effect:+.2f} ({one.low:+.2f} to {one.high:+.2f}), {one.pairs} paired seeds"
+        )
+
+
+def test_the_cost_of_a_confirmation_stands_beside_that_of_the_search():
+    tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=3)))
+    said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
+    assert said.cost.startswith("Search: 3 trials")
+    assert "Confirmation: 9 runs of 4 epochs, 3 seeds a configuration" in said.cost
+
+
+def test_an_arm_is_held_against_itself_with_a_part_switched_off_else_against_the_defaults():
+    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=3)))
+    assert [found.rival(arm) for arm in (TOP, DEFAULTS, BARE)] == [BARE, BARE, DEFAULTS]
+
+
+def test_arms_that_differ_in_one_parameter_are_a_pair_in_the_scores_own_direction():
+    scores = scores_of(EFFECTS, seeds=6)
+    for mode, sign in (("max", 1), ("min", -1)):
+        found = found_in(confirmed_runs(scores, mode=mode))
+        pairs = confirmed_pairs(found)
+        assert [(one.first, one.second) for one in pairs] == [(2.0, 0.5), (2.0, 0.0), (0.5, 0.0)]
+        for one, verdict in zip(pairs, found.judgement.verdicts, strict=True):
+            assert one.difference == pytest.approx(sign * verdict.effect)
+            assert one.interval == pytest.approx(tuple(sorted((sign * verdict.low, sign * verdict.high))))
+            assert one.source == f"{verdict.pairs} paired seeds"
+
+
+def test_arms_that_differ_in_more_than_one_parameter_are_no_pair():
+    runs = confirmed_runs(scores_of(EFFECTS, seeds=4))
+    for run in runs:
+        run.config["search"]["interpixel.tau"] = 0.5 + (run.config["confirm"]["arm"] == TOP)
+    pairs = confirmed_pairs(found_in(runs))
+    assert [(one.first, one.second) for one in pairs] == [(0.5, 0.0)]
+
+
+def test_seeds_and_classes_are_read_from_the_confirming_runs(tmp_path):
+    tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=5)))
+    study, found = from_tables(tables), confirmed(tables)
+    sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
+    assert "n = 15 runs of 3 configurations" in sections["How far do seeds differ?"].reading
+    assert f"{TOP}: 5 seeds" in sections["How do seeds spread on the way?"].reading
+
+
+def test_classes_of_the_leading_arm_are_compared_with_the_same_without_the_loss(tmp_path):
+    runs = [*searched(), *confirmed_runs(scores_of(EFFECTS, seeds=5))]
+    for run in runs:
+        run.config["classes"] = ["background", "cat"]
+        run.history[max(run.history)] |= {"val/iou/0": 70.0 + len(run.history), "val/iou/1": 50.0}
+    tables = build_tables(runs)
+    study, found = from_tables(tables), confirmed(tables)
+    sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
+    assert f"IoU of {TOP} minus {BARE}, paired over 5 seeds" in sections["Which classes gain, and which lose?"].reading
+
+
+def test_the_confirmed_pair_stands_under_the_question_kl_or_cr():
+    pair = Beside(
+        name="interpixel.distance",
+        first="cr",
+        second="kl",
+        difference=0.15,
+        interval=(-5.85, 6.14),
+        source="5 paired seeds",
+        published=False,
+    )
+    said = say_pair(pair)
+    assert "interpixel.distance cr minus kl +0.15" in said
+    assert "-5.85 to +6.14" in said
+    assert "5 paired seeds" in said
+
+
+def test_the_tables_for_a_paper_have_every_arm_and_every_verdict(tmp_path):
+    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=5)))
+    write_confirmed(found, tmp_path)
+    with (tmp_path / "tables" / "confirmation.csv").open(newline="") as file:
+        arms = list(csv.DictReader(file))
+    with (tmp_path / "tables" / "verdicts.csv").open(newline="") as file:
+        verdicts = list(csv.DictReader(file))
+    assert [(row["configuration"], row["seeds"], row["epochs"]) for row in arms] == [
+        (arm.name, "5", "4") for arm in found.arms
+    ]
+    for row, arm in zip(arms, found.arms, strict=True):
+        low, high = stats.t.interval(0.95, 4, loc=arm.mean.value, scale=stats.sem(list(arm.scores.values())))
+        assert (float(row["low95"]), float(row["high95"])) == pytest.approx((low, high))
+    assert [row["words"] for row in verdicts] == [one.words for one in found.judgement.verdicts]
+    text = (tmp_path / "tables" / "confirmation.tex").read_text()
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
+    assert "interpixel.alpha=0" in text

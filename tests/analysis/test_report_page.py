@@ -168,9 +168,20 @@ def test_the_answer_is_called_provisional_in_its_first_line_and_says_that_it_has
 def test_a_confirmed_winner_takes_the_place_of_the_provisional_one(built):
     tables = load(built)
     run_id = tables.runs["run_id"].to_pylist()[5]
-    said = Headline(headline="A is better than B by 0.8", trust="12 paired seeds", confirmed=True, run_id=run_id)
+    said = Headline(
+        headline="A is better than B by 0.8",
+        trust="12 paired seeds",
+        points=("A against B: +0.8",),
+        rule="the leader",
+        cost="Confirmation: 24 runs.",
+        confirmed=True,
+        run_id=run_id,
+    )
     found = answer(from_tables(tables), tables, confirmed=said)
     assert (found.headline, found.trust, found.best.run_id) == (said.headline, said.trust, run_id)
+    assert (found.points, found.rule) == (said.points, said.rule)
+    assert found.cost.startswith("Search: ")
+    assert found.cost.endswith(said.cost)
     assert not found.provisional
 
 

@@ -98,9 +98,10 @@ def test_a_named_trial_is_exported_whatever_was_confirmed(tmp_path):
 @pytest.mark.parametrize("scores", [CLEAR, LEVEL, NOISY])
 def test_the_export_and_the_report_name_the_same_arm(tmp_path, scores):
     from analysis.sections.confirmation import confirmed_headline
+    from analysis.stats.confirmed import confirmed
     from analysis.tables import load as load_tables
 
     choice, _, _ = exported(tmp_path, scores)
-    said = confirmed_headline(load_tables(tmp_path / "s"))
+    said = confirmed_headline(confirmed(load_tables(tmp_path / "s")))
     assert f": {choice.confirmed[0].name}, " in said.headline
     assert said.run_id == choice.row["run_id"]
