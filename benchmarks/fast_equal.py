@@ -122,7 +122,7 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
 
 def _epoch_seconds(folder: Path) -> float:
     rows = [json.loads(line) for file in folder.glob("*/metrics.jsonl") for line in file.read_text().splitlines()]
-    return statistics.median(row["time/epoch_s"] for row in rows)
+    return float(statistics.median(row["time/epoch_s"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def curves(rows: Rows, rounds: Annotated[int, typer.Option()] = 2) -> None:
     for _ in range(rounds):
         for axis, values in CURVES.items():
             for value in values:
-                setting = {"crop": 64, "batch": 4, "classes": 21, axis: value}
+                setting: dict[str, Any] = {"crop": 64, "batch": 4, "classes": 21, axis: value}
                 side = Side(
                     kind="cached", data=data, backbone="small", threads=1, workers=0, interpixel=True, **setting
                 )  # fmt: skip

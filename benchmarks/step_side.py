@@ -190,10 +190,14 @@ def _with_classes(count: int) -> None:
     from dataclasses import replace
 
     from trainers import run
+    from trainers.data.open import OpenData, open_data
 
-    opened = run.open_data
     classes = tuple(str(index) for index in range(count))
-    run.open_data = lambda *given, **named: replace(opened(*given, **named), classes=classes)
+
+    def opened(*given: Any, **named: Any) -> OpenData:
+        return replace(open_data(*given, **named), classes=classes)
+
+    run.open_data = opened  # type: ignore[attr-defined]
 
 
 def bare_step(run: Any) -> Any:

@@ -37,17 +37,17 @@ def _title(setting: tuple[Any, ...]) -> str:
 
 
 def _step(rows: list[Row]) -> float:
-    return statistics.median(second for row in rows for second in row["seconds"])
+    return float(statistics.median(second for row in rows for second in row["seconds"]))
 
 
 def _cpu(rows: list[Row]) -> float:
-    return statistics.median(row["cpu_seconds"] / len(row["seconds"]) for row in rows)
+    return float(statistics.median(row["cpu_seconds"] / len(row["seconds"]) for row in rows))
 
 
 def render(rows: list[Row]) -> str:
     """Every comparison, every switch, every table of parts that the rows hold."""
     lines: list[str] = []
-    kinds = {"compare": [], "switches": [], "parts": []}  # type: dict[str, list[Row]]
+    kinds: dict[str, list[Row]] = {"compare": [], "switches": [], "parts": []}
     for row in rows:
         name = row["name"]
         which = "parts" if name == "parts" else "switches" if name.startswith(("all on", "without")) else "compare"
