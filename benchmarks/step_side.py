@@ -144,7 +144,7 @@ def config_of(side: Side) -> Any:
                 "amp": "bf16" if side.precision == "bf16" else "off",
                 "cpu_threads": side.threads,
                 "compile": side.compile,
-                "deterministic": "nondeterministic" not in side.off,
+                "deterministic": "deterministic" not in side.off,
                 "channels_last": "channels_last" not in side.off,
             },
         }

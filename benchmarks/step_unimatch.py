@@ -124,7 +124,7 @@ class Small(nn.Module):
         from trainers.config import ModelConfig
         from trainers.models.build import build_model
 
-        switch_off(("upsampling",))
+        switch_off(("upsampling by products",))
         config = ModelConfig(backbone="small", upsample="bilinear", weights="none")
         whole = build_model(config, num_classes=classes, seed=0)
         self.backbone, self.rest = whole.backbone, whole
