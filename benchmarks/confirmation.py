@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,42 +51,33 @@ def cells(part: Part, repetitions: int, studies: int) -> Iterator[tuple[str, Cel
         for noise in NOISES:
             for budget in BUDGETS:
                 for effect in EFFECTS:
-                    yield (
-                        f"{noise}-{budget}-{effect}",
-                        lambda n=noise, b=budget, e=effect: calibration(repetitions, noise=n, seeds=b, effect=e),
-                    )
+                    cell = partial(calibration, repetitions, noise=noise, seeds=budget, effect=effect)
+                    yield f"{noise}-{budget}-{effect}", cell
     elif part is Part.ROBUSTNESS:
         for shape in ("normal", "t4", "skewed"):
             for effect in (0.0, 0.6):
                 for budget in (5, 10):
-                    yield (
-                        f"{shape}-{budget}-{effect}",
-                        lambda s=shape, b=budget, e=effect: calibration(
-                            repetitions, noise=0.45, seeds=b, effect=e, shape=s
-                        ),
-                    )
+                    cell = partial(calibration, repetitions, noise=0.45, seeds=budget, effect=effect, shape=shape)
+                    yield f"{shape}-{budget}-{effect}", cell
     elif part is Part.FAMILIES:
         for layout in ("all pairs of 5", "1 against 10"):
             for truth, shape in (("equal", "normal"), ("mixed", "normal"), ("equal", "t4"), ("equal", "skewed")):
-                yield (
-                    f"{layout}-{truth}-{shape}",
-                    lambda la=layout, t=truth, s=shape: family(repetitions, layout=la, truth=t, shape=s),
-                )
+                yield f"{layout}-{truth}-{shape}", partial(family, repetitions, layout=layout, truth=truth, shape=shape)
     elif part is Part.CANDIDATES:
         for comparisons in (1, 10):
             for noise in NOISES:
-                yield f"rule-{comparisons}-{noise}", lambda c=comparisons, n=noise: candidate(comparisons=c, noise=n)
+                yield f"rule-{comparisons}-{noise}", partial(candidate, comparisons=comparisons, noise=noise)
         for unequal in (False, True):
             for seeds in (5, 10):
-                yield f"pooled-{unequal}-{seeds}", lambda u=unequal, s=seeds: pooled(unequal=u, seeds=s)
+                yield f"pooled-{unequal}-{seeds}", partial(pooled, unequal=unequal, seeds=seeds)
     elif part is Part.ENOUGH:
         for comparisons in (1, 10):
-            yield f"{comparisons}", lambda c=comparisons: enough(comparisons=c)
+            yield f"{comparisons}", partial(enough, comparisons=comparisons)
     else:
         for noise in NOISES:
             for start in range(0, studies, CHUNK):
                 chunk = range(start, min(start + CHUNK, studies))
-                yield f"{noise}-{start}-{chunk.stop}", lambda n=noise, c=chunk: curse(noise=n, studies=c)
+                yield f"{noise}-{start}-{chunk.stop}", partial(curse, noise=noise, studies=chunk)
 
 
 @app.command("run")

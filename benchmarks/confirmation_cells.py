@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ def enough(*, comparisons: int, repetitions: int = 20_000) -> dict[str, Any]:
 BUDGETS = (*range(3, 11), 12, 15, 20, 25, 30)
 
 
-def mixture_boundary(error: float, looks: Array, g: float) -> Array:
+def mixture_boundary(error: float, looks: NDArray[np.integer], g: float) -> Array:
     """Where the Bayes factor of a t test, effect in standard deviations ~ N(0, g), reaches 1 / error: under the null a
     non-negative martingale that starts at 1, so valid at every look without end (Ville; Lai 1976)."""
     widths = 1 + g * looks
@@ -236,7 +237,7 @@ def curse(*, noise: float, studies: Iterable[int]) -> dict[str, Any]:
     rows = []
     for number in studies:
         rng = np.random.default_rng([number, int(noise * 100)])
-        curves = NoisyCurves(source=problem("power", number), scale=SCALE, draw=lambda r=rng: float(r.normal(0, noise)))
+        curves = NoisyCurves(source=problem("power", number), scale=SCALE, draw=partial(rng.normal, 0.0, noise))
         study = study_of(search_of(curves.source), sampler="tpe", scheduler="asha", trials=TRIALS, seed=number)
         entries = Simulation(study, curves, max_epochs=EPOCHS, concurrent=4).run().entries
         full = sorted((one for one in entries if EPOCHS in one.scores), key=lambda one: -one.scores[EPOCHS])

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 Row = Mapping[str, Any]
@@ -34,7 +35,7 @@ def share(count: int, n: int) -> str:
     return f"{100 * rate:.1f} ± {100 * math.sqrt(max(rate * (1 - rate), 1 / n / n) / n):.1f}"
 
 
-def mean(values: Sequence[float]) -> str:
+def mean(values: Sequence[float] | NDArray[np.float64]) -> str:
     """With its standard error."""
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.2f}"
 

@@ -23,7 +23,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 ARMS = ("fast", "plain")
@@ -82,6 +82,7 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
 def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
     """Write the verdict."""
     from analysis.stats.verdict import compare, paired_differences
+    from trainers.train import load
 
     found = scores(folder)
     differences = paired_differences(found, *ARMS, sign=1)
@@ -89,12 +90,14 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
     if pairs < 2:
         raise typer.BadParameter(f"{folder} holds {pairs} finished pairs; run `run` first")
     verdict = compare(*ARMS, np.asarray(differences), first=pairs, last=pairs, error=0.05, comparisons=1, delta=DELTA)
+    schedule = load(folder / "fast" / "0" / "config.yaml", []).schedule
     times = {arm: _epoch_seconds(folder / arm) for arm in ARMS}
     lines = [
         "# Fast path against plain path: equal results?",
         "",
-        f"`digits`, mIoU in % on the official validation list after the last epoch, {pairs} seeds, paired. Plain: "
-        "fp32, channels first, every switch of `benchmarks/step_plain.py` off. Fast: the defaults.",
+        f"`digits`, {schedule.epochs} epochs of {schedule.steps_per_epoch} steps, mIoU in % on the official validation "
+        f"list after the last one, {pairs} seeds, paired. Plain: fp32, channels first, every switch of "
+        "`benchmarks/step_plain.py` off. Fast: the defaults.",
         "",
         "| seed | fast | plain | difference |",
         "|---|---|---|---|",
@@ -104,8 +107,8 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
             for seed in sorted(found["fast"].keys() & found["plain"].keys())
         ),
         "",
-        f"Mean difference {verdict.effect:+.2f}, 95 % interval {verdict.low:+.2f} to {verdict.high:+.2f}: "
-        f"**{verdict.kind}** within {DELTA} mIoU.",
+        f"Mean difference {verdict.effect:+.2f}, 95 % interval {verdict.low:+.2f} to {verdict.high:+.2f}; equal would "
+        f"be within ±{DELTA} mIoU: **{verdict.kind}**.",
         "",
         verdict.words,
         "",
@@ -122,7 +125,7 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
 
 def _epoch_seconds(folder: Path) -> float:
     rows = [json.loads(line) for file in folder.glob("*/metrics.jsonl") for line in file.read_text().splitlines()]
-    return statistics.median(row["time/epoch_s"] for row in rows)
+    return float(statistics.median(row["time/epoch_s"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Meter:
             self.ended += state != "interrupted"
             finish(tracker, key, state=state, **how)
 
-        Tracker.log, Tracker.finish = timed, counted  # type: ignore[method-assign]
+        Tracker.log, Tracker.finish = timed, counted  # type: ignore[assignment, method-assign]
         threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self) -> None:

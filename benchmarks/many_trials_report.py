@@ -125,7 +125,7 @@ def _shares(looks: Sequence[Mapping[str, Any]], trials: int) -> list[str]:
     for piece in {one["piece"] for one in looks}:
         part = [one for one in looks if one["piece"] == piece]
         total["driver"] = total.get("driver", 0) + part[-1]["cpu_s"]
-        around = next((one["around"] for one in reversed(part) if "around" in one), {})
+        around: dict[str, float] = next((one["around"] for one in reversed(part) if "around" in one), {})
         for kind, used in around.items():
             total[kind] = total.get(kind, 0) + used
     whole = sum(total.values())

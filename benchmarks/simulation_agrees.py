@@ -24,6 +24,7 @@ from analysis.reading import read_study
 from ipix_tune import study as studies
 from ipix_tune.config import StudyConfig
 from ipix_tune.curves import recorded_curves
+from ipix_tune.folder import study_folder
 from ipix_tune.journal import Entry, Journal
 from ipix_tune.simulate import Simulated, Simulation
 from ipix_tune.space import SearchSpace
@@ -84,13 +85,13 @@ def whole(study: StudyConfig) -> StudyConfig:
 
 def entries(study: StudyConfig) -> list[Entry]:
     """The trials of a study that ran, as its journal has them."""
-    place = studies.folder.study_folder(study)
+    place = study_folder(study)
     return Journal(place, study, SearchSpace(study), total=0).entries()
 
 
 def train(study: StudyConfig) -> Path:
     """Run a study, or what is left of it; once it is whole its tables are written."""
-    place = studies.folder.study_folder(study)
+    place = study_folder(study)
     outcome = studies.run(study, resume=place.exists(), address=None, console=Console(quiet=True))
     if outcome.cut_short is not None:
         raise SystemExit(3)
@@ -178,7 +179,7 @@ def report(
     rows = {}
     for case, (sampler, concurrent) in CASES.items():
         study = study_of(work.absolute(), sampler=sampler, concurrent=concurrent, trials=trials)
-        place = studies.folder.study_folder(study)
+        place = study_folder(study)
         if (place.parent / f"{study.name}-whole" / "tables").exists():
             virtual = simulated(study, place.parent / f"{study.name}-whole")
             rows[case] = agreement(entries(study), virtual.entries)

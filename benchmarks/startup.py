@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +55,7 @@ class Notes:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._times: dict[str, float] = {}
+        self._undo: Callable[[], None]
 
     def note(self, part: str) -> None:
         self._times.setdefault(part, time.time())
@@ -61,8 +63,9 @@ class Notes:
     def watch(self) -> None:
         """Note what the trainer does from here on, and write it after the first step."""
         from trainers import run
+        from trainers.data.open import open_data as opened
 
-        opened, built, stepped = run.open_data, run.Run.__init__, run.Run.train_step
+        built, stepped = run.Run.__init__, run.Run.train_step
 
         def open_data(*given: Any, **named: Any) -> Any:
             data = opened(*given, **named)
@@ -80,12 +83,12 @@ class Notes:
                 with self._file.open("a") as stream:
                     stream.write(json.dumps(self._times) + "\n")
 
-        run.open_data, run.Run.__init__, run.Run.train_step = open_data, build, step  # type: ignore[method-assign]
-        self._undo = lambda: (
-            setattr(run, "open_data", opened),
-            setattr(run.Run, "__init__", built),
-            setattr(run.Run, "train_step", stepped),
-        )
+        def put(data: Any, init: Any, train_step: Any) -> None:
+            run.open_data = data  # type: ignore[attr-defined]
+            run.Run.__init__, run.Run.train_step = init, train_step  # type: ignore[method-assign]
+
+        put(open_data, build, step)
+        self._undo = lambda: put(opened, built, stepped)
 
     def stop(self) -> None:
         self._undo()
@@ -169,7 +172,7 @@ def study(workers: int, folder: Path) -> None:
             asked.append(began)
         return found
 
-    JournalSearcher.suggest = noted  # type: ignore[method-assign]
+    JournalSearcher.suggest = noted  # type: ignore[assignment, method-assign]
     in_actor, over_workers = trial.in_actor, trial.over_workers
     trial.in_actor, trial.over_workers = timed_in_actor, timed_over_workers
     file = folder / "study.yaml"

@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +30,10 @@ from benchmarks.step_data import make
 from benchmarks.step_plain import OPTIMISATIONS
 from benchmarks.step_side import Side, environment
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Turn = Callable[[int], dict[str, Any]]
+"""So many steps of a side, and its answer."""
 
 Crop = Annotated[int, typer.Option(help="Side of the square crop.")]
 Batch = Annotated[int, typer.Option(help="Labelled images a step; as many unlabelled ones come with them.")]
@@ -44,7 +47,7 @@ Cores = Annotated[int, typer.Option(help="Keep every side on so many cores; 0: w
 Rounds = Annotated[int, typer.Option(help="Turns of each side.")]
 Steps = Annotated[int, typer.Option(help="Timed steps of a turn.")]
 Rows = Annotated[Path, typer.Option(help="JSON lines; rows are added.")]
-Unimatch = Annotated[Path | None, typer.Option(help="A checkout of UniMatch.")]
+Unimatch = Annotated[Path | None, typer.Option(help="A checkout of UniMatch.", exists=True, file_okay=False)]
 
 
 def folder_of_images() -> Path:
@@ -55,7 +58,7 @@ def folder_of_images() -> Path:
 
 
 @contextmanager
-def started(side: Side) -> Iterator[subprocess.Popen[str]]:
+def started(side: Side) -> Iterator[Turn]:
     """The side's process, after its warm-up."""
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
@@ -66,64 +69,63 @@ def started(side: Side) -> Iterator[subprocess.Popen[str]]:
             text=True,
             env=environment(side) | {"PYTHONPATH": str(Path.cwd())},
         )
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def answer() -> dict[str, Any]:
+            for line in answers:
+                if line.startswith("{"):
+                    found: dict[str, Any] = json.loads(line)
+                    return found
+            said.seek(0)
+            raise RuntimeError(f"{side.kind} has ended:\n{said.read()[-3000:]}")
+
+        def ask(line: str | int) -> None:
+            with suppress(BrokenPipeError):
+                asked.write(f"{line}\n")
+                asked.flush()
+
+        def turn(steps: int) -> dict[str, Any]:
+            ask(steps)
+            return answer()
+
         try:
-            if _answer(process) is None:
-                said.seek(0)
-                raise RuntimeError(f"{side.kind} did not start:\n{said.read()[-3000:]}")
-            yield process
+            answer()
+            yield turn
         finally:
-            if process.poll() is None and process.stdin is not None:
-                process.stdin.write("stop\n")
-                process.stdin.flush()
+            ask("stop")
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
 
 
-def _answer(process: subprocess.Popen[str]) -> dict[str, Any] | None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            found: dict[str, Any] = json.loads(line)
-            return found
-    return None
-
-
 def alternate(sides: dict[str, Side], *, rounds: int, steps: int, rows: Path) -> None:
     """Rounds in which every side has its turn, in an order that turns round; one row for each turn."""
+    begun = time.time()
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(started(side)) for name, side in sides.items()}
+        turns = {name: stack.enter_context(started(side)) for name, side in sides.items()}
         for number in range(rounds):
-            names = list(processes)
+            names = list(turns)
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                process = processes[name]
-                assert process.stdin is not None
-                process.stdin.write(f"{steps}\n")
-                process.stdin.flush()
-                answer = _answer(process)
-                if answer is None:
-                    raise RuntimeError(f"{name} ended in the middle")
-                row = {"name": name, "round": number, "load": os.getloadavg()[0], "time": time.time()}
+                answer = turns[name](steps)
+                row = {"name": name, "begun": begun, "round": number, "load": os.getloadavg()[0]}
                 with rows.open("a") as stream:
                     stream.write(json.dumps({**row, "side": dataclasses.asdict(sides[name]), **answer}) + "\n")
                 typer.echo(f"{number} {name}: {statistics.median(answer['seconds']):.3f} s a step")
 
 
-def run_alone(side: Side, *, steps: int) -> dict[str, Any]:
-    """One turn of one side."""
-    with started(side) as process:
-        assert process.stdin is not None
-        process.stdin.write(f"{steps}\n")
-        process.stdin.flush()
-        answer = _answer(process)
-    if answer is None:
-        raise RuntimeError(f"{side.kind} ended in the middle")
-    return answer
+def ours(context: typer.Context, **others: Any) -> Side:
+    """Our side, as those of the command's options say that have a field's name."""
+    fields = {field.name for field in dataclasses.fields(Side)}
+    given = {name: value for name, value in context.params.items() if name in fields}
+    return Side(**{"kind": "ours", "data": str(folder_of_images()), **given, **others})
 
 
 @app.command()
 def compare(
+    context: typer.Context,
     rows: Rows,
     unimatch: Unimatch = None,
     crop: Crop = 129,
@@ -141,25 +143,12 @@ def compare(
     compile: Annotated[str, typer.Option(help="precision.compile of our sides.")] = "off",
 ) -> None:
     """Our step, with its loader and on batches made before, against UniMatch's loop and the bare network."""
-    ours = Side(
-        kind="ours",
-        data=str(folder_of_images()),
-        crop=crop,
-        batch=batch,
-        backbone=backbone,
-        device=device,
-        precision=precision,
-        method=method,
-        threads=threads,
-        workers=workers,
-        cores=cores,
-        compile=compile,
-    )
-    sides = {"ours": ours}
+    side = ours(context, unimatch="")
+    sides = {"ours": side}
     if bare:
-        sides |= {kind: dataclasses.replace(ours, kind=kind, workers=0) for kind in ("cached", "bare")}
+        sides |= {kind: dataclasses.replace(side, kind=kind, workers=0) for kind in ("cached", "bare")}
     if unimatch is not None:
-        sides["unimatch"] = dataclasses.replace(ours, kind="unimatch", unimatch=str(unimatch), compile="off")
+        sides["unimatch"] = dataclasses.replace(side, kind="unimatch", unimatch=str(unimatch), compile="off")
         if device == "cuda":
             sides["unimatch_bf16"] = dataclasses.replace(sides["unimatch"], kind="unimatch_bf16")
     alternate(sides, rounds=rounds, steps=steps, rows=rows)
@@ -167,6 +156,7 @@ def compare(
 
 @app.command()
 def switches(
+    context: typer.Context,
     rows: Rows,
     crop: Crop = 129,
     batch: Batch = 4,
@@ -177,29 +167,20 @@ def switches(
     threads: Threads = 1,
     rounds: Rounds = 3,
     steps: Steps = 3,
-    only: Annotated[list[str] | None, typer.Option(help="Some of the optimisations.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"Some of: {', '.join(OPTIMISATIONS)}.")] = None,
 ) -> None:
     """Our step, its loader in the same process, with each optimisation off in turn; the inter-pixel loss is on."""
-    ours = Side(
-        kind="ours",
-        data=str(folder_of_images()),
-        crop=crop,
-        batch=batch,
-        backbone=backbone,
-        device=device,
-        precision=precision,
-        method=method,
-        threads=threads,
-        workers=0,
-        interpixel=True,
-    )
+    if unknown := set(only or ()) - OPTIMISATIONS.keys():
+        raise typer.BadParameter(f"--only {unknown.pop()}: there are {', '.join(OPTIMISATIONS)}")
+    side = ours(context, workers=0, interpixel=True)
     for name in only or OPTIMISATIONS:
-        sides = {"all on": ours, f"without {name}": dataclasses.replace(ours, off=(name,))}
+        sides = {"all on": side, f"without {name}": dataclasses.replace(side, off=(name,))}
         alternate(sides, rounds=rounds, steps=steps, rows=rows)
 
 
 @app.command()
 def parts(
+    context: typer.Context,
     rows: Rows,
     crop: Crop = 129,
     batch: Batch = 4,
@@ -212,20 +193,7 @@ def parts(
     interpixel: Annotated[bool, typer.Option(help="With the inter-pixel loss.")] = False,
 ) -> None:
     """Where our step's time goes, its loader in the same process."""
-    side = Side(
-        kind="ours",
-        data=str(folder_of_images()),
-        crop=crop,
-        batch=batch,
-        backbone=backbone,
-        device=device,
-        precision=precision,
-        method=method,
-        threads=threads,
-        workers=0,
-        interpixel=interpixel,
-        parts=True,
-    )
+    side = ours(context, workers=0, parts=True)
     alternate({"parts": side}, rounds=1, steps=steps, rows=rows)
 
 
@@ -242,7 +210,8 @@ def gpu(
     unimatch: Unimatch = None,
     workers: Workers = 8,
 ) -> None:
-    """Everything for a GPU: R50 and R101 at 321 and 513, 8 + 8 images, then every switch and the kernel of the loss."""
+    """Everything for a GPU: the loss's kernels, then R50 and R101 at 321 and 513, 8 + 8 images; R50 at 321 also
+    deterministic, compiled, on batches made before, and its network alone."""
     from benchmarks.step_gpu import measure_gpu
 
     measure_gpu(out, unimatch=unimatch, workers=workers)

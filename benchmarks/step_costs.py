@@ -25,14 +25,19 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import step_tables
-from benchmarks.step_side import Side
+from benchmarks.step import Backbone, Device, Precision, Threads, folder_of_images, ours, started
+from benchmarks.step_side import Side, config_of
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 Rows = Annotated[Path, typer.Option(help="JSON lines; rows are added.")]
 CURVES: dict[str, tuple[int, ...]] = {"crop": (64, 96, 128, 192, 256), "batch": (2, 4, 8, 16), "classes": (21, 42, 84)}
-"""Every other setting is the first crop, batch 4 and 21 classes."""
+USUAL = {"crop": 64, "batch": 4, "classes": 21}
+"""While another setting is varied."""
+STEPS = 4
+"""Timed steps of a setting, in every round."""
 NAIVE_CROPS = (129, 321)
+DEMO = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
 
 
 def _add(rows: Path, row: dict[str, Any]) -> None:
@@ -44,19 +49,18 @@ def _add(rows: Path, row: dict[str, Any]) -> None:
 @app.command()
 def curves(rows: Rows, rounds: Annotated[int, typer.Option()] = 2) -> None:
     """The small network's step, on batches made before, over each setting in turn."""
-    from benchmarks.step import folder_of_images, run_alone
-
     data = str(folder_of_images())
     for _ in range(rounds):
         for axis, values in CURVES.items():
             for value in values:
-                setting = {"crop": 64, "batch": 4, "classes": 21, axis: value}
+                setting: dict[str, Any] = USUAL | {axis: value}
                 side = Side(
                     kind="cached", data=data, backbone="small", threads=1, workers=0, interpixel=True, **setting
-                )  # fmt: skip
-                found = run_alone(side, steps=4)
-                seconds = statistics.median(found["seconds"])
-                _add(rows, {"what": "curve", "axis": axis, "value": value, "seconds": seconds})
+                )
+                with started(side) as turn:
+                    found = turn(STEPS)
+                times = {"seconds": statistics.median(found["seconds"]), "cpu_seconds": found["cpu_seconds"] / STEPS}
+                _add(rows, {"what": "curve", "axis": axis, "value": value, **times})
 
 
 @app.command()
@@ -74,6 +78,7 @@ def interpixel(
 
     torch.set_num_threads(1)
     for crop in NAIVE_CROPS:
+        setting = f"crop {crop}, batch {batch}, classes {classes}"
         generator = torch.Generator().manual_seed(0)
         teacher, student = torch.randn(2, batch, classes, crop * crop, generator=generator) * 3
         student.requires_grad_()
@@ -86,12 +91,12 @@ def interpixel(
             for name, work in passes.items():
                 begun, cpu = time.perf_counter(), time.process_time()
                 work()
-                row = {"what": "interpixel", "crop": crop, "name": name, "seconds": time.perf_counter() - begun}
-                _add(rows, {**row, "cpu_seconds": time.process_time() - cpu, "round": number})
+                times = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
+                _add(rows, {"what": "interpixel", "setting": setting, "name": name, "round": number, **times})
         for name, work in passes.items():
             peak = peak_bytes(work)
             maps = peak / (student.numel() * 4)
-            _add(rows, {"what": "interpixel memory", "crop": crop, "name": name, "bytes": peak, "maps": maps})
+            _add(rows, {"what": "interpixel memory", "setting": setting, "name": name, "bytes": peak, "maps": maps})
 
 
 def _passes(loss: Any, student: Any, teacher: Any, omega: Any) -> None:
@@ -116,37 +121,26 @@ def peak_bytes(work: Any) -> int:
 
 @app.command()
 def roofline(
+    context: typer.Context,
     rows: Rows,
     crop: Annotated[int, typer.Option()] = 129,
     batch: Annotated[int, typer.Option()] = 2,
-    backbone: Annotated[str, typer.Option()] = "resnet50",
-    device: Annotated[str, typer.Option()] = "cpu",
-    precision: Annotated[str, typer.Option()] = "fp32",
-    threads: Annotated[int, typer.Option()] = 1,
+    backbone: Backbone = "resnet50",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    threads: Threads = 1,
 ) -> None:
     """Operations and bytes of one of our steps, and how long the machine would need for them at its measured rates."""
     import itertools
 
     import torch
 
-    from benchmarks.step import folder_of_images
     from benchmarks.step_roofline import Counted, measure
-    from benchmarks.step_side import config_of
     from trainers.fit import numerics
     from trainers.run import Run
     from trainers.tally import Tally
 
-    side = Side(
-        kind="cached",
-        data=str(folder_of_images()),
-        crop=crop,
-        batch=batch,
-        backbone=backbone,
-        device=device,
-        precision=precision,
-        threads=threads,
-        workers=0,
-    )
+    side = ours(context, kind="cached", workers=0)
     config = config_of(side)
     with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
         run = Run(config, Path(folder))
@@ -169,7 +163,7 @@ def roofline(
         rows,
         {
             "what": "roofline",
-            "name": f"{backbone}, crop {crop}, {batch} + {batch}, {device}, {precision}, {threads} threads",
+            "name": f"{backbone}, crop {crop}, {batch} + {batch}, {device}, {precision}, threads: {threads}",
             "tflop": counted.flops / 1e12,
             "gbyte": counted.bytes / 1e9,
             "gflops": [rates.flops / 1e9, again.flops / 1e9],
@@ -180,49 +174,44 @@ def roofline(
     )
 
 
-STUDY = {
-    "data": {"name": "digits", "crop": 64, "batch_size": 4, "holdout": {"images": 48, "source": "unlabelled"}},
-    "method": {"name": "unimatch", "conf_thresh": 0.7},
-    "model": {"backbone": "small", "weights": "none", "upsample": "nearest"},
-    "views": {"cutmix_partner": "batch", "flip_p": 0, "hue": 0.03, "gray_p": 0, "scale_min": 0.7, "scale_max": 1.5},
-    "interpixel": {"alpha": 1, "t2_scale": True, "resolution": "stride4"},
-    "optim": {"head_lr_multiplier": 1, "lr": 0.1},
-    "schedule": {"epochs": 9, "steps_per_epoch": 40},
-}
-"""A trial of the demo (search_spaces/digits.yaml)."""
-
-
-def _trained(changes: dict[str, Any], processes: int) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl` of a training under torchrun."""
-    from trainers.config import TrainConfig
+def _trained(*, epochs: int, steps: int, processes: int) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl` of the demo's first trial, so long, under torchrun."""
+    from ipix_tune.space import SearchSpace
+    from ipix_tune.studyfile import load
     from trainers.yamlfile import dump
 
+    study = load(DEMO)
+    config = SearchSpace(study).to_config(study.points[0])
+    schedule = config.schedule.model_copy(update={"epochs": epochs, "steps_per_epoch": steps})
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.yaml").write_text(dump(TrainConfig.model_validate({**STUDY, **changes})))
-        launcher = ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
-        command = [sys.executable, "-m", *launcher, "-m", "trainers.train", f"{folder}/config.yaml"]
-        subprocess.run(
-            [*command, "--run-dir", f"{folder}/run"],
-            check=True,
-            capture_output=True,
+        file, run = Path(folder) / "config.yaml", Path(folder) / "run"
+        file.write_text(dump(config.model_copy(update={"schedule": schedule})))
+        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "trainers.train"]
+        done = subprocess.run(
+            [sys.executable, "-m", *launcher, str(file), "--run-dir", str(run)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        return [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
+        if done.returncode:
+            raise RuntimeError(f"the training has failed:\n{done.stderr[-3000:]}")
+        return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @app.command()
 def processes(rows: Rows, rounds: Annotated[int, typer.Option()] = 2) -> None:
-    """A step of the same global batch on one process and on two."""
+    """A step of the demo's global batch on one process and on two, of one thread each."""
     for number in range(rounds):
         for count in (1, 2) if number % 2 == 0 else (2, 1):
-            found = _trained({"schedule": {"epochs": 2, "steps_per_epoch": 20}}, count)
+            found = _trained(epochs=2, steps=20, processes=count)
             _add(rows, {"what": "processes", "processes": count, "seconds": found[-1]["time/step_ms"] / 1000})
 
 
 @app.command()
 def evaluation(rows: Rows) -> None:
-    """Evaluation's share of a trial's time at the demo's settings."""
-    found = _trained({"schedule": {"epochs": 3, "steps_per_epoch": 40}}, 1)[1:]
+    """Evaluation's share of an epoch's time at the demo's settings; the first epoch is left out."""
+    found = _trained(epochs=3, steps=40, processes=1)[1:]
     train, scored = (sum(row[f"time/{name}"] for row in found) for name in ("epoch_s", "eval_s"))
     _add(rows, {"what": "evaluation", "share": scored / (train + scored), "seconds": scored / len(found)})
 
@@ -238,7 +227,7 @@ def table(
     by: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in found:
         by[row["what"]].append(row)
-    lines = [*_interpixel(by), *_roofline(by["roofline"]), *_rest(by)]
+    lines = [*_interpixel(by), *_roofline(by["roofline"]), *_rest(by), *_curves(by["curve"])]
     if plot is not None and by["curve"]:
         draw(by["curve"], plot)
         lines += [f"![A step's time against crop, batch and classes]({plot.name})", ""]
@@ -249,20 +238,23 @@ def table(
 def _interpixel(by: dict[str, list[dict[str, Any]]]) -> list[str]:
     if not by["interpixel"]:
         return []
-    lines = ["| crop | form | CPU s, forward and backward | to ours | peak above the logits, in maps | to ours |"]
+    lines = [
+        "| loss of one view | form | CPU s, forward and backward | to ours | peak above the logits, in their size "
+    ]
+    lines[0] += "| to ours |"
     lines.append("|---|---|---|---|---|---|")
-    for crop in NAIVE_CROPS:
+    for setting in dict.fromkeys(row["setting"] for row in by["interpixel memory"]):
         times = {
             name: statistics.median(
-                row["cpu_seconds"] for row in by["interpixel"] if (row["crop"], row["name"]) == (crop, name)
+                row["cpu_seconds"] for row in by["interpixel"] if (row["setting"], row["name"]) == (setting, name)
             )
             for name in ("blocks", "formula")
         }
-        maps = {row["name"]: row["maps"] for row in by["interpixel memory"] if row["crop"] == crop}
+        maps = {row["name"]: row["maps"] for row in by["interpixel memory"] if row["setting"] == setting}
         for name in ("blocks", "formula"):
             ratios = times[name] / times["blocks"], maps[name] / maps["blocks"]
             lines.append(
-                f"| {crop} | {name} | {times[name]:.3f} | {ratios[0]:.2f} | {maps[name]:.2f} | {ratios[1]:.2f} |"
+                f"| {setting} | {name} | {times[name]:.3f} | {ratios[0]:.2f} | {maps[name]:.2f} | {ratios[1]:.2f} |"
             )
     return [*lines, ""]
 
@@ -270,11 +262,11 @@ def _interpixel(by: dict[str, list[dict[str, Any]]]) -> list[str]:
 def _roofline(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return []
-    lines = ["| step | TFLOP | GB moved | products GFLOP/s | copy GB/s | least s | s | share |"]
+    lines = ["| step | TFLOP | GB moved | measured products, GFLOP/s | copies, GB/s | s at these rates | s | share |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     for row in found:
-        rates = [" to ".join(f"{one:.0f}" for one in sorted(row[name])) for name in ("gflops", "gbytes")]
-        cells = [row["name"], f"{row['tflop']:.3f}", f"{row['gbyte']:.2f}", *rates, f"{row['least']:.3f}"]
+        rates = [" to ".join(f"{one:.3g}" for one in sorted(row[name])) for name in ("gflops", "gbytes")]
+        cells = [row["name"], f"{row['tflop']:.3g}", f"{row['gbyte']:.3g}", *rates, f"{row['least']:.3f}"]
         cells += [f"{row['seconds']:.3f}", f"{100 * row['least'] / row['seconds']:.0f} %"]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
@@ -287,27 +279,58 @@ def _rest(by: dict[str, list[dict[str, Any]]]) -> list[str]:
             statistics.median(row["seconds"] for row in by["processes"] if row["processes"] == count)
             for count in (1, 2)
         )
-        lines += [f"Two processes: {one / two:.2f} times the steps a second of one ({one:.3f} s to {two:.3f} s).", ""]
+        lines += [
+            f"Two processes: {one / two:.2f} times the steps a second of one, of the same batch in all ({two:.3f} s a "
+            f"step against {one:.3f} s). On a CPU each batch norm of a step waits five times for the other process.",
+            "",
+        ]
     if by["evaluation"]:
-        share = 100 * statistics.median(row["share"] for row in by["evaluation"])
-        lines += [f"Evaluation at the demo's settings: {share:.1f} % of a trial's time.", ""]
+        share, seconds = (statistics.median(row[name] for row in by["evaluation"]) for name in ("share", "seconds"))
+        lines += [f"Evaluation at the demo's settings: {100 * share:.1f} % of an epoch's time, {seconds:.2f} s.", ""]
     return lines
 
 
+def _curves(found: list[dict[str, Any]]) -> list[str]:
+    if not found:
+        return []
+    lines = ["| small network, cached batches, one thread | CPU s a step (rounds) | s a step | to the first |"]
+    lines.append("|---|---|---|---|")
+    for axis in CURVES:
+        settings = _by_value(found, axis)
+        for value, rows in settings.items():
+            cpu, seconds = ([row[name] for row in rows] for name in ("cpu_seconds", "seconds"))
+            first = statistics.median(row["cpu_seconds"] for row in next(iter(settings.values())))
+            lines.append(
+                f"| {axis} {value}, {_others(axis)} | {statistics.median(cpu):.3f} ({min(cpu):.3f} to {max(cpu):.3f}) "
+                f"| {statistics.median(seconds):.3f} | {statistics.median(cpu) / first:.2f} |"
+            )
+    return [*lines, ""]
+
+
+def _by_value(found: list[dict[str, Any]], axis: str) -> dict[int, list[dict[str, Any]]]:
+    rows = [row for row in found if row["axis"] == axis]
+    return {value: [row for row in rows if row["value"] == value] for value in sorted({row["value"] for row in rows})}
+
+
+def _others(axis: str) -> str:
+    return ", ".join(f"{name} {value}" for name, value in USUAL.items() if name != axis)
+
+
 def draw(found: list[dict[str, Any]], file: Path) -> None:
-    """One panel for each axis, seconds of every round as points, their medians joined."""
+    """One panel for each axis, CPU seconds of every round as points, their medians joined."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(CURVES), figsize=(11, 3.4), layout="constrained")
-    names = {"crop": "side of the crop", "batch": "labelled images (as many unlabelled)", "classes": "classes"}
-    for panel, (axis, values) in zip(panels, CURVES.items(), strict=True):
-        rows = [row for row in found if row["axis"] == axis]
-        panel.plot([row["value"] for row in rows], [row["seconds"] for row in rows], "o", color="0.6", markersize=4)
-        medians = [statistics.median(row["seconds"] for row in rows if row["value"] == value) for value in values]
-        panel.plot(values, medians, color="tab:blue")
-        panel.set(xlabel=names[axis], ylim=(0, None), xticks=values)
-    panels[0].set_ylabel("seconds a step")
+    figure, panels = plt.subplots(1, len(CURVES), figsize=(11, 3.6), layout="constrained")
+    names = {"crop": "side of the crop (pixels)", "batch": "labelled images (as many unlabelled)", "classes": "classes"}
+    for panel, axis in zip(panels, CURVES, strict=True):
+        times = {value: [row["cpu_seconds"] for row in rows] for value, rows in _by_value(found, axis).items()}
+        for value, some in times.items():
+            panel.plot([value] * len(some), some, "o", color="0.6", markersize=4)
+        panel.plot(list(times), [statistics.median(some) for some in times.values()], color="tab:blue")
+        panel.set(xlabel=names[axis], ylim=(0, None), xticks=list(times), title=_others(axis))
+    panels[0].set_ylabel("CPU seconds a step")
     figure.savefig(file, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""`python -m benchmarks.step gpu`: what a GPU's table needs, within eight minutes. Written where there was none: it has
-not been run on a GPU."""
+"""`benchmarks.step gpu`: what a GPU's table needs, within eight minutes. Written where there was none: it has not been
+run on a GPU."""
 
 import statistics
 import tempfile
@@ -59,7 +59,7 @@ def measure_gpu(out: Path, *, unimatch: Path | None, workers: int) -> None:
                 device="cuda",
                 precision="bf16",
                 workers=workers,
-                off=("nondeterministic",),
+                off=("deterministic",),
             )
             sides = {"ours": ours}
             if (backbone, crop) == SETTINGS[0]:
@@ -101,7 +101,7 @@ def kernel_table(rates: Rates) -> list[str]:
 
 
 def _median(work: Callable[[], None]) -> float:
-    times = []
+    times: list[float] = []
     for _ in range(20):
         begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begun.record()

@@ -61,10 +61,11 @@ class Parts:
         import torch
 
         from trainers.data import ahead, batches, read
+        from trainers.data.finish import finish
 
         read.Reader.__call__ = self.around("decode", read.Reader.__call__)  # type: ignore[method-assign]
         batches.BatchMaker.make = self.around("augment", batches.BatchMaker.make)  # type: ignore[method-assign]
-        ahead.finish = self.around("augment", ahead.finish)
+        ahead.finish = self.around("augment", finish)  # type: ignore[attr-defined]
         network = type(run.student)
         network.forward = self.around("forward", network.forward)
         torch.Tensor.backward = self.around("backward", torch.Tensor.backward)  # type: ignore[method-assign]

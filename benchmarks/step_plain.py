@@ -28,7 +28,7 @@ def _optimiser() -> None:
             group["fused"], group["foreach"] = None, False
         return optimizer
 
-    run.build_optimizer = plain
+    run.build_optimizer = plain  # type: ignore[attr-defined]
 
 
 def _pixel_losses() -> None:
@@ -51,7 +51,7 @@ def _labels_once() -> None:
         confidence, label = target.logits.float().softmax(dim=1).max(dim=1)
         return label, confidence
 
-    pseudo.Target.pseudo_labels = found  # type: ignore[method-assign]
+    pseudo.Target.pseudo_labels = found  # type: ignore[assignment, method-assign]
 
 
 def _interpixel() -> None:
@@ -60,7 +60,7 @@ def _interpixel() -> None:
     class Plain:
         apply = staticmethod(plain_kl)
 
-    interpixel.PixelKl = Plain  # type: ignore[assignment, misc]
+    interpixel.PixelKl = Plain  # type: ignore[assignment, attr-defined]
 
 
 def plain_kl(student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float) -> Tensor:
@@ -85,9 +85,10 @@ def _cropped_resize() -> None:
         crop = geometry.crop
         part = whole[:, geometry.top : geometry.top + crop, geometry.left : geometry.left + crop]
         padded = ops.pad(part, [0, 0, crop - part.shape[2], crop - part.shape[1]])
-        return ops.horizontal_flip(padded) if geometry.flip else padded
+        turned: Tensor = ops.horizontal_flip(padded) if geometry.flip else padded
+        return turned
 
-    Geometry.pixels = pixels  # type: ignore[method-assign]
+    Geometry.pixels = pixels  # type: ignore[assignment, method-assign]
 
 
 def _batched_views() -> None:
@@ -113,13 +114,13 @@ def _batched_views() -> None:
     def views(weak: Tensor, drawn: Tensor, *, largest_sigma: float) -> Tensor:
         return torch.stack([one(image, numbers) for image, numbers in zip(weak, drawn.tolist(), strict=True)])
 
-    finish.strong_views = views
+    finish.strong_views = views  # type: ignore[attr-defined]
 
 
 def _decoded_once() -> None:
     from trainers.data import read
 
-    read.store_of = lambda root, *, limit: None  # type: ignore[assignment]
+    read.store_of = lambda root, *, limit: None  # type: ignore[assignment, attr-defined]
 
 
 def _nothing() -> None:
@@ -128,16 +129,17 @@ def _nothing() -> None:
 
 OPTIMISATIONS: dict[str, Callable[[], None]] = {
     "channels_last": _nothing,
-    "upsampling": _upsampling,
-    "pixel losses": _pixel_losses,
+    "upsampling by products": _upsampling,
+    "lean cross-entropy": _pixel_losses,
     "labels once": _labels_once,
-    "inter-pixel loss": _interpixel,
+    "blockwise inter-pixel loss": _interpixel,
     "fused optimiser": _optimiser,
     "cropped resize": _cropped_resize,
     "batched views": _batched_views,
     "decode once": _decoded_once,
-    "nondeterministic": _nothing,
+    "deterministic": _nothing,
 }
+"""By what the trainer does; the last is no optimisation, but costs something on a GPU."""
 
 
 def switch_off(names: Sequence[str]) -> None:
@@ -150,4 +152,6 @@ def forget_decoded_images() -> None:
     """As with a data set that is larger than what one process keeps: every image comes from the store on disk."""
     from trainers.data import read
 
-    read.Reader.__init__.__kwdefaults__["cache_bytes"] = 0
+    defaults = read.Reader.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["cache_bytes"] = 0

@@ -27,7 +27,7 @@ class Counted(TorchDispatchMode):
     time in which the machine can do it: for each operator the larger of its two times."""
 
     def __init__(self, rates: Rates | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = self.bytes = self.seconds = 0.0
         self._rates = rates
 

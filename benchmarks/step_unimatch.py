@@ -11,7 +11,7 @@ import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -85,13 +85,13 @@ def _imported(side: Side, folder: Path) -> types.ModuleType:
         _without_a_gpu()
     if side.kind == "unimatch_bf16":
         _channels_last(unimatch)
-    return unimatch
+    return cast(types.ModuleType, unimatch)
 
 
 def _without_a_gpu() -> None:
-    torch.Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[assignment, method-assign]
-    nn.Module.cuda = lambda module, *_, **__: module  # type: ignore[assignment, method-assign]
-    nn.SyncBatchNorm.convert_sync_batchnorm = lambda module, *_, **__: module  # type: ignore[method-assign, assignment]
+    torch.Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[method-assign]
+    nn.Module.cuda = lambda module, *_, **__: module  # type: ignore[method-assign]
+    nn.SyncBatchNorm.convert_sync_batchnorm = lambda module, *_, **__: module  # type: ignore[method-assign]
     nn.parallel.DistributedDataParallel = lambda module, **_: module  # type: ignore[misc, assignment]
 
 
@@ -124,7 +124,7 @@ class Small(nn.Module):
         from trainers.config import ModelConfig
         from trainers.models.build import build_model
 
-        switch_off(("upsampling",))
+        switch_off(("upsampling by products",))
         config = ModelConfig(backbone="small", upsample="bilinear", weights="none")
         whole = build_model(config, num_classes=classes, seed=0)
         self.backbone, self.rest = whole.backbone, whole
@@ -136,5 +136,5 @@ class Small(nn.Module):
         low, high = self.backbone(images)
         if not need_fp:
             return self.rest.decode(low, high, size)
-        dropped = [torch.cat([one, nn.functional.dropout2d(one, 0.5)]) for one in (low, high)]
-        return self.rest.decode(*dropped, size).chunk(2)
+        low, high = (torch.cat([one, nn.functional.dropout2d(one, 0.5)]) for one in (low, high))
+        return self.rest.decode(low, high, size).chunk(2)

@@ -15,7 +15,7 @@ import numpy as np
 from analysis.logs.offline import BLOCK, FIRST, FULL, HEAD, HEADER, LAST, MAGIC, MIDDLE, message_class, records
 
 EPOCHS, RUNGS, SCORE = 100, (11, 33), "val/miou"
-SPACE = {
+SPACE: dict[str, dict[str, Any]] = {
     "interpixel.alpha": {"kind": "loguniform", "low": 0.01, "high": 10.0},
     "interpixel.tau": {"kind": "uniform", "low": 0.0, "high": 0.98},
     "interpixel.temperature": {"kind": "loguniform", "low": 0.5, "high": 4.0},

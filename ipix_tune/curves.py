@@ -45,8 +45,9 @@ class Curve:
 class Curves(Protocol):
     """A source of curves, all of the same number of epochs."""
 
-    search: dict[str, Dimension] | None
-    """The source's own search space; None: it answers the study's."""
+    @property
+    def search(self) -> dict[str, Dimension] | None:
+        """The source's own search space; None: it answers the study's."""
 
     def curve(self, values: Mapping[str, Value]) -> Curve:
         """The curve of one configuration."""

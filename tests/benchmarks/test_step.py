@@ -58,8 +58,46 @@ def test_a_ratio_is_of_medians_over_all_turns(tmp_path):
     side = vars(Side(kind="ours", data="", crop=64, batch=4, backbone="small"))
     rows = tmp_path / "rows.jsonl"
     for name, seconds in (("ours", [1.0, 1.0, 9.0]), ("unimatch", [2.0, 2.0, 2.0])):
-        row = {"name": name, "side": side, "seconds": seconds, "cpu_seconds": 3.0, "memory_mib": 1.0, "load": 0.0}
+        row = {"name": name, "begun": 0.0, "side": side, "seconds": seconds, "cpu_seconds": 3.0, "memory_mib": 1.0}
         with rows.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
     table = step_tables.render(step_tables.read(rows))
-    assert "| unimatch | 1 | 2.000 (2.000 to 2.000) | 4.00 | 2.00 | 1.00 | 1.00 | 1 |" in table
+    assert "| unimatch | 1 | 2.000 (2.000 to 2.000) | 4.00 | 2.00 | 1.000 | 1.00 | 1 |" in table
+
+
+def test_a_switch_is_compared_with_what_ran_beside_it():
+    side = vars(Side(kind="ours", data="", crop=64, batch=4, backbone="small"))
+    turns = (
+        (0.0, 0, "all on", 1.0),
+        (0.0, 0, "without labels once", 2.0),
+        (0.0, 1, "without labels once", 3.0),
+        (0.0, 1, "all on", 1.0),
+        (1.0, 0, "all on", 10.0),
+        (1.0, 0, "without decode once", 11.0),
+    )
+    table = step_tables.render(
+        [
+            {"begun": begun, "round": number, "name": name, "side": side, "seconds": [seconds], "cpu_seconds": seconds,
+             "memory_mib": 1.0}
+            for begun, number, name, seconds in turns
+        ]
+    )  # fmt: skip
+    assert "| without labels once | 2.50 (2.00 to 3.00) | 2.50 (2.00 to 3.00) | 1 |" in table
+    assert "| without decode once | 1.10 (1.10 to 1.10) | 1.10 (1.10 to 1.10) | 1 |" in table
+
+
+def test_steps_with_and_without_the_inter_pixel_loss_are_in_tables_of_their_own():
+    rows = [
+        {
+            "begun": float(interpixel),
+            "round": 0,
+            "name": "parts",
+            "side": vars(Side(kind="ours", data="", crop=64, batch=4, backbone="small", interpixel=interpixel)),
+            "seconds": [1.0],
+            "parts": {"forward": 0.5, "other": 0.5},
+        }
+        for interpixel in (False, True)
+    ]
+    table = step_tables.render(rows)
+    assert table.count("### Parts: ") == 2
+    assert table.count("| forward | 0.5000 | 50.0 % |") == 2
