@@ -24,6 +24,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky
+from scipy.linalg.lapack import dpotri
 
 from analysis.stats.basis import Basis, Floats
 
@@ -189,7 +190,7 @@ class Model:
         rows, hyper = self.rows, self.hyper(theta)
         parts = self._parts(hyper)
         lower = factor(self._covariance(hyper, parts))
-        inverse = cho_solve((lower, True), np.eye(len(rows.scores)), check_finite=False)
+        inverse = inverted(lower)
         alpha = inverse @ rows.scores
         weights = np.outer(alpha, alpha) - inverse
         drifts = weights * rows.near
@@ -235,6 +236,14 @@ def factor(covariance: Floats) -> Floats:
         numpy.linalg.LinAlgError: it is singular.
     """
     found: Floats = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+    return found
+
+
+def inverted(lower: Floats) -> Floats:
+    """The inverse of L L', from L: a third of the work of solving for the columns of the identity."""
+    triangle, _ = dpotri(lower, lower=1)
+    found: Floats = triangle + triangle.T
+    found[np.diag_indices_from(found)] /= 2
     return found
 
 
