@@ -22,6 +22,11 @@ HEAD = struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
+SUMMARY = (b"state", b"error", b"retries", b"url", b"score/")
+"""A change of a run's summary that has none of these names only repeats a row of the history, and is not read: W&B
+writes two an epoch, which would take twice as long as the history itself."""
+
+
 class Torn(Exception):
     """The file cannot be read beyond this point."""
 
@@ -71,7 +76,7 @@ def read_file(path: Path) -> tuple[LoggedRun | None, str | None]:
     problem = None
     try:
         for data in records(path.read_bytes()):
-            run = _take(run, summary, parse(data))
+            run = _take(run, summary, data, parse(data))
     except (Torn, DecodeError) as error:
         problem = f"{path}: {error}; read up to there" if run is not None else f"{path}: {error}"
     except OSError as error:
@@ -93,9 +98,9 @@ def message_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("wandb_internal.Record"))
 
 
-def _take(run: LoggedRun | None, summary: dict[str, str], record: Any) -> LoggedRun | None:
-    """The run with what a record adds to it. A summary comes with every epoch, of which the last value
-    of a name counts: they are gathered in ``summary`` as text."""
+def _take(run: LoggedRun | None, summary: dict[str, str], data: bytes, record: Any) -> LoggedRun | None:
+    """The run with what a record adds to it, parsed from ``data``. Of the summaries the last value of a name counts:
+    they are gathered in ``summary`` as text."""
     kind = record.WhichOneof("record_type")
     if kind == "run":
         found = LoggedRun(run_id=record.run.run_id) if run is None else run
@@ -108,7 +113,8 @@ def _take(run: LoggedRun | None, summary: dict[str, str], record: Any) -> Logged
     if kind == "config":
         run.config.update(_items(record.config.update))
     elif kind == "summary":
-        summary.update(_texts(record.summary.update))
+        if any(name in data for name in SUMMARY):
+            summary.update(_texts(record.summary.update))
     elif kind == "history":
         row = _items(record.history.item)
         run.add_row(row)
