@@ -57,7 +57,7 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
         trust=f"{found.choice.words}. Mean paired differences, with intervals that all hold together with probability "
         f"{1 - found.plan.error:.0%}:",
         points=tuple(_point(one) for one in about),
-        rule=f"Selection: {found.choice.words}. {_caution(found)}",
+        rule=f"Selection: the configuration that the confirmation chose. {_caution(found)}",
         cost=f"Confirmation: {_cost(found).rstrip('. ')}, {_spent(arm.runs for arm in found.arms)}",
         confirmed=found.choice.confirmed,
         run_id=f"{found.study}-{arm.trial}" if arm.trial else str(arm.runs[0]["run_id"]),
