@@ -164,11 +164,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        number = torch.tensor(features.numel() / features.shape[1], dtype=torch.float64, device=features.device)
-        dist.all_reduce(number)
-        count = float(number)
         exact = features.to(torch.promote_types(features.dtype, torch.float32))
-        mean: Tensor = _Sum.apply(exact.sum(dim=(0, 2, 3))) / count
+        own = exact.new_full((1,), features.numel() // features.shape[1])  # exact up to 2^24 features a channel
+        total: Tensor = _Sum.apply(torch.cat([exact.sum(dim=(0, 2, 3)), own]))
+        count = float(total[-1].detach())
+        mean = total[:-1] / count
         centred = exact - mean[:, None, None]
         variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
         with torch.no_grad():
