@@ -131,7 +131,8 @@ def test_trials_of_a_node_that_vanishes_go_on_elsewhere(tmp_path, cluster, cost)
         "trainer": {**TINY["trainer"], "schedule": {"epochs": 8, "steps_per_epoch": 8}},
     }
     (tmp_path / "undisturbed").mkdir()
-    reference = run(tiny(tmp_path / "undisturbed", **settings), report=False).folder
+    ended(sweep(tiny(tmp_path / "undisturbed", **settings)))  # a process has one way to authenticate with Ray, for good
+    reference = tmp_path / "undisturbed" / "studies" / "tiny"
     first = cluster.add_node(num_cpus=2)
     place = tmp_path / "studies" / "tiny"
     process = sweep(tiny(tmp_path, **settings), "--address", cluster.address)
