@@ -20,7 +20,6 @@ from tests.ipix_tune.running import (
     entries,
     epochs_on_disk,
     metrics_of,
-    run,
     sweep,
     tiny,
     training_workers,
@@ -102,7 +101,7 @@ def test_after_everything_is_killed_at_once_a_resume_goes_on(study_file, tmp_pat
 def test_a_killed_training_worker_goes_on_by_itself(tmp_path, cost):
     settings = {"resources": {"workers": 2, "cpus_per_worker": 0.5, "concurrent": 1}, "budget": {"trials": 2}}
     (tmp_path / "undisturbed").mkdir()
-    reference = run(one_by_one(tmp_path / "undisturbed", **settings), report=False).folder
+    reference = undisturbed_study(one_by_one(tmp_path / "undisturbed", **settings))
     place, process = tmp_path / "studies" / "tiny", sweep(one_by_one(tmp_path, **settings))
     in_the_middle(process, place, trial="t0000")
     training_workers(process.pid)[1].kill()
@@ -110,6 +109,12 @@ def test_a_killed_training_worker_goes_on_by_itself(tmp_path, cost):
     ended(process)
     cost("one of a trial's two training workers is killed", watch.end())
     assert_same_answer(place, reference)
+
+
+def undisturbed_study(file):
+    """Its folder. A driver of its own runs it: a process has one way to authenticate with Ray, for good."""
+    ended(sweep(file))
+    return file.parent / "studies" / "tiny"
 
 
 @pytest.fixture
@@ -131,8 +136,7 @@ def test_trials_of_a_node_that_vanishes_go_on_elsewhere(tmp_path, cluster, cost)
         "trainer": {**TINY["trainer"], "schedule": {"epochs": 8, "steps_per_epoch": 8}},
     }
     (tmp_path / "undisturbed").mkdir()
-    ended(sweep(tiny(tmp_path / "undisturbed", **settings)))  # a process has one way to authenticate with Ray, for good
-    reference = tmp_path / "undisturbed" / "studies" / "tiny"
+    reference = undisturbed_study(tiny(tmp_path / "undisturbed", **settings))
     first = cluster.add_node(num_cpus=2)
     place = tmp_path / "studies" / "tiny"
     process = sweep(tiny(tmp_path, **settings), "--address", cluster.address)
@@ -272,7 +276,7 @@ def test_a_trial_whose_loss_is_not_finite_fails_and_the_others_are_the_same(tmp_
     points = [{"optim.lr": 0.01, "interpixel.alpha": 1.0}, {"optim.lr": 0.02, "interpixel.alpha": 1.0}]
     (tmp_path / "undisturbed").mkdir()
     fine = one_by_one(tmp_path / "undisturbed", **settings | {"points": points, "budget": {"trials": 2}})
-    reference = run(fine, report=False).folder
+    reference = undisturbed_study(fine)
     bad = {"optim.lr": 1e30, "interpixel.alpha": 1.0}
     place = tmp_path / "studies" / "tiny"
     process = sweep(one_by_one(tmp_path, **settings | {"points": [points[0], bad, points[1]]}))
