@@ -27,10 +27,13 @@ def surrogate_sections(
 
     Args:
         fitted: what `analysis.stats.crossval.fit_and_check` found for the study.
-        confirmation: whose runs say what seeds do, and whose pairs stand beside the surrogate's, where there is one.
+        confirmation: whose pairs stand beside the surrogate's, where there is one, and whose runs say what seeds and
+            classes do, once it has a configuration with two seeds.
     """
-    seeded = study if confirmation is None else from_tables(tables, phase=CONFIRM)
     pairs = () if confirmation is None else confirmed_pairs(confirmation)
+    if confirmation is not None and max(len(arm.scores) for arm in confirmation.arms) < 2:
+        confirmation = None
+    seeded = study if confirmation is None else from_tables(tables, phase=CONFIRM)
     surrogate, checked = fitted or (None, None)
     stands = ""
     if surrogate is not None:

@@ -30,6 +30,7 @@ from tests.analysis.confirmations import (
     scores_of,
     searched,
 )
+from tests.analysis.confirmations import run as logged
 
 EFFECTS = {TOP: 1.5, DEFAULTS: 0.4, BARE: 0.0}
 
@@ -235,6 +236,14 @@ def test_seeds_and_classes_are_read_from_the_confirming_runs(tmp_path):
     sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
     assert "n = 15 runs of 3 configurations" in sections["How far do seeds differ?"].reading
     assert f"{TOP}: 5 seeds" in sections["How do seeds spread on the way?"].reading
+
+
+def test_before_the_second_seed_of_a_confirmation_seeds_are_read_from_the_search(tmp_path):
+    again = logged("t0003", 3, phase="search", score=74.0, alpha=2.0, seed=9)
+    tables = build_tables([*searched(), again, *confirmed_runs(scores_of(EFFECTS, seeds=1))])
+    study, found = from_tables(tables), confirmed(tables)
+    sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
+    assert "n = 2 runs of 1 configurations" in sections["How far do seeds differ?"].reading
 
 
 def test_classes_of_the_leading_arm_are_compared_with_the_same_without_the_loss(tmp_path):
