@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.latex import cell, escaped, table
 from analysis.stats.confirmed import Confirmed, Mean
-from analysis.stats.verdict import Verdict
+from analysis.stats.verdict import Verdict, p_shown
 from analysis.tables import FOLDER
 
 
@@ -47,12 +47,11 @@ def _arms(found: Confirmed) -> list[list[object]]:
     official = ["official seeds", "official mean", "official low95", "official high95"]
     rows: list[list[object]] = [["configuration", "seeds", *held, *official, "epochs", "split_hashes", *names]]
     for arm in found.arms:
-        splits = " ".join(dict.fromkeys((row["split_hash"] or "unknown")[:12] for row in arm.runs))
         own, final = arm.mean, arm.official_mean
         rows.append(
             [
                 arm.name, len(arm.scores), *_figures(own), 0 if final is None else final.seeds, *_figures(final),
-                found.max_epochs, splits, *(arm.values.get(name) for name in names),
+                found.max_epochs, " ".join(arm.splits), *(arm.values.get(name) for name in names),
             ]
         )  # fmt: skip
     return rows
@@ -110,8 +109,7 @@ def _tex(found: Confirmed) -> str:
 def _compared(one: Verdict) -> list[str]:
     interval = "--" if math.isinf(one.low) else f"{one.low:+.2f} to {one.high:+.2f}"
     effect = "--" if math.isnan(one.effect) else f"{one.effect:+.2f}"
-    p = "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    return [f"{one.arm} − {one.other}", one.kind, effect, interval, str(one.pairs), p]
+    return [f"{one.arm} − {one.other}", one.kind, effect, interval, str(one.pairs), p_shown(one.p)]
 
 
 def _scored(mean: Mean | None) -> str:

@@ -1,17 +1,15 @@
 """Is it better? The section on a study's confirmation, and what the report's first screen says of it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
 from analysis.findings import Headline, duration
 from analysis.sections.section import Section
 from analysis.stats.confirmed import ArmResult, Confirmed, Mean
-from analysis.stats.verdict import Verdict
+from analysis.stats.verdict import Verdict, p_shown
 
 COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p")
 
@@ -40,7 +38,7 @@ def _row(one: Verdict) -> tuple[str, ...]:
         _signed(one.effect),
         f"{_signed(one.low)} to {_signed(one.high)}",
         str(one.pairs),
-        "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
+        p_shown(one.p),
     )
 
 
@@ -58,7 +56,7 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
         f"{1 - found.plan.error:.0%}:",
         points=tuple(_point(one) for one in about),
         rule=f"Selection: the configuration that the confirmation chose. {_caution(found)}",
-        cost=f"Confirmation: {_cost(found).rstrip('. ')}, {_spent(arm.runs for arm in found.arms)}",
+        cost=f"Confirmation: {_cost(found).rstrip('. ')}, {_spent(found)}",
         confirmed=found.choice.confirmed,
         run_id=f"{found.study}-{arm.trial}" if arm.trial else str(arm.runs[0]["run_id"]),
     )
@@ -71,12 +69,11 @@ def _point(one: Verdict) -> str:
     return f"{one.finding}; {_signed(one.effect)} ({_signed(one.low)} to {_signed(one.high)}), {count}"
 
 
-def _spent(runs: Iterable[Sequence[Mapping[str, Any]]]) -> str:
-    """Time of the scored runs, and their splits."""
-    rows = [row for of_arm in runs for row in of_arm]
-    splits = list(dict.fromkeys((row["split_hash"] or "unknown")[:12] for row in rows))
+def _spent(found: Confirmed) -> str:
+    """Time of all runs, and the splits of those that are scored."""
+    splits = list(dict.fromkeys(split for arm in found.arms for split in arm.splits))
     drawn = f"splits {', '.join(splits)}, drawn by seed" if len(splits) > 1 else f"split {splits[0]}"
-    return f"{duration(sum(row['runtime_s'] or 0.0 for row in rows))}; {drawn}."
+    return f"{duration(sum(arm.runtime_s for arm in found.arms))}; {drawn}."
 
 
 def say(found: Confirmed) -> str:

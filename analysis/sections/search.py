@@ -59,7 +59,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
                 title="KL or CR?",
                 reading=findings.say_comparison(pair, first="kl", second="cr"),
                 figures=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric)))
-                if pair and pair.difference
+                if pair is not None and pair.difference is not None
                 else (),
                 alt="Scores of trials with KL and with CR at the same budget",
                 n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "

@@ -46,8 +46,15 @@ class ArmResult:
     official: dict[int, float]
     failed: tuple[int, ...]
     unfinished: int
+    runtime_s: float
+    """Of all its runs, failed and unfinished ones too."""
     runs: tuple[dict[str, Any], ...]
     """Rows of the table `runs` that ``scores`` come from, by seed."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Short hashes of the splits that ``scores`` come from, each once, by seed."""
+        return tuple(dict.fromkeys((row["split_hash"] or "unknown")[:12] for row in self.runs))
 
     @property
     def mean(self) -> Mean | None:
@@ -186,6 +193,7 @@ def _result(name: str, known: dict[str, Any], rows: list[dict[str, Any]], offici
         official={row["arm_seed"]: official[row["run_id"]] for row in scored if row["run_id"] in official},
         failed=failed,
         unfinished=len(rows) - len(scored) - len(failed),
+        runtime_s=sum(row["runtime_s"] or 0.0 for row in rows),
         runs=tuple(scored),
     )
 

@@ -240,8 +240,14 @@ def factor(covariance: Floats) -> Floats:
 
 
 def inverted(lower: Floats) -> Floats:
-    """The inverse of L L', from L: a third of the work of solving for the columns of the identity."""
-    triangle, _ = dpotri(lower, lower=1)
+    """The inverse of L L', from L: a third of the work of solving for the columns of the identity.
+
+    Raises:
+        numpy.linalg.LinAlgError: a diagonal element of L is 0.
+    """
+    triangle, zero = dpotri(lower, lower=1)
+    if zero:
+        raise np.linalg.LinAlgError(f"element {zero} of the factor's diagonal is 0")
     found: Floats = triangle + triangle.T
     found[np.diag_indices_from(found)] /= 2
     return found

@@ -85,13 +85,14 @@ def compare(
     kind = _kind(low, high, delta)
     p = min(1.0, comparisons * p_value(_t(means, spreads), first, last))
     needed = _seeds_needed(differences, nominal=each, delta=delta) if kind == "undecided" else None
-    finding = _finding(arm, other, kind, low, high, needed, delta)
     if pairs < first:
-        finding = f"{arm} against {other}: undecided: {pairs} paired seeds, the first look is at {first}"
-    figures = "" if pairs < first else f" ({_figures(effect, low, high, pairs, p, error)})"
+        words = finding = f"{arm} against {other}: undecided: {pairs} paired seeds, the first look is at {first}"
+    else:
+        finding = _finding(arm, other, kind, low, high, needed, delta)
+        words = f"{finding} ({_figures(effect, low, high, pairs, p, error)})"
     return Verdict(
         arm=arm, other=other, pairs=pairs, effect=effect, low=low, high=high, kind=kind, seeds_needed=needed, p=p,
-        finding=finding, words=finding + figures,
+        finding=finding, words=words,
     )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def _half_widths(nominal: float, most: int) -> Array:
 def _figures(effect: float, low: float, high: float, pairs: int, p: float, error: float) -> str:
     interval = "no interval" if math.isinf(low) else f"{1 - error:.0%} interval {low:+.2f} to {high:+.2f}"
     return (
-        f"mean difference {effect:+.2f}, {interval}, {pairs} paired seeds, adjusted p {_p_shown(p)}; "
+        f"mean difference {effect:+.2f}, {interval}, {pairs} paired seeds, adjusted p {p_shown(p)}; "
         "group-sequential paired t-test"
     )
 
@@ -177,5 +178,6 @@ def _finding(arm: str, other: str, kind: Kind, low: float, high: float, needed: 
     return f"{arm} is {kind} than {other}, by at least {least:.2g}; at least {delta:g} is not shown"
 
 
-def _p_shown(p: float) -> str:
+def p_shown(p: float) -> str:
+    """To three places."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -205,6 +205,15 @@ def test_the_cost_of_a_confirmation_stands_beside_that_of_the_search():
     assert "Confirmation: 9 runs of 4 epochs, 3 seeds a configuration" in said.cost
 
 
+def test_failed_and_unfinished_runs_are_in_the_cost_too():
+    scores = scores_of(EFFECTS, seeds=3)
+    more = [confirm_run(50 + i, TOP, 3 + i, 1.0, state=state) for i, state in enumerate(("failed", "interrupted"))]
+    runs = [*confirmed_runs(scores), *more]
+    for one in runs:
+        one.runtime_s = 60.0
+    assert "11.0 trial minutes" in confirmed_headline(found_in(runs)).cost
+
+
 def test_an_arm_is_held_against_itself_with_a_part_switched_off_else_against_the_defaults():
     found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=3)))
     assert [found.rival(arm) for arm in (TOP, DEFAULTS, BARE)] == [BARE, BARE, DEFAULTS]

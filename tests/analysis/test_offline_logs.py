@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.logs.offline import read_file, read_folder
+from analysis.logs.offline import SUMMARY, read_file, read_folder
+from analysis.tables import run_row
 from tests.analysis.conftest import log_in_another_process, log_trials, make_trials
 
 
@@ -27,6 +28,20 @@ def test_config_and_summary_come_back_as_they_were_logged(study_dir, trials):
     assert run.summary["state"] == "failed"
     assert run.summary["error"] == trials[4]["error"]
     assert (run.group, run.job_type, run.ended) == ("synthetic", "search", True)
+
+
+def test_every_name_that_a_row_takes_from_the_summary_is_one_for_which_it_is_read(study_dir):
+    asked = set()
+
+    class Noting(dict):
+        def get(self, name, default=None):
+            asked.add(name.encode())
+            return super().get(name, default)
+
+    run, _ = read_file(run_file(study_dir, 4))
+    run.summary = Noting(run.summary)
+    run_row(run)
+    assert {b"state", b"error"} <= asked <= set(SUMMARY)
 
 
 def test_a_run_whose_process_was_killed_is_read_up_to_the_last_flushed_epoch(killed_dir):

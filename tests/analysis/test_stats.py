@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from analysis import tables
+from analysis.figures import parameters, style
 from analysis.logs.offline import read_folder
 from analysis.logs.run import LoggedRun
+from analysis.sections.search import search_sections
 from analysis.stats.bootstrap import mean_difference
 from analysis.stats.compare import compare
 from analysis.stats.importance import importance
@@ -142,6 +144,25 @@ def test_choices_are_compared_at_one_budget_with_their_counts():
 def test_with_too_few_trials_there_is_no_interval():
     pair = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.distance": "cr"})]
     assert compare(study_of(pair), "interpixel.distance", first="kl", second="cr").difference is None
+
+
+def test_where_there_is_no_interval_no_figure_suggests_a_difference(tmp_path):
+    pair = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.distance": "cr"})]
+    section = next(one for one in search_sections(study_of(pair), tmp_path) if one.title == "KL or CR?")
+    assert section.figures == ()
+    assert "nothing can be said" in section.reading
+
+
+def test_a_parameters_axis_spans_its_range_and_not_what_was_tried(tmp_path):
+    study = study_of([trial(0, full(40.0), **{"interpixel.alpha": 1.0})])
+    figure = parameters.draw(study, style.LIGHT)
+    for name, axes in zip(study.parameters, figure.axes, strict=False):
+        dimension = study.space[name]
+        if dimension["choices"] is None:
+            low, high = axes.get_xlim()
+            assert low < dimension["low"]
+            assert dimension["high"] < high
+            assert axes.get_xscale() == ("log" if dimension["kind"].startswith("log") else "linear")
 
 
 def test_a_choice_that_was_never_tried_cannot_be_compared():

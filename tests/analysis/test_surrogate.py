@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 
 from analysis.stats.basis import Basis
 from analysis.stats.crossval import check
-from analysis.stats.likelihood import LEVEL_VARIANCE, Model
+from analysis.stats.likelihood import LEVEL_VARIANCE, Model, factor, inverted
 from analysis.stats.sobol import indices
 from analysis.stats.surrogate import GROWTH, LEAST, MOST, fit, gather, sample
 from tests.analysis.made import END, MIXED, RUNGS, UNIT, dimension, draw, make_study, study_of_function, without_rungs
@@ -67,6 +67,17 @@ def test_the_likelihood_is_that_of_the_equations(small):
     data, model, theta = small
     expected = multivariate_normal(cov=naive_covariance(data, model, model.hyper(theta))).logpdf(data.rows.scores)
     assert model.log_posterior(theta) - model.log_prior(theta) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_inverse_from_the_factor_is_the_inverse():
+    half = np.random.default_rng(0).normal(size=(30, 60))
+    covariance = half @ half.T
+    np.testing.assert_allclose(inverted(factor(covariance.copy())), np.linalg.inv(covariance), rtol=1e-9, atol=1e-12)
+
+
+def test_a_singular_factor_has_no_inverse():
+    with pytest.raises(np.linalg.LinAlgError, match="element 2"):
+        inverted(np.diag([1.0, 0.0, 1.0]))
 
 
 def test_the_gradient_is_that_of_finite_differences(small):
