@@ -1,8 +1,9 @@
 """Compute until random search's final best is reached: random, ASHA with random and with TPE, and ours with and without
 priors and earlier studies.
 
-`python -m benchmarks.search_quality --raw RAW.jsonl --out TABLES.md`, with the extra `curves`. RAW keeps what has been
-measured, so that the command can be stopped and started again.
+First `python -m benchmarks.record_curves recorded`, then
+`python -m benchmarks.search_quality --raw RAW.jsonl --out TABLES.md`. The family hpobench needs the extra `curves`. RAW
+keeps what has been measured, so that the command can be stopped and started again.
 
 Every repetition is a problem of its own: another member of a parametric family, or another data set and seed. Random
 search trains 64 configurations in full; its best score is the target. The others count the epochs of all their trials
@@ -26,6 +27,7 @@ from typing import Annotated
 import typer
 from optuna.samplers import BaseSampler
 
+from benchmarks.record_curves import DATA, SEARCH, read_recorded
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
 from ipix_tune.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
 from ipix_tune.dimensions import every_value, from_unit, to_unit
@@ -42,12 +44,16 @@ KNOWN = 1000
 """Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst."""
 SLIP = 0.1
 """Standard deviation of the good prior's error, as a share of a range; also the chance of a wrong choice."""
-FAMILIES = ("power", "exponential", "hpobench")
+FAMILIES = ("power", "exponential", "mlp", "boosting", "hpobench")
+RECORDED = Path("recorded")
+"""Where `benchmarks.record_curves` wrote its tables."""
 SPACE = Path(__file__).parent.parent / "search_spaces" / "voc.yaml"
 
 
 def problem(family: str, seed: int) -> Curves:
     """One member of a family."""
+    if family in SEARCH:
+        return read_recorded(RECORDED, family, list(DATA)[seed % len(DATA)])
     if family == "hpobench":
         return HpoBenchCurves(HPOBENCH[seed % len(HPOBENCH)], mode="max", epochs=EPOCHS, seed=seed)
     return ParametricCurves(SearchSpace(load(SPACE)), shape=family, mode="max", epochs=EPOCHS, seed=seed)

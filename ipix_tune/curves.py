@@ -82,9 +82,14 @@ class RecordedCurves:
     the distance, which is |difference| on a range that is 1 wide on its own scale, 0 or 1 for a choice, and 1 where
     only one of the two has the dimension. Of equally near ones the earliest."""
 
-    search: dict[str, Dimension] | None = None
-
-    def __init__(self, space: SearchSpace, recorded: Sequence[tuple[dict[str, Value], Curve]]) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        recorded: Sequence[tuple[dict[str, Value], Curve]],
+        *,
+        search: dict[str, Dimension] | None = None,
+    ) -> None:
+        self.search = search
         self._space = space
         self._curves = [curve for _, curve in recorded]
         self._columns = {name: self._column(name, [values for values, _ in recorded]) for name in space.dimensions}

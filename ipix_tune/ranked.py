@@ -110,8 +110,11 @@ class RankedSampler(BaseSampler):
 
     def _shown(self, study: Study, trial: FrozenTrial) -> Study:
         if trial.number % 2 == 0:
-            return view(study, lambda trials: [*self._remembered(trials), *ranked(trials)])
+            return view(study, self._with_past)
         return view(study, ranked)
+
+    def _with_past(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        return [*self._remembered(trials), *ranked(trials)]
 
     def _remembered(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Fewer the more trials of this study have ended, at even distances from the lowest place to the highest."""

@@ -1,6 +1,7 @@
 """A study as a sampler is shown it: the same study, except for what its trials are."""
 
 from collections.abc import Callable, Container
+from functools import cache
 from typing import Any, cast
 
 from optuna import Study
@@ -19,12 +20,21 @@ class _View:
         return getattr(self._whole, name)
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        return _of(states, self._change(self._whole.get_trials(deepcopy)))
+        return self._get_trials(deepcopy, states)
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
+        if isinstance(self._whole, _Moment):
+            return _of(states, self._whole.changed(self._change))
         return _of(states, self._change(self._whole._get_trials(deepcopy, use_cache=use_cache)))
+
+
+class _Moment(_View):
+    def __init__(self, study: Study) -> None:
+        trials = study.get_trials(deepcopy=False)
+        super().__init__(study, lambda _: trials)
+        self.changed = cache(lambda change: change(trials))
 
 
 class _First(_View):
@@ -40,6 +50,12 @@ def _of(states: Container[TrialState] | None, trials: list[FrozenTrial]) -> list
 def view(study: Study, change: Change) -> Study:
     """``study`` with the trials that ``change`` makes of its own."""
     return cast(Study, _View(study, change))
+
+
+def at_this_moment(study: Study) -> Study:
+    """``study`` with the trials that it has now. What one view's change makes of them is computed once, for all that
+    is asked before the study goes on: the trials are shared, and nothing may write to them."""
+    return cast(Study, _Moment(study))
 
 
 def by_first_objective(study: Study) -> Study:

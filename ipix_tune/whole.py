@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ipix_tune.config import Value
 from ipix_tune.space import SearchSpace
+from ipix_tune.view import at_this_moment
 
 TRIES = 20
 """Proposals until one that is new; then an unseen configuration is drawn evenly."""
@@ -53,9 +54,10 @@ class WholeSampler(BaseSampler):
         return _plain(self._inner.sample_independent(study, trial, name, distribution))
 
     def _propose_unseen(self, study: Study, trial: FrozenTrial) -> dict[str, Value]:
-        values = self.propose(study, trial)
         if not self._space.is_discrete:
-            return values
+            return self.propose(study, trial)
+        study = at_this_moment(study)
+        values = self.propose(study, trial)
         others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
         seen = {_identity(other.params) for other in others if other.state != TrialState.WAITING}
         for _ in range(TRIES):
