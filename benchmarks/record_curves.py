@@ -28,6 +28,7 @@ from sklearn.feature_extraction.image import extract_patches_2d
 from sklearn.metrics import d2_log_loss_score, r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
+from threadpoolctl import threadpool_limits
 
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.curves import Curve, RecordedCurves
@@ -140,7 +141,8 @@ def curve(family: str, name: str, values: Mapping[str, Value], *, seed: int) -> 
     """Train one configuration: its scores, the first epoch's first."""
     scores: list[float] = []
     try:
-        scores.extend(score(name, outputs) for outputs in OUTPUTS[family](name, values, seed))
+        with threadpool_limits(1):
+            scores.extend(score(name, outputs) for outputs in OUTPUTS[family](name, values, seed))
     except ValueError as error:  # sgd's weights are no longer finite
         if "non-finite" not in str(error):
             raise
