@@ -4,13 +4,13 @@ import base64
 import io
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.embedded import data_uri
 from analysis.figures import style
 from analysis.figures.parallel import place, ticks
 from analysis.findings import Answer
@@ -57,7 +57,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(data_uri=_data_uri, for_phones=_for_phones)
+    environment.filters.update(data_uri=data_uri, for_phones=_for_phones)
     columns, rows = trial_rows(study)
     text = environment.get_template("report.html.j2").render(
         study=study,
@@ -185,14 +185,3 @@ def _for_phones(figure: Path) -> Path | None:
     """The figure as drawn for one column, where it was."""
     narrow = style.one_column(figure)
     return narrow if narrow.exists() else None
-
-
-def _data_uri(svg: Path, darkened: bool = False) -> str:
-    """The figure in the page itself, its outlines to 0.01 point."""
-    text = re.sub(r' d="[^"]*"', _shortened, svg.read_text(encoding="utf-8"))
-    text = style.darkened(text) if darkened else text
-    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
-
-
-def _shortened(outline: re.Match[str]) -> str:
-    return re.sub(r"(?<=\d\.\d\d)\d+", "", outline[0])

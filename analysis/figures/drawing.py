@@ -24,9 +24,9 @@ DRAWN = ".drawn.json"
 Draw = Callable[[style.Theme], Figure]
 
 
-def drawn(plots: Path, name: str, draw: Draw) -> tuple[Path, ...]:
+def drawn(plots: Path, name: str, draw: Draw) -> Path:
     """Have a figure drawn for the page and for phones, and for print where that was asked for; within :func:`drawing`
-    it is there when that ends, else at once. Returns the page's files, a theme each.
+    it is there when that ends, else at once. Returns the page's file.
 
     Args:
         plots: where to.
@@ -39,8 +39,7 @@ def drawn(plots: Path, name: str, draw: Draw) -> tuple[Path, ...]:
             once.want(plots, name, draw)
     else:
         session.want(plots, name, draw)
-    light = plots / f"{name}.svg"
-    return light, style.dark_of(light)
+    return plots / f"{name}.svg"
 
 
 @dataclass

@@ -92,11 +92,11 @@ def new(width: float = 7.2, height: float = 3.6, **axes: Any) -> tuple[Figure, A
 
 
 def files_of(folder: Path, name: str, theme: Theme, printed: bool) -> tuple[Path, ...]:
-    """Where :func:`save` writes to: for the page `<name>.svg`, `.png` and `<name>-dark.svg`; for phones and for print
+    """Where :func:`save` writes to: for the page `<name>.svg` and `.png`; for phones and for print
     `print/<name>-1col` and `-2col`, as `.svg` with glyphs as outlines and, for print, `.pdf` with embedded fonts."""
     if theme.width is None:
         light = folder / f"{name}.svg"
-        return light, light.with_suffix(".png"), dark_of(light)
+        return light, light.with_suffix(".png")
     svg = folder / "print" / f"{name}-{theme.name}.svg"
     return (svg, svg.with_suffix(".pdf")) if printed else (svg,)
 
@@ -117,23 +117,7 @@ def save(figure: Figure, folder: Path, name: str, theme: Theme, *, printed: bool
                 figure.savefig(path, dpi=PRINT_DPI, metadata={"CreationDate": None})
         dpi = PIXELS / (1.5 * figure.get_figwidth()) if theme.narrow else PIXELS / figure.get_figwidth()
         figure.savefig(svg, dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
-    if theme.width is None:
-        dark_of(svg).write_text(darkened(svg.read_text(encoding="utf-8")), encoding="utf-8")
     return files
-
-
-def dark_of(light: Path) -> Path:
-    """Beside a light figure of the page, the same in the dark theme's colours."""
-    return light.with_name(f"{light.stem}-{DARK.name}.svg")
-
-
-def darkened(svg: str) -> str:
-    """A light figure with the dark theme's colours in the place of the light one's."""
-    for light, dark in zip(
-        (LIGHT.ground, LIGHT.ink, LIGHT.faint, LIGHT.line), (DARK.ground, DARK.ink, DARK.faint, DARK.line), strict=True
-    ):
-        svg = svg.replace(light, dark)
-    return svg
 
 
 def one_column(figure: Path) -> Path:

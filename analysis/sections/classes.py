@@ -29,7 +29,7 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
         Section(
             title="Which classes gain, and which lose?",
             reading=readings.say_no_classes() if found is None else readings.say_classes(found),
-            figures=() if found is None else _drawn(found, plots),
+            figure=None if found is None else _drawn(found, plots),
             alt="Change of IoU by class, with intervals over seeds",
             n=f"no two configurations with paired seeds; {study.seeds_each()}"
             if found is None
@@ -38,7 +38,7 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
         Section(
             title="How do seeds spread on the way?",
             reading=readings.say_bands(curves),
-            figures=drawn(plots, "seed-bands", partial(bands.draw, study, curves)) if curves else (),
+            figure=drawn(plots, "seed-bands", partial(bands.draw, study, curves)) if curves else None,
             alt="Mean learning curves over seeds with bands",
             n=study.seeds_each(),
         ),
@@ -59,7 +59,7 @@ def _chosen(study: Study, confirmation: Confirmed) -> tuple[Trial | None, Trial 
     return first, second
 
 
-def _drawn(found: ClassChanges, plots: Path) -> tuple[Path, ...]:
+def _drawn(found: ClassChanges, plots: Path) -> Path:
     lines = [
         forest.Line(
             label=one.name,

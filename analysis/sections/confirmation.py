@@ -24,7 +24,7 @@ def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]
             reading=say(found),
             n=_cost(found).rstrip(". "),
             notes=notes_on(found),
-            figures=drawn(plots, "confirmation", partial(figure.draw, found)),
+            figure=drawn(plots, "confirmation", partial(figure.draw, found)),
             alt="Scores of every confirmed configuration by seed, and the compared differences with their intervals",
             table=(COLUMNS, *(_row(one) for one in found.judgement.verdicts)),
         )

@@ -21,7 +21,7 @@ def pareto_sections(study: Study, plots: Path) -> list[Section]:
         Section(
             title=f"What does {study.metric} cost in {study.against.metric}?",
             reading=say_front(found, study),
-            figures=drawn(plots, "pareto", partial(figure.draw, found, study)) if found else (),
+            figure=drawn(plots, "pareto", partial(figure.draw, found, study)) if found else None,
             alt=f"{unit(study.metric)} of every configuration over {unit(study.against.metric)}, with the Pareto front",
             table=_table(found, study) if found else (),
         )

@@ -29,7 +29,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
         Section(
             title="How did the search go?",
             reading=f"{scored} trials have a score. Only one that ran all {study.max_epochs} epochs can be incumbent.",
-            figures=drawn(plots, "progress", partial(progress.draw, study)),
+            figure=drawn(plots, "progress", partial(progress.draw, study)),
             alt="Score of every trial in the order of its end, with the incumbent",
             n=f"{trials}; {len(study.complete)} of them ran all {study.max_epochs} epochs",
         )
@@ -39,14 +39,14 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
             Section(
                 title="What did every parameter do?",
                 reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",
-                figures=drawn(plots, "parameters", partial(parameters.draw, study)),
+                figure=drawn(plots, "parameters", partial(parameters.draw, study)),
                 alt="Scatter of every parameter against the last score, coloured by epochs",
                 n=f"{trials}, of different budgets",
             ),
             Section(
                 title="Which combinations did well?",
                 reading="Each line is a trial; a line that breaks has a parameter that was not active in it.",
-                figures=drawn(plots, "parallel", partial(parallel.draw, study)),
+                figure=drawn(plots, "parallel", partial(parallel.draw, study)),
                 alt="Parallel coordinates of all trials",
                 n=f"{trials}, of different budgets",
                 interactive="parallel",
@@ -58,9 +58,9 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
             Section(
                 title="KL or CR?",
                 reading=findings.say_comparison(pair, first="kl", second="cr"),
-                figures=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric)))
+                figure=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric)))
                 if pair is not None and pair.difference is not None
-                else (),
+                else None,
                 alt="Scores of trials with KL and with CR at the same budget",
                 n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
                 f"{pair.seeds}"
@@ -73,7 +73,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
         Section(
             title="Did the rungs stop the right trials?",
             reading=findings.say_curves(study),
-            figures=drawn(plots, "curves", partial(curves.draw, study)),
+            figure=drawn(plots, "curves", partial(curves.draw, study)),
             alt="Learning curves of all trials",
             n=trials,
         )
@@ -83,7 +83,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
         Section(
             title="Do early epochs tell?",
             reading=findings.say_fidelity(told, study),
-            figures=drawn(plots, "fidelity", partial(fidelity.draw, told, study)) if told else (),
+            figure=drawn(plots, "fidelity", partial(fidelity.draw, told, study)) if told else None,
             alt="Rank correlation of every rung's scores with the final scores, with intervals",
             n=f"{told.trials} trials of full length, {study.seeds_each()}" if told else "",
         )
@@ -101,7 +101,7 @@ def importance_sections(study: Study, plots: Path) -> list[Section]:
         Section(
             title="Which parameters matter?",
             reading=findings.say_importance(weights, study),
-            figures=drawn(plots, "importance", partial(shares.draw, weights)) if weights else (),
+            figure=drawn(plots, "importance", partial(shares.draw, weights)) if weights else None,
             alt="Share of variance per parameter with intervals",
             n=f"{weights.trials} trials at epoch {weights.epoch}, {weights.seeds}" if weights else "",
         )

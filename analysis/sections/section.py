@@ -7,11 +7,11 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One question, one sentence of reading, one figure (light and dark SVG), or none."""
+    """One question, one sentence of reading, one figure, or none."""
 
     title: str
     reading: str
-    figures: tuple[Path, ...]
+    figure: Path | None
     """What `analysis.figures.drawing.drawn` returned."""
     alt: str
     """What the figure shows, for those who do not see it."""

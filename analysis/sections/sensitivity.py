@@ -40,7 +40,7 @@ def sensitivity_sections(
         return []
     if surrogate is None or check is None or not check.usable:
         said = readings.say_none(study) if surrogate is None or check is None else readings.say_check(surrogate, check)
-        return [Section(title=IMPORTANCE, reading=said, figures=(), alt="")]
+        return [Section(title=IMPORTANCE, reading=said, figure=None, alt="")]
     paper = published(study, tables)
     beside = [*confirmed, *(paper.pairs if paper else ())]
     found = indices(surrogate)
@@ -74,7 +74,7 @@ def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path)
     return Section(
         title=IMPORTANCE,
         reading=f"{readings.say_importance(found, surrogate)} {readings.say_check(surrogate, check)}",
-        figures=drawn(
+        figure=drawn(
             plots,
             "sensitivity",
             partial(forest.draw, lines, title=title, unit="share of the variance (%), 95 % interval"),
@@ -96,7 +96,7 @@ def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], p
         reading=readings.say_marginals(
             surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
         ),
-        figures=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
+        figure=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
         alt="Mean score over each parameter with intervals, the trials, and published differences",
     )
 
@@ -106,7 +106,7 @@ def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
     return Section(
         title="Which parameters act together?",
         reading=readings.say_pairs(found, maps),
-        figures=drawn(plots, "pairs", partial(pairs.draw, surrogate.alone, maps)),
+        figure=drawn(plots, "pairs", partial(pairs.draw, surrogate.alone, maps)),
         alt="Maps of mean score and its uncertainty over the pairs with the largest interactions",
     )
 
@@ -130,7 +130,7 @@ def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Bes
     return Section(
         title="Which choices are better at equal others?",
         reading=readings.say_choices(found, _unit(surrogate)),
-        figures=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
+        figure=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
         alt="Differences between choices with intervals, beside published and confirmed ones",
     )
 
@@ -158,7 +158,7 @@ def _round(
         Section(
             title="What matters round the leading configuration?",
             reading=readings.say_local(shares, number, count),
-            figures=drawn(
+            figure=drawn(
                 plots,
                 "local",
                 partial(
@@ -181,7 +181,7 @@ def _round(
             Section(
                 title=f"Which changes lead from {start[1]} to the leading one?",
                 reading=readings.say_ablation(path, start[1], number, unit),
-                figures=drawn(
+                figure=drawn(
                     plots,
                     "ablation",
                     partial(
@@ -192,7 +192,7 @@ def _round(
                     ),
                 )
                 if path
-                else (),
+                else None,
                 alt="Expected gain after each change, with intervals",
             )
         )
@@ -205,7 +205,7 @@ def _round(
         Section(
             title="How much is lost when a parameter is off?",
             reading=readings.say_robustness(moves, number, unit, surrogate.study.sign),
-            figures=drawn(
+            figure=drawn(
                 plots,
                 "robustness",
                 partial(forest.draw,
@@ -214,7 +214,7 @@ def _round(
                 ),
             )
             if moves
-            else (),
+            else None,
             alt="Change of the score when one parameter of the leading configuration is off, with intervals",
         )
     )  # fmt: skip

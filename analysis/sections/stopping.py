@@ -41,13 +41,13 @@ def stopping_sections(
         Section(
             title="How far do seeds differ?",
             reading=readings.say_seed_noise(noise, usable),
-            figures=drawn(
+            figure=drawn(
                 plots,
                 "seed-noise",
                 partial(forest.draw, lines, title="Between seeds of one configuration", unit=unit),
             )
             if lines
-            else (),
+            else None,
             alt="Standard deviation between seeds at every budget, with intervals",
             n="; ".join(f"{one.runs} runs of {one.configs} configurations at epoch {one.epoch}" for one in noise)
             or f"no configuration with several seeds; {seeded.seeds_each()}",
@@ -72,13 +72,13 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
     return Section(
         title="Which trials were stopped too early?",
         reading=readings.say_stopped(found, surrogate),
-        figures=drawn(
+        figure=drawn(
             plots,
             "stopped",
             partial(forest.draw, lines, title=title, unit=style.unit(study.metric), zero=best.score if best else None),
         )
         if lines
-        else (),
+        else None,
         alt="Expected final scores of stopped trials with intervals, against the incumbent",
         n=f"{len(found)} stopped trials, {study.seeds_each()}; the surrogate stands on {len(surrogate.trials)} trials",
     )

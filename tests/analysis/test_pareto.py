@@ -143,7 +143,7 @@ def test_where_the_scheduler_stopped_trials_the_cheap_end_is_called_incomplete()
 def test_before_a_trial_is_complete_nothing_is_said(tmp_path):
     study = from_tables(tables_of([ROWS[-1]]))
     (section,) = pareto_sections(study, tmp_path)
-    assert (section.figures, section.table) == ((), ())
+    assert (section.figure, section.table) == (None, ())
     assert section.reading.startswith("Nothing can be said")
 
 
@@ -159,7 +159,7 @@ def test_the_section_shows_the_front_as_figure_and_table_with_both_values_and_se
         ("0", "40.00", "30", "1", "0.5", "kl", "0.4"),
     )
     assert len(section.table) == 4
-    assert [path.name for path in section.figures] == ["pareto.svg", "pareto-dark.svg"]
+    assert section.figure.name == "pareto.svg"
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
