@@ -86,7 +86,7 @@ def test_the_page_is_the_same_where_figures_and_surrogate_come_from_the_last_rep
 @pytest.mark.parametrize("harm", ["figure changed", "figure gone", "record gone", "record broken"])
 def test_a_figure_that_is_not_as_it_was_drawn_is_drawn_again(tmp_path, harm):
     progress_of = partial(progress.draw, study_of(make_trials()))
-    figure, _ = drawing.drawn(tmp_path, "progress", progress_of)
+    figure = drawing.drawn(tmp_path, "progress", progress_of)
     before = figure.read_bytes()
     damaged, content = {
         "figure changed": (figure, "<svg/>"),
