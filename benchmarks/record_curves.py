@@ -103,6 +103,7 @@ def mlp_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[n
     """Predictions after each epoch."""
     inputs, targets, unseen, _ = halves(name)
     own = {key: value for key, value in values.items() if key not in ("depth", "width")}
+    own["batch_size"] = min(int(values["batch_size"]), len(inputs))  # type: ignore[arg-type]
     layers = [values["width"]] * int(values["depth"])  # type: ignore[arg-type]
     if is_classes(name):
         classifier = MLPClassifier(hidden_layer_sizes=layers, random_state=seed, **own)
