@@ -3,8 +3,8 @@ on the data that scikit-learn ships.
 
     python -m benchmarks.record_curves recorded          # goes on when it was stopped; some minutes of one core
 
-Every family has four tables, one a data set: `CONFIGURATIONS` configurations drawn evenly, each trained once, with an
-initialisation of its own, and scored after each of `EPOCHS` epochs on the half of the data that it does not see. An
+Every family has four tables, one a data set: `CONFIGURATIONS` configurations drawn evenly, each trained once, all from
+one seed, and scored after each of `EPOCHS` epochs on the half of the data that it does not see. An
 epoch is a pass over the data (perceptrons) or `TREES` rounds of boosting. The score is 100 times the explained share:
 R2 for numbers, D2 of the log loss for classes; below `FLOOR`, or where the training diverged, it is `FLOOR`. An epoch
 counts as one virtual second, so that the same tables come of every recording.
@@ -35,8 +35,8 @@ from ipix_tune.curves import Curve, RecordedCurves
 from ipix_tune.space import SearchSpace
 from trainers.errors import UserError
 
-EPOCHS, TREES = 27, 4
-CONFIGURATIONS = 500
+EPOCHS, TREES, BATCH, SEED = 27, 4, 32, 0
+CONFIGURATIONS = 1000
 FLOOR = -100.0
 LARGEST = 800
 """Samples used of a data set, half of them to train on."""
@@ -47,19 +47,14 @@ SEARCH: dict[str, dict[str, dict[str, Any]]] = {
         "solver": {"choice": ["sgd", "adam"]},
         "learning_rate_init": {"loguniform": [1e-4, 1]},
         "momentum": {"uniform": [0, 0.99], "only_if": {"solver": "sgd"}},
-        "alpha": {"loguniform": [1e-6, 1]},
-        "batch_size": {"logint": [16, 256]},
-        "activation": {"choice": ["relu", "tanh"]},
-        "depth": {"int": [1, 3]},
-        "width": {"logint": [8, 128]},
+        "alpha": {"loguniform": [1e-3, 10]},
+        "width": {"logint": [4, 128]},
     },
     "boosting": {
         "learning_rate": {"loguniform": [0.01, 1]},
         "max_leaf_nodes": {"logint": [2, 64]},
         "min_samples_leaf": {"logint": [1, 100]},
-        "l2_regularization": {"loguniform": [1e-6, 100]},
-        "max_features": {"uniform": [0.1, 1]},
-        "max_bins": {"logint": [4, 255]},
+        "l2_regularization": {"loguniform": [0.01, 100]},
     },
 }
 
@@ -99,26 +94,25 @@ def is_classes(name: str) -> bool:
     return name in ("digits", "cancer")
 
 
-def mlp_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[np.ndarray]:
-    """Predictions after each epoch."""
+def mlp_outputs(name: str, values: Mapping[str, Value]) -> Iterator[np.ndarray]:
+    """Predictions after each epoch, in batches of `BATCH`."""
     inputs, targets, unseen, _ = halves(name)
-    own = {key: value for key, value in values.items() if key not in ("depth", "width")}
-    own["batch_size"] = min(int(values["batch_size"]), len(inputs))  # type: ignore[arg-type]
-    layers = [values["width"]] * int(values["depth"])  # type: ignore[arg-type]
+    own = {key: value for key, value in values.items() if key != "width"}
+    settings = {"hidden_layer_sizes": [values["width"]], "batch_size": BATCH, "random_state": SEED, **own}
     if is_classes(name):
-        classifier = MLPClassifier(hidden_layer_sizes=layers, random_state=seed, **own)
+        classifier = MLPClassifier(**settings)
         for _ in range(EPOCHS):
             yield classifier.partial_fit(inputs, targets, classes=np.unique(targets)).predict_proba(unseen)
     else:
-        regressor = MLPRegressor(hidden_layer_sizes=layers, random_state=seed, **own)
+        regressor = MLPRegressor(**settings)
         for _ in range(EPOCHS):
             yield regressor.partial_fit(inputs, targets).predict(unseen)
 
 
-def boosting_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[np.ndarray]:
+def boosting_outputs(name: str, values: Mapping[str, Value]) -> Iterator[np.ndarray]:
     """Predictions after each epoch."""
     inputs, targets, unseen, _ = halves(name)
-    settings = {"max_iter": EPOCHS * TREES, "early_stopping": False, "random_state": seed, **values}
+    settings = {"max_iter": EPOCHS * TREES, "early_stopping": False, "random_state": SEED, **values}
     if is_classes(name):
         staged = HistGradientBoostingClassifier(**settings).fit(inputs, targets).staged_predict_proba(unseen)
     else:
@@ -138,12 +132,12 @@ def score(name: str, outputs: np.ndarray) -> float:
     return max(100 * float(explained), FLOOR)
 
 
-def curve(family: str, name: str, values: Mapping[str, Value], *, seed: int) -> tuple[float, ...]:
+def curve(family: str, name: str, values: Mapping[str, Value]) -> tuple[float, ...]:
     """Train one configuration: its scores, the first epoch's first."""
     scores: list[float] = []
     try:
         with threadpool_limits(1):
-            scores.extend(score(name, outputs) for outputs in OUTPUTS[family](name, values, seed))
+            scores.extend(score(name, outputs) for outputs in OUTPUTS[family](name, values))
     except ValueError as error:  # sgd's weights are no longer finite
         if "non-finite" not in str(error):
             raise
@@ -191,10 +185,9 @@ def main(
             if file.exists():
                 continue
             rng, begun, rows = random.Random(0), time.perf_counter(), []
-            for seed in range(configurations):
+            for _ in range(configurations):
                 values = space.sample(rng)
-                scores = curve(family, name, values, seed=seed)
-                rows.append(dict.fromkeys(space.dimensions) | values | {"scores": scores})
+                rows.append(dict.fromkeys(space.dimensions) | values | {"scores": curve(family, name, values)})
             pq.write_table(pa.Table.from_pylist(rows), file)
             typer.echo(f"{file}: {len(rows)} curves in {time.perf_counter() - begun:.0f} s")
 

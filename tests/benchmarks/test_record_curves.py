@@ -5,51 +5,36 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.neural_network import MLPRegressor
 
 from benchmarks import record_curves
-from benchmarks.record_curves import EPOCHS, FLOOR, SEARCH, TREES, curve, halves, main, read_recorded, space_of
+from benchmarks.record_curves import EPOCHS, FLOOR, SEARCH, SEED, TREES, curve, halves, main, read_recorded, space_of
 from trainers.errors import UserError
 
-MLP = {
-    "solver": "sgd",
-    "learning_rate_init": 0.01,
-    "momentum": 0.5,
-    "alpha": 1e-3,
-    "batch_size": 32,
-    "activation": "relu",
-    "depth": 2,
-    "width": 8,
-}
-BOOSTING = {
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 8,
-    "min_samples_leaf": 5,
-    "l2_regularization": 1e-3,
-    "max_features": 0.5,
-    "max_bins": 32,
-}
+MLP = {"solver": "sgd", "learning_rate_init": 0.01, "momentum": 0.5, "alpha": 1e-3, "width": 8}
+BOOSTING = {"learning_rate": 0.1, "max_leaf_nodes": 8, "min_samples_leaf": 5, "l2_regularization": 0.1}
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_perceptrons_curve_is_that_of_one_uninterrupted_training():
+def test_a_perceptrons_curve_is_that_of_one_uninterrupted_training(monkeypatch):
     inputs, targets, unseen, truth = halves("diabetes")
-    in_one_batch = MLP | {"batch_size": len(inputs)}  # an order of samples that both have
-    own = {key: value for key, value in in_one_batch.items() if key not in ("depth", "width")}
-    whole = MLPRegressor(hidden_layer_sizes=[8, 8], **own, random_state=3, max_iter=6).fit(inputs, targets)
-    assert curve("mlp", "diabetes", in_one_batch, seed=3)[5] == pytest.approx(100 * whole.score(unseen, truth))
+    monkeypatch.setattr(record_curves, "BATCH", len(inputs))  # an order of samples that both have
+    own = {key: value for key, value in MLP.items() if key != "width"}
+    whole = MLPRegressor(hidden_layer_sizes=[8], batch_size=len(inputs), **own, random_state=SEED, max_iter=6)
+    whole.fit(inputs, targets)
+    assert curve("mlp", "diabetes", MLP)[5] == pytest.approx(100 * whole.score(unseen, truth))
 
 
 def test_a_boosted_curve_is_that_of_shorter_trainings():
     inputs, targets, unseen, truth = halves("diabetes")
     shorter = HistGradientBoostingRegressor(
-        **BOOSTING, max_iter=3 * TREES, early_stopping=False, random_state=3
+        **BOOSTING, max_iter=3 * TREES, early_stopping=False, random_state=SEED
     ).fit(inputs, targets)  # fmt: skip
-    found = curve("boosting", "diabetes", BOOSTING, seed=3)
+    found = curve("boosting", "diabetes", BOOSTING)
     assert len(found) == EPOCHS
     assert found[2] == pytest.approx(100 * shorter.score(unseen, truth))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_training_that_diverges_scores_the_floor():
-    assert curve("mlp", "diabetes", MLP | {"learning_rate_init": 1.0, "width": 128}, seed=0)[-1] == FLOOR
+    assert curve("mlp", "diabetes", MLP | {"learning_rate_init": 1.0, "width": 128})[-1] == FLOOR
 
 
 @pytest.mark.parametrize("name", list(record_curves.DATA))
@@ -67,7 +52,7 @@ def test_recorded_configurations_are_answered_by_their_own_curves(tmp_path, monk
         curves, rng = read_recorded(tmp_path, family, "diabetes"), random.Random(0)
         drawn = [space_of(family).sample(rng) for _ in range(5)]
         assert [curves.curve(values).scores for values in drawn] == [
-            curve(family, "diabetes", values, seed=seed) for seed, values in enumerate(drawn)
+            curve(family, "diabetes", values) for values in drawn
         ]
 
 
