@@ -6,15 +6,21 @@ from typing import Any
 
 from analysis.columns import CONFIRM
 from analysis.pareto_findings import of_two
+from analysis.stats.compare import LEAST as LEAST_EACH
 from analysis.stats.compare import Comparison
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.importance import LEAST, Importance
+from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
 
 SEED_SPREAD = 0.5
 """Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
+
+
+NAMED = 6
+"""Parameters that a sentence names at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +214,10 @@ def say_importance(found: Importance | None, study: Study) -> str:
     for active, (_, _, _, count) in found.conditional.items():
         text += f" {active} is measured among the {count} trials in which it was active."
     if found.left_out:
-        text += f" Not considered, since too few trials vary them: {', '.join(found.left_out)}."
+        named = found.left_out[:NAMED]
+        others = len(found.left_out) - len(named)
+        text += f" Not considered, since too few trials vary them: {', '.join(named)}"
+        text += f" and {others} others." if others else "."
     if found.epoch < study.max_epochs:
         text += f" This is a rung, not the full {study.max_epochs} epochs, which too few trials reached."
     return text
@@ -228,6 +237,29 @@ def say_comparison(found: Comparison | None, *, first: str, second: str) -> str:
         f"to {high:+.2f} ({counts}). {verdict} The trials differ in everything else too, as the search happened to "
         "choose: this is an observation, not an experiment."
     )
+
+
+def say_rivals(found: Rivals | None, *, full: int) -> str:
+    """Who leads, and against whom that is settled."""
+    if found is None:
+        return f"Nothing can be said yet: fewer than two choices have {LEAST_EACH} trials with a score at one budget."
+    leader, others = found.ranked[0], found.ranked[1:]
+    settled = [one.value for one in others if one.difference and not one.difference[1] <= 0 <= one.difference[2]]
+    text = (
+        f"After {_epochs(found.epoch)} {leader.value} has the best mean, {leader.mean:.2f} "
+        f"(n = {len(leader.scores)} trials). "
+    )
+    if settled:
+        text += f"It is apart from {', '.join(settled)} ({len(settled)} of {len(others)}); the rest is undecided. "
+    else:
+        text += f"It is apart from none of the other {len(others)}: undecided. "
+    text += (
+        "All 95 % intervals hold together, over all pairs (Welch, Bonferroni). Each trial has settings of its own, and "
+        "the search tried more of what did well: this is an observation, not an experiment."
+    )
+    if found.epoch < full:
+        text += f" It says nothing of the order after all {full} epochs."
+    return text
 
 
 def say_curves(study: Study) -> str:

@@ -127,7 +127,7 @@ def parallel_data(study: Study) -> dict[str, Any]:
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     high = high if high > low else low + 1.0
     score = {"kind": "uniform", "low": low, "high": high, "choices": None}
-    axes = [*((name, study.space[name]) for name in study.parameters), (study.metric, score)]
+    axes = [*((name, study.space[name]) for name in study.drawn_parameters), (study.metric, score)]
     return {
         "label": f"Parallel coordinates of {len(scored)} trials",
         "axes": [
@@ -149,7 +149,7 @@ def parallel_data(study: Study) -> dict[str, Any]:
                 "done": trial.state == "complete",
                 "colour": to_hex(colormaps["viridis"]((value - low) / (high - low))),
                 "at": [
-                    *(_height(study.space[name], trial.values.get(name)) for name in study.parameters),
+                    *(_height(study.space[name], trial.values.get(name)) for name in study.drawn_parameters),
                     round((value - low) / (high - low), 4),
                 ],
             }

@@ -15,7 +15,7 @@ from analysis.stats.study import Study
 
 def draw(study: Study, theme: style.Theme) -> Figure:
     """One line a trial; an inactive parameter breaks it. Thin lines did not run all their epochs."""
-    names = list(study.parameters)
+    names = list(study.drawn_parameters)
     scored = sorted((trial for trial in study.trials if trial.curve), key=lambda trial: study.sign * (trial.score or 0))
     with style.themed(theme):
         figure, axes = style.new(max(7.2, 1.5 * len(names) + 1.5), 3.9)

@@ -11,11 +11,13 @@ from analysis.figures import style
 from analysis.stats.study import Study
 
 COLUMNS = 3
+WIDE = 30
+"""Characters of all choices together above which they are written upwards."""
 
 
 def draw(study: Study, theme: style.Theme) -> Figure:
-    """A panel a parameter; inactive trials are missing from it."""
-    names = study.parameters
+    """A panel for each of the drawn parameters; inactive trials are missing from it."""
+    names = study.drawn_parameters
     columns = min(2 if theme.narrow else COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     scored = [trial for trial in study.trials if trial.curve]
@@ -38,6 +40,8 @@ def draw(study: Study, theme: style.Theme) -> Figure:
                 x = [labels.index(str(trial.values[name])) + j for trial, j in zip(active, jitter, strict=True)]
                 axes.set_xticks(range(len(labels)), labels)
                 axes.set_xlim(-0.5, len(labels) - 0.5)
+                if len("".join(labels)) > WIDE:
+                    axes.tick_params(axis="x", labelrotation=90, labelsize=0.7 * theme.font)
             else:
                 x = [float(trial.values[name]) for trial in active]
                 style.along(axes, dimension)

@@ -1,11 +1,12 @@
 """Sections on the search: its course, its parameters, its rungs."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from analysis import findings, readings
-from analysis.figures import comparison, curves, fidelity, parallel, parameters, progress, style
+from analysis.figures import comparison, curves, fidelity, forest, parallel, parameters, progress, style
 from analysis.figures import importance as shares
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Section
@@ -13,7 +14,8 @@ from analysis.stats.beside import Beside
 from analysis.stats.compare import compare
 from analysis.stats.fidelity import fidelity as rung_fidelity
 from analysis.stats.importance import importance as measure
-from analysis.stats.study import Study
+from analysis.stats.rivals import Rival, rivals, structural
+from analysis.stats.study import DRAWN, Study
 
 DISTANCE = "interpixel.distance"
 
@@ -34,6 +36,9 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
             n=f"{trials}; {len(study.complete)} of them ran all {study.max_epochs} epochs",
         )
     ]
+    found += [_rivals(study, name, plots) for name in structural(study)]
+    left = len(study.parameters) - len(study.drawn_parameters)
+    notes = (f"Drawn are the {DRAWN} parameters that were active in most trials; {left} others are in the tables.",)
     if study.parameters:
         found += [
             Section(
@@ -42,6 +47,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
                 figure=drawn(plots, "parameters", partial(parameters.draw, study)),
                 alt="Scatter of every parameter against the last score, coloured by epochs",
                 n=f"{trials}, of different budgets",
+                notes=notes if left else (),
             ),
             Section(
                 title="Which combinations did well?",
@@ -49,6 +55,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
                 figure=drawn(plots, "parallel", partial(parallel.draw, study)),
                 alt="Parallel coordinates of all trials",
                 n=f"{trials}, of different budgets",
+                notes=notes if left else (),
                 interactive="parallel",
             ),
         ]
@@ -89,6 +96,53 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
         )
     )
     return found
+
+
+def _rivals(study: Study, name: str, plots: Path) -> Section:
+    found = rivals(study, name)
+    if found is None:
+        reading = findings.say_rivals(None, full=study.max_epochs)
+        return Section(title=f"Which {name}?", reading=reading, figure=None, alt="", n=study.seeds_each())
+    leader, others = found.ranked[0], [(one, one.difference) for one in found.ranked[1:] if one.difference]
+    lines = [
+        forest.Line(
+            label=f"{leader.value} − {one.value} (n = {len(one.scores)})",
+            value=value,
+            interval=(low, high) if math.isfinite(low) else None,
+            colour=style.ORANGE if low <= 0 <= high else style.BLUE,
+            group="undecided" if low <= 0 <= high else "apart",
+        )
+        for one, (value, low, high) in others
+    ]
+    title = f"{leader.value} (n = {len(leader.scores)}) against the others after {found.epoch} epochs"
+    unit = f"difference of means in {style.unit(study.metric)}"
+    few = ", ".join(f"{value} ({count})" for value, count in found.few)
+    failed = ", ".join(f"{value} ({count})" for value, count in found.failed)
+    return Section(
+        title=f"Which {name}?",
+        reading=findings.say_rivals(found, full=study.max_epochs),
+        figure=drawn(plots, f"rivals-{name}", partial(forest.draw, lines, title=title, unit=unit)),
+        alt=f"Difference of the leading {name} from every other, with intervals",
+        n=f"{found.trials} trials of {len(found.ranked)} choices after {found.epoch} epochs, {found.seeds}",
+        notes=(
+            *((f"Too few trials for an interval: {few}.",) if few else ()),
+            *((f"Failed trials, which have no part in this: {failed}.",) if failed else ()),
+        ),
+        table=(
+            (name, "trials", "mean", "lowest", "highest", "behind the first", "interval"),
+            *(_row(one) for one in found.ranked),
+        ),
+    )
+
+
+def _row(one: Rival) -> tuple[str, ...]:
+    figures = (f"{score:.2f}" for score in (one.mean, min(one.scores), max(one.scores)))
+    if one.difference is None:
+        behind: tuple[str, ...] = ("", "")
+    else:
+        value, low, high = one.difference
+        behind = (f"{value:.2f}", f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "no spread")
+    return (one.value, str(len(one.scores)), *figures, *behind)
 
 
 def importance_sections(study: Study, plots: Path) -> list[Section]:

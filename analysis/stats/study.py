@@ -11,6 +11,8 @@ from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
 from analysis.kept import Digested
 from analysis.tables import Tables
 
+DRAWN = 12
+"""Parameters that fit into one figure."""
 Settings = tuple[tuple[str, str], ...]
 """A configuration without its seed: names, and values as text, in the order of the names."""
 
@@ -103,6 +105,13 @@ class Study(Digested):
     def parameters(self) -> tuple[str, ...]:
         """Searched leaves without the seed, which is no choice."""
         return tuple(name for name in self.space if name != "seed")
+
+    @cached_property
+    def drawn_parameters(self) -> tuple[str, ...]:
+        """Those that figures of all parameters show: of more than `DRAWN` the ones that were active in most trials."""
+        active = {name: sum(name in trial.values for trial in self.trials if trial.curve) for name in self.parameters}
+        most = sorted(self.parameters, key=lambda name: -active[name])[:DRAWN]
+        return tuple(name for name in self.parameters if name in most)
 
     def seeds_of(self, trial: Trial) -> int:
         """Seeds with which the trial's configuration ran all its epochs, at least 1."""

@@ -127,8 +127,10 @@ function parallel(place, figure, data) {
       }).join("");
       const dot = axis.name.indexOf(".");
       const parts = upright && dot > 0 ? [axis.name.slice(0, dot + 1), axis.name.slice(dot + 1)] : [axis.name];
+      const room = upright && count > 1 ? Math.floor((at(1) - at(0)) / 8) : Infinity;
+      const fitted = part => part.length > room ? `${part.slice(0, room - 1)}…` : part;
       const name = parts.map((part, line) => upright
-        ? `<text class="name" x="${x1}" y="${parts.length > 1 ? 10 + 12 * line : 22}" text-anchor="${index ? "middle" : "start"}">${escaped(part)}</text>`
+        ? `<text class="name" x="${x1}" y="${parts.length > 1 ? 10 + 12 * line : 22}" text-anchor="${index ? "middle" : "start"}"><title>${escaped(axis.name)}</title>${escaped(fitted(part))}</text>`
         : `<text class="name" x="14" y="${y1 - 10}">${escaped(part)}</text>`).join("");
       return `<g data-axis="${index}"><line class="axis" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>${ticks}${name}`
         + `<rect class="brush"/><line class="grip" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`

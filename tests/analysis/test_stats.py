@@ -12,6 +12,7 @@ from analysis.stats.bootstrap import mean_difference
 from analysis.stats.compare import compare
 from analysis.stats.importance import importance
 from analysis.stats.study import from_tables
+from tests.analysis import conftest
 from tests.analysis.conftest import config_of, make_trials
 
 
@@ -196,3 +197,18 @@ def test_the_best_follows_the_objectives_mode(mode):
 def test_the_study_in_the_logs_is_the_study_in_the_tables(study_dir, trials):
     study = from_tables(tables.build_tables(read_folder(study_dir / "wandb")[0]))
     assert [one.curve for one in study.trials] == [one["curve"] for one in trials]
+
+
+def test_figures_of_all_parameters_show_the_twelve_that_most_trials_have(monkeypatch, tmp_path):
+    searched = {f"p{number:02d}": conftest.dimension("uniform", low=0, high=1) for number in range(15)}
+    monkeypatch.setattr(conftest, "SPACE", searched)
+    values = [{name: 0.5 for name in searched if name not in ("p00", "p07", "p09")}, dict.fromkeys(searched, 0.5)]
+    made = [
+        {"number": number, "values": one, "curve": full(50.0), "state": "complete", "error": None}
+        for number, one in enumerate(values)
+    ]
+    study = study_of(made)
+    assert study.drawn_parameters == tuple(name for name in searched if name not in ("p00", "p07", "p09"))
+    assert len(study.parameters) == 15
+    notes = [section.notes for section in search_sections(study, tmp_path)]
+    assert any("3 others are in the tables" in note for one in notes for note in one)
