@@ -40,6 +40,8 @@ STUDY = Path(__file__).with_name("methods.yaml")
 SCORE = "final/last/miou"
 BASELINE, YARDSTICK = "supervised", "unimatch"
 BLOCK, BLOCKS = 5, 7
+BEGUN = 60
+"""Steps before a method is measured: past every warm-up on labels alone but ST's first stage."""
 
 app = typer.Typer(add_completion=False)
 
@@ -104,7 +106,7 @@ def one(name: str, alpha: float) -> None:
 
     with numerics(config_of(name, alpha).precision), tempfile.TemporaryDirectory() as folder:
         mine = Stepper(name, alpha, Path(folder))
-        for _ in range(2 * BLOCK):
+        for _ in range(BEGUN):
             mine.step()
         counts, peak = passes(mine), peak_mib(mine.run.process.device)
         yardstick = Stepper(YARDSTICK, 0.0, Path(folder) / "yardstick")
