@@ -69,7 +69,7 @@ def rivals(study: Study, name: str) -> Rivals | None:
     scores, epoch = found
     enough = [(str(value), own) for value, own in zip(values, scores, strict=True) if len(own) >= LEAST]
     enough.sort(key=lambda pair: -study.sign * sum(pair[1]) / len(pair[1]))
-    differences = _differences([own for _, own in enough])
+    differences = _differences([own for _, own in enough], furthest=100.0 if "iou" in study.metric else math.inf)
     return Rivals(
         name=name,
         epoch=epoch,
@@ -83,18 +83,19 @@ def rivals(study: Study, name: str) -> Rivals | None:
     )
 
 
-def _differences(groups: Sequence[Sequence[float]]) -> list[tuple[float, float, float]]:
-    """Of the first group's mean from the others'; endless where neither group varies."""
+def _differences(groups: Sequence[Sequence[float]], *, furthest: float) -> list[tuple[float, float, float]]:
+    """Of the first group's mean from the others', cut off at what a difference can be; as wide as that where neither
+    group varies."""
     from scipy.stats import ttest_ind
 
     level = 1 - (1 - LEVEL) / math.comb(len(groups), 2)
     first, found = groups[0], []
     for other in groups[1:]:
         difference = sum(first) / len(first) - sum(other) / len(other)
-        low, high = -math.inf, math.inf
+        low, high = -furthest, furthest
         if len({*first}) > 1 or len({*other}) > 1:
             low, high = ttest_ind(first, other, equal_var=False).confidence_interval(level)
-        found.append((difference, float(low), float(high)))
+        found.append((difference, max(float(low), -furthest), min(float(high), furthest)))
     return found
 
 

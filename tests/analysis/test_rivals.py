@@ -76,7 +76,16 @@ def test_where_less_is_better_the_lowest_mean_leads():
 
 def test_scores_that_do_not_vary_leave_the_difference_open():
     found = rivals(study({"fixmatch": [70.0] * 3, "cps": [5.0] * 3}), "method.name")
-    assert found.ranked[1].difference == (65.0, -math.inf, math.inf)
+    assert found.ranked[1].difference == (65.0, -100.0, 100.0)
+
+
+def test_no_interval_goes_beyond_what_a_difference_of_percentages_can_be():
+    made = study({"fixmatch": [70.0, 72, 71], "cps": [1.0, 60, 20], "gct": [5.0, 50, 64]})
+    ends = [end for one in rivals(made, "method.name").ranked[1:] for end in one.difference[1:]]
+    assert min(ends) == -100
+    assert max(ends) == 100
+    loss = made.__class__(**{**vars(made), "metric": "val/loss"})
+    assert rivals(loss, "method.name").ranked[1].difference[2] > 100
 
 
 def test_with_two_trials_each_nothing_is_said():
