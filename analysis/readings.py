@@ -14,6 +14,8 @@ from analysis.stats.study import Study
 from analysis.stats.surrogate import LEAST, Surrogate
 
 Triple = tuple[float, float, float]
+LISTED = 12
+"""Names in one sentence; a study over methods has fifty parameters."""
 
 
 def say_none(study: Study) -> str:
@@ -235,4 +237,6 @@ def _points(values: Triple, unit: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    if len(names) <= LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from analysis.readings import _listed as listed
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.beside import first_configuration, published
 from analysis.stats.crossval import fit_and_check
@@ -158,3 +159,8 @@ def test_with_several_seeds_classes_and_bands_are_drawn(tmp_path):
     assert "paired over 5 seeds" in found["Which classes gain, and which lose?"].reading
     assert found["How do seeds spread on the way?"].figure
     assert found["How far do seeds differ?"].figure
+
+
+def test_a_sentence_names_twelve_and_counts_the_others():
+    assert listed([f"p{number}" for number in range(12)]).endswith("p10, p11")
+    assert listed([f"p{number}" for number in range(40)]).endswith("p11 and 28 others")
