@@ -14,13 +14,10 @@ from analysis.stats.importance import LEAST, Importance
 from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
+from analysis.wording import listed
 
 SEED_SPREAD = 0.5
 """Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
-
-
-NAMED = 6
-"""Parameters that a sentence names at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +211,7 @@ def say_importance(found: Importance | None, study: Study) -> str:
     for active, (_, _, _, count) in found.conditional.items():
         text += f" {active} is measured among the {count} trials in which it was active."
     if found.left_out:
-        named = found.left_out[:NAMED]
-        others = len(found.left_out) - len(named)
-        text += f" Not considered, since too few trials vary them: {', '.join(named)}"
-        text += f" and {others} others." if others else "."
+        text += f" Not considered, since too few trials vary them: {listed(found.left_out)}."
     if found.epoch < study.max_epochs:
         text += f" This is a rung, not the full {study.max_epochs} epochs, which too few trials reached."
     return text

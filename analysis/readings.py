@@ -12,10 +12,9 @@ from analysis.stats.moves import Move, Step
 from analysis.stats.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.study import Study
 from analysis.stats.surrogate import LEAST, Surrogate
+from analysis.wording import listed
 
 Triple = tuple[float, float, float]
-LISTED = 12
-"""Names in one sentence; a study over methods has fifty parameters."""
 
 
 def say_none(study: Study) -> str:
@@ -60,16 +59,16 @@ def say_importance(found: Indices, surrogate: Surrogate) -> str:
         f"{_percent(leader)}, n = {len(surrogate.trials)} trials."
     )
     if others := [other for other, one in list(found.shapley.items())[1:] if one.high > leader.low]:
-        text += f" The intervals of {_listed(others)} overlap with it: who leads is not settled."
+        text += f" The intervals of {listed(others)} overlap with it: who leads is not settled."
     dead = [one for one in found.total if found.verdict(one) == "dead"]
     unknown = [one for one in found.total if found.verdict(one) == "open"]
     if dead:
-        chances = _listed([f"{one} ({found.negligible[one]:.0%})" for one in dead])
+        chances = listed([f"{one} ({found.negligible[one]:.0%})" for one in dead])
         text += f" Dead, by the chance of at most {100 * NEGLIGIBLE:.0f} % with all interactions: {chances}."
     if unknown:
-        text += f" Open, from nothing to more than that: {_listed(unknown)}."
+        text += f" Open, from nothing to more than that: {listed(unknown)}."
     if surrogate.fixed:
-        text += f" Not considered, since no trial varies them: {_listed(surrogate.fixed)}."
+        text += f" Not considered, since no trial varies them: {listed(surrogate.fixed)}."
     return text + " Effects of three and more parameters together are not modelled."
 
 
@@ -121,7 +120,7 @@ def say_ablation(path: Sequence[Step], start: str, number: int, unit: str) -> st
     text += "." if total[1] > 0 or total[2] < 0 else ", an interval that holds 0."
     firm = next((i for i, one in enumerate(path) if one.gain[1] > 0 or one.gain[2] < 0), None)
     if firm is not None:
-        names = _listed([one.name for one in path[: firm + 1]])
+        names = listed([one.name for one in path[: firm + 1]])
         text += f" {names} alone: {_points(path[firm].gain, unit)}."
     return text + " The leading trial was chosen on the same scores, so the gain is rather too large."
 
@@ -171,7 +170,7 @@ def say_stopped(found: Sequence[Stopped], surrogate: Surrogate) -> str:
         f"score; expected are {expected:.1f}."
     )
     if early:
-        text += f" Too early: {_listed([f'trial {one.number} ({one.chance:.0%})' for one in early[:5]])}."
+        text += f" Too early: {listed([f'trial {one.number} ({one.chance:.0%})' for one in early[:5]])}."
     else:
         text += f" The likeliest is trial {found[0].number} with {found[0].chance:.0%}."
     return text + f" By a surrogate of {surrogate.rows} scores; the incumbent's score is itself a lucky one."
@@ -205,10 +204,10 @@ def say_classes(found: ClassChanges) -> str:
     text = (
         f"IoU of {found.first.called} minus {found.second.called}, paired over {found.seeds} seeds; the intervals hold "
         f"for all {len(found.classes)} classes at once. "
-        f"Gains: {_listed(gain) or 'none for sure'}. Losses: {_listed(lose) or 'none for sure'}."
+        f"Gains: {listed(gain) or 'none for sure'}. Losses: {listed(lose) or 'none for sure'}."
     )
     if found.left_out:
-        text += f" Not scored in every run: {_listed(found.left_out)}."
+        text += f" Not scored in every run: {listed(found.left_out)}."
     return text
 
 
@@ -234,9 +233,3 @@ def _percent(one: Share) -> str:
 
 def _points(values: Triple, unit: str) -> str:
     return f"{values[0]:+.2f}{unit} (95 % interval {values[1]:+.2f} to {values[2]:+.2f})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) <= LISTED:
-        return ", ".join(names)
-    return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"

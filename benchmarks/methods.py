@@ -2,7 +2,8 @@
 
     python -m ipix_tune.sweep benchmarks/methods.yaml            # the scores; continues with --resume
     python -m analysis.report studies/methods-table                    # its tables
-    python -m benchmarks.methods cost --rows cost.jsonl          # the costs, a few minutes on a quiet machine
+    python -m benchmarks.methods cost --rows cost.jsonl          # the costs, a quarter of an hour on a quiet machine
+    python -m benchmarks.methods causes                          # why some methods stay far below
     python -m benchmarks.methods table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md
 
 Every row has the same steps, seeds and images to be scored on. A cost is measured in a process of its own: steps of the
@@ -34,7 +35,7 @@ from trainers.layers import resolved
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.run import Run
 from trainers.tally import Tally
-from trainers.yamlfile import read, validate
+from trainers.yamlfile import read, set_dotted, validate
 
 STUDY = Path(__file__).with_name("methods.yaml")
 SCORE = "final/last/miou"
@@ -138,6 +139,42 @@ def cost(rows: Annotated[Path, typer.Option(help="JSON lines to add to; what it 
             typer.echo(found)
             with rows.open("a") as file:
                 file.write(found + "\n")
+
+
+CAUSES: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("psmt", 1, {}),
+    ("psmt", 1, {"method.ema_decay": 0.9}),
+    ("psmt", 1, {"method.warmup": 0.25}),
+    ("u2pl", 1, {}),
+    ("u2pl", 1, {"method.ema_decay": 0.9}),
+    ("u2pl", 1, {"method.contrast_weight": 0.0}),
+    ("meanteacher", 1, {}),
+    ("meanteacher", 1, {"method.consistency_weight": 1.0}),
+    ("pseudoseg", 1, {}),
+    ("pseudoseg", 1, {"method.pseudo_weight": 0.0}),
+    ("pseudoseg", 0, {"optim.lr": 0.02}),
+)
+"""Method, seed and what is set otherwise than in the study."""
+
+
+@app.command()
+def causes(
+    only: Annotated[str | None, typer.Option(help="One method.")] = None,
+) -> None:
+    """Train one run for each of `CAUSES`, without the inter-pixel loss, and print its last line."""
+    for name, seed, changes in CAUSES:
+        if only not in (None, name):
+            continue
+        data = config_of(name, 0.0).model_dump(mode="json")
+        for key, value in {"seed": seed, **changes}.items():
+            set_dotted(data, key, value)
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "config.yaml"
+            config.write_text(json.dumps(data))
+            command = [sys.executable, "-m", "trainers.train", str(config), "--run-dir", str(Path(folder) / "run")]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        last = [line for line in said.splitlines() if "val/miou" in line][-1]
+        typer.echo(f"{name}, seed {seed}, {changes or 'as in the study'}: {last}")
 
 
 @app.command()

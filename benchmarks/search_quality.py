@@ -28,6 +28,7 @@ import typer
 from optuna.samplers import BaseSampler
 
 from benchmarks.record_curves import DATA, SEARCH, read_recorded
+from ipix_tune import console
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
 from ipix_tune.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
 from ipix_tune.dimensions import every_value, from_unit, to_unit
@@ -329,6 +330,8 @@ def main(
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds 1000 and up are for tuning.")] = 0,
 ) -> None:
     """Run the repetitions and print, or write, the tables."""
+    for family in families.split(","):
+        problem(family, first_seed)  # what is missing is said before anything is measured
     known = {} if raw is None else read_raw(raw)
     seeds = range(first_seed, first_seed + repetitions)
     for family in families.split(","):
@@ -345,4 +348,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    console.run(app)

@@ -38,7 +38,8 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
     ]
     found += [_rivals(study, name, plots) for name in structural(study)]
     left = len(study.parameters) - len(study.drawn_parameters)
-    notes = (f"Drawn are the {DRAWN} parameters that were active in most trials; {left} others are in the tables.",)
+    cut = f"Drawn are the {DRAWN} parameters that were active in most trials; {left} others are in the tables."
+    notes = (cut,) if left else ()
     if study.parameters:
         found += [
             Section(
@@ -47,7 +48,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
                 figure=drawn(plots, "parameters", partial(parameters.draw, study)),
                 alt="Scatter of every parameter against the last score, coloured by epochs",
                 n=f"{trials}, of different budgets",
-                notes=notes if left else (),
+                notes=notes,
             ),
             Section(
                 title="Which combinations did well?",
@@ -55,7 +56,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
                 figure=drawn(plots, "parallel", partial(parallel.draw, study)),
                 alt="Parallel coordinates of all trials",
                 n=f"{trials}, of different budgets",
-                notes=notes if left else (),
+                notes=notes,
                 interactive="parallel",
             ),
         ]
@@ -126,7 +127,7 @@ def _rivals(study: Study, name: str, plots: Path) -> Section:
         n=f"{found.trials} trials of {len(found.ranked)} choices after {found.epoch} epochs, {found.seeds}",
         notes=(
             *((f"Too few trials for an interval: {few}.",) if few else ()),
-            *((f"Failed trials, which have no part in this: {failed}.",) if failed else ()),
+            *((f"Trials that failed, which count with what they scored before: {failed}.",) if failed else ()),
         ),
         table=(
             (name, "trials", "mean", "lowest", "highest", "behind the first", "interval"),

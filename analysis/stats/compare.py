@@ -1,6 +1,7 @@
 """One choice against another, as the search happened to try them: observational, not paired."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,10 @@ class Comparison:
 def compare(study: Study, name: str, *, first: str, second: str) -> Comparison | None:
     """At the largest budget at which both choices have `LEAST` trials, else the largest at which both have one; None
     where they have none in common."""
-    by_epoch = {epoch: _scores(study, name, (first, second), epoch) for epoch in study.budgets()}
+    by_epoch = {
+        epoch: (scores_of(study, name, first, epoch), scores_of(study, name, second, epoch))
+        for epoch in study.budgets()
+    }
     for least in (LEAST, 1):
         shared = [epoch for epoch, (a, b) in by_epoch.items() if min(len(a), len(b)) >= least]
         if shared:
@@ -52,9 +56,6 @@ def compare(study: Study, name: str, *, first: str, second: str) -> Comparison |
     return None
 
 
-def _scores(study: Study, name: str, choices: tuple[str, str], epoch: int) -> tuple[list[float], list[float]]:
-    first, second = (
-        [trial.curve[epoch] for trial in study.trials if epoch in trial.curve and trial.values.get(name) == choice]
-        for choice in choices
-    )
-    return first, second
+def scores_of(study: Study, name: str, choice: Any, epoch: int) -> list[float]:
+    """Of the trials with this choice that have a score after ``epoch`` epochs, whatever became of them."""
+    return [trial.curve[epoch] for trial in study.trials if epoch in trial.curve and trial.values.get(name) == choice]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.stats.compare import LEAST
+from analysis.stats.bootstrap import LEVEL
+from analysis.stats.compare import LEAST, scores_of
 from analysis.stats.study import Study
 
-LEVEL = 0.95
 FEWEST = 3
 """Values of a choice from which on it has rivals; of two, a comparison says all."""
 
@@ -55,12 +55,11 @@ def rivals(study: Study, name: str) -> Rivals | None:
     than two values have that many trials.
 
     Intervals of the differences are Welch's, by Bonferroni over all pairs of values, so that the leader may be chosen
-    by the same scores. Simulated, 15 equal values with 3 to 9 normal scores each: at most 3.1 % of leaders are wrongly
-    apart from another (by Games and Howell 8.2 %, and some pair is apart in 16 %).
+    by the same scores. `benchmarks/rivals.py` measures how often a leader is wrongly apart.
     """
     values = study.space[name]["choices"]
     found = max(
-        ((_scores(study, name, values, epoch), epoch) for epoch in study.budgets()),
+        (([scores_of(study, name, value, epoch) for value in values], epoch) for epoch in study.budgets()),
         key=lambda pair: (sum(len(scores) >= LEAST for scores in pair[0]), pair[1]),
         default=None,
     )
@@ -69,13 +68,13 @@ def rivals(study: Study, name: str) -> Rivals | None:
     scores, epoch = found
     enough = [(str(value), own) for value, own in zip(values, scores, strict=True) if len(own) >= LEAST]
     enough.sort(key=lambda pair: -study.sign * sum(pair[1]) / len(pair[1]))
-    differences = _differences([own for _, own in enough], furthest=100.0 if "iou" in study.metric else math.inf)
+    behind = differences([own for _, own in enough], furthest=100.0 if "iou" in study.metric else math.inf)
     return Rivals(
         name=name,
         epoch=epoch,
         ranked=tuple(
             Rival(value=value, scores=tuple(own), mean=sum(own) / len(own), difference=difference)
-            for (value, own), difference in zip(enough, [None, *differences], strict=True)
+            for (value, own), difference in zip(enough, [None, *behind], strict=True)
         ),
         few=tuple((str(value), len(own)) for value, own in zip(values, scores, strict=True) if len(own) < LEAST),
         failed=_failed(study, name, values),
@@ -83,9 +82,9 @@ def rivals(study: Study, name: str) -> Rivals | None:
     )
 
 
-def _differences(groups: Sequence[Sequence[float]], *, furthest: float) -> list[tuple[float, float, float]]:
-    """Of the first group's mean from the others', cut off at what a difference can be; as wide as that where neither
-    group varies."""
+def differences(groups: Sequence[Sequence[float]], *, furthest: float) -> list[tuple[float, float, float]]:
+    """Of the first group's mean from the others', with their intervals, cut off at what a difference can be; as wide
+    as that where neither group varies."""
     from scipy.stats import ttest_ind
 
     level = 1 - (1 - LEVEL) / math.comb(len(groups), 2)
@@ -97,13 +96,6 @@ def _differences(groups: Sequence[Sequence[float]], *, furthest: float) -> list[
             low, high = ttest_ind(first, other, equal_var=False).confidence_interval(level)
         found.append((difference, max(float(low), -furthest), min(float(high), furthest)))
     return found
-
-
-def _scores(study: Study, name: str, values: Sequence[Any], epoch: int) -> list[list[float]]:
-    return [
-        [trial.curve[epoch] for trial in study.trials if epoch in trial.curve and trial.values.get(name) == value]
-        for value in values
-    ]
 
 
 def _failed(study: Study, name: str, values: Sequence[Any]) -> tuple[tuple[str, int], ...]:

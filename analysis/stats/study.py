@@ -13,6 +13,7 @@ from analysis.tables import Tables
 
 DRAWN = 12
 """Parameters that fit into one figure."""
+
 Settings = tuple[tuple[str, str], ...]
 """A configuration without its seed: names, and values as text, in the order of the names."""
 

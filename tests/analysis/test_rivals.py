@@ -116,3 +116,11 @@ def test_failed_trials_of_a_choice_are_counted(tmp_path):
     lost = [one.__class__(**{**vars(one), "state": "failed", "curve": {}}) for one in made.trials[:1]]
     found = rivals(made.__class__(**{**vars(made), "trials": (*made.trials, *lost)}), "method.name")
     assert found.failed == (("fixmatch", 1),)
+
+
+def test_a_trial_that_failed_counts_with_what_it_scored_before():
+    made = study(SCORES)
+    broken = [one.__class__(**{**vars(one), "state": "failed"}) for one in made.trials[:1]]
+    found = rivals(made.__class__(**{**vars(made), "trials": (*broken, *made.trials[1:])}), "method.name")
+    assert found.failed == (("fixmatch", 1),)
+    assert len(found.ranked[0].scores) == 3

@@ -3,12 +3,12 @@ import re
 
 import pytest
 
-from analysis.readings import _listed as listed
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.beside import first_configuration, published
 from analysis.stats.crossval import fit_and_check
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables
+from analysis.wording import listed
 from tests.analysis.conftest import make_trials
 from tests.analysis.made import MIXED, study_of_function
 from tests.analysis.test_classes import FIRST, SECOND, logged

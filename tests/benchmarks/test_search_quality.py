@@ -1,5 +1,9 @@
 import math
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -21,6 +25,8 @@ from benchmarks.search_quality import (
     search_of,
     with_prior,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 @given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=40))
@@ -76,3 +82,14 @@ def test_the_baseline_is_optunas_own_tpe_under_plain_asha(monkeypatch):
     study, sampler = seen[0]
     assert type(sampler) is optuna.samplers.TPESampler
     assert (study.scheduler.name, study.scheduler.quota) == ("asha", False)
+
+
+def test_a_family_that_was_not_recorded_is_refused_before_anything_is_measured(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.search_quality", "--families", "power,mlp", "--raw", "raw.jsonl"]
+    found = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: recorded/mlp-")
+    assert "python -m benchmarks.record_curves recorded" in found.stderr
+    assert not (tmp_path / "raw.jsonl").exists()

@@ -2,9 +2,11 @@ import math
 
 import pytest
 
+from ipix_tune import ranked as ranked_module
 from ipix_tune import whole
 from ipix_tune.config import StudyConfig
 from ipix_tune.journal import Journal
+from ipix_tune.ranked import ranked
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
 
@@ -73,3 +75,19 @@ def test_random_search_in_a_discrete_space_is_even_over_what_is_left():
     last = [asked(8, sampler="random", search=search, seed=seed)[-1][0][1] for seed in range(160)]
     counts = [sum(math.isclose(one, k / 10) for one in last) for k in range(8)]
     assert sum((count - 20) ** 2 / 20 for count in counts) < 24.3  # chi-squared, 7 degrees, p = 0.001
+
+
+def test_the_trials_that_tpe_is_shown_are_made_once_for_all_draws_of_one_proposal(monkeypatch):
+    made, drawn = [], []
+    monkeypatch.setattr(ranked_module, "ranked", lambda trials: made.append(1) or ranked(trials))
+    propose = whole.WholeSampler.propose
+    monkeypatch.setattr(whole.WholeSampler, "propose", lambda *given: drawn.append(1) or propose(*given))
+    asked(24)
+    assert len(drawn) > 24
+    assert len(made) <= 24
+
+
+def test_what_is_proposed_does_not_depend_on_how_often_the_shown_trials_are_made(monkeypatch):
+    found = asked(24)
+    monkeypatch.setattr(whole, "at_this_moment", lambda study: study)
+    assert asked(24) == found

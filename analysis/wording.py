@@ -1,0 +1,13 @@
+"""Words that several sentences of the report share."""
+
+from collections.abc import Sequence
+
+LISTED = 12
+"""Names in one sentence; a study over methods has fifty parameters."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, or the first `LISTED` of them and how many others there are."""
+    if len(names) <= LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"
