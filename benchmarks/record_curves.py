@@ -3,11 +3,11 @@ on the data that scikit-learn ships.
 
     python -m benchmarks.record_curves recorded          # goes on when it was stopped; some minutes of one core
 
-Every family has four tables, one a data set: `CONFIGURATIONS` configurations drawn evenly, each trained once, all from
-one seed, and scored after each of `EPOCHS` epochs on the half of the data that it does not see. An
-epoch is a pass over the data (perceptrons) or `TREES` rounds of boosting. The score is 100 times the explained share:
-R2 for numbers, D2 of the log loss for classes; below `FLOOR`, or where the training diverged, it is `FLOOR`. An epoch
-counts as one virtual second, so that the same tables come of every recording.
+Every family has four tables, one a data set: `CONFIGURATIONS` configurations drawn evenly, each trained with `SEEDS`
+seeds, and scored after each of `EPOCHS` epochs on the half of the data that it does not see. An epoch is a pass over
+the data (perceptrons) or `TREES` rounds of boosting. The score is 100 times the explained share: R2 for numbers, D2 of
+the log loss for classes; below `FLOOR`, or where the training diverged, it is `FLOOR`. An epoch counts as one virtual
+second, so that the same tables come of every recording.
 """
 
 import random
@@ -35,8 +35,8 @@ from ipix_tune.curves import Curve, RecordedCurves
 from ipix_tune.space import SearchSpace
 from trainers.errors import UserError
 
-EPOCHS, TREES, BATCH, SEED = 27, 4, 32, 0
-CONFIGURATIONS = 1000
+EPOCHS, TREES, BATCH = 27, 4, 32
+CONFIGURATIONS, SEEDS = 400, 3
 FLOOR = -100.0
 LARGEST = 800
 """Samples used of a data set, half of them to train on."""
@@ -55,6 +55,7 @@ SEARCH: dict[str, dict[str, dict[str, Any]]] = {
         "max_leaf_nodes": {"logint": [2, 64]},
         "min_samples_leaf": {"logint": [1, 100]},
         "l2_regularization": {"loguniform": [0.01, 100]},
+        "max_features": {"uniform": [0.1, 1]},
     },
 }
 
@@ -69,8 +70,14 @@ def photos() -> Data:
     return noisy.reshape(len(patches), -1), patches[:, 3, 3]
 
 
+def even_digits() -> Data:
+    """Scanned digits, and whether each is even."""
+    inputs, digits = datasets.load_digits(return_X_y=True)
+    return inputs, digits % 2
+
+
 DATA: dict[str, Callable[[], Data]] = {
-    "digits": partial(datasets.load_digits, return_X_y=True),
+    "digits": even_digits,
     "cancer": partial(datasets.load_breast_cancer, return_X_y=True),
     "diabetes": partial(datasets.load_diabetes, return_X_y=True),
     "photos": photos,
@@ -94,11 +101,11 @@ def is_classes(name: str) -> bool:
     return name in ("digits", "cancer")
 
 
-def mlp_outputs(name: str, values: Mapping[str, Value]) -> Iterator[np.ndarray]:
+def mlp_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[np.ndarray]:
     """Predictions after each epoch, in batches of `BATCH`."""
     inputs, targets, unseen, _ = halves(name)
     own = {key: value for key, value in values.items() if key != "width"}
-    settings = {"hidden_layer_sizes": [values["width"]], "batch_size": BATCH, "random_state": SEED, **own}
+    settings = {"hidden_layer_sizes": [values["width"]], "batch_size": BATCH, "random_state": seed, **own}
     if is_classes(name):
         classifier = MLPClassifier(**settings)
         for _ in range(EPOCHS):
@@ -109,10 +116,10 @@ def mlp_outputs(name: str, values: Mapping[str, Value]) -> Iterator[np.ndarray]:
             yield regressor.partial_fit(inputs, targets).predict(unseen)
 
 
-def boosting_outputs(name: str, values: Mapping[str, Value]) -> Iterator[np.ndarray]:
+def boosting_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[np.ndarray]:
     """Predictions after each epoch."""
     inputs, targets, unseen, _ = halves(name)
-    settings = {"max_iter": EPOCHS * TREES, "early_stopping": False, "random_state": SEED, **values}
+    settings = {"max_iter": EPOCHS * TREES, "early_stopping": False, "random_state": seed, **values}
     if is_classes(name):
         staged = HistGradientBoostingClassifier(**settings).fit(inputs, targets).staged_predict_proba(unseen)
     else:
@@ -132,12 +139,12 @@ def score(name: str, outputs: np.ndarray) -> float:
     return max(100 * float(explained), FLOOR)
 
 
-def curve(family: str, name: str, values: Mapping[str, Value]) -> tuple[float, ...]:
+def curve(family: str, name: str, values: Mapping[str, Value], seed: int) -> tuple[float, ...]:
     """Train one configuration: its scores, the first epoch's first."""
     scores: list[float] = []
     try:
         with threadpool_limits(1):
-            scores.extend(score(name, outputs) for outputs in OUTPUTS[family](name, values))
+            scores.extend(score(name, outputs) for outputs in OUTPUTS[family](name, values, seed))
     except ValueError as error:  # sgd's weights are no longer finite
         if "non-finite" not in str(error):
             raise
@@ -151,7 +158,8 @@ def space_of(family: str) -> SearchSpace:
 
 
 def read_recorded(folder: Path, family: str, name: str) -> RecordedCurves:
-    """The recorded curves of one data set, which answer every configuration of the family's space.
+    """The recorded curves of one data set, which answer every configuration of the family's space: by those of the
+    nearest one that was recorded, with one of its seeds.
 
     Raises:
         UserError: they have not been recorded.
@@ -187,7 +195,9 @@ def main(
             rng, begun, rows = random.Random(0), time.perf_counter(), []
             for _ in range(configurations):
                 values = space.sample(rng)
-                rows.append(dict.fromkeys(space.dimensions) | values | {"scores": curve(family, name, values)})
+                known = dict.fromkeys(space.dimensions) | values
+                for seed in range(SEEDS):
+                    rows.append(known | {"seed": seed, "scores": curve(family, name, values, seed)})
             pq.write_table(pa.Table.from_pylist(rows), file)
             typer.echo(f"{file}: {len(rows)} curves in {time.perf_counter() - begun:.0f} s")
 

@@ -1,6 +1,6 @@
 """How often "Which method?" says that a leader is apart from another where all are equal.
 
-    python -m benchmarks.rivals          # two to three minutes of one core
+    python -m benchmarks.rivals          # some five minutes of one core
 
 Each repetition draws normal scores for `CHOICES` equal choices and asks `analysis.stats.rivals` for the leader's
 intervals; it is an error if any of them excludes 0.

@@ -80,7 +80,8 @@ def curves_of(source: str, study: StudyConfig, *, epochs: int, seed: int) -> Cur
 class RecordedCurves:
     """Curves that were recorded. A configuration is answered by the nearest recorded one: mean over the dimensions of
     the distance, which is |difference| on a range that is 1 wide on its own scale, 0 or 1 for a choice, and 1 where
-    only one of the two has the dimension. Of equally near ones the earliest."""
+    only one of the two has the dimension. Of equally near ones, such as one configuration with several seeds, a digest
+    of the asked values takes one: two configurations that it answers have luck of their own, as in training."""
 
     def __init__(
         self,
@@ -106,8 +107,8 @@ class RecordedCurves:
             return min(max(to_unit(dimension, value), 0.0), 1.0)
         return next((float(i) for i, one in enumerate(dimension.choice) if same(one, value)), -1.0)
 
-    def nearest(self, values: Mapping[str, Value]) -> int:
-        """Position of the recorded configuration that answers ``values``."""
+    def nearest(self, values: Mapping[str, Value]) -> list[int]:
+        """Positions of the recorded curves whose configuration is nearest to ``values``."""
         total = np.zeros(len(self._curves))
         for name, column in self._columns.items():
             has = ~np.isnan(column)
@@ -118,10 +119,12 @@ class RecordedCurves:
             if self._space.dimensions[name].choice is not None:
                 away = (away != 0).astype(float)
             total += np.where(has, away, 1.0)
-        return int(np.argmin(total))
+        found: list[int] = np.flatnonzero(total == total.min()).tolist()
+        return found
 
     def curve(self, values: Mapping[str, Value]) -> Curve:
-        return self._curves[self.nearest(values)]
+        near = self.nearest(values)
+        return self._curves[near[_digest(values) % len(near)]]
 
 
 def recorded_curves(folder: Path, study: StudyConfig, *, epochs: int) -> RecordedCurves:

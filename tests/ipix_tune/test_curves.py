@@ -65,6 +65,14 @@ def test_the_nearest_is_nearest_on_the_dimensions_own_scales(tmp_path):
     assert answered(curves, **{"interpixel.alpha": 0.033, "optim.lr": 1e-3}) == 1
 
 
+def test_configurations_that_several_seeds_answer_get_each_of_them_in_turn_by_chance_and_always_the_same(tmp_path):
+    curves = curves_of(saved(tmp_path, [CONFIGS[0]] * 3), study(), epochs=EPOCHS, seed=0)
+    near = [{"interpixel.alpha": 0.02 + step / 1e5, "optim.lr": 1e-3} for step in range(50)]
+    got = [answered(curves, **values) for values in near]
+    assert set(got) == {0, 1, 2}
+    assert got == [answered(curves, **values) for values in near]
+
+
 def test_the_distance_is_that_of_a_loop_written_out(tmp_path):
     configs = [
         config_with(alpha=10**a, distance=d, lr=10**b, teacher=t, decay=c)
@@ -91,7 +99,7 @@ def test_the_distance_is_that_of_a_loop_written_out(tmp_path):
                 + (ema != asks_ema)
                 + (ema != asks_ema or (ema and one.method.ema_decay != values["method.ema_decay"]))
             )
-        assert curves.nearest(values) == distances.index(min(distances))
+        assert curves.nearest(values) == [distances.index(min(distances))]
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(12.5, 12.5), (None, 10.0)])
