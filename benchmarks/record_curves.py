@@ -3,7 +3,7 @@ on the data that scikit-learn ships.
 
     python -m benchmarks.record_curves recorded          # goes on when it was stopped; some minutes of one core
 
-Every family has four tables, one a data set: `CONFIGURATIONS` configurations drawn evenly, each trained with `SEEDS`
+Every family has three tables, one a data set: `CONFIGURATIONS` configurations drawn evenly, each trained with `SEEDS`
 seeds, and scored after each of `EPOCHS` epochs on the half of the data that it does not see. An epoch is a pass over
 the data (perceptrons) or `TREES` rounds of boosting. The score is 100 times the explained share: R2 for numbers, D2 of
 the log loss for classes; below `FLOOR`, or where the training diverged, it is `FLOOR`. An epoch counts as one virtual
@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 import typer
 from sklearn import datasets
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.feature_extraction.image import extract_patches_2d
 from sklearn.metrics import d2_log_loss_score, r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
@@ -60,16 +59,6 @@ SEARCH: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def photos() -> Data:
-    """The middle of 7 x 7 grey patches of two photographs, from the patch with noise."""
-    photos = [photo.mean(axis=2) / 255 for photo in datasets.load_sample_images().images]
-    patches = np.concatenate(
-        [extract_patches_2d(photo, (7, 7), max_patches=LARGEST // 2, random_state=0) for photo in photos]
-    )
-    noisy = patches + np.random.default_rng(0).normal(0, 0.1, patches.shape)
-    return noisy.reshape(len(patches), -1), patches[:, 3, 3]
-
-
 def even_digits() -> Data:
     """Scanned digits, and whether each is even."""
     inputs, digits = datasets.load_digits(return_X_y=True)
@@ -80,7 +69,6 @@ DATA: dict[str, Callable[[], Data]] = {
     "digits": even_digits,
     "cancer": partial(datasets.load_breast_cancer, return_X_y=True),
     "diabetes": partial(datasets.load_diabetes, return_X_y=True),
-    "photos": photos,
 }
 
 

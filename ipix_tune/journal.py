@@ -21,7 +21,7 @@ from ipix_tune.config import SamplerConfig, StudyConfig, Value
 from ipix_tune.folder import replace_bytes
 from ipix_tune.front import FrontSampler
 from ipix_tune.journalfile import WAIT_S
-from ipix_tune.prior import PriorSampler
+from ipix_tune.prior import MixedSampler
 from ipix_tune.ranked import RankedSampler
 from ipix_tune.record import PLACE, open_record
 from ipix_tune.space import SearchSpace
@@ -309,14 +309,14 @@ def build_sampler(
     *,
     two_objectives: bool = False,
 ) -> optuna.samplers.BaseSampler:
-    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with the
-    priors where a dimension has one; in a discrete space every sampler is wrapped, so that no configuration is asked
-    twice while others remain. A grid is enqueued; nothing is left to sample."""
+    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with even
+    draws and with the priors; in a discrete space every sampler is wrapped, so that no configuration is asked twice
+    while others remain. A grid is enqueued; nothing is left to sample."""
     sampler = optuna_sampler(config, two_objectives=two_objectives)
     if config.name == "tpe" and not two_objectives:
         sampler = RankedSampler(sampler, past)
-    if config.name == "tpe" and space.has_priors:
-        return PriorSampler(space, sampler, seed=config.seed)
+    if config.name == "tpe":
+        return MixedSampler(space, sampler, seed=config.seed)
     if config.name != "grid" and space.is_discrete:
         return WholeSampler(space, sampler, seed=config.seed)
     return sampler

@@ -1,4 +1,4 @@
-"""Search that starts from what is believed: prior, incumbent and model take turns in proposing configurations.
+"""Who proposes the next configuration: the model, even draws and, where something is believed, prior and incumbent.
 
 In the manner of PriorBand: a new configuration comes from the prior, from the neighbourhood of the incumbent, from the
 model (TPE), or from anywhere. The share of the first two falls as trials end, and with the trust that the best trials
@@ -39,7 +39,8 @@ WITNESSES, BEST_SHARE = 2, 0.2
 ASKED = 100
 """Trials that are asked at most, at even distances in their order, so that long studies stay fast."""
 EVEN_SHARE = 0.2
-"""Of all configurations, those drawn evenly whatever is believed: under early stopping they are cheap."""
+"""Of all configurations, those drawn evenly whatever is believed or learned: under early stopping they are cheap, and
+what a study says of a parameter holds where it has looked."""
 SCALES = (1.0, 0.5, 0.25)
 """Draws from prior and neighbourhood are this much narrower, in turn by chance: in many dimensions a draw of full
 width is almost surely farther away than the center."""
@@ -184,12 +185,13 @@ def _logistic(log_odds: float) -> float:
     return 1 / (1 + math.exp(-min(max(log_odds, -30), 30)))
 
 
-class PriorSampler(WholeSampler):
+class MixedSampler(WholeSampler):
     """Draws from the prior, around the incumbent, from ``model`` or evenly.
 
-    The first configuration of a study is the prior's center. Then `EVEN_SHARE` is drawn evenly. With n ended trials,
-    prior and incumbent together have the share trust * `EXPERT_SHARE` / (1 + n / `EXPERT_TRIALS`), divided between them
-    by :func:`trust`, where trust is 1 before there is evidence. The model has the rest.
+    `EVEN_SHARE` is drawn evenly. Where no dimension has a prior, the model has the rest. Else the first configuration
+    of a study is the prior's center, and with n ended trials prior and incumbent together have the share trust *
+    `EXPERT_SHARE` / (1 + n / `EXPERT_TRIALS`), divided between them by :func:`trust`, where trust is 1 before there is
+    evidence; the model has the rest.
     """
 
     def __init__(self, space: SearchSpace, model: BaseSampler, *, seed: int) -> None:
@@ -202,11 +204,13 @@ class PriorSampler(WholeSampler):
         return values
 
     def _proposal(self, study: Study, trial: FrozenTrial) -> tuple[str, dict[str, Value]]:
-        if trial.number == 0:
+        if trial.number == 0 and self._space.has_priors:
             return "prior", self._space.draw(lambda name, _: self._center(name))
         chance = self._rng.random()
         if chance >= 1 - EVEN_SHARE:
             return "even", self._drawn(even(self._space), scale=1.0)
+        if not self._space.has_priors:
+            return "model", super().propose(study, trial)
         trials = study.get_trials(deepcopy=False)
         ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
         expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)

@@ -12,7 +12,6 @@ from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.dimensions import contains, from_unit, sample, to_unit
 from ipix_tune.journal import Journal, build_sampler
 from ipix_tune.prior import SOURCE, Belief, evidence, near, prior_of, support, trust
-from ipix_tune.ranked import RankedSampler
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
 
@@ -264,8 +263,13 @@ def test_the_sampler_can_be_pickled():
     assert type(pickle.loads(pickle.dumps(sampler))) is type(sampler)
 
 
-def test_without_a_prior_there_is_tpe_alone_shown_trials_by_their_places():
+def test_without_a_prior_tpe_proposes_four_in_five_and_the_others_are_drawn_evenly():
     config = study_with({"optim.lr": {"uniform": [0, 1]}})
-    sampler = build_sampler(config.sampler, SearchSpace(config))
-    assert type(sampler) is RankedSampler
-    assert type(sampler._model) is optuna.samplers.TPESampler
+    book = Journal(None, config, SearchSpace(config), total=400)
+    found = played(book, 400, lambda values: -abs(values["optim.lr"] - 0.9))
+    assert set(sources(book)) == {"model", "even"}
+    even = [values["optim.lr"] for values, source in zip(found, sources(book), strict=True) if source == "even"]
+    assert stats.kstest(even, "uniform").pvalue > 0.01
+    assert stats.binomtest(len(even), 400, 0.2).pvalue > 0.01
+    model = [values["optim.lr"] for values, source in zip(found, sources(book), strict=True) if source == "model"]
+    assert sum(abs(value - 0.9) < 0.1 for value in model) > 0.6 * len(model)

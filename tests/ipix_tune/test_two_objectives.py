@@ -10,6 +10,7 @@ from ipix_tune.export import choose, export_best
 from ipix_tune.journal import Journal, build_sampler
 from ipix_tune.live import Board, Display, Row
 from ipix_tune.plan import make_plan, render
+from ipix_tune.ranked import RankedSampler
 from ipix_tune.scheduler import METRICS, SCORE
 from ipix_tune.searcher import JournalSearcher
 from ipix_tune.simulate import Simulation, SimulationError
@@ -192,9 +193,10 @@ def test_stopped_trials_rank_by_how_far_they_came_and_then_by_the_first_objectiv
     assert sum(late) / len(late) > 0.7
 
 
-def test_with_one_objective_tpe_is_optunas_own():
-    config = study().sampler
-    assert type(build_sampler(config, SearchSpace(study()))._model) is optuna.samplers.TPESampler
+def test_with_one_objective_tpe_is_optunas_own_shown_trials_by_their_places():
+    ranked = build_sampler(study().sampler, SearchSpace(study()))._inner
+    assert type(ranked) is RankedSampler
+    assert type(ranked._model) is optuna.samplers.TPESampler
 
 
 def test_a_grid_is_run_once_over(tmp_path):
