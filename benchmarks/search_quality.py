@@ -1,9 +1,8 @@
 """Compute until random search's final best is reached: random, ASHA with random and with TPE, and ours with and without
 priors and earlier studies.
 
-First `python -m benchmarks.record_curves recorded`, then
-`python -m benchmarks.search_quality --raw RAW.jsonl --out TABLES.md`. The family hpobench needs the extra `curves`. RAW
-keeps what has been measured, so that the command can be stopped and started again.
+`python -m benchmarks.search_quality --raw RAW.jsonl --out TABLES.md`. There is a family hpobench too, which needs the
+extra `curves`, and hours. RAW keeps what has been measured, so that the command can be stopped and started again.
 
 Every repetition is a problem of its own: another member of a parametric family, or another data set and seed. Random
 search trains 64 configurations in full; its best score is the target. The others count the epochs of all their trials
@@ -26,8 +25,9 @@ from typing import Annotated
 
 import typer
 from optuna.samplers import BaseSampler
+from threadpoolctl import threadpool_limits
 
-from benchmarks.record_curves import DATA, SEARCH, read_recorded
+from benchmarks.trained_curves import DATA, SEARCH, TrainedCurves, known
 from ipix_tune import console
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
 from ipix_tune.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
@@ -42,19 +42,18 @@ from ipix_tune.warm import Past, foreign
 EPOCHS, CONCURRENT, FULL_TRIALS = 27, 4, 64
 BUDGET = FULL_TRIALS * EPOCHS
 KNOWN = 1000
-"""Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst."""
+"""Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst, where curves
+are formulas; of real trainings `benchmarks.trained_curves` says what is known."""
 SLIP = 0.1
 """Standard deviation of the good prior's error, as a share of a range; also the chance of a wrong choice."""
-FAMILIES = ("power", "exponential", "mlp", "boosting", "hpobench")
-RECORDED = Path("recorded")
-"""Where `benchmarks.record_curves` wrote its tables."""
+FAMILIES = ("power", "exponential", "mlp", "kernel")
 SPACE = Path(__file__).parent.parent / "search_spaces" / "voc.yaml"
 
 
 def problem(family: str, seed: int) -> Curves:
     """One member of a family."""
     if family in SEARCH:
-        return read_recorded(RECORDED, family, list(DATA)[seed % len(DATA)])
+        return TrainedCurves(family, list(DATA)[seed % len(DATA)], seed)
     if family == "hpobench":
         return HpoBenchCurves(HPOBENCH[seed % len(HPOBENCH)], mode="max", epochs=EPOCHS, seed=seed)
     return ParametricCurves(SearchSpace(load(SPACE)), shape=family, mode="max", epochs=EPOCHS, seed=seed)
@@ -85,12 +84,9 @@ def study_of(
 def with_prior(
     curves: Curves, search: Mapping[str, Dimension], *, good: bool, rng: random.Random
 ) -> dict[str, Dimension]:
-    """The space with a prior on every dimension: the center is the best of `KNOWN` configurations with an error, or
-    the worst of them. A dimension that is inactive there gets a center at random."""
-    space = SearchSpace(study_of(search, sampler="tpe", scheduler="none", trials=1, seed=0))
-    drawn = [space.sample(rng) for _ in range(KNOWN)]
-    scored = sorted(drawn, key=lambda values: curves.curve(values).scores[-1] or 0.0)
-    chosen = scored[-1 if good else 0]
+    """The space with a prior on every dimension: the center is the best of the configurations that an expert knows,
+    with an error, or the worst of them. A dimension that is inactive there gets a center at random."""
+    chosen = _known(curves, search, rng)[-1 if good else 0]
     centers: dict[str, Value] = {}
     for name, dimension in search.items():
         center = chosen[name] if name in chosen else value_of(dimension, rng)
@@ -98,6 +94,15 @@ def with_prior(
     return {
         name: dimension.model_copy(update={"prior": Prior(center=centers[name])}) for name, dimension in search.items()
     }
+
+
+def _known(curves: Curves, search: Mapping[str, Dimension], rng: random.Random) -> list[dict[str, Value]]:
+    """Configurations, the worst first."""
+    if isinstance(curves, TrainedCurves):
+        return known(curves.family, curves.name)
+    space = SearchSpace(study_of(search, sampler="tpe", scheduler="none", trials=1, seed=0))
+    drawn = [space.sample(rng) for _ in range(KNOWN)]
+    return sorted(drawn, key=lambda values: curves.curve(values).scores[-1] or 0.0)
 
 
 def value_of(dimension: Dimension, rng: random.Random) -> Value:
@@ -332,13 +337,14 @@ def main(
     """Run the repetitions and print, or write, the tables."""
     for family in families.split(","):
         problem(family, first_seed)  # what is missing is said before anything is measured
-    known = {} if raw is None else read_raw(raw)
+    done = {} if raw is None else read_raw(raw)
     seeds = range(first_seed, first_seed + repetitions)
     for family in families.split(","):
         for seed in seeds:
-            measure(known, raw, family=family, seed=seed)
+            with threadpool_limits(1):  # real trainings are small ones
+                measure(done, raw, family=family, seed=seed)
     results = {
-        family: [{method: known[family, seed, method] for method in METHODS} for seed in seeds]
+        family: [{method: done[family, seed, method] for method in METHODS} for seed in seeds]
         for family in families.split(",")
     }
     text = render(results, command=shlex.join(["python", "-m", "benchmarks.search_quality", *sys.argv[1:]]))

@@ -37,7 +37,7 @@ class CurvesError(UserError):
 class Curve:
     """Scores by epoch, the first epoch's first; None where an epoch is not scored."""
 
-    scores: tuple[float | None, ...]
+    scores: Sequence[float | None]
     seconds: float
     """Of one epoch."""
 
