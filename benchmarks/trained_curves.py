@@ -27,7 +27,7 @@ from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.curves import Curve
 from ipix_tune.space import SearchSpace
 
-EPOCHS, BATCH = 27, 32
+EPOCHS, BATCH = 27, 80
 KNOWN, EXPERTS_SEED = 200, 100_000
 FLOOR = -100.0
 LARGEST = 800
