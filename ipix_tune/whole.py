@@ -54,10 +54,10 @@ class WholeSampler(BaseSampler):
         return _plain(self._inner.sample_independent(study, trial, name, distribution))
 
     def _propose_unseen(self, study: Study, trial: FrozenTrial) -> dict[str, Value]:
-        if not self._space.is_discrete:
-            return self.propose(study, trial)
         study = at_this_moment(study)
         values = self.propose(study, trial)
+        if not self._space.is_discrete:
+            return values
         others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
         seen = {_identity(other.params) for other in others if other.state != TrialState.WAITING}
         for _ in range(TRIES):
