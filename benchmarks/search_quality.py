@@ -5,8 +5,9 @@ priors and earlier studies.
 extra `curves`, and hours. RAW keeps what has been measured, so that the command can be stopped and started again.
 
 Every repetition is a problem of its own: another member of a parametric family, or another data set and seed. Random
-search trains 64 configurations in full; its best score is the target. The others count the epochs of all their trials
-until a trial of full length has reached it, up to random's whole budget.
+search trains 64 configurations in full; what its best is worth is the target. The others count the epochs of all their
+trials until one of full length is worth as much, up to random's whole budget. A formula's curve is worth its last
+score; a real training's configuration the mean of three others with other seeds, so that luck is not taken for quality.
 """
 
 import json
@@ -30,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.trained_curves import DATA, SEARCH, TrainedCurves, known
 from ipix_tune import console
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
-from ipix_tune.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
+from ipix_tune.curves import HPOBENCH, Curve, Curves, HpoBenchCurves, ParametricCurves
 from ipix_tune.dimensions import every_value, from_unit, to_unit
 from ipix_tune.journal import build_sampler, optuna_sampler
 from ipix_tune.ranked import places
@@ -121,18 +122,23 @@ def slipped(dimension: Dimension, value: Value, rng: random.Random) -> Value:
 
 
 def random_search(search: Mapping[str, Dimension], curves: Curves, *, seed: int) -> tuple[float, float]:
-    """Its best final score, and the epochs of all trials when it had it."""
+    """What its best by final score is worth, and the epochs of all trials when it had that one."""
     study = study_of(search, sampler="random", scheduler="none", trials=FULL_TRIALS, seed=seed)
     outcome = Simulation(study, curves, max_epochs=EPOCHS, concurrent=CONCURRENT).run()
-    return outcome.trajectory[-1].score, outcome.trajectory[-1].epochs
+    best = max(outcome.ended, key=lambda curve: curve.scores[-1] or 0.0)
+    return worth(curves, best), outcome.trajectory[-1].epochs
+
+
+def worth(curves: Curves, ended: Curve) -> float:
+    """What is found with a trial that ran in full."""
+    return curves.worth(ended) if isinstance(curves, TrainedCurves) else ended.scores[-1] or 0.0
 
 
 def epochs_to(target: float, study: StudyConfig, curves: Curves, *, sampler: BaseSampler | None = None) -> float:
-    """Epochs of all trials until one of full length scores ``target``; infinite if never."""
+    """Epochs of all trials until one of full length is worth ``target``; infinite if never."""
 
     def reached(outcome: Simulated) -> bool:
-        last = outcome.trajectory[-1]
-        return last.epoch == EPOCHS and last.score >= target
+        return bool(outcome.ended) and worth(curves, outcome.ended[-1]) >= target
 
     simulation = Simulation(study, curves, max_epochs=EPOCHS, concurrent=CONCURRENT, sampler=sampler)
     outcome = simulation.run(until=lambda one: reached(one) or one.epochs >= BUDGET)
@@ -251,11 +257,11 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str) -> st
     lines = [
         "# Search quality, by simulation",
         "",
-        f"Epochs of all trials together until a trial of full length ({EPOCHS} epochs) reaches the best final score",
-        f"of random search ({FULL_TRIALS} trials in full, {BUDGET} epochs), {CONCURRENT} trials at once; for",
-        "random search itself, until it had that score. Median [quartiles] over the repetitions; `never` counts those",
-        f"that did not get there within {BUDGET} epochs (they count as the largest). What the problems,",
-        "`good` and `misleading` are, `docs/search.md` says.",
+        f"Epochs of all trials together until one of full length ({EPOCHS} epochs) is worth what random search's best",
+        f"is ({FULL_TRIALS} trials in full, {BUDGET} epochs), {CONCURRENT} trials at once; for random search itself,",
+        "until it had its best. Median [quartiles] over the repetitions; `never` counts those that did not get there",
+        f"within {BUDGET} epochs (they count as the largest). What the problems, `worth`, `good` and `misleading` are,",
+        "`docs/search.md` says.",
         "",
     ]
     for family, rows in results.items():

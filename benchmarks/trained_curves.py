@@ -11,7 +11,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from typing import Any, overload
 
@@ -19,7 +19,6 @@ import numpy as np
 from sklearn import datasets
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import SGDClassifier, SGDRegressor
-from sklearn.metrics import d2_log_loss_score, r2_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
 
@@ -28,7 +27,7 @@ from ipix_tune.curves import Curve
 from ipix_tune.space import SearchSpace
 
 EPOCHS, BATCH = 27, 80
-KNOWN, EXPERTS_SEED = 200, 100_000
+KNOWN, EXPERTS_SEED, JUDGES = 200, 100_000, 3
 FLOOR = -100.0
 LARGEST = 800
 """Samples used of a data set, half of them to train on."""
@@ -119,14 +118,21 @@ OUTPUTS = {"mlp": mlp_outputs, "kernel": kernel_outputs}
 
 
 def score(name: str, outputs: np.ndarray) -> float:
-    """Percent explained of the second half."""
+    """Percent explained of the second half. Written out, since scikit-learn's checks take longer than a pass over these
+    data; of two classes."""
     targets = halves(name)[3]
     if not np.isfinite(outputs).all():
         return FLOOR
-    explained = d2_log_loss_score(targets, outputs) if is_classes(name) else r2_score(targets, outputs)
-    return max(100 * float(explained), FLOOR)
+    if is_classes(name):
+        right = np.clip(outputs[np.arange(len(targets)), targets], EPSILON, 1)
+        share = targets.mean()
+        left, at_first = -np.log(right).mean(), -share * np.log(share) - (1 - share) * np.log(1 - share)
+    else:
+        left, at_first = ((targets - outputs) ** 2).mean(), targets.var()
+    return max(100 * float(1 - left / at_first), FLOOR)
 
 
+EPSILON = float(np.finfo(float).eps)
 DIVERGED = ("non-finite", "overflow")
 """What scikit-learn says of weights that are no longer finite."""
 
@@ -147,6 +153,13 @@ def _next_score(name: str, outputs: Iterator[np.ndarray]) -> float:
                 raise
             return FLOOR
         return FLOOR if found is None else score(name, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedCurve(Curve):
+    """With what it was trained with."""
+
+    values: Mapping[str, Value]
 
 
 class Trained(Sequence[float]):
@@ -187,8 +200,18 @@ class TrainedCurves:
         key = repr(sorted(values.items()))
         if key not in self._asked:
             scores = Trained(scores_of(self.family, self.name, values, self.seed))
-            self._asked[key] = Curve(scores=scores, seconds=1.0)
+            self._asked[key] = TrainedCurve(scores=scores, seconds=1.0, values=dict(values))
         return self._asked[key]
+
+    def worth(self, curve: Curve) -> float:
+        """The mean final score of other trainings of its configuration, with `JUDGES` other seeds: without the luck of
+        the training by which it was chosen."""
+        assert isinstance(curve, TrainedCurve)
+        return float(np.mean([one.curve(curve.values).scores[-1] for one in self._judges]))
+
+    @cached_property
+    def _judges(self) -> list["TrainedCurves"]:
+        return [TrainedCurves(self.family, self.name, EXPERTS_SEED + 1 + judge) for judge in range(JUDGES)]
 
 
 @cache

@@ -52,6 +52,8 @@ class Simulated:
     entries: "list[Entry]" = field(default_factory=list)
     rungs: dict[int, dict[str, float]] = field(default_factory=dict)
     trajectory: list[Step] = field(default_factory=list)
+    ended: "list[Curve]" = field(default_factory=list)
+    """Of the trials that ran all their epochs, the first to end first."""
     epochs: int = 0
     seconds: float = 0.0
     busiest: int = 0
@@ -175,6 +177,7 @@ class Simulation:
         self._searcher.on_trial_result(running.tune_id, result)
         if epoch < self._max_epochs:
             return True
+        self._outcome.ended.append(running.curve)
         self._searcher.on_trial_complete(running.tune_id, result)
         return False
 

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from benchmarks import search_quality
 from benchmarks.search_quality import (
+    CONCURRENT,
+    EPOCHS,
     GOOD,
     METHODS,
     MISLEADING,
     Problem,
+    epochs_to,
     measure,
     problem,
     quartiles,
@@ -24,7 +27,9 @@ from benchmarks.search_quality import (
     render,
     search_of,
     with_prior,
+    worth,
 )
+from ipix_tune.simulate import Simulation
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +52,21 @@ def test_a_misleading_prior_is_worse_than_a_good_one():
         return curves.curve({name: dimension.prior.center for name, dimension in search.items()}).scores[-1]
 
     assert score(good=True) > score(good=False) + 10
+
+
+@pytest.mark.parametrize("family", ["power", "kernel"])
+def test_a_search_ends_with_the_first_full_trial_that_is_worth_the_target(family):
+    one = Problem(family, 2)
+    study = one._study(one.plain, sampler="random", quota=False)
+    whole = Simulation(study, one.curves, max_epochs=EPOCHS, concurrent=CONCURRENT)
+    ended = whole.run(until=lambda so_far: len(so_far.ended) == 6).ended
+    values = [worth(one.curves, curve) for curve in ended]
+    target = sorted(values)[-2]
+    first = next(at for at, value in enumerate(values, 1) if value >= target)
+    again = Simulation(study, one.curves, max_epochs=EPOCHS, concurrent=CONCURRENT)
+    expected = again.run(until=lambda so_far: len(so_far.ended) == first).epochs
+    assert epochs_to(target, study, one.curves) == expected
+    assert epochs_to(max(values) + 1000, study, one.curves) == math.inf
 
 
 def row(**epochs):

@@ -1,12 +1,26 @@
 import random
 
+import numpy as np
 import pytest
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import Ridge
+from sklearn.metrics import d2_log_loss_score, r2_score
 from sklearn.neural_network import MLPRegressor
 
 from benchmarks import trained_curves
-from benchmarks.trained_curves import EPOCHS, FLOOR, SEARCH, TrainedCurves, halves, known, space_of
+from benchmarks.trained_curves import (
+    EPOCHS,
+    EXPERTS_SEED,
+    FLOOR,
+    JUDGES,
+    SEARCH,
+    TrainedCurves,
+    halves,
+    is_classes,
+    known,
+    score,
+    space_of,
+)
 
 MLP = {"solver": "sgd", "learning_rate_init": 0.01, "momentum": 0.5, "alpha": 1e-3, "width": 8}
 KERNEL = {"learning_rate": "invscaling", "gamma": 0.01, "n_components": 40, "eta0": 1.0, "power_t": 0.5, "alpha": 1e-4}
@@ -43,6 +57,20 @@ def test_a_training_that_diverges_scores_the_floor(family, values):
 
 
 @pytest.mark.parametrize("name", list(trained_curves.DATA))
+def test_the_score_is_the_explained_share_as_scikit_learn_has_it(name):
+    rng, truth = np.random.default_rng(0), halves(name)[3]
+    if is_classes(name):
+        outputs = rng.dirichlet([1, 1], len(truth))
+        outputs[:, 1] = 1 - outputs[:, 0]
+        expected = d2_log_loss_score(truth, outputs)
+    else:
+        outputs = truth + rng.normal(0, 0.5, len(truth))
+        expected = r2_score(truth, outputs)
+    assert score(name, outputs) == pytest.approx(100 * expected)
+    assert score(name, np.full_like(outputs, np.nan)) == FLOOR
+
+
+@pytest.mark.parametrize("name", list(trained_curves.DATA))
 def test_no_sample_is_both_trained_on_and_scored_on(name):
     inputs, _, unseen, _ = halves(name)
     assert not {row.tobytes() for row in inputs} & {row.tobytes() for row in unseen}
@@ -57,6 +85,15 @@ def test_a_training_goes_on_as_far_as_it_is_asked_and_is_not_repeated(monkeypatc
     assert len(trained) == 3
     assert curves.curve(dict(reversed(KERNEL.items()))).scores[:3][2] == third
     assert len(trained) == 3
+
+
+def test_a_configuration_is_worth_the_mean_of_trainings_with_other_seeds():
+    curves = TrainedCurves("kernel", "cancer", 0)
+    asked = curves.curve(KERNEL)
+    seeds = range(EXPERTS_SEED + 1, EXPERTS_SEED + 1 + JUDGES)
+    others = [TrainedCurves("kernel", "cancer", seed).curve(KERNEL).scores[-1] for seed in seeds]
+    assert curves.worth(asked) == pytest.approx(sum(others) / JUDGES)
+    assert asked.scores[-1] not in others
 
 
 def test_what_an_expert_knows_is_ordered_by_what_it_scores(monkeypatch):

@@ -118,6 +118,13 @@ def test_it_stops_at_an_incumbent_that_is_good_enough():
     assert cut.epochs == best.epochs < whole.epochs
 
 
+def test_the_curves_of_trials_that_ran_in_full_are_told():
+    outcome = simulated(study())
+    complete = [entry.scores[EPOCHS] for entry in outcome.entries if entry.state == "complete"]
+    assert 0 < len(complete) < len(outcome.entries)
+    assert sorted(curve.scores[-1] for curve in outcome.ended) == sorted(complete)
+
+
 def test_where_less_is_better_the_incumbent_is_the_least_and_the_largest_are_stopped():
     outcome = simulated(study(objective={"metric": "val/loss", "mode": "min"}))
     complete = [entry.scores[EPOCHS] for entry in outcome.entries if entry.state == "complete"]
