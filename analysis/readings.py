@@ -79,11 +79,16 @@ def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> st
         published: differences that are drawn beside them.
         one_seed: they stand on one seed each; else their source does not say on how many.
     """
+    stopped = len(surrogate.trials) - surrogate.complete
     text = (
         "Each curve is the mean over all other parameters, not the best that can be reached. Filled dots ran to the "
-        f"end (n = {surrogate.complete}); hollow ones were stopped and stand at their expected end "
-        f"(n = {len(surrogate.trials) - surrogate.complete})."
+        f"end (n = {surrogate.complete}); hollow ones were stopped and stand at their expected end (n = {stopped})."
     )
+    if stopped:
+        text += (
+            " Read the shape, not the level: all curves together lean on the trials that ran to the end, which were "
+            "chosen by their early scores, and may stand too far to the good side by more than the bands show."
+        )
     if published:
         seeds = "one seed each" if one_seed else "of seeds not stated"
         text += (

@@ -3,10 +3,12 @@ import re
 
 import pytest
 
+from analysis.readings import say_marginals
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.beside import first_configuration, published
 from analysis.stats.crossval import fit_and_check
 from analysis.stats.study import from_tables
+from analysis.stats.surrogate import fit
 from analysis.tables import build_tables
 from analysis.wording import listed
 from tests.analysis.conftest import make_trials
@@ -53,6 +55,14 @@ def test_every_question_has_a_section_with_its_n(sections):
     assert len(sections) == len(starts)
     for start, title in zip(starts, sections, strict=True):
         assert title.startswith(start)
+
+
+def test_where_trials_were_stopped_the_level_of_the_curves_is_said_to_lean_on_the_others(sections):
+    warning = "Read the shape, not the level"
+    assert warning in reading(sections, "What does every parameter do at full budget")
+    whole = fit(study_of_function(lambda values: 50 + values["tau"], MIXED, 20, halving=False), draws=5)
+    assert whole.complete == len(whole.trials)
+    assert warning not in say_marginals(whole, 0, one_seed=False)
 
 
 def test_every_figure_is_there_and_says_what_it_shows(sections):
