@@ -87,14 +87,8 @@ def mlp_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[n
     inputs, targets, unseen, _ = halves(name)
     own = {key: value for key, value in values.items() if key != "width"}
     settings = {"hidden_layer_sizes": [values["width"]], "batch_size": BATCH, "random_state": seed, **own}
-    if is_classes(name):
-        classifier = MLPClassifier(**settings)
-        for _ in range(EPOCHS):
-            yield classifier.partial_fit(inputs, targets, classes=np.unique(targets)).predict_proba(unseen)
-    else:
-        regressor = MLPRegressor(**settings)
-        for _ in range(EPOCHS):
-            yield regressor.partial_fit(inputs, targets).predict(unseen)
+    model = (MLPClassifier if is_classes(name) else MLPRegressor)(**settings)
+    return outputs_by_epoch(model, name, inputs, targets, unseen)
 
 
 def kernel_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterator[np.ndarray]:
@@ -104,14 +98,20 @@ def kernel_outputs(name: str, values: Mapping[str, Value], seed: int) -> Iterato
     features = RBFSampler(gamma=settings.pop("gamma"), n_components=settings.pop("n_components"), random_state=seed)
     inputs, unseen = features.fit_transform(inputs), features.transform(unseen)
     settings["random_state"] = np.random.RandomState(seed)
-    if is_classes(name):
-        classifier = SGDClassifier(loss="log_loss", **settings)
-        for _ in range(EPOCHS):
-            yield classifier.partial_fit(inputs, targets, classes=np.unique(targets)).predict_proba(unseen)
-    else:
-        regressor = SGDRegressor(**settings)
-        for _ in range(EPOCHS):
-            yield regressor.partial_fit(inputs, targets).predict(unseen)
+    model = SGDClassifier(loss="log_loss", **settings) if is_classes(name) else SGDRegressor(**settings)
+    return outputs_by_epoch(model, name, inputs, targets, unseen)
+
+
+def outputs_by_epoch(
+    model: Any, name: str, inputs: np.ndarray, targets: np.ndarray, unseen: np.ndarray
+) -> Iterator[np.ndarray]:
+    """The predictions of one of scikit-learn's models for ``unseen`` after each epoch on the others: the probabilities
+    of the classes, or numbers."""
+    for _ in range(EPOCHS):
+        if is_classes(name):
+            yield model.partial_fit(inputs, targets, classes=np.unique(targets)).predict_proba(unseen)
+        else:
+            yield model.partial_fit(inputs, targets).predict(unseen)
 
 
 OUTPUTS = {"mlp": mlp_outputs, "kernel": kernel_outputs}
@@ -219,8 +219,13 @@ def known(family: str, name: str) -> list[dict[str, Value]]:
     """What an expert knows: `KNOWN` configurations, drawn evenly, the worst first. They were trained with a seed of
     their own."""
     space, rng, curves = space_of(family), random.Random(0), TrainedCurves(family, name, EXPERTS_SEED)
-    drawn = [space.sample(rng) for _ in range(KNOWN)]
-    return sorted(drawn, key=lambda values: curves.curve(values).scores[-1] or FLOOR)
+
+    def end(values: dict[str, Value]) -> float:
+        score = curves.curve(values).scores[-1]
+        assert score is not None
+        return score
+
+    return sorted((space.sample(rng) for _ in range(KNOWN)), key=end)
 
 
 def space_of(family: str) -> SearchSpace:

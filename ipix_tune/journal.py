@@ -4,6 +4,7 @@ Every ask, every epoch's score and every end goes into the file at once. A study
 it: finished trials as history, trials that were running to be taken up again under the same key.
 """
 
+import copy
 import math
 import pickle
 import time
@@ -110,6 +111,12 @@ class Journal:
             self._study.set_user_attr(PLACE, str(folder))
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "state" in trial.user_attrs:  # the driver died between the two records of an end
+                self._tell(trial, trial.user_attrs["state"])
+        asked = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+        if asked and rounds is None and (saved is None or saved[0] < asked[-1].number):
+            self._finish_ask(asked[-1])
         known = self._study.get_trials(deepcopy=False)
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
@@ -171,40 +178,58 @@ class Journal:
         """Key and values of the next trial, those that were running when the study stopped first; None when the
         study has started all its trials, none is worth starting, or (`waits`) running ones have to end first."""
         if self._again:
-            trial = self._reopened(self._again.pop(0))
+            trial, values = self._reopened(self._again.pop(0))
         elif self._rounds is not None and not self._begin_round():
             return None
         elif self.remaining > 0 and self.settled() is None:
             trial = self._study.ask()
+            values = self._space.suggest(trial)
             self._asked += 1
+            self._save_sampler(trial.number)
         else:
             return None
-        known = set(trial.params)
-        values = self._space.suggest(trial)
-        if known and set(values) == known:
-            self._undo_draws(trial.number)
-        elif self._sampler_file is not None and self._rounds is None:
-            self._save_sampler(self._sampler_file, trial.number)
         key = self._key(trial.number)
         self._open[key] = trial
         return key, values
 
-    def _undo_draws(self, number: int) -> None:
-        """Making Optuna's object for a trial anew draws from the sampler; the next trial must not see that. Where the
-        driver died between writing a trial and saving the sampler, the sampler gets a new seed, so that it does not
-        give the same trial again."""
-        saved = self._restored_sampler()
-        if saved is not None and saved[0] >= number:
-            self._study.sampler = saved[1]
+    def _finish_ask(self, trial: optuna.trial.FrozenTrial) -> None:
+        """The driver died before this trial was written whole and the sampler saved: the sampler draws it again, from
+        what the study was then, and is as it was after the first draw. A sampler that draws something else was lost
+        with its file; it gets a new seed, so that it does not give a study's first trials again."""
+        then = optuna.create_study(directions=self._study.directions, sampler=self._study.sampler)
+        for known in self._study.get_trials(deepcopy=False):
+            begun = known.number == trial.number
+            then.add_trial(
+                optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=known.system_attrs) if begun else known
+            )
+        self._space.suggest(then.ask())
+        drawn, storage = then.trials[trial.number], self._study._storage
+        if trial.params.items() <= drawn.params.items():
+            for name, distribution in drawn.distributions.items():
+                if name not in trial.params:
+                    internal = distribution.to_internal_repr(drawn.params[name])
+                    storage.set_trial_param(trial._trial_id, name, internal, distribution)
+            for name, value in drawn.system_attrs.items():
+                if name not in trial.system_attrs:
+                    storage.set_trial_system_attr(trial._trial_id, name, value)
         else:
             self._study.sampler.reseed_rng()
+        self._save_sampler(trial.number)
 
-    def _save_sampler(self, file: Path, number: int) -> None:
-        state = pickle.dumps((number, self._study.sampler))
-        patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
+    def _save_sampler(self, number: int) -> None:
+        file = self._sampler_file
+        if file is not None and self._rounds is None:
+            state = pickle.dumps((number, self._study.sampler))
+            patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
 
-    def _reopened(self, number: int) -> optuna.Trial:
-        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+    def _reopened(self, number: int) -> tuple[optuna.Trial, dict[str, Value]]:
+        """A trial that is taken up. Making Optuna's object for it draws from the sampler; the next trial must not see
+        that."""
+        sampler = copy.deepcopy(self._study.sampler)
+        trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        values = self._space.suggest(trial)
+        self._study.sampler = sampler
+        return trial, values
 
     def record(self, key: str, *, epoch: int, score: float, seconds: float = 0, against: float | None = None) -> None:
         """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
@@ -228,16 +253,20 @@ class Journal:
         frozen = self._frozen(trial)
         if state == "complete" and (lacking := self._lacking(frozen)) is not None:
             state, error = "failed", f"it reported no {lacking}"
-        trial.set_user_attr("state", state)
         if error is not None:
             trial.set_user_attr("error", error)
-        values = None
-        if state == "complete":
-            scores = frozen.intermediate_values
-            values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
-        self._study.tell(trial, values, state=_OPTUNA_STATES[state])
+        trial.set_user_attr("state", state)
+        self._tell(frozen, state)
         self._ended.append(self._entry(self._frozen(trial)))
         self.write_seconds()
+
+    def _tell(self, trial: optuna.trial.FrozenTrial, state: State) -> None:
+        """Tell Optuna of an end that has been written down as the trial's state."""
+        values = None
+        if state == "complete":
+            scores = trial.intermediate_values
+            values = [scores[max(scores)], *([] if self.against is None else [trial.user_attrs[AGAINST][1]])]
+        self._study.tell(trial.number, values, state=_OPTUNA_STATES[state])
 
     def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
         """Which objective a trial that ran all its epochs did not report."""

@@ -50,7 +50,7 @@ class Geometry:
 
     def pixels(self, image: Tensor) -> Tensor:
         """(3, H, W) uint8 -> (3, crop, crop) uint8; padding is 0. Only what the crop shows is resized: the pixels are
-        those that Pillow gives when it resizes the whole image."""
+        those that Pillow's filter gives on the whole image, rounded after each of its two passes."""
         crop = np.zeros((self.crop, self.crop, 3), dtype=np.uint8)
         spans = [self._span(axis, side) for axis, side in enumerate(image.shape[1:])]
         (begin_y, end_y, box_y, rows), (begin_x, end_x, box_x, columns) = spans
