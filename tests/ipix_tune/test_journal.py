@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Journal
+from ipix_tune.journal import SAMPLER, Journal
 from ipix_tune.scheduler import KeyedAsha
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
@@ -281,3 +281,13 @@ def test_a_score_that_is_no_number_takes_no_place_in_a_rung():
 def test_a_trial_at_its_last_epoch_is_not_stopped_but_ends():
     scheduler = asha()
     assert report(scheduler, "t0000", 9, -math.inf) == "CONTINUE"
+
+
+def test_a_study_whose_sampler_file_was_lost_does_not_draw_its_first_trials_again(tmp_path):
+    config = study(points=[], sampler={"name": "random"})
+    first = journal(tmp_path, config)
+    drawn = [first.next()[1] for _ in range(3)]
+    (tmp_path / SAMPLER).unlink()
+    again = journal(tmp_path, config)
+    assert [again.next()[1] for _ in range(3)] == drawn
+    assert again.next()[1]["optim.lr"] not in {values["optim.lr"] for values in drawn}
