@@ -305,12 +305,13 @@ class Journal:
 
     def _entry(self, trial: optuna.trial.FrozenTrial) -> Entry:
         attributes: Mapping[str, Any] = trial.user_attrs
+        state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
         return Entry(
             key=self._key(trial.number),
             values=dict(trial.params),
             scores=dict(trial.intermediate_values),
-            state="running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed"),
-            error=attributes.get("error"),
+            state=state,
+            error=attributes.get("error") if state == "failed" else None,
             retries=int(attributes.get("retries", 0)),
             against=attributes.get(AGAINST, (None, None))[1],
         )

@@ -60,6 +60,17 @@ def test_a_failed_trial_tells_the_sampler_no_score(tmp_path):
     assert book.entries()[0].error == "loss strong1 is NaN at step 7"
 
 
+def test_a_trial_whose_failure_was_cut_off_half_written_and_that_then_ends_well_has_no_error(tmp_path):
+    book = journal(tmp_path)
+    key, _ = book.next()
+    book._open[key].set_user_attr("error", "the node was lost")
+    again = journal(tmp_path)
+    again.next()
+    again.record(key, epoch=9, score=30.0)
+    again.end(key, state="complete")
+    assert (again.entries()[0].state, again.entries()[0].error) == ("complete", None)
+
+
 def test_an_epoch_that_is_reported_twice_keeps_its_first_score(tmp_path):
     book = journal(tmp_path)
     key, _ = book.next()
