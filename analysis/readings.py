@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from analysis.stats.beside import Beside
 from analysis.stats.classes import LEAST as LEAST_SEEDS
 from analysis.stats.classes import ClassChanges, SeedBand
@@ -81,13 +83,14 @@ def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> st
     """
     stopped = len(surrogate.trials) - surrogate.complete
     text = (
-        "Each curve is the mean over all other parameters, not the best that can be reached. Filled dots ran to the "
-        f"end (n = {surrogate.complete}); hollow ones were stopped and stand at their expected end (n = {stopped})."
+        "Each curve is the mean over all other parameters, not the best that can be reached, as its difference from "
+        f"the mean over the space. Filled dots ran to the end (n = {surrogate.complete}); hollow ones were stopped and "
+        f"stand at their expected end (n = {stopped})."
     )
     if stopped:
         text += (
-            " Read the shape, not the level: all curves together lean on the trials that ran to the end, which were "
-            "chosen by their early scores, and may stand too far to the good side by more than the bands show."
+            f" The mean itself, here {np.median(surrogate.level):.1f}, is less sure than the curves: it leans on the "
+            "trials that ran to the end, which were chosen by their early scores, and may be too good."
         )
     if published:
         seeds = "one seed each" if one_seed else "of seeds not stated"

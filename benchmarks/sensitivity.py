@@ -26,7 +26,7 @@ from analysis.stats.likelihood import Model, Rows
 from analysis.stats.sobol import NEGLIGIBLE, indices, variances
 from analysis.stats.study import Study, Trial
 from analysis.stats.surrogate import Data, Surrogate, fit, gather
-from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, Objective, ObjectiveCurves, objectives
+from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, TOP, Objective, ObjectiveCurves, objectives
 from benchmarks.search_quality import study_of
 from ipix_tune.dimensions import describe, distribution
 from ipix_tune.plan import rungs
@@ -89,9 +89,10 @@ def repetition(objective: Objective, *, trials: int, seed: int) -> dict[str, Any
     marginals = {}
     for name in objective.search:
         drawn = marginal(surrogate, name)
-        truth = objective.marginal(name, drawn.places)
+        truth = objective.marginal(name, drawn.places) - TOP
         inside = (drawn.low <= truth) & (truth <= drawn.high)
         marginals[name] = (float(inside.mean()), float(np.sqrt(np.mean((drawn.middle - truth) ** 2))))
+    low, middle, high = np.quantile(surrogate.level, [0.025, 0.5, 0.975])
     curves, best = ObjectiveCurves(objective=objective, seed=seed), study.best()
     assert best is not None
     early = [
@@ -109,6 +110,7 @@ def repetition(objective: Objective, *, trials: int, seed: int) -> dict[str, Any
         "negligible": found.negligible,
         "verdicts": {name: found.verdict(name) for name in objective.search},
         "marginals": marginals,
+        "level": (bool(low <= TOP <= high), float(middle - TOP)),
         "early": early,
         "skill": checked.skill,
         "covered": checked.covered,
@@ -290,14 +292,15 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         "",
         "## Marginals, cross-validation, and what was stopped too early",
         "",
-        "Marginals: how often a curve's interval held the truth, over places, parameters and repetitions, and the root",
-        "mean square error of the curves in points. Left out: the share of left-out scores inside their intervals.",
-        "Stopped: runs that would have beaten the incumbent, expected by the surrogate and true, a repetition;",
-        "Brier score of the chances, and of a forecaster who knows the true rate only.",
+        "Marginals, as differences from the mean over the space: how often a curve's interval held the truth, over",
+        "places, parameters and repetitions, and the root mean square error of the curves in points. Mean over the",
+        "space: how often its interval held it, and by how many points it was too high. Left out: the share of",
+        "left-out scores inside their intervals. Stopped: runs that would have beaten the incumbent, expected by the",
+        "surrogate and true, a repetition; Brier score of the chances, and of a forecaster who knows the true rate only.",
         "",
-        "| objective | trials | marginals held | their error | left out held | stopped: expected | true | Brier "
-        "| of the rate | CPU s of fit and check |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| objective | trials | marginals held | their error | mean held | too high by | left out held "
+        "| stopped: expected | true | Brier | of the rate | CPU s of fit and check |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (name, trials), group in groups.items():
         chances = [np.array(row["early"], dtype=float).reshape(-1, 2) for row in group]
@@ -307,6 +310,7 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         lines.append(
             f"| {name} | {trials} | {_rate([float(one[0]) for one in held_and_error])} "
             f"| {_mean([float(one[1]) for one in held_and_error], 2)} "
+            f"| {_rate([float(row['level'][0]) for row in group])} | {_mean([row['level'][1] for row in group], 2)} "
             f"| {_rate([row['covered'] for row in group])} "
             f"| {_mean([one[:, 0].sum() for one in chances], 2)} | {_mean([one[:, 1].sum() for one in chances], 2)} "
             f"| {np.mean((whole[:, 0] - whole[:, 1]) ** 2):.4f} | {rate * (1 - rate):.4f} "

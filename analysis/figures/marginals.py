@@ -16,13 +16,13 @@ COLUMNS = 3
 
 
 def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Beside], theme: style.Theme) -> Figure:
-    """A panel a parameter. Filled dots ran to the end; hollow ones were stopped and stand at their expected end."""
+    """A panel a parameter, all as differences from the mean over the space. Filled dots ran to the end; hollow ones
+    were stopped and stand at their expected end."""
     study = surrogate.study
     expected = np.median(surrogate.ends, axis=0)
     full = np.array([study.max_epochs in trial.curve for trial in surrogate.trials])
-    scores = np.array(
-        [trial.curve.get(study.max_epochs, end) for trial, end in zip(surrogate.trials, expected, strict=True)]
-    )
+    ends = [trial.curve.get(study.max_epochs, end) for trial, end in zip(surrogate.trials, expected, strict=True)]
+    differences = np.array(ends) - np.median(surrogate.level)
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)
     with style.themed(theme):
@@ -45,17 +45,18 @@ def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Besid
                 axes.fill_between(one.values, one.low, one.high, color=style.BLUE, alpha=0.22, lw=0)
                 style.along(axes, axis.dimension)
             for kind, face in ((full[has], theme.faint), (~full[has], "none")):
-                axes.scatter(at[kind], scores[has][kind], s=12, facecolors=face, edgecolors=theme.faint, linewidths=0.7)
+                own = differences[has][kind]
+                axes.scatter(at[kind], own, s=12, facecolors=face, edgecolors=theme.faint, linewidths=0.7)
             for pair in (pair for pair in beside if pair.name == one.name):
                 _published(axes, surrogate, one, pair)
             axes.set_xlabel(f"{one.name} (n = {len(values)})")
         for axes in panels[len(found) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
-            axes.set_ylabel(style.unit(study.metric).replace(" on held-out images", ""))
+            axes.set_ylabel(f"{style.unit(study.metric).replace(' on held-out images', '')}, from the mean")
         figure.suptitle(
-            f"Mean score at epoch {study.max_epochs} over all else, with 95 % intervals\n(n = {len(full)} trials, "
-            f"{int(full.sum())} of them at the end{'; diamonds: published' if beside else ''})",
+            f"Mean score at epoch {study.max_epochs} over all else, from the mean over the space, with 95 % intervals\n"
+            f"(n = {len(full)} trials, {int(full.sum())} at the end{'; diamonds: published' if beside else ''})",
             x=0.01, ha="left", fontsize=11,
         )  # fmt: skip
     return figure

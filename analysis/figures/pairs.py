@@ -1,4 +1,4 @@
-"""Which parameters act together? Maps of the mean score over two of them."""
+"""Which parameters act together? Maps of the score over two of them, as differences from its mean."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,21 @@ from analysis.figures import style
 from analysis.stats.effects import PairMap
 from analysis.stats.surrogate import Surrogate
 
+DIFFERENCE = "from the mean"
+
 
 def draw(surrogate: Surrogate, found: Sequence[PairMap], theme: style.Theme) -> Figure:
-    """Above the mean, below its standard deviation; dots are trials."""
+    """Above the difference, below its standard deviation; dots are trials."""
     with style.themed(theme):
         figure, grid = style.new(3.5 * len(found), 5.4, nrows=2, ncols=len(found), squeeze=False)
         for column, one in enumerate(found):
-            for row, (table, label) in enumerate(((one.score, "mean score"), (one.deviation, "standard deviation"))):
+            for row, (table, label) in enumerate(((one.difference, DIFFERENCE), (one.deviation, "standard deviation"))):
                 axes = grid[row][column]
                 _map(axes, surrogate, one, table, label, figure)
             grid[0][column].set_title(f"n = {one.trials} trials")
         figure.suptitle(
-            f"{style.unit(surrogate.study.metric)} at epoch {surrogate.study.max_epochs}, mean over all else",
+            f"{style.unit(surrogate.study.metric)} at epoch {surrogate.study.max_epochs}, mean over all else,\n"
+            "as a difference from the mean over the space",
             x=0.01, ha="left", fontsize=11,
         )  # fmt: skip
     return figure
@@ -34,7 +37,7 @@ def _map(axes: Any, surrogate: Surrogate, one: PairMap, table: Any, label: str, 
         for axis, values in ((first, one.first_values), (second, one.second_values))
     )
     drawn = axes.pcolormesh(
-        x, y, table, cmap="viridis" if label == "mean score" else "magma", shading="nearest", rasterized=True
+        x, y, table, cmap="viridis" if label == DIFFERENCE else "magma", shading="nearest", rasterized=True
     )
     figure.colorbar(drawn, ax=axes, label=label)
     for axis, values, scale, ticks in (

@@ -97,7 +97,7 @@ def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], p
             surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
         ),
         figure=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
-        alt="Mean score over each parameter with intervals, the trials, and published differences",
+        alt="Mean score over each parameter as differences with intervals, the trials, and published differences",
     )
 
 

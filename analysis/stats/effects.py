@@ -1,4 +1,9 @@
-"""What a parameter does to the score at full budget, by the surrogate: curves, maps, choices at equal others."""
+"""What a parameter does to the score at full budget, by the surrogate: curves, maps, choices at equal others.
+
+All are differences. How good the space is as a whole, the surrogate knows less well than its draws say: where most
+trials were stopped it leans on those that ran in full, which their early scores chose
+(`benchmarks/results/sensitivity_202611.md`).
+"""
 
 import itertools
 from collections.abc import Mapping
@@ -17,9 +22,9 @@ POINTS, CELLS = 41, 21
 
 @dataclass(frozen=True, kw_only=True)
 class Marginal:
-    """Mean score over all other parameters; of a parameter with a condition, where it is active. ``places`` (n,) are
-    units of the axis, ``values`` the same in the parameter's own; the curves (n,) hold the median and the 95 %
-    interval."""
+    """Mean score over all other parameters, minus the mean over the space; of a parameter with a condition, where it
+    is active. ``places`` (n,) are units of the axis, ``values`` the same in the parameter's own; the curves (n,) hold
+    the median and the 95 % interval."""
 
     name: str
     places: Floats
@@ -31,13 +36,14 @@ class Marginal:
 
 @dataclass(frozen=True, kw_only=True)
 class PairMap:
-    """Mean score over all other parameters, and its standard deviation, (second, first); ``trials`` had both active."""
+    """Mean score over all other parameters, minus the mean over the space, and its standard deviation, (second, first);
+    ``trials`` had both active."""
 
     first: str
     second: str
     first_values: tuple[Any, ...]
     second_values: tuple[Any, ...]
-    score: Floats
+    difference: Floats
     deviation: Floats
     trials: int
 
@@ -63,17 +69,17 @@ def marginal(surrogate: Surrogate, name: str) -> Marginal:
         places = np.arange(len(axis.choices), dtype=float)
     else:
         places = np.linspace(0, 1, POINTS) if axis.cells is None else axis.cells[0]
-    draws = means_along(surrogate, name, places)
+    draws = differences_along(surrogate, name, places)
     low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975], axis=0)
     values = tuple(axis.value(place) for place in places)
     return Marginal(name=name, places=places, values=values, middle=middle, low=low, high=high)
 
 
-def means_along(surrogate: Surrogate, name: str, places: Floats) -> Floats:
-    """Mean score over all other parameters at ``places`` (n,) of one, (draws, n)."""
+def differences_along(surrogate: Surrogate, name: str, places: Floats) -> Floats:
+    """Mean score over all other parameters at ``places`` (n,) of one, minus the mean over the space, (draws, n)."""
     basis = surrogate.basis
     grid = {basis.names.index(name): places}
-    return _mean_over_others(surrogate, grid, len(places))
+    return _differences(surrogate, grid, len(places))
 
 
 def pair_map(surrogate: Surrogate, first: str, second: str) -> PairMap:
@@ -82,14 +88,14 @@ def pair_map(surrogate: Surrogate, first: str, second: str) -> PairMap:
     one, other = basis.names.index(first), basis.names.index(second)
     grids = [_cells(basis, i) for i in (one, other)]
     crossed = np.meshgrid(*grids)
-    draws = _mean_over_others(surrogate, {one: crossed[0].ravel(), other: crossed[1].ravel()}, crossed[0].size)
+    draws = _differences(surrogate, {one: crossed[0].ravel(), other: crossed[1].ravel()}, crossed[0].size)
     shape = (len(grids[1]), len(grids[0]))
     return PairMap(
         first=first,
         second=second,
         first_values=tuple(basis.axes[one].value(place) for place in grids[0]),
         second_values=tuple(basis.axes[other].value(place) for place in grids[1]),
-        score=draws.mean(axis=0).reshape(shape),
+        difference=draws.mean(axis=0).reshape(shape),
         deviation=draws.std(axis=0).reshape(shape),
         trials=sum(first in trial.values and second in trial.values for trial in surrogate.trials),
     )
@@ -102,7 +108,7 @@ def _cells(basis: Basis, index: int) -> Floats:
     return np.linspace(0, 1, CELLS) if axis.cells is None else axis.cells[0]
 
 
-def _mean_over_others(surrogate: Surrogate, grid: Mapping[int, Floats], count: int) -> Floats:
+def _differences(surrogate: Surrogate, grid: Mapping[int, Floats], count: int) -> Floats:
     """Terms of the parameters on the grid, and of those that must be set for them to be active, averaged over the
     values that do so."""
     basis = surrogate.basis
@@ -119,7 +125,8 @@ def _mean_over_others(surrogate: Surrogate, grid: Mapping[int, Floats], count: i
             index = basis.names.index(name)
             places[index] = np.full(count, basis.axes[index].unit(value))
         found += _terms_of(surrogate, places, count)
-    return surrogate.level[:, None] + found / len(settings)
+    found /= len(settings)
+    return found
 
 
 def _terms_of(surrogate: Surrogate, places: Mapping[int, Floats], count: int) -> Floats:
@@ -153,7 +160,7 @@ def choices(surrogate: Surrogate, best: Mapping[str, Any] | None) -> list[Choice
         if axis.choices is None:
             continue
         counts = [sum(trial.values.get(axis.name) == one for trial in surrogate.trials) for one in axis.choices]
-        means = means_along(surrogate, axis.name, np.arange(len(axis.choices), dtype=float))
+        means = differences_along(surrogate, axis.name, np.arange(len(axis.choices), dtype=float))
         for i, j in itertools.combinations(range(len(axis.choices)), 2):
             if not counts[i] or not counts[j]:
                 continue

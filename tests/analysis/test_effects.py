@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.effects import active, choices, marginal, means_along, pair_map
+from analysis.stats.effects import active, choices, differences_along, marginal, pair_map
 from analysis.stats.moves import ablation, local, robustness
 from analysis.stats.surrogate import fit
 from tests.analysis.made import MIXED, draw, study_of_function
@@ -32,23 +32,24 @@ def test_a_marginal_is_the_mean_over_all_other_parameters(surrogate):
     rng = np.random.default_rng(0)
     configs = even(MIXED, rng, 6000)
     for place in (0.1, 0.8):
-        found = means_along(surrogate, "tau", np.array([place]))[:, 0]
-        expected = surrogate.at([{**one, "tau": place} for one in configs]).mean(axis=1)
+        found = differences_along(surrogate, "tau", np.array([place]))[:, 0]
+        expected = (surrogate.at([{**one, "tau": place} for one in configs]) - surrogate.at(configs)).mean(axis=1)
         assert found == pytest.approx(expected, abs=0.15)
 
 
 def test_the_marginal_of_a_parameter_with_a_condition_is_taken_where_it_is_active(surrogate):
     rng = np.random.default_rng(0)
-    configs = [one for one in even(MIXED, rng, 8000) if one["teacher"] == "ema"]
+    space = even(MIXED, rng, 8000)
+    configs = [one for one in space if one["teacher"] == "ema"]
     axis = surrogate.basis.axes[surrogate.basis.names.index("decay")]
-    found = means_along(surrogate, "decay", np.array([axis.unit(0.99)]))[:, 0]
-    expected = surrogate.at([{**one, "decay": 0.99} for one in configs]).mean(axis=1)
+    found = differences_along(surrogate, "decay", np.array([axis.unit(0.99)]))[:, 0]
+    expected = surrogate.at([{**one, "decay": 0.99} for one in configs]).mean(axis=1) - surrogate.at(space).mean(axis=1)
     assert found == pytest.approx(expected, abs=0.15)
 
 
 def test_marginal_curves_hold_the_truth(surrogate):
     found = marginal(surrogate, "tau")
-    expected = 50 + 4 * -2.5 + 2 * found.places + 1
+    expected = 2 * found.places - 1
     assert np.mean((found.low <= expected) & (expected <= found.high)) > 0.8
     assert (found.low <= found.middle).all()
     assert (found.middle <= found.high).all()
@@ -56,9 +57,9 @@ def test_marginal_curves_hold_the_truth(surrogate):
 
 def test_a_pair_map_averages_to_the_marginals(surrogate):
     found = pair_map(surrogate, "lr", "teacher")
-    means = means_along(surrogate, "lr", np.linspace(0, 1, 21)).mean(axis=0)
-    assert found.score.shape == found.deviation.shape == (2, 21)
-    assert found.score.mean(axis=0) == pytest.approx(means, abs=1e-9)
+    means = differences_along(surrogate, "lr", np.linspace(0, 1, 21)).mean(axis=0)
+    assert found.difference.shape == found.deviation.shape == (2, 21)
+    assert found.difference.mean(axis=0) == pytest.approx(means, abs=1e-9)
     assert found.trials == 40
 
 
@@ -131,4 +132,4 @@ def test_a_step_aside_loses_what_the_truth_loses(surrogate):
 
 def test_all_pairs_have_a_map(surrogate):
     for first, second in itertools.combinations(surrogate.basis.names, 2):
-        assert np.isfinite(pair_map(surrogate, first, second).score).all()
+        assert np.isfinite(pair_map(surrogate, first, second).difference).all()

@@ -57,8 +57,8 @@ def test_every_question_has_a_section_with_its_n(sections):
         assert title.startswith(start)
 
 
-def test_where_trials_were_stopped_the_level_of_the_curves_is_said_to_lean_on_the_others(sections):
-    warning = "Read the shape, not the level"
+def test_where_trials_were_stopped_the_mean_over_the_space_is_said_to_lean_on_the_others(sections):
+    warning = "is less sure than the curves"
     assert warning in reading(sections, "What does every parameter do at full budget")
     whole = fit(study_of_function(lambda values: 50 + values["tau"], MIXED, 20, halving=False), draws=5)
     assert whole.complete == len(whole.trials)
