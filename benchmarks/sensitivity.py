@@ -296,7 +296,7 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         "places, parameters and repetitions, and the root mean square error of the curves in points. Mean over the",
         "space: how often its interval held it, and by how many points it was too high. Left out: the share of",
         "left-out scores inside their intervals. Stopped: runs that would have beaten the incumbent, expected by the",
-        "surrogate and true, a repetition; Brier score of the chances, and of a forecaster who knows the true rate only.",
+        "surrogate and true, a repetition; Brier score of the chances, and of one who knows the true rate only.",
         "",
         "| objective | trials | marginals held | their error | mean held | too high by | left out held "
         "| stopped: expected | true | Brier | of the rate | CPU s of fit and check |",
