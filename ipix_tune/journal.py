@@ -32,6 +32,8 @@ from trainers.patience import patiently
 
 SAMPLER = "sampler.pkl"
 TRAINED = "trained_s"
+STOPS = "stops"
+"""User attribute of a trial: the epoch at which the scheduler stops it."""
 AGAINST = "against"
 """User attribute of a trial: the last epoch with a value of the second objective, and that value."""
 
@@ -54,6 +56,8 @@ class Entry:
     error: str | None
     retries: int
     against: float | None = None
+    stops: int | None = None
+    """The epoch at which the scheduler stopped it, or was about to when the driver died."""
 
 
 class Journal:
@@ -111,13 +115,10 @@ class Journal:
             self._study.set_user_attr(PLACE, str(folder))
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "state" in trial.user_attrs:  # the driver died between the two records of an end
-                self._tell(trial, trial.user_attrs["state"])
-        asked = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-        if asked and rounds is None and (saved is None or saved[0] < asked[-1].number):
-            self._finish_ask(asked[-1])
         known = self._study.get_trials(deepcopy=False)
+        asked = [trial for trial in known if trial.state != TrialState.WAITING]
+        self._saved = None if saved is None else saved[0]
+        self._half_asked = rounds is None and bool(asked) and self._saved != asked[-1].number
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
         self._open: dict[str, optuna.Trial] = {}
@@ -177,6 +178,8 @@ class Journal:
     def next(self) -> tuple[str, dict[str, Value]] | None:
         """Key and values of the next trial, those that were running when the study stopped first; None when the
         study has started all its trials, none is worth starting, or (`waits`) running ones have to end first."""
+        if self._half_asked:
+            self._finish_ask()
         if self._again:
             trial, values = self._reopened(self._again.pop(0))
         elif self._rounds is not None and not self._begin_round():
@@ -192,29 +195,37 @@ class Journal:
         self._open[key] = trial
         return key, values
 
-    def _finish_ask(self, trial: optuna.trial.FrozenTrial) -> None:
-        """The driver died before this trial was written whole and the sampler saved: the sampler draws it again, from
-        what the study was then, and is as it was after the first draw. A sampler that draws something else was lost
-        with its file; it gets a new seed, so that it does not give a study's first trials again."""
-        then = optuna.create_study(directions=self._study.directions, sampler=self._study.sampler)
-        for known in self._study.get_trials(deepcopy=False):
-            begun = known.number == trial.number
-            then.add_trial(
-                optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=known.system_attrs) if begun else known
-            )
-        self._space.suggest(then.ask())
-        drawn, storage = then.trials[trial.number], self._study._storage
-        if trial.params.items() <= drawn.params.items():
-            for name, distribution in drawn.distributions.items():
-                if name not in trial.params:
-                    internal = distribution.to_internal_repr(drawn.params[name])
-                    storage.set_trial_param(trial._trial_id, name, internal, distribution)
-            for name, value in drawn.system_attrs.items():
-                if name not in trial.system_attrs:
-                    storage.set_trial_system_attr(trial._trial_id, name, value)
-        else:
+    def _finish_ask(self) -> None:
+        """The driver died after it had begun to write the latest trial, and before it saved the sampler: the sampler
+        draws that trial once more, in a study as it was then, so that both are as if the driver had lived. Where the
+        sampler's file is not the one from before that trial, the sampler gets a new seed instead, so that it does not
+        give earlier trials again."""
+        self._half_asked = False
+        *before, trial = (one for one in self._study.get_trials(deepcopy=False) if one.state != TrialState.WAITING)
+        given = dict(trial.system_attrs)
+        if self._saved != (before[-1].number if before else None) or trial.state.is_finished():
             self._study.sampler.reseed_rng()
+            given["fixed_params"] = {**given.get("fixed_params", {}), **trial.params}
+        if not trial.state.is_finished():
+            drawn, storage = self._drawn_again(trial.number, given), self._study._storage
+            for name in drawn.params.keys() - trial.params.keys():
+                distribution = drawn.distributions[name]
+                internal = distribution.to_internal_repr(drawn.params[name])
+                storage.set_trial_param(trial._trial_id, name, internal, distribution)
+            for name in drawn.system_attrs.keys() - trial.system_attrs.keys():
+                storage.set_trial_system_attr(trial._trial_id, name, drawn.system_attrs[name])
         self._save_sampler(trial.number)
+
+    def _drawn_again(self, number: int, given: dict[str, Any]) -> optuna.trial.FrozenTrial:
+        """The trial, asked for in a copy of the study in which it is not there yet."""
+        storage = optuna.storages.InMemoryStorage()
+        storage._max_study_id = self._study._study_id - 1  # samplers refuse a study of another id
+        then = optuna.create_study(storage=storage, directions=self._study.directions, sampler=self._study.sampler)
+        waiting = optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=given)
+        for known in self._study.get_trials(deepcopy=False):
+            then.add_trial(waiting if known.number == number else known)
+        self._space.suggest(then.ask())
+        return then.get_trials(deepcopy=False)[number]
 
     def _save_sampler(self, number: int) -> None:
         file = self._sampler_file
@@ -230,6 +241,12 @@ class Journal:
         values = self._space.suggest(trial)
         self._study.sampler = sampler
         return trial, values
+
+    def stop(self, key: str, *, epoch: int) -> None:
+        """Note, before its score is recorded, that the scheduler stops the trial at this epoch."""
+        trial = self._open.get(key)
+        if trial is not None:
+            trial.set_user_attr(STOPS, epoch)
 
     def record(self, key: str, *, epoch: int, score: float, seconds: float = 0, against: float | None = None) -> None:
         """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
@@ -253,20 +270,16 @@ class Journal:
         frozen = self._frozen(trial)
         if state == "complete" and (lacking := self._lacking(frozen)) is not None:
             state, error = "failed", f"it reported no {lacking}"
+        trial.set_user_attr("state", state)
         if error is not None:
             trial.set_user_attr("error", error)
-        trial.set_user_attr("state", state)
-        self._tell(frozen, state)
-        self._ended.append(self._entry(self._frozen(trial)))
-        self.write_seconds()
-
-    def _tell(self, trial: optuna.trial.FrozenTrial, state: State) -> None:
-        """Tell Optuna of an end that has been written down as the trial's state."""
         values = None
         if state == "complete":
-            scores = trial.intermediate_values
-            values = [scores[max(scores)], *([] if self.against is None else [trial.user_attrs[AGAINST][1]])]
-        self._study.tell(trial.number, values, state=_OPTUNA_STATES[state])
+            scores = frozen.intermediate_values
+            values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
+        self._study.tell(trial, values, state=_OPTUNA_STATES[state])
+        self._ended.append(self._entry(self._frozen(trial)))
+        self.write_seconds()
 
     def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
         """Which objective a trial that ran all its epochs did not report."""
@@ -314,6 +327,7 @@ class Journal:
             error=attributes.get("error") if state == "failed" else None,
             retries=int(attributes.get("retries", 0)),
             against=attributes.get(AGAINST, (None, None))[1],
+            stops=attributes.get(STOPS),
         )
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:

@@ -43,7 +43,7 @@ class KeyedAsha(ASHAScheduler):
         self._sign = 1.0 if mode == "max" else -1.0
         self._quota = quota
         self._passed: dict[int, set[str]] = {}
-        self._undecided: dict[str, tuple[int, int]] = {}
+        self._stopped: dict[str, int] = {}
 
     @property
     def rungs(self) -> dict[int, dict[str, float]]:
@@ -51,16 +51,17 @@ class KeyedAsha(ASHAScheduler):
         return {int(rung): dict(scores) for rung, scores in reversed(self._brackets[0]._rungs)}
 
     def replay(self, entries: Iterable[Entry]) -> None:
-        """Fill the rungs from what a journal recorded; decisions made then are not made again, but for the last one of
-        a running trial: the driver may have died before it was carried out, and the trial will ask again."""
+        """Fill the rungs from what a journal recorded; decisions made then are not made again. A trial that was to be
+        stopped when the driver died is stopped when it reports that epoch again."""
         for entry in entries:
             last = max(entry.scores, default=0)
+            stopped = last if entry.state == "stopped" else entry.stops
             for epoch, score in sorted(entry.scores.items()):
                 rung = self._enter(entry.key, epoch, score)[1]
-                if rung is not None and not (entry.state == "stopped" and epoch == last):
+                if rung is not None and epoch != stopped:
                     self._passed.setdefault(rung, set()).add(entry.key)
-                if rung is not None and entry.state == "running" and epoch == last:
-                    self._undecided[entry.key] = (epoch, rung)
+            if entry.state == "running" and entry.stops == last:
+                self._stopped[entry.key] = last
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         if SCORE not in result:
@@ -77,7 +78,8 @@ class KeyedAsha(ASHAScheduler):
         """What it scored stays in the rungs."""
 
     def _record(self, key: str, epoch: int, score: float) -> str:
-        self._withdraw(key, epoch)
+        if self._stopped.get(key) == epoch:
+            return str(TrialScheduler.STOP)
         decision, rung = self._enter(key, epoch, score)
         if rung is None or decision == TrialScheduler.STOP:
             return decision
@@ -85,13 +87,6 @@ class KeyedAsha(ASHAScheduler):
             return str(TrialScheduler.STOP)
         self._passed.setdefault(rung, set()).add(key)
         return decision
-
-    def _withdraw(self, key: str, epoch: int) -> None:
-        """Take the score of a decision that is made again out of its rung."""
-        if self._undecided.get(key, (None,))[0] == epoch:
-            rung = self._undecided.pop(key)[1]
-            self._passed[rung].discard(key)
-            next(scores for milestone, scores in self._brackets[0]._rungs if milestone == rung).pop(key)
 
     def _enter(self, key: str, epoch: int, score: float) -> tuple[str, int | None]:
         """What Tune's rule decides, and the rung that took the score, if any did."""

@@ -63,8 +63,10 @@ class JournalSearcher(Searcher):
         if key is None or error:
             return
         result = result or {}
-        self._record(key, result)
         state, reason = end_of(result, max_epochs=self._max_epochs)
+        if state == "stopped" and EPOCH in result:
+            self._journal.stop(key, epoch=int(result[EPOCH]))
+        self._record(key, result)
         if state != "interrupted":
             self._journal.end(key, state=state, error=reason)
 

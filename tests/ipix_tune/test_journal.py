@@ -289,16 +289,65 @@ def test_a_score_that_is_no_number_takes_no_place_in_a_rung():
     assert scheduler.rungs[1] == {}
 
 
+def test_running_trials_that_were_let_go_on_are_let_go_on_after_a_replay(tmp_path):
+    book, live = journal(tmp_path), asha()
+    scores = {book.next()[0]: score for score in (10.0, 20.0, 5.0, 40.0)}
+    before = {}
+    for key, score in scores.items():
+        before[key] = report(live, key, 1, score)
+        if before[key] == "STOP":
+            book.stop(key, epoch=1)
+        book.record(key, epoch=1, score=score)
+    assert list(before.values()) == ["CONTINUE", "CONTINUE", "STOP", "CONTINUE"]
+    rebuilt = asha()
+    rebuilt.replay(journal(tmp_path).entries())
+    assert {key: report(rebuilt, key, 1, score) for key, score in scores.items()} == before
+    assert rebuilt.rungs == live.rungs
+
+
 def test_a_trial_at_its_last_epoch_is_not_stopped_but_ends():
     scheduler = asha()
     assert report(scheduler, "t0000", 9, -math.inf) == "CONTINUE"
 
 
-def test_a_study_whose_sampler_file_was_lost_does_not_draw_its_first_trials_again(tmp_path):
+@pytest.mark.parametrize("half_asked", [True, False])
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_study_whose_sampler_file_is_lost_or_old_gives_no_trial_twice(tmp_path, half_asked, kept):
     config = study(points=[], sampler={"name": "random"})
-    first = journal(tmp_path, config)
-    drawn = [first.next()[1] for _ in range(3)]
+    first, files = journal(tmp_path, config), {}
+    drawn = []
+    for number in range(1, 5):
+        drawn.append(first.next()[1])
+        files[number] = (tmp_path / SAMPLER).read_bytes()
+    if half_asked:
+        first._study.ask()
     (tmp_path / SAMPLER).unlink()
+    if kept:
+        (tmp_path / SAMPLER).write_bytes(files[kept])
     again = journal(tmp_path, config)
-    assert [again.next()[1] for _ in range(3)] == drawn
-    assert again.next()[1]["optim.lr"] not in {values["optim.lr"] for values in drawn}
+    handed_out = [again.next()[1] for _ in range(8)]
+    assert handed_out[:4] == drawn
+    assert len({values["optim.lr"] for values in handed_out}) == 8
+
+
+@pytest.mark.parametrize("record", ["journal", "memory", "sqlite"])
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
+@pytest.mark.parametrize("before", [0, 6])
+def test_a_trial_that_was_asked_but_not_written_is_the_undisturbed_studys(tmp_path, record, sampler, before):
+    def trials(folder, *, cut):
+        url = f"sqlite:///{folder}/journal.db" if record == "sqlite" else record
+        search = {"optim.lr": {"uniform": [0, 1]}, "interpixel.alpha": {"uniform": [0, 1]}}
+        config = study(points=[], search=search, record=url, sampler={"name": sampler, "startup_trials": 3})
+        folder.mkdir()
+        book, found = journal(folder, config), []
+        for number in range(before + 3):
+            if cut and number == before:
+                book._study.ask()
+                book = journal(folder, config)
+            key, values = book.next()
+            found.append((key, values))
+            book.record(key, epoch=9, score=-abs(values["optim.lr"] - 0.4))
+            book.end(key, state="complete")
+        return found
+
+    assert trials(tmp_path / "cut", cut=True) == trials(tmp_path / "whole", cut=False)
