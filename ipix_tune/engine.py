@@ -181,6 +181,7 @@ def drive(
                             trial_config=config_of,
                             concurrent=concurrent,
                             max_epochs=board.max_epochs,
+                            watched=True,
                         ),
                         scheduler=work.scheduler,
                         max_concurrent_trials=concurrent,  # without it, actors start one after the other

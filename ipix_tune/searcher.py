@@ -23,14 +23,18 @@ class JournalSearcher(Searcher):
         trial_config: what a trial needs besides its key and values, by key and values.
         concurrent: trials at once.
         max_epochs: full length of a trial.
+        watched: a `ipix_tune.watch.Watcher` ends the trials, once their logs are closed; else they end here.
     """
 
-    def __init__(self, journal: Journal, *, trial_config: Any, concurrent: int, max_epochs: int) -> None:
+    def __init__(
+        self, journal: Journal, *, trial_config: Any, concurrent: int, max_epochs: int, watched: bool = False
+    ) -> None:
         super().__init__(metric=SCORE)
         self._journal = journal
         self._trial_config = trial_config
         self._concurrent = concurrent
         self._max_epochs = max_epochs
+        self._watched = watched
         self._keys: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -58,7 +62,7 @@ class JournalSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The result that made the scheduler stop a trial arrives here first. Why a trial failed is not told to a
-        searcher: the watcher, which is told, ends those."""
+        searcher, but to a watcher."""
         key = self._keys.pop(trial_id, None)
         if key is None or error:
             return
@@ -67,7 +71,7 @@ class JournalSearcher(Searcher):
         if state == "stopped" and EPOCH in result:
             self._journal.stop(key, epoch=int(result[EPOCH]))
         self._record(key, result)
-        if state != "interrupted":
+        if state != "interrupted" and not self._watched:
             self._journal.end(key, state=state, error=reason)
 
     def _record(self, key: str, result: dict[str, Any]) -> None:

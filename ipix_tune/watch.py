@@ -19,7 +19,7 @@ class Watcher(Callback):
     """Fans out what happens to trials.
 
     Args:
-        journal: counts retries.
+        journal: counts retries, and is told of a trial's end after W&B, so that an end that it knows is in the logs.
         tracker: W&B.
         display: the board on the console.
         values: values by trial key, filled by whoever hands trials out.
@@ -109,7 +109,6 @@ class Watcher(Callback):
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key, reason = trial.config["key"], last_line(trial)
         self._open(trial)
-        self._journal.end(key, state="failed", error=reason)
         self._end(key, "failed", reason)
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
@@ -126,6 +125,8 @@ class Watcher(Callback):
         row.state, row.error = state, error
         self._display.board.finished_here += 1
         self._finish(key, row)
+        if state != "interrupted":
+            self._journal.end(key, state=state, error=error)
         self._ended.add(key)
         if (group := self._groups.pop(key, None)) is not None:
             self._releaser.ended(group)
