@@ -72,7 +72,7 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {arm: {} for arm in ARMS}
     for arm in ARMS:
         for file in sorted((folder / arm).glob("*/metrics.jsonl")):
-            last = json.loads(file.read_text().splitlines()[-1])
+            last = json.loads((file.read_text().splitlines() or ["{}"])[-1])
             if SCORE in last:
                 found[arm][int(file.parent.name)] = last[SCORE]
     return found

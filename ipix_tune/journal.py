@@ -104,13 +104,16 @@ class Journal:
             sampler = saved[1]
         elif sampler is None:
             sampler = self._new_sampler(study)
-        self._study = optuna.create_study(
-            study_name=study.name,
-            storage=open_record(folder, record=study.record, study=study.name),
-            sampler=sampler,
-            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
-            load_if_exists=True,
-        )
+        storage = open_record(folder, record=study.record, study=study.name)
+        if study.name in optuna.get_all_study_names(storage):  # creating it once more would add a record
+            self._study = optuna.load_study(study_name=study.name, storage=storage, sampler=sampler)
+        else:
+            self._study = optuna.create_study(
+                study_name=study.name,
+                storage=storage,
+                sampler=sampler,
+                directions=["maximize" if mode == "max" else "minimize" for mode in modes],
+            )
         if folder is not None and PLACE not in self._study.user_attrs:
             self._study.set_user_attr(PLACE, str(folder))
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:

@@ -107,7 +107,7 @@ def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
         title="Which parameters act together?",
         reading=readings.say_pairs(found, maps),
         figure=drawn(plots, "pairs", partial(pairs.draw, surrogate.alone, maps)),
-        alt="Maps of mean score and its uncertainty over the pairs with the largest interactions",
+        alt="Maps of differences from the mean score, and of their uncertainty, for the strongest interactions",
     )
 
 

@@ -110,7 +110,7 @@ def _cells(basis: Basis, index: int) -> Floats:
 
 def _differences(surrogate: Surrogate, grid: Mapping[int, Floats], count: int) -> Floats:
     """Terms of the parameters on the grid, and of those that must be set for them to be active, averaged over the
-    values that do so."""
+    values that do so; without the level, the mean over the space."""
     basis = surrogate.basis
     conditions: dict[str, tuple[Any, ...]] = {}
     for index in grid:

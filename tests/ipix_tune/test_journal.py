@@ -351,3 +351,13 @@ def test_a_trial_that_was_asked_but_not_written_is_the_undisturbed_studys(tmp_pa
         return found
 
     assert trials(tmp_path / "cut", cut=True) == trials(tmp_path / "whole", cut=False)
+
+
+def test_a_journal_that_is_only_looked_at_changes_no_file(tmp_path):
+    book = journal(tmp_path)
+    handed_out = [book.next()[0] for _ in range(3)]
+    book.record(handed_out[0], epoch=1, score=1.0)
+    book._study.ask()
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert len(journal(tmp_path, total=0).entries()) == 4
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -119,3 +119,14 @@ def test_a_trial_that_never_starts_fails_with_its_cause(watched):
     assert board.rows["t0000"].state == "failed"
     (entry,) = journal.entries()
     assert (entry.state, entry.error) == ("failed", "its process died: killed, or out of memory")
+
+
+def test_the_journal_is_told_of_an_end_after_the_log_is_closed(watched, monkeypatch):
+    watcher, journal, _, trial = watched
+    states = []
+    monkeypatch.setattr(Tracker, "finish", lambda self, key, **how: states.append(journal.entries()[0].state))
+    watcher.on_trial_start(0, [], trial)
+    trial.last_result = {"epoch": 3}
+    watcher.on_trial_complete(0, [], trial)
+    assert states == ["running"]
+    assert journal.entries()[0].state == "stopped"
