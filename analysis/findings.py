@@ -14,7 +14,7 @@ from analysis.stats.importance import LEAST, Importance
 from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
-from analysis.wording import listed
+from analysis.wording import is_percent, listed
 
 SEED_SPREAD = 0.5
 """Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
@@ -149,7 +149,7 @@ def _runner_up(study: Study, best: Trial) -> float | None:
 
 
 def _percent(study: Study) -> str:
-    return " %" if "iou" in study.metric else ""
+    return " %" if is_percent(study.metric) else ""
 
 
 def _epochs(count: int) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.study import Study
+from analysis.wording import is_percent
 
 if TYPE_CHECKING:
     from analysis.findings import Answer
@@ -103,7 +104,7 @@ def seeds_in_words(found: Pareto) -> str:
 
 def _told(point: Point, study: Study) -> str:
     assert study.against is not None
-    percent = " %" if "iou" in study.metric else ""
+    percent = " %" if is_percent(study.metric) else ""
     return f"{study.metric} {point.score:.2f}{percent} at {study.against.metric} {point.against:.4g}"
 
 

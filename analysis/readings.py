@@ -90,7 +90,7 @@ def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> st
     if stopped:
         text += (
             f" The mean itself, here {np.median(surrogate.level):.1f}, is less sure than the curves: it leans on the "
-            "trials that ran to the end, which were chosen by their early scores, and may be too good."
+            "trials that ran to the end, which were chosen by their early scores, and may be better than the true one."
         )
     if published:
         seeds = "one seed each" if one_seed else "of seeds not stated"

@@ -1,4 +1,4 @@
-"""Words that several sentences of the report share."""
+"""Words that several sentences of the report share, and the unit of its scores."""
 
 from collections.abc import Sequence
 
@@ -11,3 +11,8 @@ def listed(names: Sequence[str]) -> str:
     if len(names) <= LISTED:
         return ", ".join(names)
     return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is a percentage, as those of intersection over union are."""
+    return "iou" in metric

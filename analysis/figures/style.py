@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from analysis.wording import is_percent
+
 mpl.use("agg")
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -157,7 +159,7 @@ def legend(figure: Figure, axes: Axes, theme: Theme) -> None:
 
 def unit(metric: str) -> str:
     """`val/miou` as an axis says it."""
-    return "mIoU on held-out images (%)" if metric == "val/miou" else f"{metric} (%)" if "iou" in metric else metric
+    return "mIoU on held-out images (%)" if metric == "val/miou" else f"{metric} (%)" if is_percent(metric) else metric
 
 
 def along(axes: Axes, dimension: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from analysis.stats.sobol import Indices, Share, indices
 from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
+from analysis.wording import is_percent
 
 MAPS = 2
 IMPORTANCE = "How much does every parameter explain at full budget?"
@@ -226,7 +227,7 @@ def _line(label: str, triple: tuple[float, float, float], group: str, colour: st
 
 
 def _unit(surrogate: Surrogate) -> str:
-    return " points" if "iou" in surrogate.study.metric else ""
+    return " points" if is_percent(surrogate.study.metric) else ""
 
 
 def _shown(value: Any) -> str:

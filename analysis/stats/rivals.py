@@ -11,6 +11,7 @@ from typing import Any
 from analysis.stats.bootstrap import LEVEL
 from analysis.stats.compare import LEAST, scores_of
 from analysis.stats.study import Study
+from analysis.wording import is_percent
 
 FEWEST = 3
 """Values of a choice from which on it has rivals; of two, a comparison says all."""
@@ -68,7 +69,7 @@ def rivals(study: Study, name: str) -> Rivals | None:
     scores, epoch = found
     enough = [(str(value), own) for value, own in zip(values, scores, strict=True) if len(own) >= LEAST]
     enough.sort(key=lambda pair: -study.sign * sum(pair[1]) / len(pair[1]))
-    behind = differences([own for _, own in enough], furthest=100.0 if "iou" in study.metric else math.inf)
+    behind = differences([own for _, own in enough], furthest=100.0 if is_percent(study.metric) else math.inf)
     return Rivals(
         name=name,
         epoch=epoch,
