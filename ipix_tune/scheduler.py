@@ -55,12 +55,12 @@ class KeyedAsha(ASHAScheduler):
         stopped when the driver died is stopped when it reports that epoch again."""
         for entry in entries:
             last = max(entry.scores, default=0)
-            stopped = last if entry.state == "stopped" else entry.stops
+            stopped = entry.state == "stopped" or (entry.state == "running" and entry.stops == last)
             for epoch, score in sorted(entry.scores.items()):
                 rung = self._enter(entry.key, epoch, score)[1]
-                if rung is not None and epoch != stopped:
+                if rung is not None and not (stopped and epoch == last):
                     self._passed.setdefault(rung, set()).add(entry.key)
-            if entry.state == "running" and entry.stops == last:
+            if stopped and entry.state == "running":
                 self._stopped[entry.key] = last
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
