@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from analysis.columns import State
 from ipix_tune.config import SamplerConfig, StudyConfig, Value
-from ipix_tune.folder import replace_bytes
+from ipix_tune.folder import FolderError, replace_bytes
 from ipix_tune.front import FrontSampler
 from ipix_tune.journalfile import WAIT_S
 from ipix_tune.prior import MixedSampler
@@ -31,6 +31,8 @@ from ipix_tune.whole import WholeSampler
 from trainers.patience import patiently
 
 SAMPLER = "sampler.pkl"
+SAMPLER_VERSION = 1
+"""Of what the sampler's file holds: raised when a sampler of before would not go on as it began."""
 TRAINED = "trained_s"
 STOPS = "stops"
 """User attribute of a trial: the epoch at which the scheduler stops it."""
@@ -233,7 +235,7 @@ class Journal:
     def _save_sampler(self, number: int) -> None:
         file = self._sampler_file
         if file is not None and self._rounds is None:
-            state = pickle.dumps((number, self._study.sampler))
+            state = pickle.dumps((SAMPLER_VERSION, number, self._study.sampler))
             patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
 
     def _reopened(self, number: int) -> tuple[optuna.Trial, dict[str, Value]]:
@@ -345,8 +347,16 @@ class Journal:
         that trial."""
         if self._sampler_file is None or not self._sampler_file.exists():
             return None
-        saved: tuple[int, optuna.samplers.BaseSampler] = pickle.loads(self._sampler_file.read_bytes())
-        return saved
+        try:
+            version, number, sampler = pickle.loads(self._sampler_file.read_bytes())
+        except (AttributeError, ImportError, ValueError):  # it names what is no longer there, or lacks its version
+            version = None
+        if version != SAMPLER_VERSION:
+            raise FolderError(
+                f"{self._sampler_file}: another version of ipix-tune or of Optuna wrote it, so this search cannot go "
+                "on as it began; begin a new one under another --name, with warm_start from this one"
+            )
+        return number, sampler
 
 
 def build_sampler(

@@ -1,9 +1,11 @@
 import math
+import pickle
 
 import optuna
 import pytest
 
 from ipix_tune.config import StudyConfig
+from ipix_tune.folder import FolderError
 from ipix_tune.journal import SAMPLER, Journal
 from ipix_tune.scheduler import KeyedAsha
 from ipix_tune.space import SearchSpace
@@ -361,3 +363,31 @@ def test_a_journal_that_is_only_looked_at_changes_no_file(tmp_path):
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert len(journal(tmp_path, total=0).entries()) == 4
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [(3, "a sampler"), (0, 3, "a sampler")])
+def test_a_sampler_of_another_version_is_refused_with_what_to_do(tmp_path, content):
+    journal(tmp_path).next()
+    (tmp_path / SAMPLER).write_bytes(pickle.dumps(content))
+    with pytest.raises(FolderError, match=r"sampler\.pkl: another version of ipix-tune.*--name.*warm_start"):
+        journal(tmp_path)
+
+
+def test_a_sampler_whose_class_is_gone_is_refused_with_what_to_do(tmp_path):
+    journal(tmp_path).next()
+    (tmp_path / SAMPLER).write_bytes(b"cipix_tune.prior\nGoneSampler\n.")
+    with pytest.raises(FolderError, match="another version of ipix-tune"):
+        journal(tmp_path)
+
+
+def test_a_trial_that_passed_an_epoch_for_which_a_stop_was_noted_counts_as_gone_on(tmp_path):
+    book = journal(tmp_path)
+    first, second = book.next()[0], book.next()[0]
+    book.stop(first, epoch=1)
+    book.record(first, epoch=1, score=10.0)
+    book.record(first, epoch=2, score=11.0)
+    book.stop(second, epoch=1)
+    book.record(second, epoch=1, score=5.0)
+    rebuilt = KeyedAsha(mode="max", max_epochs=9, grace_epochs=1, reduction=3, quota=True)
+    rebuilt.replay(journal(tmp_path).entries())
+    assert report(rebuilt, "t0002", 1, 9.5) == "STOP"
