@@ -142,14 +142,15 @@ def compare(
     bare: Annotated[bool, typer.Option(help="Also the network's forward and backward alone.")] = False,
     compile: Annotated[str, typer.Option(help="precision.compile of our sides.")] = "off",
 ) -> None:
-    """Our step, with its loader and on batches made before, against UniMatch's loop and the bare network."""
+    """Our step, with its loader and on batches made before, against UniMatch's loop and the bare network. With
+    `--precision bf16` also against UniMatch's loop in bf16 autocast and channels last."""
     side = ours(context, unimatch="")
     sides = {"ours": side}
     if bare:
         sides |= {kind: dataclasses.replace(side, kind=kind, workers=0) for kind in ("cached", "bare")}
     if unimatch is not None:
         sides["unimatch"] = dataclasses.replace(side, kind="unimatch", unimatch=str(unimatch), compile="off")
-        if device == "cuda":
+        if precision == "bf16":
             sides["unimatch_bf16"] = dataclasses.replace(sides["unimatch"], kind="unimatch_bf16")
     alternate(sides, rounds=rounds, steps=steps, rows=rows)
 
