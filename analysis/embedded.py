@@ -13,13 +13,14 @@ COLOURS = ("ground", "ink", "faint", "line")
 UNREAD = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
 PLACES = re.compile(r""" (?:d|x|y)="[^"]*\"""")
 """Attributes in points, which are written to 0.01."""
-SAFE = " ()!'*=:;,/@+$?[]{}|<>~^&"
+UNSAFE = re.compile(r"""[^ !$&-~]+""")
+"""What may not stand in an address between double quotes: `%`, `#`, double quotes, all that is not ASCII."""
 
 
 def data_uri(svg: Path) -> Markup:
     """The figure's address, which holds all of it, for an attribute between double quotes. Its image follows the
     color-scheme of where it stands."""
-    text = quote(themed(shortened(svg.read_text(encoding="utf-8"))), safe=SAFE)
+    text = UNSAFE.sub(lambda found: quote(found[0]), themed(shortened(svg.read_text(encoding="utf-8"))))
     return Markup("data:image/svg+xml," + text.replace("&", "&amp;"))
 
 

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LOADED = ["__main__", "analysis.figures.drawing", "analysis.stats.crossval", "matplotlib.backends.backend_svg"]
+LOADED = ["__main__", "analysis.figures.drawing", "analysis.stats.crossval", "analysis.figures.warm"]
 """What every process needs, loaded once and not by each of them."""
 
 

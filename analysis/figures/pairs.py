@@ -40,14 +40,15 @@ def _map(axes: Any, surrogate: Surrogate, one: PairMap, table: Any, label: str, 
         x, y, table, cmap="viridis" if label == DIFFERENCE else "magma", shading="nearest", rasterized=True
     )
     figure.colorbar(drawn, ax=axes, label=label)
-    for axis, values, scale, ticks in (
-        (first, one.first_values, axes.set_xscale, axes.set_xticks),
-        (second, one.second_values, axes.set_yscale, axes.set_yticks),
+    for axis, values, scale, ticks, side in (
+        (first, one.first_values, axes.set_xscale, axes.set_xticks, axes.xaxis),
+        (second, one.second_values, axes.set_yscale, axes.set_yticks, axes.yaxis),
     ):
         if axis.choices is not None:
             ticks(range(len(values)), [str(value) for value in values])
         elif axis.log:
             scale("log")
+            style.log_ticks(side, min(values), max(values))
     has = [trial for trial in surrogate.trials if one.first in trial.values and one.second in trial.values]
     dots = [
         [axis.unit(trial.values[axis.name]) if axis.choices is not None else trial.values[axis.name] for trial in has]

@@ -11,8 +11,9 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 
 from analysis.wording import is_percent
 
@@ -25,6 +26,7 @@ COLOURS = {
 MARKERS = {"complete": "o", "stopped": "v", "failed": "x", "interrupted": "s", "running": "D", "crashed": "X"}
 
 
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MANY = 200
 """Above so many trials, their marks are stored as pixels and their labels as shapes: a vector file of 1,000 learning
 curves would have megabytes. All of them are drawn."""
@@ -111,14 +113,14 @@ def save(figure: Figure, folder: Path, name: str, theme: Theme, *, printed: bool
     with themed(theme):
         if theme.width is not None:
             _fit(figure, theme)
-        _settle(figure)
-        for path in files:
-            if path.suffix == ".png":
-                figure.savefig(path, dpi=160, metadata={"Software": None})
-            elif path.suffix == ".pdf":
-                figure.savefig(path, dpi=PRINT_DPI, metadata={"CreationDate": None})
-        dpi = PIXELS / (1.5 * figure.get_figwidth()) if theme.narrow else PIXELS / figure.get_figwidth()
-        figure.savefig(svg, dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
+        with _settled(figure):
+            for path in files:
+                if path.suffix == ".png":
+                    figure.savefig(path, dpi=160, metadata={"Software": None})
+                elif path.suffix == ".pdf":
+                    figure.savefig(path, dpi=PRINT_DPI, metadata={"CreationDate": None})
+            dpi = PIXELS / (1.5 * figure.get_figwidth()) if theme.narrow else PIXELS / figure.get_figwidth()
+            figure.savefig(svg, dpi=min(dpi, PRINT_DPI), metadata={"Date": None})
     return files
 
 
@@ -141,12 +143,16 @@ def _fit(figure: Figure, theme: Theme) -> None:
         figure.suptitle(textwrap.fill(figure.get_suptitle(), characters), x=0.01, ha="left", fontsize=1.15 * theme.font)
 
 
-def _settle(figure: Figure) -> None:
-    """Compute the layout once for all files that are written of it."""
+@contextmanager
+def _settled(figure: Figure) -> Iterator[None]:
+    """The layout computed once for all files that are written of it. matplotlib draws a figure that has any engine, be
+    it one that does nothing, twice for each file."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
-    figure.set_layout_engine("none")
+    with mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+        yield
 
 
 def legend(figure: Figure, axes: Axes, theme: Theme) -> None:
@@ -169,8 +175,23 @@ def along(axes: Axes, dimension: dict[str, Any]) -> None:
         margin = (high / low) ** 0.04
         axes.set_xscale("log")
         axes.set_xlim(low / margin, high * margin)
-        if high >= 10 * low:
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axes.xaxis, low, high)
     else:
         margin = 0.04 * (high - low)
         axes.set_xlim(low - margin, high + margin)
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Labels of a logarithmic axis, few enough for a small panel, as plain text: matplotlib sets mathematical text
+    several times as slowly."""
+    if high >= 100 * low:
+        axis.set_major_formatter(_power_of_ten)
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high >= 4 * low else AutoLocator())
+        axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _power_of_ten(value: float, _: object = None) -> str:
+    exponent = math.log10(value)
+    return f"10{str(round(exponent)).translate(SUPERSCRIPT)}" if exponent.is_integer() else f"{value:g}"

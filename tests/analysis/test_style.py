@@ -1,0 +1,54 @@
+import itertools
+import math
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.figures import style
+
+
+def panel(low, high, *, kind="loguniform", theme=style.ONE_COLUMN):
+    """A figure with one panel of the size that a column of a paper leaves for each of two, and its axes."""
+    with style.themed(theme):
+        figure, axes = style.new(1.6, 1.4)
+        style.along(axes, {"low": low, "high": high, "kind": kind})
+    return figure, axes
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.5, 4), (1, 16), (0.01, 10), (1e-5, 0.1), (0.0005, 0.05), (3, 30), (0.02, 0.3), (0.8, 1.6)]
+)
+def test_labels_of_a_logarithmic_axis_do_not_touch_in_a_small_panel(low, high):
+    figure, axes = panel(low, high)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    shown = [label for label in axes.get_xticklabels(which="both") if label.get_text()]
+    places = sorted((label.get_window_extent(renderer) for label in shown), key=lambda box: box.x0)
+    inside = [box for box in places if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
+    assert len(inside) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(inside))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 4), (0.01, 10), (1e-7, 1e3)])
+def test_labels_of_a_logarithmic_axis_say_where_they_stand(low, high):
+    figure, axes = panel(low, high)
+    figure.draw(FigureCanvasAgg(figure).get_renderer())
+    plain = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    for at, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        text = label.get_text()
+        power = text[2:].translate(plain) if text.startswith("10") and text[2:] else None
+        assert math.isclose(float(text) if power is None else 10 ** int(power), at)
+
+
+def test_a_figure_is_drawn_once_for_each_of_its_files(tmp_path, monkeypatch):
+    figure, _ = panel(0.01, 10, theme=style.LIGHT)
+    drawn, draw = [], Figure.draw
+
+    def counted(one, renderer):
+        drawn.append(renderer)
+        return draw(one, renderer)
+
+    monkeypatch.setattr(Figure, "draw", counted)
+    files = style.save(figure, tmp_path, "panel", style.LIGHT)
+    assert len(drawn) == len(files)
