@@ -184,16 +184,15 @@ def test_a_run_leaves_pytorchs_global_switches_as_they_were(tmp_path):
     assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before
 
 
-def test_bf16_autocast_trains_to_finite_losses(tmp_path):
-    fit(
-        tiny(
-            precision={"amp": "bf16"},
-            interpixel={"alpha": 1.0, "tau": 0.1},
-            schedule={"epochs": 1, "steps_per_epoch": 2},
-        ),
-        tmp_path,
-    )
-    assert all(math.isfinite(value) for value in rows(tmp_path)[0].values() if isinstance(value, float))
+def test_a_run_in_bf16_gives_finite_losses_and_the_same_bits_again_across_a_stop(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    config = tiny(**EMA, precision={"amp": "bf16"})
+    fit(config, whole)
+    fit(config, stopped, callbacks=[lambda one: Verdict.STOP if one.epoch == 2 else Verdict.CONTINUE])
+    fit(config, stopped)
+    assert all(math.isfinite(value) for row in rows(whole) for value in row.values() if isinstance(value, float))
+    assert rows(stopped) == rows(whole)
+    assert same_tensors(tensors(stopped), tensors(whole))
 
 
 def command(*arguments, cwd):
