@@ -1,7 +1,7 @@
 """The demo's wall time, with this tree and with a checkout of an earlier one, in alternating runs.
 
-    git worktree add BEFORE 411f2e1
-    python -m benchmarks.demo_study measure --before BEFORE --rows demo.jsonl --rounds 2
+    git worktree add PATH 411f2e1
+    python -m benchmarks.demo_study measure --before PATH --rows demo.jsonl --rounds 2
     python -m benchmarks.demo_study table --rows demo.jsonl --out benchmarks/results/demo_study_202611.md
 
 `equal` is the demo with four random configurations trained to their end, so that both trees train as many epochs;
@@ -38,7 +38,7 @@ FILL = ("budget.trials=2", "trainer.schedule.epochs=1", "trainer.schedule.steps_
 
 @app.command()
 def measure(
-    before: Annotated[Path, typer.Option(help="A checkout of the commit to compare with.")],
+    before: Annotated[Path, typer.Option(help="A checkout of the commit to compare with.", exists=True)],
     rows: Annotated[Path, typer.Option(help="JSON lines, added to.")],
     rounds: int = 2,
 ) -> None:
@@ -123,7 +123,7 @@ def table(
         "`demo`: the file as it is, in which each side's own search decides how many epochs are trained.",
         "Trained and evaluated: the trials' own clocks, summed; several trials run at a time.",
         "",
-        "Commands: `git worktree add BEFORE 411f2e1`, `python -m benchmarks.demo_study measure --before BEFORE "
+        "Commands: `git worktree add PATH 411f2e1`, `python -m benchmarks.demo_study measure --before PATH "
         "--rows demo.jsonl`, then `table`.",
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {version('torch')}, "
         f"ray {version('ray')}; {platform.machine()}, {os.cpu_count()} cores, no GPU.",

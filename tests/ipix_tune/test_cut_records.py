@@ -15,14 +15,16 @@ from tests.ipix_tune.test_journal import Trial
 TRIALS, EPOCHS = 6, 4
 
 
-def study(sampler, quota):
+def study(sampler, quota, points=()):
+    rates = {"choice": [0.1, 0.3, 0.8]} if sampler == "grid" else {"uniform": [0, 1]}
+    decays = {"choice": [0.9]} if sampler == "grid" else {"uniform": [0.9, 0.99]}
     changes = {
         "search": {
-            "optim.lr": {"uniform": [0, 1]},
+            "optim.lr": rates,
             "method.teacher": {"choice": ["shared", "ema"]},
-            "method.ema_decay": {"uniform": [0.9, 0.99], "only_if": {"method.teacher": "ema"}},
+            "method.ema_decay": {**decays, "only_if": {"method.teacher": "ema"}},
         },
-        "points": [],
+        "points": list(points),
         "budget": {"trials": TRIALS},
         "sampler": {"name": sampler, "startup_trials": 3},
         "scheduler": {"grace_epochs": 1, "reduction": 2, "quota": quota},
@@ -71,9 +73,18 @@ def cuts(records, samplers):
             yield records[:number], files[-1] if files else None
 
 
-@pytest.mark.parametrize(("sampler", "quota"), [("tpe", True), ("tpe", False), ("random", True)])
-def test_a_driver_that_dies_after_any_record_changes_no_trial(tmp_path, sampler, quota):
-    config, whole = study(sampler, quota), tmp_path / "whole"
+POINTS = [
+    {"optim.lr": 0.25, "method.teacher": "shared"},
+    {"optim.lr": 0.6, "method.teacher": "ema", "method.ema_decay": 0.95},
+]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "quota", "points"),
+    [("tpe", True, ()), ("tpe", False, POINTS), ("random", True, POINTS), ("grid", False, ())],
+)
+def test_a_driver_that_dies_after_any_record_changes_no_trial(tmp_path, sampler, quota, points):
+    config, whole = study(sampler, quota, points), tmp_path / "whole"
     whole.mkdir()
     samplers = run(whole, config)
     expected = answer(whole, config)
