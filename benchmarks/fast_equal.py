@@ -1,5 +1,5 @@
-"""Does the fast path give equal results? The same trainings with every optimisation on, bf16 autocast among them, and
-with every one off (fp32, plain operators, each image on its own), paired by seed.
+"""Does the fast path give equal results? The same trainings with every optimisation on, in fp32 and in bf16 autocast,
+and with every one off (fp32, plain operators, each image on its own), paired by seed.
 
     python -m benchmarks.fast_equal run --folder studies/fast-equal              # goes on where it was left
     python -m benchmarks.fast_equal table --folder studies/fast-equal --out benchmarks/results/fast_equal_202611.md
@@ -21,14 +21,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 CONFIG = Path(__file__).with_suffix(".yaml")
-ARMS = ("fast", "plain")
-SEEDS = 10
+PLAIN = "plain"
+ARMS = (PLAIN, "fast", "bf16")
+SEEDS = 5
 DELTA = 0.5
 """mIoU."""
 SCENES = 2000
@@ -41,10 +41,11 @@ Folder = Annotated[Path, typer.Option(help="Where the trainings lie.")]
 def run(
     folder: Folder,
     seeds: Annotated[int, typer.Option()] = SEEDS,
+    first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     jobs: Annotated[int, typer.Option(help="Trainings at a time, of one thread each.")] = 2,
 ) -> None:
     """Train both arms with every seed; one that is finished or begun is gone on with."""
-    pairs = [(arm, seed) for seed in range(seeds) for arm in ARMS]
+    pairs = [(arm, seed) for seed in range(first, first + seeds) for arm in ARMS]
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda pair: _train(folder, *pair), pairs))
 
@@ -66,7 +67,7 @@ def one(arm: str, seed: int, folder: Folder) -> None:
     if arm == "plain":
         switch_off(tuple(OPTIMISATIONS))
         overrides.append("precision.channels_last=false")
-    else:
+    if arm == "bf16":
         overrides.append("precision.amp=bf16")
     training = folder / arm / str(seed)
     fit(load(CONFIG, overrides), training)
@@ -123,36 +124,50 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
     from trainers.train import load
 
     found = scores(folder)
-    differences = paired_differences(found, *ARMS, sign=1)
-    pairs = len(differences)
+    seeds = sorted(set.intersection(*(set(found[arm]) for arm in ARMS)))
+    pairs = len(seeds)
     if pairs < 2:
-        raise typer.BadParameter(f"{folder} holds {pairs} finished pairs; run `run` first")
-    verdict = compare(*ARMS, np.asarray(differences), first=pairs, last=pairs, error=0.05, comparisons=1, delta=DELTA)
-    schedule = load(folder / "fast" / "0" / "config.yaml", []).schedule
-    times = {arm: _epoch_seconds(folder / arm) for arm in ARMS}
+        raise typer.BadParameter(f"{folder} has {pairs} seeds with which all arms are finished; run `run` first")
+    same = {arm: {seed: found[arm][seed] for seed in seeds} for arm in ARMS}
+    config = load(folder / PLAIN / str(seeds[0]) / "config.yaml", [])
+    schedule = config.schedule
+    verdicts = [
+        compare(
+            arm,
+            PLAIN,
+            paired_differences(same, arm, PLAIN, sign=1),
+            first=pairs,
+            last=pairs,
+            error=0.05,
+            comparisons=1,
+            delta=DELTA,
+        )
+        for arm in ARMS
+        if arm != PLAIN
+    ]
     lines = [
         "# Fast path against plain path: equal results?",
         "",
-        f"`digits`, {schedule.epochs} epochs of {schedule.steps_per_epoch} steps, mIoU in % on {SCENES:,} scenes of "
-        f"held-out scans after the last one, {pairs} seeds, paired. Plain: fp32, channels first, every switch of "
-        "`benchmarks/step_plain.py` off. Fast: the defaults and `precision.amp: bf16`.",
+        f"`digits`, {schedule.epochs} epochs of {schedule.steps_per_epoch} steps, learning rate {config.optim.lr:g}, "
+        f"mIoU in % on {SCENES:,} scenes of held-out scans after the last one, {pairs} seeds, paired. plain: fp32, "
+        "channels first, every switch of `benchmarks/step_plain.py` off. fast: the defaults. bf16: those and "
+        "`precision.amp: bf16`.",
         "",
-        "| seed | fast | plain | difference |",
-        "|---|---|---|---|",
-        *(
-            f"| {seed} | {found['fast'][seed]:.2f} | {found['plain'][seed]:.2f} "
-            f"| {found['fast'][seed] - found['plain'][seed]:+.2f} |"
-            for seed in sorted(found["fast"].keys() & found["plain"].keys())
-        ),
+        "| seed | plain | fast | bf16 | fast - plain | bf16 - plain |",
+        "|---|---|---|---|---|---|",
+    ]
+    for seed in seeds:
+        plain, *others = (same[arm][seed] for arm in ARMS)
+        cells = [f"{score:.2f}" for score in (plain, *others)] + [f"{score - plain:+.2f}" for score in others]
+        lines.append(f"| {seed} | {' | '.join(cells)} |")
+    lines += ["", f"Equal would be within ±{DELTA} mIoU; each interval is one of 95 % for itself:", ""]
+    lines += [f"- {verdict.words}" for verdict in verdicts]
+    times = ", ".join(f"{arm} {_epoch_seconds(folder / arm):.1f} s" for arm in ARMS)
+    lines += [
         "",
-        f"Mean difference {verdict.effect:+.2f}, 95 % interval {verdict.low:+.2f} to {verdict.high:+.2f}; equal would "
-        f"be within ±{DELTA} mIoU: **{verdict.kind}**.",
+        f"Median epoch: {times} (not alternating: the order only).",
         "",
-        verdict.words,
-        "",
-        f"Median epoch: fast {times['fast']:.1f} s, plain {times['plain']:.1f} s (not alternating: the order only).",
-        "",
-        f"Commands: `python -m benchmarks.fast_equal run --folder {folder}`, then `table`.",
+        "Commands: `python -m benchmarks.fast_equal run --folder studies/fast-equal`, then `table`.",
         f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {version('torch')}; "
         f"{platform.machine()}, {os.cpu_count()} cores, no GPU.",
         "",

@@ -10,21 +10,22 @@ import torch
 from torch import Tensor
 
 from trainers.methods.base import Denominator
+from trainers.precision import exact
 
 IGNORE = 255
 
 
 def probabilities(logits: Tensor) -> Tensor:
     """Softmax over classes, in float32 or float64."""
-    return (logits if logits.dtype == torch.float64 else logits.float()).softmax(dim=1)
+    return exact(logits).softmax(dim=1)
 
 
 @torch.no_grad()
 def labels_of(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Classes (B, ...) int64 and their probabilities, the largest, of logits (B, C, ...), without a softmax's map."""
-    exact = logits if logits.dtype == torch.float64 else logits.float()
-    largest, label = exact.max(dim=1)
-    return label, (exact - largest[:, None]).exp_().sum(dim=1).reciprocal_()
+    precise = exact(logits)
+    largest, label = precise.max(dim=1)
+    return label, (precise - largest[:, None]).exp_().sum(dim=1).reciprocal_()
 
 
 def confidence(logits: Tensor) -> Tensor:
@@ -38,20 +39,19 @@ class _PixelNll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        exact = logits if logits.dtype == torch.float64 else logits.float()
+        precise = exact(logits)
         ignored = labels == IGNORE
         target = labels.masked_fill(ignored, 0)[:, None]
-        largest = exact.amax(dim=1)
-        total = (exact - largest[:, None]).exp_().sum(dim=1).log_()
-        nll = (total - (exact.gather(1, target)[:, 0] - largest)).masked_fill_(ignored, 0.0)
+        largest = precise.amax(dim=1)
+        total = (precise - largest[:, None]).exp_().sum(dim=1).log_()
+        nll = (total - (precise.gather(1, target)[:, 0] - largest)).masked_fill_(ignored, 0.0)
         ctx.save_for_backward(logits, target, ignored, largest + total, nll)
         return nll
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
         logits, target, ignored, normaliser, nll = ctx.saved_tensors
-        exact = logits if logits.dtype == torch.float64 else logits.float()
-        gradient = (exact - normaliser[:, None]).exp_().scatter_(1, target, torch.expm1(-nll)[:, None])
+        gradient = (exact(logits) - normaliser[:, None]).exp_().scatter_(1, target, torch.expm1(-nll)[:, None])
         return gradient.mul_(slopes[0].masked_fill(ignored, 0.0)[:, None]).to(logits.dtype), None
 
 

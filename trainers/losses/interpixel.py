@@ -22,6 +22,7 @@ from torch import Tensor
 from trainers.losses.functional import confidence
 from trainers.losses.pixel_softmax import PixelKl, PixelPearson
 from trainers.methods.base import Pair
+from trainers.precision import without_autocast
 
 if TYPE_CHECKING:
     from trainers.config import InterPixelConfig
@@ -51,7 +52,7 @@ class InterPixelLoss:
         return loss, {"omega": omega, "empty": empty}
 
     def _of_pair(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.autocast(pair.student.device.type, enabled=False):
+        with without_autocast(pair.student.device):
             step = STRIDE if self.config.resolution == "stride4" else 1
             teacher = pair.teacher.detach()[..., ::step, ::step].flatten(2)
             student = pair.student[..., ::step, ::step].flatten(2)

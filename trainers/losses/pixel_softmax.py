@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainers.precision import exact
+
 BLOCK = {"cpu": 2**17, "cuda": 2**24}
 """Values of a map that are worked on at a time: what fits into a core's cache, or keeps a GPU busy."""
 CR_EPS = 1e-8
@@ -171,11 +173,6 @@ class _Correlation:
         q.mul_((self._count / q.sum(dim=2))[..., None])
         mean = (slope * q).sum(dim=2) / self._count
         return slope.sub_(mean[..., None]).mul_(q)
-
-
-def exact(values: Tensor) -> Tensor:
-    """Float64 as it is, everything else as float32."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def _has_kernel(student: Tensor) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from trainers.methods.heads import exact
+from trainers.precision import exact, without_autocast
 
 
 def adversarial_noise(
@@ -18,7 +18,7 @@ def adversarial_noise(
     That limit is J^T (diag p - p p^T) J d, with exact derivatives; J d is the derivative of J^T c by c, times d. The
     paper's step of xi = 1e-6 is below what float32 resolves.
     """
-    with torch.autocast(features.device.type, enabled=False), torch.enable_grad():
+    with without_autocast(features.device), torch.enable_grad():
         point = exact(features.detach()).requires_grad_()
 
         logits = torch.stack([tail(point) for tail in tails]).mean(dim=0)

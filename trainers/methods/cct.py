@@ -12,7 +12,6 @@ from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
-from trainers.methods.heads import exact
 from trainers.methods.mixing import WORDS, image_generators, noise
 from trainers.methods.perturbations import (
     cut_objects,
@@ -24,6 +23,7 @@ from trainers.methods.perturbations import (
 )
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.precision import exact
 from trainers.schema import Section
 
 Number = Annotated[int, Field(ge=0, le=8)]

@@ -11,9 +11,9 @@ from trainers.losses.functional import IGNORE, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.flaws import FlawDetector, true_flaws
-from trainers.methods.heads import exact
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.precision import exact
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.precision import exact
+
 
 def _mlp(width: int, outputs: int, activation: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), activation, nn.Conv2d(width, outputs, 1))
@@ -27,10 +29,6 @@ class ContrastHeads(nn.Module):
         selector = (self.select_memory if memory else self.select)[label]
         rating: Tensor = selector(rows[:, :, None, None])
         return exact(rating.flatten()).sigmoid()
-
-
-def exact(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def resized_labels(labels: Tensor, like: Tensor) -> Tensor:

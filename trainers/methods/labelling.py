@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.losses.functional import probabilities
-from trainers.methods.heads import exact
+from trainers.precision import exact
 
 
 def copy_of(network: nn.Module) -> nn.Module:

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from trainers.batch import SemiBatch
 from trainers.losses.functional import IGNORE, cross_entropy, probabilities
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
-from trainers.methods.heads import exact, resized_labels
+from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.precision import exact, without_autocast
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
@@ -196,7 +197,7 @@ class PseudoSeg(Stateless):
         """
         with torch.enable_grad():
             point = exact(high.detach()).requires_grad_()
-            with torch.autocast(high.device.type, enabled=False):
+            with without_autocast(high.device):
                 logits = self.heads.classify(point)
             gradients = [torch.autograd.grad(one.sum(), point, retain_graph=True)[0] for one in logits.unbind(dim=1)]
         weights = torch.stack([one.mean(dim=(2, 3)) for one in gradients], dim=1)

@@ -14,11 +14,11 @@ from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.heads import exact
 from trainers.methods.mixing import centred_box, image_generators, noise
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.precision import exact
 from trainers.schema import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]

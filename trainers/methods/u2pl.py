@@ -13,11 +13,12 @@ from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.heads import exact, resized_labels, rows_of
+from trainers.methods.heads import resized_labels, rows_of
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.precision import exact
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]

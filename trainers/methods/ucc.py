@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from trainers.batch import SemiBatch
 from trainers.losses.functional import IGNORE, pixel_nll
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
-from trainers.methods.heads import exact
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.precision import exact
 from trainers.schema import Section
 
 COPY_PASTE = 300

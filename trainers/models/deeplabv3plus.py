@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from trainers.errors import ConfigError
 from trainers.models.backbones import Encoder
+from trainers.precision import exact, without_autocast
 
 
 def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn.Sequential:
@@ -26,7 +27,8 @@ def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn
 
 class Upsample(nn.Module):
     """The one way in which the network upsamples, bilinear with aligned corners, or nearest: as a matrix product along
-    each side. On a CPU that is several times as fast as `F.interpolate` and its gradient, on a GPU deterministic."""
+    each side. On a CPU that is several times as fast as `F.interpolate` and its gradient, on a GPU deterministic.
+    Computed and given in float32 or more, also under autocast: weights that are rounded to bf16 do not add up to 1."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
@@ -34,6 +36,10 @@ class Upsample(nn.Module):
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, C, h, w) -> (B, C, *size) in the same memory layout."""
+        with without_autocast(features.device):
+            return self._product(exact(features), size)
+
+    def _product(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         (height, width), (batch, channels) = features.shape[-2:], features.shape[:2]
         down, across = (
             _weights(self.mode, before, after, features.device).to(features.dtype)
@@ -84,8 +90,9 @@ class Aspp(nn.Module):
             )
         size = (features.shape[-2], features.shape[-1])
         pooled = self.upsample(self.image(features.mean(dim=(2, 3), keepdim=True)), size)
+        local = self.local(features)
         mixed: Tensor = self.project(
-            torch.cat([self.local(features), *(one(features) for one in self.dilated), pooled], dim=1)
+            torch.cat([local, *(one(features) for one in self.dilated), pooled.to(local.dtype)], dim=1)
         )
         return mixed
 
@@ -134,8 +141,8 @@ class DeepLabV3Plus(nn.Module):
         return self._joined(low, self.aspp(high))
 
     def _joined(self, low: Tensor, context: Tensor) -> Tensor:
-        context = self.upsample(context, (low.shape[-2], low.shape[-1]))
-        return torch.cat([self.reduce(low), context], dim=1)
+        reduced, context = self.reduce(low), self.upsample(context, (low.shape[-2], low.shape[-1]))
+        return torch.cat([reduced, context.to(reduced.dtype)], dim=1)
 
     def tail(self, necked: Tensor) -> Tensor:
         """Logits (B, C, h, w) of what :meth:`neck` gave: the decoder's own convolutions."""

@@ -195,3 +195,13 @@ def test_upsampling_and_its_gradient_are_those_of_interpolate(mode, before, afte
     torch.testing.assert_close(
         *(torch.autograd.grad(y, features, slope)[0] for y in (ours, expected)), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_under_autocast_rounds_no_more_than_float32_does(layout):
+    features = torch.randn(2, 5, 9, 7).to(torch.bfloat16).contiguous(memory_format=layout)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = Upsample("bilinear")(features, (33, 41))
+    expected = F.interpolate(features.double(), size=(33, 41), mode="bilinear", align_corners=True)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
