@@ -1,6 +1,6 @@
 """1,000 runs of 100 epochs of W&B logs to report: seconds, memory, and what one run more costs.
 
-    python -m benchmarks.report_scale --folder /tmp/report-scale --out benchmarks/results/report_scale_202611.md
+    python -m benchmarks.report_scale --folder FOLDER --out benchmarks/results/report_scale_202611.md
 
 One run is logged with W&B's client, the others are its records with other names, configs and scores
 (`benchmarks.wandb_files`). Each report is a process of its own; its memory and its CPU time are those of it and all

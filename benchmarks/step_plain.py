@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 def _upsampling() -> None:
     from trainers.models.deeplabv3plus import Upsample
+    from trainers.precision import exact
 
     def forward(module: Any, features: Tensor, size: tuple[int, int]) -> Tensor:
         corners = True if module.mode == "bilinear" else None
-        return F.interpolate(features, size=size, mode=module.mode, align_corners=corners)
+        return F.interpolate(exact(features), size=size, mode=module.mode, align_corners=corners)
 
     Upsample.forward = forward  # type: ignore[method-assign, assignment]
 

@@ -69,7 +69,7 @@ class Journal:
         folder: the study's folder; None: nothing is written, and the record ends with the process.
         study: the study file.
         space: its search space.
-        total: trials that the study may start in all.
+        total: trials that the study may start in all; 0: it is only looked at.
         clock: seconds, from any start.
         rounds: gives the configurations of the next round from all trials so far, or none when no more are wanted;
             asked when no trial is waiting or running. Then the sampler is not used.
@@ -101,7 +101,7 @@ class Journal:
         self.against = None if against is None else against.metric
         """The metric of the second objective."""
         modes = [study.objective.mode, *([] if against is None else [against.mode])]
-        saved = self._restored_sampler()
+        saved = self._restored_sampler() if total else None
         if saved is not None:
             sampler = saved[1]
         elif sampler is None:
@@ -123,7 +123,7 @@ class Journal:
         known = self._study.get_trials(deepcopy=False)
         asked = [trial for trial in known if trial.state != TrialState.WAITING]
         self._saved = None if saved is None else saved[0]
-        self._half_asked = rounds is None and bool(asked) and self._saved != asked[-1].number
+        self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
         self._open: dict[str, optuna.Trial] = {}
@@ -349,12 +349,17 @@ class Journal:
             return None
         try:
             version, number, sampler = pickle.loads(self._sampler_file.read_bytes())
-        except (AttributeError, ImportError, ValueError):  # it names what is no longer there, or lacks its version
+        except (EOFError, pickle.UnpicklingError):
+            raise FolderError(
+                f"{self._sampler_file}: torn, or not a sampler; remove it, and the search goes on with new random "
+                "numbers and repeats no trial"
+            ) from None
+        except Exception:  # whatever a class says that is not there any more, or takes something else
             version = None
         if version != SAMPLER_VERSION:
             raise FolderError(
                 f"{self._sampler_file}: another version of ipix-tune or of Optuna wrote it, so this search cannot go "
-                "on as it began; begin a new one under another --name, with warm_start from this one"
+                "on as it began; begin a new one under another --name (with TPE, warm_start learns from this one)"
             )
         return number, sampler
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import ConfigError
 from trainers.methods.base import Denominator
+from trainers.precision import exact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +165,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        exact = features.to(torch.promote_types(features.dtype, torch.float32))
-        own = exact.new_full((1,), features.numel() // features.shape[1])  # exact up to 2^24 features a channel
-        total: Tensor = _Sum.apply(torch.cat([exact.sum(dim=(0, 2, 3)), own]))
+        precise = exact(features)
+        own = precise.new_full((1,), features.numel() // features.shape[1])  # exact up to 2^24 features a channel
+        total: Tensor = _Sum.apply(torch.cat([precise.sum(dim=(0, 2, 3)), own]))
         count = float(total[-1].detach())
         mean = total[:-1] / count
-        centred = exact - mean[:, None, None]
+        centred = precise - mean[:, None, None]
         variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1

@@ -365,12 +365,28 @@ def test_a_journal_that_is_only_looked_at_changes_no_file(tmp_path):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("content", [(3, "a sampler"), (0, 3, "a sampler")])
+@pytest.mark.parametrize("content", [(3, "a sampler"), (0, 3, "a sampler"), "a sampler", 5])
 def test_a_sampler_of_another_version_is_refused_with_what_to_do(tmp_path, content):
     journal(tmp_path).next()
     (tmp_path / SAMPLER).write_bytes(pickle.dumps(content))
     with pytest.raises(FolderError, match=r"sampler\.pkl: another version of ipix-tune.*--name.*warm_start"):
         journal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"torn"])
+def test_a_torn_sampler_is_refused_with_what_to_do(tmp_path, content):
+    journal(tmp_path).next()
+    (tmp_path / SAMPLER).write_bytes(content)
+    with pytest.raises(FolderError, match=r"sampler\.pkl: torn.*remove it"):
+        journal(tmp_path)
+    (tmp_path / SAMPLER).unlink()
+    assert journal(tmp_path).next()
+
+
+def test_a_study_is_looked_at_whatever_version_wrote_its_sampler(tmp_path):
+    journal(tmp_path).next()
+    (tmp_path / SAMPLER).write_bytes(pickle.dumps((0, 3, "a sampler")))
+    assert len(journal(tmp_path, total=0).entries()) == 1
 
 
 def test_a_sampler_whose_class_is_gone_is_refused_with_what_to_do(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.precision import exact
+from trainers.precision import exact, without_autocast
 
 
 def _mlp(width: int, outputs: int, activation: nn.Module) -> nn.Sequential:
@@ -51,6 +51,7 @@ def weighted_distance(
     with weights of mean 1 it is 1 - mean_p(w_p p / |p|) . mean_z(w_z z / |z|).
     """
     middle = (memory_rating[:, None] * F.normalize(exact(memory), dim=1)).sum(dim=0) / memory_rating.sum()
-    distance = 1 - F.normalize(exact(rows), dim=1) @ middle
+    with without_autocast(rows.device):
+        distance = 1 - F.normalize(exact(rows), dim=1) @ middle
     processes = total(torch.ones((), device=rows.device, dtype=rating.dtype))
     return processes * (rating * distance).sum() / total(rating.sum())

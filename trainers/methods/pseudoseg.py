@@ -79,11 +79,12 @@ class PseudoSegHeads(nn.Module):
             middle = F.interpolate(middle, size=high.shape[-2:], mode="bilinear", align_corners=True)
         features = torch.cat([middle, high], dim=1).detach()
         query, key = exact(self.query(features)).flatten(2), exact(self.key(features)).flatten(2)
-        scores = query.transpose(1, 2) @ key / math.sqrt(key.shape[1])
         seen = valid.flatten(1)
         seen = seen | ~seen.any(dim=1, keepdim=True)
-        attention = scores.masked_fill(~seen[:, None], -torch.inf).softmax(dim=2)
-        spread = (attention @ cams.flatten(2).transpose(1, 2)).transpose(1, 2)
+        with without_autocast(features.device):
+            scores = query.transpose(1, 2) @ key / math.sqrt(key.shape[1])
+            attention = scores.masked_fill(~seen[:, None], -torch.inf).softmax(dim=2)
+            spread = (attention @ exact(cams).flatten(2).transpose(1, 2)).transpose(1, 2)
         return spread.view_as(cams) + cams
 
 
@@ -201,7 +202,8 @@ class PseudoSeg(Stateless):
                 logits = self.heads.classify(point)
             gradients = [torch.autograd.grad(one.sum(), point, retain_graph=True)[0] for one in logits.unbind(dim=1)]
         weights = torch.stack([one.mean(dim=(2, 3)) for one in gradients], dim=1)
-        maps = torch.einsum("bkc,bchw->bkhw", weights, point.detach()).relu()
+        with without_autocast(high.device):
+            maps = torch.einsum("bkc,bchw->bkhw", weights, point.detach()).relu()
         if present is None:
             present = logits.detach().sigmoid() >= self.config.presence_thresh
         maps = maps * present[:, :, None, None]

@@ -18,7 +18,7 @@ from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
-from trainers.precision import exact
+from trainers.precision import exact, without_autocast
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
@@ -241,7 +241,8 @@ class U2pl(EmaMethod):
             anchors = F.normalize(exact(rows_of(student, where))[places.to(student.device)], dim=1)
             others = exact(memory[negatives[mine].to(memory.device)])
             keys = F.normalize(torch.cat([positive.expand(len(mine), 1, -1), others], dim=1), dim=2)
-            cosines = torch.einsum("aw,akw->ak", anchors, keys)
+            with without_autocast(anchors.device):
+                cosines = torch.einsum("aw,akw->ak", anchors, keys)
             nll = -(cosines / config.temperature).log_softmax(dim=1)[:, 0]
             losses = losses + batch.world * nll.sum() / config.anchors
         return losses / max(shown, 1)
