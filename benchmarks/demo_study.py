@@ -4,9 +4,9 @@
     python -m benchmarks.demo_study measure --before PATH --rows demo.jsonl --rounds 2
     python -m benchmarks.demo_study table --rows demo.jsonl --out benchmarks/results/demo_study_202611.md
 
-`equal` is the demo with four random configurations trained to their end, so that both trees train as many epochs;
-`demo` is the study as each tree's own search makes it. Each side has a cache of its own, filled by a small study before
-the first round.
+`equal` is the demo with four configurations, its point and three random ones, trained to their end, so that both trees
+train as many epochs; `demo` is the study as each tree's own search makes it. Each side has a cache of its own, filled by
+a small study before the first round.
 """
 
 import json
@@ -74,7 +74,7 @@ def _study(tree: Path, work: Path, name: str, overrides: tuple[str, ...]) -> dic
     )
     wall = time.perf_counter() - start
     if ended.returncode:
-        raise typer.BadParameter(f"{tree}: the study ended with {ended.returncode}: {ended.stderr[-2000:]}")
+        raise RuntimeError(f"{tree}: the study ended with {ended.returncode}: {ended.stderr[-2000:]}")
     history = pyarrow.parquet.read_table(work / "studies" / name / "tables" / "history.parquet").to_pydict()
     evaluated = sum(seconds or 0 for seconds in history["time/eval_s"])
     trained = sum(seconds or 0 for seconds in history["time/epoch_s"])
@@ -117,7 +117,7 @@ def table(
             )
     lines += [
         "",
-        "`equal`: four random configurations to their end (`"
+        "`equal`: four configurations, the file's point and three random ones, to their end (`"
         + " ".join(f"--set {one}" for one in STUDIES["equal"])
         + "`);",
         "`demo`: the file as it is, in which each side's own search decides how many epochs are trained.",

@@ -165,7 +165,7 @@ class PrecisionConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     amp: Literal["off", "bf16"] = "off"
-    """Autocast of forward passes; losses stay in float32."""
+    """Autocast of forward passes; upsampling and losses stay in float32."""
     channels_last: bool = True
     """Layout of weights and features. False is slower wherever it was measured (docs/performance.md)."""
     compile: Literal["off", "default", "cuda_graphs"] = "off"

@@ -2,8 +2,9 @@
 readers tell apart, the same bytes every time."""
 
 import math
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
 from analysis.wording import is_percent
 
@@ -23,10 +24,12 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E0
 COLOURS = {
     "complete": BLUE, "stopped": ORANGE, "failed": RED, "interrupted": PURPLE, "running": GREEN, "crashed": SKY,
 }  # fmt: skip
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MOST_LABELS, FEW_LABELS = 5, 4
+"""On a logarithmic axis: of powers of ten, and of other values, which are wider."""
 MARKERS = {"complete": "o", "stopped": "v", "failed": "x", "interrupted": "s", "running": "D", "crashed": "X"}
 
 
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MANY = 200
 """Above so many trials, their marks are stored as pixels and their labels as shapes: a vector file of 1,000 learning
 curves would have megabytes. All of them are drawn."""
@@ -113,7 +116,8 @@ def save(figure: Figure, folder: Path, name: str, theme: Theme, *, printed: bool
     with themed(theme):
         if theme.width is not None:
             _fit(figure, theme)
-        with _settled(figure):
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
+            _settle(figure)
             for path in files:
                 if path.suffix == ".png":
                     figure.savefig(path, dpi=160, metadata={"Software": None})
@@ -143,16 +147,13 @@ def _fit(figure: Figure, theme: Theme) -> None:
         figure.suptitle(textwrap.fill(figure.get_suptitle(), characters), x=0.01, ha="left", fontsize=1.15 * theme.font)
 
 
-@contextmanager
-def _settled(figure: Figure) -> Iterator[None]:
-    """The layout computed once for all files that are written of it. matplotlib draws a figure that has any engine, be
+def _settle(figure: Figure) -> None:
+    """Compute the layout once for all files that are written of it. matplotlib draws a figure that has any engine, be
     it one that does nothing, twice for each file."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
-    with mpl.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)
-        yield
+    figure.set_layout_engine(None)
 
 
 def legend(figure: Figure, axes: Axes, theme: Theme) -> None:
@@ -184,14 +185,29 @@ def along(axes: Axes, dimension: dict[str, Any]) -> None:
 def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Labels of a logarithmic axis, few enough for a small panel, as plain text: matplotlib sets mathematical text
     several times as slowly."""
-    if high >= 100 * low:
-        axis.set_major_formatter(_power_of_ten)
+    powers = _between(low, high, (1,))
+    if len(powers) >= 2:
+        every = math.ceil(len(powers) / MOST_LABELS)
+        shown, labels = powers[::every], [_power_of_ten(power) for power in powers[::every]]
     else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high >= 4 * low else AutoLocator())
-        axis.set_major_formatter("{x:g}")
+        rounds = (_between(low, high, digits) for digits in ((1, 2, 5), (1, 3), (1,)))
+        shown = next((some for some in rounds if 2 <= len(some) <= FEW_LABELS), [low, high])
+        labels = [_short(value) for value in shown]
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_major_formatter(FixedFormatter(labels))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _power_of_ten(value: float, _: object = None) -> str:
-    exponent = math.log10(value)
-    return f"10{str(round(exponent)).translate(SUPERSCRIPT)}" if exponent.is_integer() else f"{value:g}"
+def _between(low: float, high: float, digits: Sequence[int]) -> list[float]:
+    """The digits times powers of ten from ``low`` to ``high``, both of which may have been rounded."""
+    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    values = (digit * 10.0**exponent for exponent in exponents for digit in digits)
+    return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+
+
+def _power_of_ten(value: float) -> str:
+    return f"10{str(round(math.log10(value))).translate(SUPERSCRIPT)}"
+
+
+def _short(value: float) -> str:
+    return re.sub(r"e([-+])0*", lambda found: "e" + found[1].strip("+"), f"{value:.3g}")
