@@ -5,8 +5,8 @@
     python -m benchmarks.demo_study table --rows demo.jsonl --out benchmarks/results/demo_study_202611.md
 
 `equal` is the demo with four configurations, its point and three random ones, trained to their end, so that both trees
-train as many epochs; `demo` is the study as each tree's own search makes it. Each side has a cache of its own, filled by
-a small study before the first round.
+train as many epochs; `demo` is the study as each tree's own search makes it. Each side has a cache of its own, filled
+by a small study before the first round.
 """
 
 import json
