@@ -226,6 +226,7 @@ def test_ctrl_c_ends_the_command_with_code_130_and_says_how_to_go_on(tmp_path, e
     (tmp_path / "cfg.yaml").write_text(dump(tiny()))
     code = (
         "import os, signal, trainers.train as train\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may ignore it\n"
         "before = train.ProgressLine.step\n"
         "def step(self, done, total):\n"
         f"    if done == {2 * epochs_done + 1}:\n        os.kill(os.getpid(), signal.SIGINT)\n"
