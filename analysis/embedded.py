@@ -14,7 +14,8 @@ UNREAD = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*
 PLACES = re.compile(r""" (?:d|x|y)="[^"]*\"""")
 """Attributes in points, which are written to 0.01."""
 UNSAFE = re.compile(r"""[^ !$&-~]+""")
-"""What may not stand in an address between double quotes: `%`, `#`, double quotes, all that is not ASCII."""
+"""What may not stand in an address between double quotes: percent and number signs, double quotes, control characters,
+and all that is not ASCII."""
 
 
 def data_uri(svg: Path) -> Markup:

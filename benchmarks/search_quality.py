@@ -33,8 +33,8 @@ from ipix_tune import console
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
 from ipix_tune.curves import HPOBENCH, Curve, Curves, HpoBenchCurves, ParametricCurves
 from ipix_tune.dimensions import every_value, from_unit, to_unit
-from ipix_tune.journal import build_sampler, optuna_sampler
 from ipix_tune.ranked import places
+from ipix_tune.samplers import build_sampler, optuna_sampler
 from ipix_tune.simulate import Simulated, Simulation
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load

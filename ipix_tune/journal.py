@@ -6,7 +6,6 @@ it: finished trials as history, trials that were running to be taken up again un
 
 import copy
 import math
-import pickle
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,21 +17,12 @@ import optuna
 from optuna.trial import TrialState
 
 from analysis.columns import State
-from ipix_tune.config import SamplerConfig, StudyConfig, Value
-from ipix_tune.folder import FolderError, replace_bytes
-from ipix_tune.front import FrontSampler
-from ipix_tune.journalfile import WAIT_S
-from ipix_tune.prior import MixedSampler
-from ipix_tune.ranked import RankedSampler
+from ipix_tune.config import StudyConfig, Value
 from ipix_tune.record import PLACE, open_record
+from ipix_tune.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
 from ipix_tune.space import SearchSpace
 from ipix_tune.warm import past_trials
-from ipix_tune.whole import WholeSampler
-from trainers.patience import patiently
 
-SAMPLER = "sampler.pkl"
-SAMPLER_VERSION = 1
-"""Of what the sampler's file holds: raised when a sampler of before would not go on as it began."""
 TRAINED = "trained_s"
 STOPS = "stops"
 """User attribute of a trial: the epoch at which the scheduler stops it."""
@@ -101,7 +91,7 @@ class Journal:
         self.against = None if against is None else against.metric
         """The metric of the second objective."""
         modes = [study.objective.mode, *([] if against is None else [against.mode])]
-        saved = self._restored_sampler() if total else None
+        saved = restored_sampler(self._sampler_file) if total and self._sampler_file is not None else None
         if saved is not None:
             sampler = saved[1]
         elif sampler is None:
@@ -233,10 +223,8 @@ class Journal:
         return then.get_trials(deepcopy=False)[number]
 
     def _save_sampler(self, number: int) -> None:
-        file = self._sampler_file
-        if file is not None and self._rounds is None:
-            state = pickle.dumps((SAMPLER_VERSION, number, self._study.sampler))
-            patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
+        if self._sampler_file is not None and self._rounds is None:
+            save_sampler(self._sampler_file, number, self._study.sampler)
 
     def _reopened(self, number: int) -> tuple[optuna.Trial, dict[str, Value]]:
         """A trial that is taken up. Making Optuna's object for it draws from the sampler; the next trial must not see
@@ -341,63 +329,3 @@ class Journal:
     def _new_sampler(self, study: StudyConfig) -> optuna.samplers.BaseSampler:
         past = past_trials(study, self._space)
         return build_sampler(study.sampler, self._space, past, two_objectives=study.objective.against is not None)
-
-    def _restored_sampler(self) -> tuple[int, optuna.samplers.BaseSampler] | None:
-        """The sampler with its random state, as it was after the last configuration that it gave, and the number of
-        that trial."""
-        if self._sampler_file is None or not self._sampler_file.exists():
-            return None
-        try:
-            version, number, sampler = pickle.loads(self._sampler_file.read_bytes())
-        except (EOFError, pickle.UnpicklingError):
-            raise FolderError(
-                f"{self._sampler_file}: torn, or not a sampler; remove it, and the search goes on with new random "
-                "numbers and repeats no trial"
-            ) from None
-        except Exception:  # whatever a class says that is not there any more, or takes something else
-            version = None
-        if version != SAMPLER_VERSION:
-            raise FolderError(
-                f"{self._sampler_file}: another version of ipix-tune or of Optuna wrote it, so this search cannot go "
-                "on as it began; begin a new one under another --name (with TPE, warm_start learns from this one)"
-            )
-        return number, sampler
-
-
-def build_sampler(
-    config: SamplerConfig,
-    space: SearchSpace,
-    past: Sequence[optuna.trial.FrozenTrial] = (),
-    *,
-    two_objectives: bool = False,
-) -> optuna.samplers.BaseSampler:
-    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with even
-    draws and with the priors; in a discrete space every sampler is wrapped, so that no configuration is asked twice
-    while others remain. A grid is enqueued; nothing is left to sample."""
-    sampler = optuna_sampler(config, two_objectives=two_objectives)
-    if config.name == "tpe" and not two_objectives:
-        sampler = RankedSampler(sampler, past)
-    if config.name == "tpe":
-        return MixedSampler(space, sampler, seed=config.seed)
-    if config.name != "grid" and space.is_discrete:
-        return WholeSampler(space, sampler, seed=config.seed)
-    return sampler
-
-
-def optuna_sampler(config: SamplerConfig, *, two_objectives: bool = False) -> optuna.samplers.BaseSampler:
-    """Optuna's own. TPE models all dimensions together, a group for every set of conditions that hold together, and
-    counts pending trials as bad, so that trials that run side by side are not alike."""
-    if config.name == "tpe":
-        kind = FrontSampler if two_objectives else optuna.samplers.TPESampler
-        return kind(
-            seed=config.seed,
-            n_startup_trials=config.startup_trials,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-        )
-    if config.name == "gp":
-        return optuna.samplers.GPSampler(seed=config.seed, n_startup_trials=config.startup_trials)
-    if config.name == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=config.seed, n_startup_trials=max(1, config.startup_trials))
-    return optuna.samplers.RandomSampler(seed=config.seed)

@@ -52,8 +52,9 @@ def _search(
     console: Console,
 ) -> Outcome:
     from ipix_tune.budget import Budget
-    from ipix_tune.journal import SAMPLER, Journal
+    from ipix_tune.journal import Journal
     from ipix_tune.record import JOURNAL, SNAPSHOT
+    from ipix_tune.samplers import SAMPLER
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
 
     journal = Journal(place, study, space, total=plan.trials)

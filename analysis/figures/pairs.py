@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.figures import style
+from analysis.figures.ticks import log_ticks
 from analysis.stats.effects import PairMap
 from analysis.stats.surrogate import Surrogate
 
@@ -48,7 +49,7 @@ def _map(axes: Any, surrogate: Surrogate, one: PairMap, table: Any, label: str, 
             ticks(range(len(values)), [str(value) for value in values])
         elif axis.log:
             scale("log")
-            style.log_ticks(side, min(values), max(values))
+            log_ticks(side, min(values), max(values))
     has = [trial for trial in surrogate.trials if one.first in trial.values and one.second in trial.values]
     dots = [
         [axis.unit(trial.values[axis.name]) if axis.choices is not None else trial.values[axis.name] for trial in has]

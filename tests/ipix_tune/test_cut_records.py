@@ -4,8 +4,9 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from ipix_tune.config import StudyConfig
-from ipix_tune.journal import SAMPLER, Journal
+from ipix_tune.journal import Journal
 from ipix_tune.record import JOURNAL
+from ipix_tune.samplers import SAMPLER
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE, build_scheduler
 from ipix_tune.searcher import JournalSearcher
 from ipix_tune.space import SearchSpace

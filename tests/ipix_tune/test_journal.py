@@ -6,7 +6,8 @@ import pytest
 
 from ipix_tune.config import StudyConfig
 from ipix_tune.folder import FolderError
-from ipix_tune.journal import SAMPLER, Journal
+from ipix_tune.journal import Journal
+from ipix_tune.samplers import SAMPLER
 from ipix_tune.scheduler import KeyedAsha
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
@@ -162,7 +163,7 @@ def test_a_driver_that_dies_before_it_saved_the_sampler_does_not_give_the_same_t
     config = study(points=[], sampler={"name": "random"})
     first = journal(tmp_path, config)
     first.next()
-    monkeypatch.setattr("ipix_tune.journal.replace_bytes", lambda path, data: None)
+    monkeypatch.setattr("ipix_tune.samplers.replace_bytes", lambda path, data: None)
     last = first.next()[1]
     monkeypatch.undo()
     again = journal(tmp_path, config)

@@ -10,8 +10,9 @@ from scipy import special, stats
 
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.dimensions import contains, from_unit, sample, to_unit
-from ipix_tune.journal import Journal, build_sampler
+from ipix_tune.journal import Journal
 from ipix_tune.prior import SOURCE, Belief, evidence, near, prior_of, support, trust
+from ipix_tune.samplers import build_sampler
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
 

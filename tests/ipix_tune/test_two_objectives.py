@@ -7,10 +7,11 @@ from rich.console import Console
 
 from ipix_tune.config import StudyConfig
 from ipix_tune.export import choose, export_best
-from ipix_tune.journal import Journal, build_sampler
+from ipix_tune.journal import Journal
 from ipix_tune.live import Board, Display, Row
 from ipix_tune.plan import make_plan, render
 from ipix_tune.ranked import RankedSampler
+from ipix_tune.samplers import build_sampler
 from ipix_tune.scheduler import METRICS, SCORE
 from ipix_tune.searcher import JournalSearcher
 from ipix_tune.simulate import Simulation, SimulationError

@@ -2,8 +2,10 @@
 
 import torch
 
-from trainers.methods.heads import weighted_distance
-from trainers.methods.pseudoseg import PseudoSegHeads
+from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net
+from tests.trainers.methods.nets import CLASSES
+from trainers.methods.heads import cosines, weighted_distance
+from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig, PseudoSegHeads
 from trainers.precision import exact, without_autocast
 
 
@@ -42,3 +44,22 @@ def test_the_distance_to_a_memory_is_that_without_autocast():
     with bf16():
         rounded = weighted_distance(*given)
     assert torch.equal(rounded, weighted_distance(*given))
+
+
+def test_cosines_are_those_without_autocast():
+    torch.manual_seed(0)
+    anchors, keys = torch.randn(3, 16), torch.randn(3, 5, 16)
+    with bf16():
+        rounded = cosines(anchors, keys)
+    torch.testing.assert_close(rounded, torch.cosine_similarity(anchors[:, None], keys, dim=2), rtol=1e-5, atol=1e-6)
+
+
+def test_activation_maps_are_those_without_autocast():
+    torch.manual_seed(0)
+    model = deep_net()
+    method = PseudoSeg(PseudoSegConfig(name="pseudoseg", attention_dim=4), deep_kit(model))
+    high, present = torch.rand(2, HIGH, 4, 4, dtype=torch.float32), torch.ones(2, CLASSES - 1, dtype=torch.bool)
+    method.heads.float()
+    with bf16():
+        rounded = method.activation_maps(high, present)
+    torch.testing.assert_close(rounded, method.activation_maps(high, present), rtol=1e-6, atol=1e-6)

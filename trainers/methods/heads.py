@@ -42,6 +42,12 @@ def rows_of(features: Tensor, mask: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1)[mask]
 
 
+def cosines(anchors: Tensor, keys: Tensor) -> Tensor:
+    """(A, K) of anchors (A, W) and the keys (A, K, W) of each."""
+    with without_autocast(anchors.device):
+        return torch.einsum("aw,akw->ak", F.normalize(anchors, dim=1), F.normalize(keys, dim=2))
+
+
 def weighted_distance(
     rows: Tensor, rating: Tensor, memory: Tensor, memory_rating: Tensor, total: Callable[[Tensor], Tensor]
 ) -> Tensor:

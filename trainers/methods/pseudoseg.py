@@ -196,13 +196,12 @@ class PseudoSeg(Stateless):
         Args:
             present: (B, K) bool; None: where the classifier's probability reaches ``presence_thresh``.
         """
-        with torch.enable_grad():
-            point = exact(high.detach()).requires_grad_()
-            with without_autocast(high.device):
-                logits = self.heads.classify(point)
-            gradients = [torch.autograd.grad(one.sum(), point, retain_graph=True)[0] for one in logits.unbind(dim=1)]
-        weights = torch.stack([one.mean(dim=(2, 3)) for one in gradients], dim=1)
         with without_autocast(high.device):
+            with torch.enable_grad():
+                point = exact(high.detach()).requires_grad_()
+                logits = self.heads.classify(point)
+                slopes = [torch.autograd.grad(one.sum(), point, retain_graph=True)[0] for one in logits.unbind(dim=1)]
+            weights = torch.stack([one.mean(dim=(2, 3)) for one in slopes], dim=1)
             maps = torch.einsum("bkc,bchw->bkhw", weights, point.detach()).relu()
         if present is None:
             present = logits.detach().sigmoid() >= self.config.presence_thresh

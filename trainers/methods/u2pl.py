@@ -5,7 +5,6 @@ from typing import Annotated, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trainers.batch import SemiBatch, Unlabelled
 from trainers.data.views import neighbour
@@ -13,12 +12,12 @@ from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.heads import resized_labels, rows_of
+from trainers.methods.heads import cosines, resized_labels, rows_of
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
-from trainers.precision import exact, without_autocast
+from trainers.precision import exact
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
@@ -238,12 +237,10 @@ class U2pl(EmaMethod):
             mine, places = _on_this_process(drawn, counts[:, 2:], batch.rank)
             if not len(mine):
                 continue
-            anchors = F.normalize(exact(rows_of(student, where))[places.to(student.device)], dim=1)
+            anchors = exact(rows_of(student, where))[places.to(student.device)]
             others = exact(memory[negatives[mine].to(memory.device)])
-            keys = F.normalize(torch.cat([positive.expand(len(mine), 1, -1), others], dim=1), dim=2)
-            with without_autocast(anchors.device):
-                cosines = torch.einsum("aw,akw->ak", anchors, keys)
-            nll = -(cosines / config.temperature).log_softmax(dim=1)[:, 0]
+            keys = torch.cat([positive.expand(len(mine), 1, -1), others], dim=1)
+            nll = -(cosines(anchors, keys) / config.temperature).log_softmax(dim=1)[:, 0]
             losses = losses + batch.world * nll.sum() / config.anchors
         return losses / max(shown, 1)
 
