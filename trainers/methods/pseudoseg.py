@@ -37,9 +37,10 @@ class PseudoSegConfig(Section):
     """Both logits are divided by the root mean square of their entries over the batch (code), or by the root of the sum
     of squares, which flattens them (the paper's Eq. 4 as it reads)."""
     presence_thresh: Share = 0.5
-    """A class has an activation map where the classifier gives it at least this probability."""
+    """A class has an activation map on an unlabelled image where the classifier gives it at least this probability."""
     image_labels: bool = False
-    """The classes that an unlabelled image shows are known, from its mask, and take the place of the classifier's."""
+    """The classes that an unlabelled image shows are known, from its mask. They take the place of the classifier's, and
+    the classifier learns from these images instead of the labelled ones."""
     conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Pixels whose largest pseudo-label entry is below add nothing to L_u's sum; they stay in its divisor."""
     background: Annotated[int, Field(ge=0)] | None = 0
@@ -95,9 +96,13 @@ class PseudoSeg(Stateless):
       softmax(p / N) and softmax(m / N), at the decoder's resolution, over the pixels outside padding and square.
       p: the decoder's logits on the weak view (train mode, no gradient); m: the refined activation maps; N: root mean
       square over all entries of both, of all processes.
-    - L_class: binary cross-entropy of the image classifier on labelled crops. Its features come from a pass of their
-      own with running batch-norm statistics.
-    - L_sgc: cross-entropy of m on labelled crops; reaches the refinement alone.
+    - L_class: binary cross-entropy of the image classifier on labelled crops, in train mode: its features are those of
+      the pass that gives L_x. With ``image_labels`` it is on the unlabelled weak views instead.
+    - L_sgc: cross-entropy of m on labelled crops, in train mode; reaches the refinement alone.
+
+    Activation maps of labelled crops are those of the classes that their masks show. Those of unlabelled images come
+    from a pass in eval mode (running batch-norm statistics, no gradient), and are those of the classes that the
+    classifier finds there, or of the known ones with ``image_labels``.
 
     The inter-pixel loss's teacher is the decoder's p: of the mixture there are only probabilities, normalised at each
     pixel, which no longer say how pixels compare.
@@ -133,42 +138,36 @@ class PseudoSeg(Stateless):
         view = unlabelled.view
         self.heads.train()
         step.student.train()
-        with torch.no_grad():
-            weak: Features = self.student(view.weak, features=True)
-        clean = step.student(labelled.image)
+        present = unlabelled.presence[:, self.foreground] if config.image_labels else None  # type: ignore[index]
+        weak = self._weak(step)
+        clean: Features = step.student(labelled.image, features=True)
         hole = self.holes(step.batch)
         strong: Features = step.student(view.strong[0].masked_fill(hole[:, None], 0.0), features=True)
-        # Last: the gradient of a pass with running statistics needs them as they were.
-        step.student.eval()
-        seen: Features = step.student(labelled.image, features=True)
         with torch.no_grad():
-            seen_weak: Features = self.student(view.weak, features=True)
-        step.student.train()
-
-        present = unlabelled.presence[:, self.foreground] if config.image_labels else None  # type: ignore[index]
-        with torch.no_grad():
-            refined = self._refined(seen_weak, view.ignore != IGNORE, present)
-            refined = self._resized(refined, weak.coarse)
-            target = self.fused(weak.coarse, refined)
+            self.student.eval()
+            seen: Features = self.student(view.weak, features=True)
+            self.student.train()
+            refined = self._refined(seen, view.ignore != IGNORE, present)
+            target = self.fused(weak.coarse, self._resized(refined, weak.coarse))
         kept = (resized_labels(view.ignore, strong.coarse) != IGNORE) & (resized_labels(hole, strong.coarse) == 0)
         log_q = exact(strong.coarse).log_softmax(dim=1)
         trained = kept & (target.amax(dim=1) >= config.conf_thresh)
         soft = -(target * log_q).sum(dim=1) * trained
 
-        known = labelled.mask != IGNORE
-        on_labelled = self._resized(self._refined(seen, known, None), clean)
-        truth = torch.stack([(labelled.mask == one).flatten(1).any(dim=1) for one in self.foreground], dim=1)
-        logits = exact(self.heads.classify(seen.high))
+        shown = torch.stack([(labelled.mask == one).flatten(1).any(dim=1) for one in self.foreground], dim=1)
+        on_labelled = self._resized(self._refined(clean, labelled.mask != IGNORE, shown), clean.logits)
+        truth = shown if present is None else present
+        logits = exact(self.heads.classify((clean if present is None else weak).high))
         pair = Pair(
             view="s1",
-            teacher=weak.logits,
+            teacher=weak.logits.detach(),
             student=strong.logits,
             ignore=view.ignore.masked_fill(hole, IGNORE),
             box=None,
         )
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean.logits, labelled, step.denominator, config.ohem),
                 "pseudo": soft.sum() / step.denominator(kept.sum()),
                 "classify": F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype)),
                 "refine": cross_entropy(on_labelled, labelled.mask, step.denominator),
@@ -177,6 +176,17 @@ class PseudoSeg(Stateless):
             pairs=(pair,) if self.kit.pairs else (),
             metrics={"mask_ratio": trained.sum() / kept.sum().clamp(min=1)},
         )
+
+    def _weak(self, step: Step) -> Features:
+        """The weak view's pass in train mode, with gradient where the classifier learns from it."""
+        assert step.batch.unlabelled is not None
+        images = step.batch.unlabelled.view.weak
+        if self.config.image_labels:
+            learned: Features = step.student(images, features=True)
+            return learned
+        with torch.no_grad():
+            features: Features = self.student(images, features=True)
+        return features
 
     def _refined(self, features: Features, valid: Tensor, present: Tensor | None) -> Tensor:
         """m (B, C, h, w) at the last stage's resolution."""

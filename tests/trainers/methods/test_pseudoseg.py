@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
-from trainers.batch import SemiBatch, Unlabelled
+from trainers.batch import Labelled, SemiBatch, Unlabelled
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 
 B, SMALL = 2, SIDE // 2
@@ -80,16 +80,14 @@ def test_the_loss_is_that_of_its_steps(changes):
     view, labelled, hole = data.unlabelled.view, data.labelled, method.holes(data)
     kept_classes = [c for c in range(CLASSES) if c != config.background]
     twin.train()
-    weak, clean = twin(view.weak, features=True), twin(labelled.image)
+    weak, clean = twin(view.weak, features=True), twin(labelled.image, features=True)
     strong = twin(torch.where(hole[:, None], 0.0, view.strong[0]), features=True)
     twin.eval()
-    seen, seen_weak = twin(labelled.image, features=True), twin(view.weak, features=True)
-
-    def predicted(features):
-        return (heads.classifier(features.high.mean((2, 3))).sigmoid() >= 0.5).detach()
-
-    known = presence[:, kept_classes] if config.image_labels else predicted(seen_weak)
-    m = refined(heads, seen_weak, view.ignore != 255, known, background=config.background).detach()
+    with torch.no_grad():
+        seen = twin(view.weak, features=True)
+    found = (heads.classifier(seen.high.mean((2, 3))).sigmoid() >= 0.5).detach()
+    known = presence[:, kept_classes] if config.image_labels else found
+    m = refined(heads, seen, view.ignore != 255, known, background=config.background).detach()
     p = weak.coarse.detach()
     entries = [float(x) ** 2 for x in (*p.flatten(), *m.flatten())]
     scale = math.sqrt(sum(entries) / (len(entries) if config.normaliser == "rms" else 1))
@@ -108,11 +106,13 @@ def test_the_loss_is_that_of_its_steps(changes):
                     used += 1
                     total = total - sharp @ F.log_softmax(strong.coarse[b, :, i, j], 0)
     assert 0 < used < count < B * SMALL * SMALL
-    on_labelled = refined(heads, seen, labelled.mask != 255, predicted(seen), background=config.background)
     truth = torch.tensor([[float((labelled.mask[b] == c).any()) for c in kept_classes] for b in range(B)]).double()
-    p_class = heads.classifier(seen.high.mean((2, 3))).sigmoid()
+    on_labelled = refined(heads, clean, labelled.mask != 255, truth > 0, background=config.background)
+    source = weak if config.image_labels else clean
+    truth = known.double() if config.image_labels else truth
+    p_class = heads.classifier(source.high.mean((2, 3))).sigmoid()
     expected = {
-        "supervised": F.cross_entropy(clean, labelled.mask, ignore_index=255),
+        "supervised": F.cross_entropy(clean.logits, labelled.mask, ignore_index=255),
         "pseudo": total / count,
         "classify": -(truth * p_class.log() + (1 - truth) * (1 - p_class).log()).mean(),
         "refine": F.cross_entropy(model.upsample(on_labelled, (SIDE, SIDE)), labelled.mask, ignore_index=255),
@@ -126,6 +126,46 @@ def test_the_loss_is_that_of_its_steps(changes):
     same_gradients((model, method.heads), (twin, heads))
     for mine, theirs in zip(model.buffers(), twin.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def without_class(data, label):
+    """The data with ``label`` in no mask, so that presence is not every class."""
+    mask = torch.where(data.labelled.mask == label, 0, data.labelled.mask)
+    return SemiBatch(
+        labelled=Labelled(image=data.labelled.image, mask=mask), unlabelled=data.unlabelled, seed=data.seed
+    )
+
+
+def test_labelled_crops_take_their_maps_of_the_classes_that_their_masks_show():
+    model, data = deep_net(), without_class(batch(1, boxes=0, partner=False), 2)
+    method, asked = built(model), []
+    inner = method.activation_maps
+
+    def spied(high, present):
+        asked.append(present)
+        return inner(high, present)
+
+    method.activation_maps = spied
+    method.losses(step_of(model, data))
+    assert asked[0] is None
+    assert asked[1].tolist() == [[True, False], [True, False]]
+
+
+def test_the_classifier_trains_the_encoder_with_the_batchs_statistics():
+    model, data = deep_net(), batch(1, boxes=0, partner=False)
+    method, twin = built(model), copy.deepcopy(model).train()
+    with torch.no_grad():  # running statistics that would give another answer
+        for module in (model, twin):
+            for name, buffer in module.named_buffers():
+                if "running_var" in name:
+                    buffer.fill_(100.0)
+    method.losses(step_of(model, data)).terms["classify"].backward()
+    truth = torch.tensor([[float((one == c).any()) for c in (1, 2)] for one in data.labelled.mask]).double()
+    high = twin(data.labelled.image, features=True).high
+    logits = copy.deepcopy(method.heads.classifier)(high.mean((2, 3)))
+    F.binary_cross_entropy_with_logits(logits, truth).backward()
+    same_gradients([model.backbone], [twin.backbone])
+    assert model.backbone.low[0].weight.grad.any()
 
 
 def test_refining_activation_maps_trains_the_refinement_alone():
