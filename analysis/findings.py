@@ -6,11 +6,10 @@ from typing import Any
 
 from analysis.columns import CONFIRM
 from analysis.pareto_findings import of_two
-from analysis.stats.compare import LEAST as LEAST_EACH
 from analysis.stats.compare import Comparison
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
-from analysis.stats.importance import LEAST, Importance
+from analysis.stats.importance import Importance
 from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
@@ -196,10 +195,8 @@ def _scored_on(tables: Tables) -> str:
     return text
 
 
-def say_importance(found: Importance | None, study: Study) -> str:
+def say_importance(found: Importance, study: Study) -> str:
     """One sentence of reading."""
-    if found is None:
-        return f"Nothing can be said: fewer than {LEAST} trials share a budget, or their scores are all alike."
     name, (share, low, high) = next(iter(found.shares.items()))
     text = (
         f"After {_epochs(found.epoch)}, {name} accounts for {100 * share:.0f} % of the variance between the "
@@ -217,13 +214,10 @@ def say_importance(found: Importance | None, study: Study) -> str:
     return text
 
 
-def say_comparison(found: Comparison | None, *, first: str, second: str) -> str:
-    """One sentence of reading."""
-    if found is None:
-        return f"Nothing can be said: no budget was reached by trials of both {first.upper()} and {second.upper()}."
+def say_comparison(found: Comparison, *, first: str, second: str) -> str:
+    """One sentence of reading, of a comparison with an interval."""
+    assert found.difference is not None
     counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, {found.seeds}"
-    if found.difference is None:
-        return f"Too few trials for an interval after {_epochs(found.epoch)} ({counts}): nothing can be said yet."
     value, low, high = found.difference
     verdict = "The interval covers 0: undecided." if low <= 0 <= high else "The interval excludes 0."
     return (
@@ -233,10 +227,8 @@ def say_comparison(found: Comparison | None, *, first: str, second: str) -> str:
     )
 
 
-def say_rivals(found: Rivals | None, *, full: int) -> str:
+def say_rivals(found: Rivals, *, full: int) -> str:
     """Who leads, and against whom that is settled."""
-    if found is None:
-        return f"Nothing can be said yet: fewer than two choices have {LEAST_EACH} trials with a score at one budget."
     leader, others = found.ranked[0], found.ranked[1:]
     settled = [one.value for one in others if one.difference and not one.difference[1] <= 0 <= one.difference[2]]
     text = (
@@ -271,10 +263,7 @@ def say_curves(study: Study) -> str:
 def say_fidelity(found: Fidelity | None, study: Study) -> str:
     """How far the rungs foretell the end, and whether the grace period is too short."""
     if found is None:
-        full = sum(trial.epochs == study.max_epochs for trial in study.complete)
-        if full < LEAST_FULL:
-            return f"Nothing can be said: too few full-length trials ({full}, {LEAST_FULL} needed)."
-        return f"There is no rung before the last of {_epochs(study.max_epochs)}, or none of their epochs was scored."
+        return why_no_fidelity(study)
     text = " ".join(_say_rung(rung, found, first=rung is found.rungs[0]) for rung in found.rungs)
     if found.selected:
         text += (
@@ -291,6 +280,14 @@ def say_fidelity(found: Fidelity | None, study: Study) -> str:
         listed = ", ".join(str(rung.epoch) for rung in early)
         text += f" Warning: the rungs after epoch {listed} stop winners too. {say_supported(found)}"
     return text
+
+
+def why_no_fidelity(study: Study) -> str:
+    """Why the rungs cannot be compared with the end."""
+    full = sum(trial.epochs == study.max_epochs for trial in study.complete)
+    if full < LEAST_FULL:
+        return f"There are too few full-length trials ({full}, {LEAST_FULL} needed)."
+    return f"There is no rung before the last of {_epochs(study.max_epochs)}, or none of their epochs was scored."
 
 
 def say_supported(found: Fidelity) -> str:

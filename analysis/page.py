@@ -14,7 +14,7 @@ from analysis.embedded import data_uri
 from analysis.figures import style
 from analysis.figures.parallel import place, ticks
 from analysis.findings import Answer
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section, Unanswered
 from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
 
@@ -44,7 +44,7 @@ def write_page(
     study: Study,
     tables: Tables,
     answer: Answer,
-    sections: Sequence[Section],
+    sections: Sequence[Part],
     problems: Sequence[str],
 ) -> Path:
     """Write `report.html`; returns its path."""
@@ -59,16 +59,18 @@ def write_page(
     )
     environment.filters.update(data_uri=data_uri, for_phones=_for_phones)
     columns, rows = trial_rows(study)
+    answered = [one for one in sections if isinstance(one, Section)]
     text = environment.get_template("report.html.j2").render(
         study=study,
         answer=answer,
         config=_config(tables, answer.best),
-        sections=sections,
+        sections=answered,
+        unanswered=[one for one in sections if isinstance(one, Unanswered)],
         problems=problems,
         columns=columns,
         rows=rows,
         states=sorted({row.state for row in rows}),
-        data=parallel_data(study) if any(section.interactive for section in sections) else None,
+        data=parallel_data(study) if any(section.interactive for section in answered) else None,
         icon=base64.b64encode(ICON.encode()).decode(),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

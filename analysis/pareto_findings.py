@@ -77,13 +77,9 @@ def say_trust(found: Pareto, study: Study) -> str:
     return " ".join(parts)
 
 
-def say_front(found: Pareto | None, study: Study) -> str:
+def say_front(found: Pareto, study: Study) -> str:
     """One sentence of reading."""
     assert study.against is not None
-    if found is None:
-        return (
-            f"Nothing can be said: no trial that ran all its epochs has both {study.metric} and {study.against.metric}."
-        )
     text = (
         f"{len(found.front)} of {len(found.points)} configurations that ran all {study.max_epochs} epochs are on the "
         f"front ({seeds_in_words(found)}); for every other one there is one as good in both and better in one."

@@ -5,28 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.stats.beside import Beside
-from analysis.stats.classes import LEAST as LEAST_SEEDS
 from analysis.stats.classes import ClassChanges, SeedBand
 from analysis.stats.crossval import Check
 from analysis.stats.early import LIKELY, SeedNoise, Stopped
 from analysis.stats.effects import Choice, PairMap
 from analysis.stats.moves import Move, Step
 from analysis.stats.sobol import NEGLIGIBLE, Indices, Share
-from analysis.stats.study import Study
-from analysis.stats.surrogate import LEAST, Surrogate
+from analysis.stats.surrogate import Surrogate
 from analysis.wording import listed
 
 Triple = tuple[float, float, float]
-
-
-def say_none(study: Study) -> str:
-    """There is no surrogate."""
-    scored = sum(bool(trial.curve) for trial in study.trials)
-    full = sum(study.max_epochs in trial.curve for trial in study.trials)
-    return (
-        f"Nothing can be said: a surrogate needs at least {LEAST} trials with scores that differ, one of them at full "
-        f"length (here {scored} with a score, {full} at {study.max_epochs} epochs)."
-    )
 
 
 def say_check(surrogate: Surrogate, check: Check) -> str:
@@ -46,8 +34,6 @@ def say_check(surrogate: Surrogate, check: Check) -> str:
     if check.full is not None:
         count, ours, means = check.full
         text += f" At full length alone {ours:.2f} against {means:.2f} (n = {count})."
-    if not check.usable:
-        text += " It is not shown to be better than the mean, so nothing can be said of what parameters do."
     return text
 
 
@@ -219,18 +205,8 @@ def say_classes(found: ClassChanges) -> str:
     return text
 
 
-def say_no_classes() -> str:
-    """No pair of configurations can be compared."""
-    return (
-        f"Nothing can be said: no other configuration ran to the end with at least {LEAST_SEEDS} of the leading one's "
-        "seeds, or classes were not scored. The confirmation phase runs such pairs."
-    )
-
-
 def say_bands(found: Sequence[SeedBand]) -> str:
     """Learning curves over seeds."""
-    if not found:
-        return "Nothing can be said: every configuration ran to the end with one seed at most."
     counts = ", ".join(f"{one.trial.called}: {one.seeds} seeds" for one in found)
     return f"Bands hold the mean over seeds (95 %, at each epoch by itself), not single runs. {counts}."
 

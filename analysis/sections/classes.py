@@ -3,17 +3,17 @@
 from functools import partial
 from pathlib import Path
 
-from analysis import readings
+from analysis import readings, unanswered
 from analysis.figures import bands, forest, style
 from analysis.figures.drawing import drawn
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section
 from analysis.stats.classes import ClassChanges, class_changes, rival, seed_bands
 from analysis.stats.confirmed import Confirmed
 from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
 
 
-def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Confirmed | None = None) -> list[Section]:
+def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Confirmed | None = None) -> list[Part]:
     """None before a run has come to the end.
 
     Args:
@@ -24,25 +24,33 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
     if best is None or best.state != "complete":
         return []
     found = None if other is None else class_changes(study, tables, best, other)
-    curves = seed_bands(study)
-    return [
-        Section(
-            title="Which classes gain, and which lose?",
-            reading=readings.say_no_classes() if found is None else readings.say_classes(found),
-            figure=None if found is None else _drawn(found, plots),
-            alt="Change of IoU by class, with intervals over seeds",
-            n=f"no two configurations with paired seeds; {study.seeds_each()}"
-            if found is None
-            else f"{found.seeds} paired seeds",
-        ),
-        Section(
-            title="How do seeds spread on the way?",
-            reading=readings.say_bands(curves),
-            figure=drawn(plots, "seed-bands", partial(bands.draw, study, curves)) if curves else None,
-            alt="Mean learning curves over seeds with bands",
-            n=study.seeds_each(),
-        ),
-    ]
+    return [_classes(found, plots), _bands(study, plots)]
+
+
+def _classes(found: ClassChanges | None, plots: Path) -> Part:
+    title = "Which classes gain, and which lose?"
+    if found is None:
+        return unanswered.no_classes(title)
+    return Section(
+        title=title,
+        reading=readings.say_classes(found),
+        figure=_drawn(found, plots),
+        alt="Change of IoU by class, with intervals over seeds",
+        n=f"{found.seeds} paired seeds",
+    )
+
+
+def _bands(study: Study, plots: Path) -> Part:
+    title, curves = "How do seeds spread on the way?", seed_bands(study)
+    if not curves:
+        return unanswered.no_bands(title)
+    return Section(
+        title=title,
+        reading=readings.say_bands(curves),
+        figure=drawn(plots, "seed-bands", partial(bands.draw, study, curves)),
+        alt="Mean learning curves over seeds with bands",
+        n=study.seeds_each(),
+    )
 
 
 def _leading(study: Study) -> tuple[Trial | None, Trial | None]:

@@ -3,27 +3,30 @@
 from functools import partial
 from pathlib import Path
 
+from analysis import unanswered
 from analysis.figures import pareto as figure
 from analysis.figures.drawing import drawn
 from analysis.figures.style import unit
 from analysis.pareto_findings import front_of, say_front
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section
 from analysis.stats.pareto import Pareto
 from analysis.stats.study import Study
 
 
-def pareto_sections(study: Study, plots: Path) -> list[Section]:
+def pareto_sections(study: Study, plots: Path) -> list[Part]:
     """The front, where the study has two objectives and a score."""
     if study.against is None or not any(trial.curve for trial in study.trials):
         return []
-    found = front_of(study)
+    title, found = f"What does {study.metric} cost in {study.against.metric}?", front_of(study)
+    if found is None:
+        return [unanswered.no_front(title, study)]
     return [
         Section(
-            title=f"What does {study.metric} cost in {study.against.metric}?",
+            title=title,
             reading=say_front(found, study),
-            figure=drawn(plots, "pareto", partial(figure.draw, found, study)) if found else None,
+            figure=drawn(plots, "pareto", partial(figure.draw, found, study)),
             alt=f"{unit(study.metric)} of every configuration over {unit(study.against.metric)}, with the Pareto front",
-            table=_table(found, study) if found else (),
+            table=_table(found, study),
         )
     ]
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis import findings, readings
+from analysis import findings, readings, unanswered
 from analysis.figures import comparison, curves, fidelity, forest, parallel, parameters, progress, style
 from analysis.figures import importance as shares
 from analysis.figures.drawing import drawn
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section
 from analysis.stats.beside import Beside
 from analysis.stats.compare import compare
 from analysis.stats.fidelity import fidelity as rung_fidelity
@@ -20,14 +20,14 @@ from analysis.stats.study import DRAWN, Study
 DISTANCE = "interpixel.distance"
 
 
-def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ()) -> list[Section]:
+def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ()) -> list[Part]:
     """One section for each question that a search's trials can answer, its course first; none before the first
     score. ``confirmed``: pairs of choices that were run with several seeds."""
     scored = sum(bool(trial.curve) for trial in study.trials)
     if scored == 0:
         return []
     trials = f"{scored} trials, {study.seeds_each()}"
-    found = [
+    found: list[Part] = [
         Section(
             title="How did the search go?",
             reading=f"{scored} trials have a score. Only one that ran all {study.max_epochs} epochs can be incumbent.",
@@ -61,22 +61,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
             ),
         ]
     if {"kl", "cr"} <= set((study.space.get(DISTANCE) or {}).get("choices") or ()):
-        pair = compare(study, DISTANCE, first="kl", second="cr")
-        found.append(
-            Section(
-                title="KL or CR?",
-                reading=findings.say_comparison(pair, first="kl", second="cr"),
-                figure=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric)))
-                if pair is not None and pair.difference is not None
-                else None,
-                alt="Scores of trials with KL and with CR at the same budget",
-                n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
-                f"{pair.seeds}"
-                if pair
-                else "",
-                notes=tuple(readings.say_pair(one) for one in confirmed if one.name == DISTANCE),
-            )
-        )
+        found.append(_distance(study, plots, [one for one in confirmed if one.name == DISTANCE]))
     found.append(
         Section(
             title="Did the rungs stop the right trials?",
@@ -86,24 +71,45 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
             n=trials,
         )
     )
-    told = rung_fidelity(study)
-    found.append(
-        Section(
-            title="Do early epochs tell?",
-            reading=findings.say_fidelity(told, study),
-            figure=drawn(plots, "fidelity", partial(fidelity.draw, told, study)) if told else None,
-            alt="Rank correlation of every rung's scores with the final scores, with intervals",
-            n=f"{told.trials} trials of full length, {study.seeds_each()}" if told else "",
-        )
+    return [*found, _fidelity(study, plots)]
+
+
+def _fidelity(study: Study, plots: Path) -> Part:
+    title, told = "Do early epochs tell?", rung_fidelity(study)
+    if told is None:
+        return unanswered.no_fidelity(title, study)
+    return Section(
+        title=title,
+        reading=findings.say_fidelity(told, study),
+        figure=drawn(plots, "fidelity", partial(fidelity.draw, told, study)),
+        alt="Rank correlation of every rung's scores with the final scores, with intervals",
+        n=f"{told.trials} trials of full length, {study.seeds_each()}",
     )
-    return found
 
 
-def _rivals(study: Study, name: str, plots: Path) -> Section:
-    found = rivals(study, name)
+def _distance(study: Study, plots: Path, confirmed: Sequence[Beside]) -> Part:
+    """Where the search has too few trials of either, the confirmed pair alone, if there is one."""
+    title, pair = "KL or CR?", compare(study, DISTANCE, first="kl", second="cr")
+    notes = tuple(readings.say_pair(one) for one in confirmed)
+    if pair is None or pair.difference is None:
+        if not notes:
+            return unanswered.no_pair(title, pair, first="KL", second="CR")
+        return Section(title=title, reading=" ".join(notes), figure=None, alt="", n="paired seeds of the confirmation")
+    return Section(
+        title=title,
+        reading=findings.say_comparison(pair, first="kl", second="cr"),
+        figure=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric))),
+        alt="Scores of trials with KL and with CR at the same budget",
+        n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
+        f"{pair.seeds}",
+        notes=notes,
+    )
+
+
+def _rivals(study: Study, name: str, plots: Path) -> Part:
+    title, found = f"Which {name}?", rivals(study, name)
     if found is None:
-        reading = findings.say_rivals(None, full=study.max_epochs)
-        return Section(title=f"Which {name}?", reading=reading, figure=None, alt="", n=study.seeds_each())
+        return unanswered.no_choice(title, name)
     leader, others = found.ranked[0], [(one, one.difference) for one in found.ranked[1:] if one.difference]
     lines = [
         forest.Line(
@@ -115,14 +121,14 @@ def _rivals(study: Study, name: str, plots: Path) -> Section:
         )
         for one, (value, low, high) in others
     ]
-    title = f"{leader.value} (n = {len(leader.scores)}) against the others after {found.epoch} epochs"
+    above = f"{leader.value} (n = {len(leader.scores)}) against the others after {found.epoch} epochs"
     unit = f"difference of means in {style.unit(study.metric)}"
     few = ", ".join(f"{value} ({count})" for value, count in found.few)
     failed = ", ".join(f"{value} ({count})" for value, count in found.failed)
     return Section(
-        title=f"Which {name}?",
+        title=title,
         reading=findings.say_rivals(found, full=study.max_epochs),
-        figure=drawn(plots, f"rivals-{name}", partial(forest.draw, lines, title=title, unit=unit)),
+        figure=drawn(plots, f"rivals-{name}", partial(forest.draw, lines, title=above, unit=unit)),
         alt=f"Difference of the leading {name} from every other, with intervals",
         n=f"{found.trials} trials of {len(found.ranked)} choices after {found.epoch} epochs, {found.seeds}",
         notes=(
@@ -146,18 +152,20 @@ def _row(one: Rival) -> tuple[str, ...]:
     return (one.value, str(len(one.scores)), *figures, *behind)
 
 
-def importance_sections(study: Study, plots: Path) -> list[Section]:
+def importance_sections(study: Study, plots: Path) -> list[Part]:
     """Importance among the trials of one budget, for where no surrogate can be trusted, which says more; none before
     the first score."""
     if not study.parameters or not any(trial.curve for trial in study.trials):
         return []
-    weights = measure(study)
+    title, weights = "Which parameters matter?", measure(study)
+    if weights is None:
+        return [unanswered.no_importance(title)]
     return [
         Section(
-            title="Which parameters matter?",
+            title=title,
             reading=findings.say_importance(weights, study),
-            figure=drawn(plots, "importance", partial(shares.draw, weights)) if weights else None,
+            figure=drawn(plots, "importance", partial(shares.draw, weights)),
             alt="Share of variance per parameter with intervals",
-            n=f"{weights.trials} trials at epoch {weights.epoch}, {weights.seeds}" if weights else "",
+            n=f"{weights.trials} trials at epoch {weights.epoch}, {weights.seeds}",
         )
     ]

@@ -1,4 +1,4 @@
-"""What every section of the report consists of."""
+"""What a question of the report comes to: a section that answers it, or why it cannot be answered and what would."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,3 +23,19 @@ class Section:
     """Rows of text, the first the head; the page lets readers sort them."""
     interactive: Literal["", "parallel"] = ""
     """Which of the page's own drawings stands in the figure's place where scripts run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unanswered:
+    """A question that the study cannot answer. The page lists all of these at its end, without a figure."""
+
+    title: str
+    """As the section that would answer it is called."""
+    why: str
+    """What is missing, with the counts that there are, as a sentence."""
+    what_would: str
+    """What the user has to run or to set to have an answer, as a sentence."""
+
+
+Part = Section | Unanswered
+"""What a question comes to."""

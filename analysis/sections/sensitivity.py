@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analysis import readings
+from analysis import readings, unanswered
 from analysis.figures import forest, marginals, pairs, style
 from analysis.figures.drawing import drawn
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section
 from analysis.stats.beside import Beside, first_configuration, published
 from analysis.stats.crossval import Check
 from analysis.stats.effects import Choice, choices, marginal, pair_map
@@ -30,8 +30,8 @@ def sensitivity_sections(
     surrogate: Surrogate | None,
     check: Check | None,
     confirmed: Sequence[Beside] = (),
-) -> list[Section]:
-    """One section for each question; one that says why nothing can be said where that is so.
+) -> list[Part]:
+    """One section for each question; where there is no usable surrogate, why the first of them has no answer.
 
     Args:
         check: of the surrogate, by cross-validation.
@@ -40,12 +40,13 @@ def sensitivity_sections(
     if not study.parameters or not any(trial.curve for trial in study.trials):
         return []
     if surrogate is None or check is None or not check.usable:
-        said = readings.say_none(study) if surrogate is None or check is None else readings.say_check(surrogate, check)
-        return [Section(title=IMPORTANCE, reading=said, figure=None, alt="")]
+        if surrogate is None or check is None:
+            return [unanswered.no_surrogate(IMPORTANCE, study)]
+        return [unanswered.unusable_surrogate(IMPORTANCE, surrogate, check)]
     paper = published(study, tables)
     beside = [*confirmed, *(paper.pairs if paper else ())]
     found = indices(surrogate)
-    sections = [
+    sections: list[Part] = [
         _importance(surrogate, check, found, plots),
         _marginals(surrogate, found, [one for one in beside if one.published], plots),
     ]

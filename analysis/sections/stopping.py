@@ -3,10 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-from analysis import readings
+from analysis import readings, unanswered
 from analysis.figures import forest, style
 from analysis.figures.drawing import drawn
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section
 from analysis.stats.crossval import Check
 from analysis.stats.early import LIKELY, seed_noise, stopped_early
 from analysis.stats.study import Study
@@ -17,15 +17,21 @@ SHOWN = 12
 
 def stopping_sections(
     study: Study, seeded: Study, plots: Path, surrogate: Surrogate | None, check: Check | None
-) -> list[Section]:
+) -> list[Part]:
     """None before the first score. ``seeded``: the runs that say how far seeds differ."""
     if not any(trial.curve for trial in study.trials):
         return []
     usable = surrogate if check is not None and check.usable else None
-    sections = []
+    sections: list[Part] = []
     if usable is not None and any(trial.state == "stopped" for trial in study.trials):
         sections.append(_stopped(usable, plots))
-    noise = seed_noise(seeded)
+    return [*sections, _seeds(study, seeded, plots, usable)]
+
+
+def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> Part:
+    title, noise = "How far do seeds differ?", seed_noise(seeded)
+    if not noise and usable is None:
+        return unanswered.no_seed_noise(title)
     lines = [
         forest.Line(
             label=f"epoch {one.epoch} (n = {one.runs} runs of {one.configs})",
@@ -37,23 +43,20 @@ def stopping_sections(
         for one in noise
     ]
     unit = f"standard deviation of {style.unit(study.metric)}, 95 % interval"
-    sections.append(
-        Section(
-            title="How far do seeds differ?",
-            reading=readings.say_seed_noise(noise, usable),
-            figure=drawn(
-                plots,
-                "seed-noise",
-                partial(forest.draw, lines, title="Between seeds of one configuration", unit=unit),
-            )
-            if lines
-            else None,
-            alt="Standard deviation between seeds at every budget, with intervals",
-            n="; ".join(f"{one.runs} runs of {one.configs} configurations at epoch {one.epoch}" for one in noise)
-            or f"no configuration with several seeds; {seeded.seeds_each()}",
+    return Section(
+        title=title,
+        reading=readings.say_seed_noise(noise, usable),
+        figure=drawn(
+            plots,
+            "seed-noise",
+            partial(forest.draw, lines, title="Between seeds of one configuration", unit=unit),
         )
+        if lines
+        else None,
+        alt="Standard deviation between seeds at every budget, with intervals",
+        n="; ".join(f"{one.runs} runs of {one.configs} configurations at epoch {one.epoch}" for one in noise)
+        or f"no configuration with several seeds; {seeded.seeds_each()}",
     )
-    return sections
 
 
 def _stopped(surrogate: Surrogate, plots: Path) -> Section:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.columns import CONFIRM
 from analysis.sections.classes import class_sections
-from analysis.sections.section import Section
+from analysis.sections.section import Part, Section
 from analysis.sections.sensitivity import sensitivity_sections
 from analysis.sections.stopping import stopping_sections
 from analysis.stats.beside import confirmed_pairs
@@ -22,7 +22,7 @@ def surrogate_sections(
     plots: Path,
     fitted: tuple[Surrogate, Check] | None,
     confirmation: Confirmed | None = None,
-) -> list[Section]:
+) -> list[Part]:
     """Sensitivity, stopping and classes.
 
     Args:
@@ -41,8 +41,9 @@ def surrogate_sections(
             f"{len(surrogate.trials)} trials, {surrogate.complete} of them at full length; {surrogate.rows} scores; "
             f"{study.seeds_each()}"
         )
+    sensitivity = sensitivity_sections(study, tables, plots, surrogate, checked, pairs)
     return [
-        *(replace(one, n=stands) for one in sensitivity_sections(study, tables, plots, surrogate, checked, pairs)),
+        *(replace(one, n=stands) if isinstance(one, Section) else one for one in sensitivity),
         *stopping_sections(study, seeded, plots, surrogate, checked),
         *class_sections(seeded, tables, plots, confirmation),
     ]

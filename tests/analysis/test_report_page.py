@@ -199,6 +199,17 @@ def test_every_section_says_what_n_stands_behind_it(page):
     assert page.count('<p class="n">n: ') == page.count('<section aria-labelledby="q')
 
 
+def test_questions_without_an_answer_are_one_list_below_all_others_with_what_would_answer_them(page):
+    end = page.index('<h2 id="unanswered">')
+    assert page.rindex('<section aria-labelledby="q') < end
+    listed = re.findall(r"<dt>(.*?)</dt>\s*<dd><p>(.*?)</p><p>What would answer it: (.*?)</p></dd>", page[end:])
+    assert "How do seeds spread on the way?" in [title for title, _, _ in listed]
+    assert all(why and would for _, why, would in listed)
+    sections = re.findall(r'<h2 id="q\d+">(.*?)</h2>', page)
+    assert not {title for title, _, _ in listed} & set(sections)
+    assert "othing can be said" not in page
+
+
 def test_figures_for_print_are_there_for_one_and_two_columns_with_fonts_in_them(built):
     for figure in ("progress", "sensitivity", "parameters", "parallel", "kl-cr", "curves", "fidelity"):
         for columns, inches in (("1col", 3.35), ("2col", 6.9)):

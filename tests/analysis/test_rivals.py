@@ -88,10 +88,11 @@ def test_no_interval_goes_beyond_what_a_difference_of_percentages_can_be():
     assert rivals(loss, "method.name").ranked[1].difference[2] > 100
 
 
-def test_with_two_trials_each_nothing_is_said():
-    found = rivals(study({"fixmatch": [70.0, 71], "cps": [60.0, 61]}), "method.name")
-    assert found is None
-    assert "Nothing can be said yet" in say_rivals(found, full=9)
+def test_with_two_trials_each_the_question_has_no_answer_and_says_how_many_are_needed(tmp_path):
+    few = study({"fixmatch": [70.0, 71], "cps": [60.0, 61]})
+    assert rivals(few, "method.name") is None
+    (found,) = [one for one in search_sections(few, tmp_path) if one.title == "Which method.name?"]
+    assert "Fewer than two values of method.name have 3 trials" in found.why
 
 
 def test_the_reading_names_who_is_apart_and_that_it_is_no_experiment():

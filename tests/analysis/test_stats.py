@@ -8,6 +8,7 @@ from analysis.figures import parameters, style
 from analysis.logs.offline import read_folder
 from analysis.logs.run import LoggedRun
 from analysis.sections.search import search_sections
+from analysis.sections.section import Section
 from analysis.stats.bootstrap import mean_difference
 from analysis.stats.compare import compare
 from analysis.stats.importance import importance
@@ -149,9 +150,9 @@ def test_with_too_few_trials_there_is_no_interval():
 
 def test_where_there_is_no_interval_no_figure_suggests_a_difference(tmp_path):
     pair = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.distance": "cr"})]
-    section = next(one for one in search_sections(study_of(pair), tmp_path) if one.title == "KL or CR?")
-    assert section.figure is None
-    assert "nothing can be said" in section.reading
+    found = next(one for one in search_sections(study_of(pair), tmp_path) if one.title == "KL or CR?")
+    assert found.why == "Trials with a score after 9 epochs: 1 with KL, 1 with CR. An interval needs 3 of each."
+    assert "confirm.contrast" in found.what_would
 
 
 def test_a_parameters_axis_spans_its_range_and_not_what_was_tried(tmp_path):
@@ -210,5 +211,5 @@ def test_figures_of_all_parameters_show_the_twelve_that_most_trials_have(monkeyp
     study = study_of(made)
     assert study.drawn_parameters == tuple(name for name in searched if name not in ("p00", "p07", "p09"))
     assert len(study.parameters) == 15
-    notes = [section.notes for section in search_sections(study, tmp_path)]
+    notes = [section.notes for section in search_sections(study, tmp_path) if isinstance(section, Section)]
     assert any("3 others are in the tables" in note for one in notes for note in one)
