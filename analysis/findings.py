@@ -9,11 +9,10 @@ from analysis.pareto_findings import of_two
 from analysis.stats.compare import Comparison
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
-from analysis.stats.importance import Importance
 from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
-from analysis.wording import is_percent, listed
+from analysis.wording import is_percent
 
 SEED_SPREAD = 0.5
 """Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
@@ -192,25 +191,6 @@ def _scored_on(tables: Tables) -> str:
             " Their labels are in use for the choice of the configuration, so that the search knows more labels than "
             "the labelled split holds."
         )
-    return text
-
-
-def say_importance(found: Importance, study: Study) -> str:
-    """One sentence of reading."""
-    name, (share, low, high) = next(iter(found.shares.items()))
-    text = (
-        f"After {_epochs(found.epoch)}, {name} accounts for {100 * share:.0f} % of the variance between the "
-        f"{found.trials} trials that got there (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
-    )
-    spans = list(found.shares.values())
-    if len(spans) > 1 and spans[1][2] > low:
-        text += " The intervals of the leading parameters overlap: their order is not settled."
-    for active, (_, _, _, count) in found.conditional.items():
-        text += f" {active} is measured among the {count} trials in which it was active."
-    if found.left_out:
-        text += f" Not considered, since too few trials vary them: {listed(found.left_out)}."
-    if found.epoch < study.max_epochs:
-        text += f" This is a rung, not the full {study.max_epochs} epochs, which too few trials reached."
     return text
 
 

@@ -85,7 +85,7 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
     from analysis.results import write_results
     from analysis.sections.confirmation import confirmation_sections, confirmed_headline
     from analysis.sections.pareto import pareto_sections
-    from analysis.sections.search import importance_sections, search_sections
+    from analysis.sections.search import search_sections
     from analysis.sections.surrogate import surrogate_sections
     from analysis.stats.beside import confirmed_pairs
     from analysis.stats.confirmed import confirmed as confirmed_in
@@ -103,13 +103,12 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
         confirmation, pareto = confirmation_sections(confirmed, plots), pareto_sections(study, plots)
         search = search_sections(study, plots, () if confirmed is None else confirmed_pairs(confirmed))
         checked = fit_and_check(study, keep=study_dir / FOLDER / SURROGATE, pool=pool)
-        importance = importance_sections(study, plots) if checked is None or not checked[1].usable else []
         surrogate = surrogate_sections(study, tables, plots, checked, confirmed)
         write_results(study, study_dir)
         if confirmed is not None:
             write_confirmed(confirmed, study_dir)
         found = answer(study, tables, confirmed=confirmed_headline(confirmed))
-    sections = [*confirmation, *pareto, *search[:1], *importance, *search[1:], *surrogate]
+    sections = [*confirmation, *pareto, *search, *surrogate]
     return write_page(study_dir, study=study, tables=tables, answer=found, sections=sections, problems=problems)
 
 

@@ -7,7 +7,6 @@ from analysis.stats.compare import LEAST as LEAST_EACH
 from analysis.stats.compare import Comparison
 from analysis.stats.crossval import Check
 from analysis.stats.fidelity import LEAST as LEAST_FULL
-from analysis.stats.importance import LEAST as LEAST_SHARED
 from analysis.stats.study import Study
 from analysis.stats.surrogate import LEAST as LEAST_SCORED
 from analysis.stats.surrogate import Surrogate
@@ -48,15 +47,6 @@ def no_fidelity(title: str, study: Study) -> Unanswered:
         else "A scheduler with a rung before the last epoch, on an epoch that is evaluated (`evaluation.every`)."
     )
     return Unanswered(title=title, why=why_no_fidelity(study), what_would=would)
-
-
-def no_importance(title: str) -> Unanswered:
-    """Too few trials of one budget."""
-    return Unanswered(
-        title=title,
-        why=f"Fewer than {LEAST_SHARED} trials share a number of epochs, or their scores are all alike.",
-        what_would="More trials (`budget.trials`).",
-    )
 
 
 def no_surrogate(title: str, study: Study) -> Unanswered:

@@ -27,6 +27,8 @@ TOP, SPREAD, GAP = 60.0, 1.5, 25.0
 """In points of mIoU: the mean at the end, its standard deviation over the space, and how much training gains."""
 RUN, JITTER = 0.4, 0.3
 """Standard deviations of what a seed does to a whole run, and to one epoch: 0.5 together, as published seeds differ."""
+DROP = (5.0, 10.0)
+"""Points that a collapsed run loses, evenly between the two."""
 NODES = 4000
 
 
@@ -137,10 +139,12 @@ class Objective:
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveCurves:
     """Curves that end at the objective: score(e) = f(x) - `GAP` (left(e) - left(end)), left(e) = 1 / (1 + e / pace),
-    with noise of the run and of the epoch. A slow configuration looks worse early than it is."""
+    with noise of the run and of the epoch. A slow configuration looks worse early than it is. ``collapses``: the share
+    of runs that lose `DROP` points from an epoch on, drawn evenly among all epochs, whatever the configuration."""
 
     objective: Objective
     seed: int
+    collapses: float = 0.0
     search: dict[str, Dimension] | None = field(default=None)
 
     def curve(self, values: Mapping[str, Value]) -> Curve:
@@ -152,6 +156,8 @@ class ObjectiveCurves:
         left = 1 / (1 + epochs / pace)
         scores = objective.score(values) - GAP * (left - left[-1]) + rng.normal(0, RUN)
         scores = scores + rng.normal(0, JITTER, EPOCHS)
+        if rng.random() < self.collapses:
+            scores[rng.integers(EPOCHS) :] -= rng.uniform(*DROP)
         return Curve(scores=tuple(float(one) for one in scores), seconds=1.0)
 
 

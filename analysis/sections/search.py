@@ -7,13 +7,11 @@ from pathlib import Path
 
 from analysis import findings, readings, unanswered
 from analysis.figures import comparison, curves, fidelity, forest, parallel, parameters, progress, style
-from analysis.figures import importance as shares
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Part, Section
 from analysis.stats.beside import Beside
 from analysis.stats.compare import compare
 from analysis.stats.fidelity import fidelity as rung_fidelity
-from analysis.stats.importance import importance as measure
 from analysis.stats.rivals import Rival, rivals, structural
 from analysis.stats.study import DRAWN, Study
 
@@ -150,22 +148,3 @@ def _row(one: Rival) -> tuple[str, ...]:
         value, low, high = one.difference
         behind = (f"{value:.2f}", f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "no spread")
     return (one.value, str(len(one.scores)), *figures, *behind)
-
-
-def importance_sections(study: Study, plots: Path) -> list[Part]:
-    """Importance among the trials of one budget, for where no surrogate can be trusted, which says more; none before
-    the first score."""
-    if not study.parameters or not any(trial.curve for trial in study.trials):
-        return []
-    title, weights = "Which parameters matter?", measure(study)
-    if weights is None:
-        return [unanswered.no_importance(title)]
-    return [
-        Section(
-            title=title,
-            reading=findings.say_importance(weights, study),
-            figure=drawn(plots, "importance", partial(shares.draw, weights)),
-            alt="Share of variance per parameter with intervals",
-            n=f"{weights.trials} trials at epoch {weights.epoch}, {weights.seeds}",
-        )
-    ]

@@ -15,12 +15,12 @@ from ruamel.yaml import YAML
 from analysis.figures import curves, parallel, parameters, progress, style
 from analysis.findings import Headline, answer
 from analysis.logs.offline import read_folder
-from analysis.report import build
+from analysis.report import build, render
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables, load
 from tests.analysis.chromium import CHROMIUM, Browser
 from tests.analysis.conftest import make_trials
-from tests.analysis.test_stats import study_of
+from tests.analysis.test_stats import runs_of, study_of
 
 
 @pytest.fixture(scope="module")
@@ -411,3 +411,14 @@ def test_without_scripts_figures_and_table_are_there(browser, built):
         assert browser.run("document.querySelector('#filters').hidden")
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_of_scores_that_are_noise_the_page_rates_no_parameter(tmp_path):
+    rng = np.random.default_rng(0)
+    trials = make_trials(30)
+    for one in trials:
+        one |= {"curve": {epoch: float(rng.normal(60, 1)) for epoch in (1, 3, 9)}, "state": "complete"}
+    page = render(tmp_path, build_tables(runs_of(trials)), []).read_text()
+    assert "is not shown to predict better" in page
+    assert "of the variance" not in page
+    assert not list((tmp_path / "plots").glob("importance*"))

@@ -11,7 +11,6 @@ from analysis.sections.search import search_sections
 from analysis.sections.section import Section
 from analysis.stats.bootstrap import mean_difference
 from analysis.stats.compare import compare
-from analysis.stats.importance import importance
 from analysis.stats.study import from_tables
 from tests.analysis import conftest
 from tests.analysis.conftest import config_of, make_trials
@@ -65,33 +64,6 @@ def test_a_configuration_is_judged_by_its_mean_over_seeds():
     assert study.seeds_of(study.best()) == 2
 
 
-def test_importance_finds_the_parameter_that_matters_and_calls_the_dead_one_small():
-    found = importance(study_of(make_trials(60, seed=1)), repeats=20)
-    assert next(iter(found.shares)) == "interpixel.alpha"
-    assert found.shares["interpixel.tau"][0] < 0.15
-    share, low, high = found.shares["interpixel.alpha"]
-    assert low <= share <= high
-
-
-def test_importance_uses_scores_of_one_budget_only():
-    trials = make_trials(24)
-    found = importance(study_of(trials), repeats=2)
-    assert found.epoch == 9
-    assert found.trials == sum(max(one["curve"]) == 9 for one in trials)
-
-
-def test_a_conditional_parameter_active_in_too_few_trials_is_left_out_and_named():
-    assert importance(study_of(make_trials(24)), repeats=2).left_out == ("method.ema_decay",)
-
-
-def test_a_conditional_parameter_is_measured_among_the_trials_in_which_it_was_active():
-    trials = make_trials(60, seed=1)
-    found = importance(study_of(trials), repeats=2)
-    active = sum(9 in one["curve"] and "method.ema_decay" in one["values"] for one in trials)
-    assert found.conditional["method.ema_decay"][3] == active < found.trials
-    assert found.left_out == ()
-
-
 def test_the_seeds_behind_a_statement_are_counted_not_assumed():
     trials = [trial(number, full(40.0 + number), **{"interpixel.tau": 0.5}) for number in range(3)]
     assert study_of(trials).seeds_each() == "1 seed each"
@@ -113,22 +85,6 @@ def test_a_choice_comes_back_from_the_tables_as_the_space_names_it(choices):
         runs.append(LoggedRun(run_id=f"s-{one['number']}", config=config | {"space": space}))
     read = [one.values["data.size"] for one in from_tables(tables.build_tables(runs)).trials]
     assert list(map(repr, read)) == list(map(repr, choices))
-
-
-def test_with_few_trials_nothing_is_said_about_importance():
-    assert importance(study_of(make_trials(5))) is None
-
-
-def test_a_parameter_that_rarely_varies_does_not_end_the_report():
-    trials = [trial(n, full(40.0 + n % 3), **{"interpixel.tau": 0.5}) for n in range(12)]
-    trials[0]["values"]["interpixel.distance"] = "cr"
-    found = importance(study_of(trials), repeats=40)
-    assert found is None or found.shares.keys() == {"interpixel.distance"}
-
-
-def test_equal_scores_say_nothing_about_importance():
-    flat = [trial(number, full(40.0), **{"interpixel.alpha": 0.1 * (number + 1)}) for number in range(10)]
-    assert importance(study_of(flat), repeats=2) is None
 
 
 def test_choices_are_compared_at_one_budget_with_their_counts():

@@ -7,7 +7,7 @@ import pytest
 
 OUTSIDERS = {
     "trainers": {"ray", "optuna", "wandb", "ipix_tune", "analysis"},
-    "analysis": {"torch", "ray", "trainers", "ipix_tune"},
+    "analysis": {"torch", "ray", "optuna", "trainers", "ipix_tune"},
 }
 
 PROBE = """
