@@ -14,12 +14,12 @@ SECONDS_PER_HOUR = 3600
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """``step_s`` is the lowest and highest seconds a step over the measured configs; ``every`` epochs there is an
-    evaluation of ``evaluation_s`` seconds."""
+    evaluation of ``evaluation_s`` seconds. ``steps_per_epoch``: a mean, where the stages of a method differ."""
 
     device: str
     step_s: tuple[float, float]
     evaluation_s: float
-    steps_per_epoch: int
+    steps_per_epoch: float
     every: int
 
     def trial_hours(self, epochs: float) -> tuple[float, float]:
@@ -31,7 +31,7 @@ class Cost:
         return low, high
 
 
-def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: int, threads: int, steps: int = 4) -> Cost:
+def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: float, threads: int, steps: int = 4) -> Cost:
     """Train each config for two short epochs of ``steps`` steps and time the second: one process, on this machine,
     with as many CPU threads as Ray gives a worker.
 

@@ -37,9 +37,9 @@ def dry_run(
     return render(plan, data=data, warm=describe_warm_start(study, space), cost=cost)
 
 
-def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
+def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     """Open and decode the data, build model, method and loader as a trial will; lines that describe the data, and
-    steps per epoch.
+    steps per epoch, their mean where the stages of a method differ.
 
     Raises:
         UserError: whatever would stop the trial at its start.
@@ -63,15 +63,17 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], int]:
     )
     method = build_method(config.method, kit)
     stages = method.stages()
-    stage_epochs(stages, config.schedule.epochs)
-    for stage in stages:
-        loader = TrainLoader(data, config, stage.needs, rank=0, world=workers)
+    lengths = [len(epochs) for epochs in stage_epochs(stages, config.schedule.epochs)]
+    steps = [TrainLoader(data, config, stage.needs, rank=0, world=workers).steps_per_epoch for stage in stages]
+    each = f"{steps[0]} steps an epoch"
+    if len(set(steps)) > 1:
+        each = ", then ".join(f"{epochs} epochs of {one} steps" for epochs, one in zip(lengths, steps, strict=True))
     counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
     lines = [
         f"{config.data.name}: {counts}; {data.num_classes} classes; split {summary.split_hash[:12]}",
-        f"{loader.steps_per_epoch} steps an epoch, {config.data.batch_size} labelled images each",
+        f"{each}, {config.data.batch_size} labelled images each",
     ]
     lines += [f"no {name} image shows {', '.join(absent)}" for name, absent in summary.absent.items() if absent]
     if summary.corrupt:
         lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")
-    return lines, loader.steps_per_epoch
+    return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs

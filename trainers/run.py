@@ -77,7 +77,9 @@ class Run:
         self.reader = Reader(self.data.num_classes, store_bytes=config.data.store_bytes)
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
-        self.total_steps = config.schedule.epochs * self.loader.steps_per_epoch
+        steps = [len(epochs) * one.steps_per_epoch for epochs, one in zip(self.epochs, loaders, strict=True)]
+        self.begins = [sum(steps[:number]) for number in range(len(steps))]
+        self.total_steps = sum(steps)
         self.step = 0
         self.records: list[EpochRecord] = []
         self.best: tuple[float, int] | None = None
@@ -124,7 +126,7 @@ class Run:
     def _progress(self) -> Progress:
         epochs, steps = self.epochs[self.stage], self.loader.steps_per_epoch
         return Progress(
-            step=self.step - epochs.start * steps,
+            step=self.step - self.begins[self.stage],
             steps_per_epoch=steps,
             total_steps=len(epochs) * steps,
             stage=self.stage,

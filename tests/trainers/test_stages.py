@@ -8,6 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
+from trainers.config import TrainConfig
 from trainers.data.read import mask_from_png
 from trainers.errors import ConfigError
 from trainers.fit import fit
@@ -62,6 +63,21 @@ def test_every_stage_has_the_schedule_of_a_training_of_its_own(unbroken):
     expected = [0.05 * (1 - done / total) ** 0.9 for done, total in ((1, 2), (1, 4), (3, 4), (1, 2))]
     assert [row["train/lr"] for row in found] == pytest.approx(expected)
     assert ["train/loss/interpixel" in row for row in found] == [False, True, True, True]
+
+
+def test_stages_of_published_length_have_the_steps_and_the_schedule_of_their_own_lists(tmp_path):
+    made = config(schedule={"epochs": 3, "steps_per_epoch": None}).model_dump(mode="json")
+    made["method"] |= {"stage_length": "passes"}
+    made["data"] |= {"draw": {"labelled": 202, "seed": 0}}
+    run = Run(TrainConfig.model_validate(made), tmp_path)
+    labelled, unlabelled = len(run.data.labelled), len(run.data.unlabelled)
+    assert (labelled, unlabelled) == (202, 34)
+    fit(run.config, tmp_path)
+    found = rows(tmp_path)
+    steps = [202 // 8, (17 + 202) // 8, (34 + 202) // 8]
+    assert [row["step"] for row in found] == [sum(steps[: stage + 1]) for stage in range(3)]
+    assert run.total_steps == sum(steps)
+    assert [row["train/lr"] for row in found] == pytest.approx([0.05 * (1 / total) ** 0.9 for total in steps])
 
 
 def test_the_last_stage_has_a_mask_for_every_unlabelled_image(unbroken, tmp_path):

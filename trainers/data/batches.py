@@ -59,7 +59,9 @@ class BatchMaker(Dataset[dict[str, Any]]):
         self._skipped = 0
         epoch, step = key
         batch: dict[str, Any] = {
-            "labelled": self._stack([self._labelled(*at) for at in self._part(self.labelled, key)])
+            "labelled": self._stack(
+                [self._labelled(*at) for at in self._part(self.labelled, key, batches=self.needs.labelled_batches)]
+            )
         }
         if self.unlabelled is not None:
             batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
@@ -80,8 +82,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
         geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 1, draw, index), image)
         return {"image": normalise(geometry.image(image)), "ignore": geometry.ignore()}
 
-    def _part(self, walk: Walk, key: tuple[int, int]) -> list[tuple[int, int]]:
-        batch_size = self.config.data.batch_size
+    def _part(self, walk: Walk, key: tuple[int, int], *, batches: int = 1) -> list[tuple[int, int]]:
+        batch_size = self.config.data.batch_size * batches
         share = batch_size // self.world
         start = key[1] * batch_size + self.rank * share
         return [walk.at(key[0], place) for place in range(start, start + share)]

@@ -61,10 +61,9 @@ class TrainLoader:
         unlabelled = len(data.unlabelled) if pseudo is None else len(pseudo)
 
         def walk(stream: Stream, length: int, *, base: bool) -> Walk:
-            one_pass = base and config.schedule.steps_per_epoch is None
-            return Walk(
-                seed=config.seed, stream=stream, length=length, stride=length if one_pass else steps * batch_size
-            )
+            one_pass = base and config.schedule.steps_per_epoch is None and needs.epoch_images is None
+            taken = steps * batch_size * (needs.labelled_batches if stream == Stream.LABELLED_ORDER else 1)
+            return Walk(seed=config.seed, stream=stream, length=length, stride=length if one_pass else taken)
 
         self._maker = BatchMaker(
             data=data,
@@ -186,6 +185,8 @@ def _epoch_is_labelled(data: OpenData, config: "TrainConfig", needs: Needs) -> b
 def _steps(data: OpenData, config: "TrainConfig", needs: Needs) -> int:
     if config.schedule.steps_per_epoch is not None:
         return config.schedule.steps_per_epoch
+    if needs.epoch_images is not None:
+        return needs.epoch_images // (config.data.batch_size * (needs.labelled_batches + needs.unlabelled))
     base = data.labelled if _epoch_is_labelled(data, config, needs) else data.unlabelled
     return len(base) // config.data.batch_size
 
@@ -202,10 +203,12 @@ def _check(data: OpenData, config: "TrainConfig", needs: Needs, world: int) -> N
             f"optim.accumulate: {parts} equal parts cannot be made of {size // world} images (data.batch_size: {size} "
             f"over {world} processes); take a divisor of {size // world}"
         )
-    if len(data.labelled) < size:
+    labelled = size * needs.labelled_batches
+    if len(data.labelled) < labelled:
+        taken = f"{size} is" if needs.labelled_batches == 1 else f"{size}, of which a step takes {labelled}, is"
         raise DataError(
-            f"data.batch_size: {size} is more than the {len(data.labelled)} labelled images; lower it to at most "
-            f"{len(data.labelled)}, or label more images"
+            f"data.batch_size: {taken} more than the {len(data.labelled)} labelled images; lower it to at most "
+            f"{len(data.labelled) // needs.labelled_batches}, or label more images"
         )
     if needs.unlabelled and not data.unlabelled:
         raise DataError(

@@ -20,13 +20,17 @@ over processes (so that averaged gradients equal those of one process with the w
 class Needs:
     """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
     CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view). ``labelled_strong``:
-    strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask."""
+    strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask.
+    ``labelled_batches``: labelled images of a step, in multiples of `data.batch_size`. ``epoch_images``: images,
+    labelled and unlabelled together, that make an epoch of this stage; None: an epoch is as long as `schedule` says."""
 
     unlabelled: bool
     strong: int = 0
     boxes: int | None = None
     labelled_strong: int = 0
     presence: bool = False
+    labelled_batches: int = 1
+    epoch_images: int | None = None
 
     @property
     def mixed(self) -> int:

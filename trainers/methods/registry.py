@@ -18,7 +18,8 @@ from trainers.methods.gct import Gct, GctConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 from trainers.methods.psmt import PsMt, PsMtConfig
-from trainers.methods.st import St, StConfig, StPlusPlus, StPlusPlusConfig
+from trainers.methods.st import St, StConfig
+from trainers.methods.stpp import StPlusPlus, StPlusPlusConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.ucc import Ucc, UccConfig

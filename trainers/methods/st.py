@@ -1,7 +1,9 @@
-"""ST and ST++: self-training in stages, on stored pseudo-masks (methods: section 12)."""
+"""ST: self-training in stages, on stored pseudo-masks, and what ST++ shares with it (methods: section 12)."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import torch
@@ -13,13 +15,15 @@ from trainers.data.read import mask_to_png
 from trainers.data.views import normalise, random_box
 from trainers.losses.functional import IGNORE
 from trainers.methods.base import Kit, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
-from trainers.methods.labelling import copy_of, masks_from_tensors, mean_iou, predict, tensors_from_masks
+from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.schema import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LABELLED, UNLABELLED = 0, 1
+FEW_LABELS = 200
+"""Shorter labelled lists are gone through twice in an epoch of the first stage, as in the code."""
 
 
 class SelfTrainingConfig(Section):
@@ -45,6 +49,10 @@ class SelfTrainingConfig(Section):
     """Aspect ratio is drawn from [r, 1 / r]."""
     ohem: OhemConfig | None = None
     """Mine hard pixels (Cityscapes); none: plain cross-entropy."""
+    stage_length: Literal["equal", "passes"] = "equal"
+    """`equal`: an epoch has as many steps in every stage, so that `schedule.epochs` counts the same for every method.
+    `passes`, as published: an epoch is a pass over what the stage trains on, which is short in stage 1; see
+    `SelfTraining`. `schedule.steps_per_epoch` lies over both."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -63,16 +71,6 @@ class StConfig(SelfTrainingConfig):
     """How often all images are labelled and a fresh student is trained; 1 in the paper."""
 
 
-class StPlusPlusConfig(SelfTrainingConfig):
-    """ST++."""
-
-    name: Literal["stpp"]
-    snapshots: Annotated[int, Field(ge=2)] = 3
-    """K: snapshots of the first stage, evenly spaced, the last one at its end."""
-    reliable_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the unlabelled images, the most reliable ones, that the second stage trains on."""
-
-
 class SelfTraining(Stateless):
     """Stage 1: L = L_x. Then: L = cross-entropy, or OHEM, of labelled crops with their masks and of as many unlabelled
     ones with their stored pseudo-masks together; a mean over all pixels of both that are not 255. One forward pass.
@@ -80,6 +78,10 @@ class SelfTraining(Stateless):
     Every stage has an equal part of `schedule.epochs`, a fresh student, a fresh optimiser, and the schedule of a
     training of that length. The inter-pixel loss attaches from stage 2 on: its teacher is the student whose masks are
     learned from, frozen, on the weak view.
+
+    With `stage_length: passes` an epoch of stage 1 is one pass over the labelled list, two where it has fewer than 200
+    images, by 2 B labelled images a step; an epoch of a later stage is one pass over the unlabelled images that have a
+    mask and the labelled list repeated to at least their number, by B of each a step.
     """
 
     eval_network = "student"
@@ -96,8 +98,21 @@ class SelfTraining(Stateless):
         both, none = self.config.strong == "both", self.config.strong == "none"
         first = Needs(unlabelled=False, labelled_strong=int(both))
         later = Needs(unlabelled=True, strong=int(not none), boxes=0, labelled_strong=int(both))
-        share = 1 / self.trainings
-        return (Stage(share=share, needs=first), *[Stage(share=share, needs=later)] * (self.trainings - 1))
+        needs = [first] + [later] * (self.trainings - 1)
+        if self.config.stage_length == "passes":
+            passes = 2 if self.kit.labelled < FEW_LABELS else 1
+            needs[0] = replace(first, labelled_batches=2, epoch_images=passes * self.kit.labelled)
+            for stage in range(1, self.trainings):
+                needs[stage] = replace(later, epoch_images=self._pass(self.masked(stage)))
+        return tuple(Stage(share=1 / self.trainings, needs=one) for one in needs)
+
+    def masked(self, stage: int) -> int:
+        """Unlabelled images that have a mask in a stage from the second on."""
+        return self.kit.unlabelled
+
+    def _pass(self, unlabelled: int) -> int:
+        """Images of one pass over so many unlabelled ones and the labelled list repeated to at least their number."""
+        return unlabelled + self.kit.labelled * math.ceil(unlabelled / self.kit.labelled)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student}
@@ -196,8 +211,8 @@ class SelfTraining(Stateless):
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.masks = masks_from_tensors(_below("masks.", state))
-        labeller, best = _below("labeller.", state), _below("best.", state)
+        self.masks = masks_from_tensors(below("masks.", state))
+        labeller, best = below("labeller.", state), below("best.", state)
         self.labeller = copy_of(self.student) if labeller else None
         if self.labeller is not None:
             self.labeller.load_state_dict(labeller)
@@ -215,75 +230,6 @@ class St(SelfTraining):
         self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)
 
 
-class StPlusPlus(SelfTraining):
-    """Three stages: on labelled images; on these and the most reliable unlabelled ones, labelled by the first student;
-    on all, the rest of them labelled by the second.
-
-    An image is the more reliable, the more the masks of K - 1 snapshots of the first stage agree with that of its last
-    student: the mean of their mIoUs on it, over the classes that either shows.
-    """
-
-    trainings = 3
-
-    def __init__(self, config: StPlusPlusConfig, kit: Kit) -> None:
-        super().__init__(config, kit)
-        self.fraction, self.count = config.reliable_fraction, config.snapshots
-        self.snapshots: list[dict[str, Tensor]] = []
-        self.done: tuple[int, int] | None = None
-
-    def losses(self, step: Step) -> StepOutput:
-        progress = step.progress
-        self.done = (progress.step + 1, progress.total_steps) if progress.stage == 0 else None
-        return super().losses(step)
-
-    def after_step(self) -> None:
-        if self.done is None:
-            return
-        steps, total = self.done
-        while len(self.snapshots) < self.count - 1 and steps * self.count >= (len(self.snapshots) + 1) * total:
-            self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
-
-    def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        places = range(self.kit.unlabelled)
-        if stage == 1:
-            ranked = self.ranked(places, images)
-            self.snapshots = []
-            self.masks = self.labelled_by(
-                labeller, sorted(ranked[: max(1, round(self.fraction * len(ranked)))]), images
-            )
-        else:
-            rest = [place for place in places if place not in self.masks]
-            self.masks = self.masks | self.labelled_by(labeller, rest, images)
-
-    def ranked(self, places: Sequence[int], images: UnlabelledImages) -> list[int]:
-        """The images that can be decoded, from the most to the least reliable."""
-        earlier, last = [copy_of(self.student) for _ in self.snapshots], copy_of(self.student)
-        for network, state in zip(earlier, self.snapshots, strict=True):
-            network.load_state_dict(state)
-        rows = []
-        for place, image in images(places):
-            final, *masks = [
-                predict(one, image, scales=(1.0,), flip=False).argmax(dim=1)[0] for one in (last, *earlier)
-            ]
-            scores = [mean_iou(mask, final, self.kit.num_classes) for mask in masks]
-            rows.append([float(place), sum(scores) / len(scores)])
-        table = torch.tensor(rows, dtype=torch.float64, device=self._device()).view(-1, 2)
-        found = [(int(place), score) for place, score in self.kit.gather(table).tolist()]
-        return [place for place, _ in sorted(found, key=lambda one: (-one[1], one[0]))]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        snapshots = {
-            f"snapshot{number}.{name}": value
-            for number, snapshot in enumerate(self.snapshots)
-            for name, value in snapshot.items()
-        }
-        return {**super().state_dict(), **snapshots}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        super().load_state_dict(state)
-        found = [_below(f"snapshot{number}.", state) for number in range(self.count)]
-        self.snapshots = [one for one in found if one]
-
-
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

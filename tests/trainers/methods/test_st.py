@@ -14,7 +14,8 @@ from trainers.data.read import mask_from_png, mask_to_png
 from trainers.errors import ConfigError
 from trainers.methods.base import Needs, Progress, Stage, Step
 from trainers.methods.labelling import masks_from_tensors, mean_iou, predict, tensors_from_masks
-from trainers.methods.st import LABELLED, UNLABELLED, St, StConfig, StPlusPlus, StPlusPlusConfig
+from trainers.methods.st import LABELLED, UNLABELLED, St, StConfig
+from trainers.methods.stpp import StPlusPlus, StPlusPlusConfig
 from trainers.stages import stage_epochs
 
 B, IMAGES = 2, 5
@@ -260,3 +261,30 @@ def test_every_stage_has_an_epoch_however_small_its_share():
 def test_fewer_epochs_than_stages_are_refused():
     with pytest.raises(ConfigError, match=r"schedule\.epochs: 2 is fewer than the 3 stages"):
         stage_epochs(stpp(deep_net()).stages(), 2)
+
+
+def passes(make, config, labelled, unlabelled, **changes):
+    """Steps of an epoch in each stage as its needs ask for them, with 8 labelled images a batch."""
+    kit = deep_kit(deep_net(), labelled=labelled, unlabelled=unlabelled)
+    stages = make(config(name=config.model_fields["name"].annotation.__args__[0], **changes), kit).stages()
+    needs = [stage.needs for stage in stages]
+    return [one.epoch_images // (8 * (one.labelled_batches + one.unlabelled)) for one in needs]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "unlabelled", "expected"),
+    [(92, 10490, [11, 1316]), (183, 10399, [22, 1301]), (200, 10382, [12, 1298]), (1464, 9118, [91, 1210])],
+)
+def test_a_published_epoch_of_st_is_one_pass_over_what_its_stage_trains_on(labelled, unlabelled, expected):
+    # ST-PlusPlus, main.py and dataset/semi.py: batches of 16 from the labelled list (twice if shorter than 200), then
+    # from the labelled list times ceil(N_u / N_l) and the unlabelled one together.
+    assert passes(St, StConfig, labelled, unlabelled, stage_length="passes") == expected
+
+
+def test_the_second_stage_of_stpp_passes_over_the_reliable_images_only():
+    found = passes(StPlusPlus, StPlusPlusConfig, 1464, 9118, stage_length="passes")
+    assert found == [1464 // 16, (1464 * 4 + 4559) // 16, (1464 * 7 + 9118) // 16]
+
+
+def test_stages_of_equal_length_ask_for_no_epoch_of_their_own():
+    assert {stage.needs.epoch_images for stage in stpp(deep_net()).stages()} == {None}
