@@ -1,17 +1,20 @@
 """`ipix-tune train CONFIG`: one training run, in this process or spread over Ray Train's workers."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ipix_tune.console import run
 from trainers.errors import ConfigError
 from trainers.progress import line
-from trainers.report import METRICS, closing_lines, read_records
+from trainers.report import METRICS, EpochRecord, closing_lines, read_records
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
 
 LOOK_EVERY_S = 0.5
 
@@ -28,6 +31,10 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train so many seeds in turn, from the file's on; with --run-dir in folders seed<n>."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, under Ray Train; none: this one.")] = None,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1,
     gpus_per_worker: Annotated[float, typer.Option(min=0)] = 0,
@@ -36,29 +43,41 @@ def train(
     """Train one config, here or with --workers under Ray Train."""
     if workers is None and (gpus_per_worker or address is not None):
         raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
-    from trainers.train import folder_of, load
+    from trainers.seeds import planned, summary, train_in_turn
+    from trainers.train import folder_of, folders_of, load
     from trainers.train import train as train_here
 
-    config = load(file, overrides or [])
-    folder = folder_of(run_dir, file=file, seed=config.seed)
-    if workers is None:
-        train_here(config, folder, resume=resume)
-        return
-    if not resume and (folder / "checkpoints").exists():
-        raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
-    from ipix_tune.trial import train_on_ray
+    def one(config: "TrainConfig", folder: Path) -> Sequence[EpochRecord]:
+        if workers is None:
+            return train_here(config, folder, resume=resume).records
+        if not resume and (folder / "checkpoints").exists():
+            raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
+        from ipix_tune.trial import train_on_ray
 
-    with _following(folder, epochs=config.schedule.epochs):
-        train_on_ray(
-            config,
-            folder.absolute(),
-            workers=workers,
-            cpus_per_worker=cpus_per_worker,
-            gpus_per_worker=gpus_per_worker,
-            address=address,
-        )
-    for text in [*closing_lines(config, read_records(folder / METRICS)), f"run: {folder}"]:
+        with _following(folder, epochs=config.schedule.epochs):
+            train_on_ray(
+                config,
+                folder.absolute(),
+                workers=workers,
+                cpus_per_worker=cpus_per_worker,
+                gpus_per_worker=gpus_per_worker,
+                address=address,
+            )
+        records = read_records(folder / METRICS)
+        for text in [*closing_lines(config, records), f"run: {folder}"]:
+            typer.echo(text)
+        return records
+
+    config = load(file, overrides or [])
+    if seeds is None:
+        one(config, folder_of(run_dir, file=file, seed=config.seed))
+        return
+    runs = planned(config, seeds=seeds, folder=folders_of(run_dir, file=file), resume=resume)
+    done = train_in_turn(runs, one, say=typer.echo)
+    for text in summary(done):
         typer.echo(text)
+    if any(run.error for run in done):
+        raise typer.Exit(1)
 
 
 @contextmanager

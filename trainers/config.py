@@ -156,8 +156,8 @@ class EvaluationConfig(Section):
     absent: Literal["skip", "zero"] = "skip"
     """A class in neither prediction nor target is left out of the mean, or counts 0."""
     final: bool = False
-    """Also evaluate the official validation set, once, with the last and with the best weights. Leave it false in
-    every run that takes part in a search."""
+    """Also evaluate the images of `data.val`, once, with the last and with the best weights. Leave it false in every
+    run that takes part in a search."""
 
 
 class PrecisionConfig(Section):

@@ -15,7 +15,7 @@ Metric names are flat and slashed. mIoU and IoU are in percent; other names end 
 ``val/<network>/miou``          every network there is: student, teacher, ...
 ``val/iou/<class index>``       per class, missing where the class is absent
 ``val/absent_classes``          classes that occur neither in prediction nor in target
-``final/<...>``                 the same on the official validation set, only in a final run
+``final/<...>``                 the same on the validation list `data.val`, only in a final run
 ``time/epoch_s``                wall time of the epoch's training steps
 ``time/step_ms``                milliseconds a training step, waiting for data included: the mean of the epoch's steps
                                 but the first; rank 0's
@@ -89,6 +89,11 @@ def read_records(path: Path) -> list[EpochRecord]:
     ]
 
 
+def validation_called(config: "TrainConfig") -> str:
+    """What the images of `data.val` are: a benchmark's set has a name, a list of one's own is a list."""
+    return "official validation set" if type(config.data).official_val else "validation list"
+
+
 def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list[str]:
     """Scores with what they are worth: which images, which epoch, which budget, one seed."""
     last, lines = records[-1], []
@@ -99,7 +104,7 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
             f"{best.metrics['val/miou']:.2f} % in the best (epoch {best.epoch})"
         )
     if "final/last/miou" in last.metrics:
-        text = f"official validation set: mIoU {last.metrics['final/last/miou']:.2f} % with the last weights"
+        text = f"{validation_called(config)}: mIoU {last.metrics['final/last/miou']:.2f} % with the last weights"
         if "final/best/miou" in last.metrics:
             text += f", {last.metrics['final/best/miou']:.2f} % with those of epoch {best.epoch}"
         lines.append(text)

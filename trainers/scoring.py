@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate_epoch(run: Run, epoch: int) -> dict[str, float]:
     """Scores on the held-out images where they are due, the best epoch kept; after the last epoch of a final run also
-    the official validation set, with the last and with the best weights."""
+    those of `data.val`, with the last and with the best weights."""
     config, last = run.config, epoch == run.config.schedule.epochs
     metrics: dict[str, float] = {}
     begun = time.monotonic()
@@ -36,7 +36,7 @@ def evaluate_epoch(run: Run, epoch: int) -> dict[str, float]:
 
 
 def final_scores(run: Run) -> dict[str, float]:
-    """On the official validation set: with the last weights, and with the best ones where they are kept."""
+    """On the images of `data.val`: with the last weights, and with the best ones where they are kept."""
     found = _scores(run, run.data.val, "final/last")
     best = _best_weights(run) if run.process.rank == 0 else None
     if run.best is None or not run.process.agree(best is not None):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ from trainers.layers import resolved
 from trainers.progress import ProgressLine
 from trainers.remote import is_uri, without_query
 from trainers.report import closing_lines
+from trainers.seeds import planned, summary, train_in_turn
 from trainers.yamlfile import parse_value, read, set_dotted, validate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -32,12 +33,30 @@ def main(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the folder's checkpoint.")] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train so many seeds in turn, from the file's on; with --run-dir in folders seed<n>."),
+    ] = None,
 ) -> None:
     """Train one config."""
     config = load(file, overrides or [])
-    folder = folder_of(run_dir, file=file, seed=config.seed)
+    if seeds is None:
+        folder = folder_of(run_dir, file=file, seed=config.seed)
+        with process_group(config):
+            train(config, folder, resume=resume)
+        return
+    runs = planned(config, seeds=seeds, folder=folders_of(run_dir, file=file), resume=resume)
+    say = typer.echo if int(os.environ.get("RANK", "0")) == 0 else _silent
     with process_group(config):
-        train(config, folder, resume=resume)
+        done = train_in_turn(runs, lambda one, folder: train(one, folder, resume=resume).records, say=say)
+    for text in summary(done):
+        say(text)
+    if any(run.error for run in done):
+        raise typer.Exit(1)
+
+
+def _silent(text: str) -> None:
+    """Of the processes of a training only the first speaks."""
 
 
 def load(file: Path, overrides: list[str]) -> TrainConfig:
@@ -72,6 +91,15 @@ def folder_of(run_dir: str | None, *, file: Path, seed: int) -> Path:
             "that every process sees, and copy the folder afterwards"
         )
     return Path("runs") / f"{file.stem}-seed{seed}" if run_dir is None else Path(run_dir)
+
+
+def folders_of(run_dir: str | None, *, file: Path) -> Callable[[int], Path]:
+    """The folder of each of several seeds: runs/<name of the file>-seed<seed>, or seed<seed> in the one asked for.
+
+    Raises:
+        ConfigError: it was asked for in object storage.
+    """
+    return lambda seed: folder_of(run_dir, file=file, seed=seed) / ("" if run_dir is None else f"seed{seed}")
 
 
 def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainResult:

@@ -36,6 +36,9 @@ class BaseDataConfig(Section):
     own_lists: ClassVar[bool] = False
     """The data set brings split files of its own, used where the config names none."""
 
+    official_val: ClassVar[bool] = False
+    """The data set is a benchmark with a validation set on which papers report; else `val` is a list like any other."""
+
     crop: Annotated[int, Field(ge=16)]
     """Side of the square training crop in pixels."""
     batch_size: Annotated[int, Field(ge=1)]
@@ -48,7 +51,8 @@ class BaseDataConfig(Section):
     """Instead of the two: one list of all training images with masks, from which `draw` takes the labelled ones."""
     draw: DrawConfig | None = None
     val: str | None = None
-    """Split file of the official validation set; read only in a final run."""
+    """Split file of the images that results are reported on, such as a benchmark's official validation set; read only
+    in a final run."""
     holdout: HoldoutConfig | None = None
     """Images on which a search is scored; none is allowed only where `evaluation.final` is true."""
     loader_workers: Annotated[int, Field(ge=0)] = 0

@@ -1,6 +1,6 @@
 """Cityscapes layout (methods: section 18)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout
@@ -40,6 +40,8 @@ LABEL_IDS_SUFFIX = "_gtFine_labelIds.png"
 class CityscapesConfig(BaseDataConfig):
     """Cityscapes: leftImg8bit/ and gtFine/, 19 classes, masks as labelIds or labelTrainIds. A line that names only
     the image leads to the mask of the same name; where labelTrainIds are not made, labelIds are read and mapped."""
+
+    official_val: ClassVar[bool] = True
 
     name: Literal["cityscapes"]
     root: str

@@ -18,7 +18,7 @@ class OpenData:
         classes: class names by index.
         labelled, unlabelled: what trains; every labelled item has a mask.
         holdout: training images with masks on which a search is scored; in neither of the two lists above.
-        val: the official validation set, empty unless the run is final.
+        val: the images of the list `val`, empty unless the run is final.
         split_hash: digest of labelled, unlabelled and holdout by relative names.
     """
 
@@ -48,7 +48,7 @@ def open_data(config: DataConfig, *, final: bool) -> OpenData:
     if config.holdout is None and not final:
         raise ConfigError(
             "data.holdout: nothing to score the run on; give data.holdout.images, or set evaluation.final: true to "
-            "score on the official validation set"
+            "score on the list data.val"
         )
     layout = config.layout()
     if not layout.root.is_dir():

@@ -1,7 +1,7 @@
 """Pascal VOC 2012 layout (methods: section 18)."""
 
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import ClassVar, Literal
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout
@@ -37,6 +37,8 @@ CPS_FOLDERS = {"images": "JPEGImages", "segmentation": "SegmentationClass"}
 
 class VocConfig(BaseDataConfig):
     """VOC 2012 with or without SBD: JPEGImages/<id>.jpg and index masks, 21 classes, 255 = void."""
+
+    official_val: ClassVar[bool] = True
 
     name: Literal["voc"]
     root: str
