@@ -75,7 +75,7 @@ def leaders(entries: "Iterable[Entry]", *, top: int, sign: float) -> "list[Entry
 
 def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") -> tuple[Arm, ...]:
     """The arms of a study's confirmation: the leading configurations, the defaults, what contrasts with the first, and
-    all of them but the contrasts with the ablation. Equal ones are one arm.
+    all of them but the contrasts with every step of the ablation. Equal ones are one arm.
 
     Args:
         study: with its `confirm` section.
@@ -111,14 +111,16 @@ def defaults_of(study: StudyConfig) -> dict[str, Value] | None:
 
 
 def without(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
-    """``arm`` with the study's ablation; none where the study has none, or ``arm`` is that already."""
-    changes = confirm_of(study).ablate
-    if not changes:
-        return []
-    title = f"{arm.name} with {_shown(*next(iter(changes.items())))}"
-    config = changed(arm.config, changes)
-    found = _arm(space, title, config, role=ABLATED, changes=changes, of=(arm.name,))
-    return [] if found.identity == arm.identity else [found]
+    """``arm`` with every step of the study's ablation, each made from the one before. Steps that change nothing are
+    left out."""
+    found = [arm]
+    for step, changes in zip(confirm_of(study).steps, confirm_of(study).ladder, strict=True):
+        title = f"{arm.name} with {_shown(*next(iter(step.items())))}"
+        config = changed(arm.config, changes)
+        ablated = _arm(space, title, config, role=ABLATED, changes=changes, of=(found[-1].name,))
+        if ablated.identity != found[-1].identity:
+            found.append(ablated)
+    return found[1:]
 
 
 def others(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
@@ -153,13 +155,14 @@ def kept(arms: Sequence[Arm]) -> frozenset[str]:
 
 
 def simplest_first(arms: Sequence[Arm]) -> tuple[str, ...]:
-    """Names in the order in which `prefer: simplest` takes them: a part less first, then what needed no search, then
-    the better trial of the search."""
+    """Names in the order in which `prefer: simplest` takes them: a part less first (of a ladder the later step), then
+    what needed no search, then the better trial of the search."""
     ranks = {ABLATED: 0, DEFAULTS: 1, TOP: 2, CONTRAST: 3}
 
-    def rank(arm: Arm) -> tuple[int, int]:
+    def rank(arm: Arm) -> tuple[int, int, int]:
+        switched_off = len(arm.changes) if ABLATED in arm.roles else 0
         from_defaults = any("defaults" in base for base in arm.of)
-        return min(ranks[role] for role in arm.roles), 0 if from_defaults else 1
+        return min(ranks[role] for role in arm.roles), -switched_off, 0 if from_defaults else 1
 
     return tuple(arm.name for arm in sorted(arms, key=rank))
 

@@ -2,6 +2,7 @@
 
 import builtins
 from decimal import Decimal
+from itertools import accumulate
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -190,9 +191,10 @@ class ConfirmConfig(Section):
     defaults: builtins.bool | dict[str, Value] = True
     """The configuration to beat: the study's first point (true), training config keys to lay over `trainer`, or none
     (false)."""
-    ablate: dict[str, Value] = Field(default_factory=dict)
+    ablate: dict[str, Value] | list[dict[str, Value]] = Field(default_factory=dict)
     """Training config keys and the values that switch a part off, such as `interpixel.alpha: 0`: every configuration is
-    also run with these. Keys that then have no effect may be given too, so that equal runs are made once."""
+    also run with these. Keys that then have no effect may be given too, so that equal runs are made once. A list is a
+    ladder: every step adds its keys to those of the steps before it, and is compared with the step before."""
     contrast: list[str] = Field(default_factory=list)
     """Searched choices: the leading configuration is also run with every other value of each."""
     first_seeds: Annotated[int, Field(ge=2)] = 3
@@ -214,6 +216,24 @@ class ConfirmConfig(Section):
         if self.max_seeds < self.first_seeds:
             raise ValueError(f"max_seeds = {self.max_seeds} is below first_seeds = {self.first_seeds}")
         return self
+
+    @model_validator(mode="after")
+    def _every_step_switches_something_off(self) -> Self:
+        if isinstance(self.ablate, list) and {} in self.ablate:
+            raise ValueError(f"ablate: step {self.ablate.index({})} is empty; name the keys that it sets, or remove it")
+        return self
+
+    @property
+    def steps(self) -> tuple[dict[str, Value], ...]:
+        """The ablation's steps: what each sets, beyond those before it."""
+        if isinstance(self.ablate, list):
+            return tuple(self.ablate)
+        return (self.ablate,) if self.ablate else ()
+
+    @property
+    def ladder(self) -> tuple[dict[str, Value], ...]:
+        """The ablation's steps: all that is set from the first one on."""
+        return tuple(accumulate(self.steps, lambda before, step: before | step))
 
 
 class LoggingConfig(Section):

@@ -40,7 +40,8 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
             "confirm: top is 1 and there are no defaults, no ablate and no contrast: nothing is compared",
             path=("confirm",),
         )
-    _check_values(confirm.ablate, path=("confirm", "ablate"))
+    for number, step in enumerate(confirm.steps):
+        _check_values(step, path=("confirm", "ablate", *([number] if isinstance(confirm.ablate, list) else [])))
     if isinstance(confirm.defaults, dict):
         _check_values(confirm.defaults, path=("confirm", "defaults"))
     _check_contrast(confirm, space)
@@ -49,16 +50,17 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
 
 
 def _canonical(confirm: ConfirmConfig) -> ConfirmConfig:
-    update: dict[str, Any] = {"ablate": {name: canonical(name, value) for name, value in confirm.ablate.items()}}
+    steps = [{name: canonical(name, value) for name, value in step.items()} for step in confirm.steps]
+    update: dict[str, Any] = {"ablate": steps if isinstance(confirm.ablate, list) else dict(*steps)}
     if isinstance(confirm.defaults, dict):
         update["defaults"] = {name: canonical(name, value) for name, value in confirm.defaults.items()}
     return confirm.model_copy(update=update)
 
 
-def _check_values(values: Mapping[str, Value], *, path: tuple[str, ...]) -> None:
+def _check_values(values: Mapping[str, Value], *, path: tuple[str | int, ...]) -> None:
     for name, value in values.items():
         at = (*path, name)
-        where = ".".join(path)
+        where = ".".join(map(str, path))
         for key, why in {**UNSEARCHABLE, "seed": "the confirmation gives every run its seed"}.items():
             if name == key or name.startswith(key + "."):
                 raise SpaceError(f"{where}: {name} cannot be set: {why}", path=at)
@@ -90,6 +92,7 @@ def _check_configs(study: StudyConfig, confirm: ConfirmConfig, space: SearchSpac
         raise SpaceError(f"confirm.defaults: {error}", path=("confirm", "defaults")) from None
     for values in probes:
         try:
-            changed(space.to_config(values), confirm.ablate)
+            for changes in confirm.ladder:
+                changed(space.to_config(values), changes)
         except ConfigError as error:
             raise SpaceError(f"confirm.ablate: {error}", path=("confirm", "ablate")) from None

@@ -36,7 +36,8 @@ def study_schema() -> dict[str, Any]:
     schema["properties"]["search"]["propertyNames"] = {"enum": names}
     schema["properties"]["points"]["items"]["propertyNames"] = {"enum": names}
     confirm = definitions["ConfirmConfig"]["properties"]
-    confirm["ablate"]["propertyNames"] = {"enum": names}
+    for either in confirm["ablate"]["anyOf"]:
+        either.get("items", either)["propertyNames"] = {"enum": names}
     confirm["contrast"]["items"] = {"enum": names}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

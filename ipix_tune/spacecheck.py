@@ -30,6 +30,8 @@ UNSEARCHABLE = {
     "data.unlabelled": "trials on different data cannot be compared",
     "data.train": "trials on different data cannot be compared",
     "data.draw": "trials on different data cannot be compared",
+    "data.train_scenes": "trials on different data cannot be compared",
+    "seeds": "the best of several seeds is luck, not a setting",
     "provenance": "it is written by the export",
 }
 """Keys (and all below them) that a search must not vary, and why."""

@@ -189,6 +189,16 @@ class CheckpointConfig(Section):
     """How long a save that fails is tried again, in seconds: a full disk may be freed, a file server come back."""
 
 
+class SeedsConfig(Section):
+    """Seeds of single sources of chance, each in the place of `seed` for its own; none: `seed`. What a labelled list is
+    drawn by is `data.draw.seed`, and which images are held out `data.holdout.seed`; neither depends on `seed`."""
+
+    init: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Initial weights of all networks."""
+    order: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """Order of the images, their views, and what a method draws in its steps."""
+
+
 class TrainConfig(Section):
     """One training run, whole. Equal config, seed and number of processes give an equal curve."""
 
@@ -204,5 +214,16 @@ class TrainConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Fixes initialisation, order, views and dropout, each through its own stream."""
+    seeds: SeedsConfig = SeedsConfig()
     provenance: dict[str, Any] | None = None
     """Where this file came from; written by the export, not read by the trainer."""
+
+    @property
+    def init_seed(self) -> int:
+        """The seed of the initial weights."""
+        return self.seed if self.seeds.init is None else self.seeds.init
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of order, views and the steps' own draws."""
+        return self.seed if self.seeds.order is None else self.seeds.order

@@ -30,16 +30,16 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelle
         return place(build_model(config.model, num_classes=num_classes, seed=seed))
 
     def peer() -> nn.Module:
-        return network(int(generator(config.seed, Stream.PEER, next(peers)).integers(2**31)))
+        return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)))
 
     return Kit(
-        student=network(config.seed),
+        student=network(config.init_seed),
         num_classes=num_classes,
         peer=peer,
         place=place,
         pairs=config.interpixel.alpha > 0,
         feature_pairs=config.interpixel.views == "s1s2fp",
-        seed=int(generator(config.seed, Stream.HEADS).integers(2**31)),
+        seed=int(generator(config.init_seed, Stream.HEADS).integers(2**31)),
         labelled=labelled,
         unlabelled=unlabelled,
         total=process.total,

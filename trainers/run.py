@@ -113,7 +113,7 @@ class Run:
             images = unlabelled_images(self.data, reader=self.reader, process=self.process, skip_corrupt=skip)
             with self._autocast():
                 self.method.begin(stage, images)
-            seed = int(generator(self.config.seed, Stream.STAGE, stage).integers(2**31))
+            seed = int(generator(self.config.init_seed, Stream.STAGE, stage).integers(2**31))
             fresh = build_model(self.config.model, num_classes=self.data.num_classes, seed=seed)
             self.student.load_state_dict(fresh.state_dict())
             self.optimizers = self._fresh_optimizers()

@@ -134,6 +134,44 @@ def test_an_ablation_may_change_the_method(tmp_path):
     assert found[1].config.optim == found[0].config.optim
 
 
+LADDER = [{"interpixel.alpha": 0}, {"method.name": "supervised", "optim.lr": 0.01}]
+
+
+def test_each_step_of_a_ladder_adds_to_those_before_it_and_is_compared_with_the_last(tmp_path):
+    found = arms(tmp_path, {"top": 1, "defaults": False, "ablate": LADDER}, THREE)
+    assert [arm.name for arm in found] == [
+        "top 1",
+        "top 1 with interpixel.alpha=0",
+        "top 1 with method.name=supervised",
+    ]
+    assert [(arm.config.method.name, arm.config.interpixel.alpha, arm.config.optim.lr) for arm in found] == [
+        ("unimatch", 2.0, 0.02),
+        ("unimatch", 0.0, 0.02),
+        ("supervised", 0.0, 0.01),
+    ]
+    assert comparisons(found) == (tuple(arm.name for arm in found[:2]), tuple(arm.name for arm in found[1:]))
+
+
+def test_the_foot_of_ladders_that_end_alike_is_run_once(tmp_path):
+    found = arms(tmp_path, {"top": 1, "ablate": LADDER}, THREE)
+    foot = next(arm for arm in found if arm.name == "method.name=supervised")
+    assert foot.of == ("top 1 with interpixel.alpha=0", "defaults with interpixel.alpha=0")
+    assert len(found) == 5
+
+
+def test_a_step_that_changes_nothing_is_no_configuration_of_its_own(tmp_path):
+    bare = [entry(0, 70.0, **PAPER | {"interpixel.alpha": 0.0})]
+    search = base()["search"] | {"interpixel.alpha": {"choice": [0, 1, 2]}}
+    found = arms(tmp_path, {"top": 1, "defaults": False, "ablate": LADDER}, bare, search=search)
+    assert [arm.name for arm in found] == ["top 1", "top 1 with method.name=supervised"]
+    assert comparisons(found) == (("top 1", "top 1 with method.name=supervised"),)
+
+
+def test_of_a_ladder_the_foot_is_the_simplest(tmp_path):
+    found = arms(tmp_path, {"top": 1, "defaults": False, "ablate": LADDER}, THREE)
+    assert simplest_first(found) == tuple(arm.name for arm in reversed(found))
+
+
 def test_without_a_complete_trial_there_is_nothing_to_confirm(tmp_path):
     with pytest.raises(ConfirmError, match="no trial of the search ran all its epochs"):
         arms(tmp_path, {"top": 1}, [entry(0, 70.0, state="stopped")])

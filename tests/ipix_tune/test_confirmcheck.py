@@ -36,6 +36,8 @@ def test_a_section_is_read_back_as_it_was_written(tmp_path):
         ({"first_seeds": 6, "max_seeds": 4}, "max_seeds = 4 is below first_seeds = 6"),
         ({"prefer": "simple"}, "simplest"),
         ({"ablate": {"interpixel.alfa": 0}}, 'did you mean "interpixel.alpha"'),
+        ({"ablate": [{"interpixel.alpha": 0}, {"optim.lt": 1}]}, "confirm.ablate.1: optim.lt is not a key"),
+        ({"ablate": [{"interpixel.alpha": 0}, {}]}, "ablate: step 1 is empty"),
         ({"ablate": {"interpixel.alpha": -1}}, "the training config refuses interpixel.alpha = -1"),
         ({"ablate": {"schedule.epochs": 2}}, "schedule.epochs cannot be set"),
         ({"ablate": {"seed": 2}}, "the confirmation gives every run its seed"),

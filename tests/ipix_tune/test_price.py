@@ -9,20 +9,22 @@ from ipix_tune.price import price
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import base, write
-from tests.ipix_tune.test_arms import THREE
+from tests.ipix_tune.test_arms import LADDER, THREE
 from tests.ipix_tune.test_plan import printed
 
 
 def test_the_worst_case_is_never_below_what_is_run(tmp_path):
     for top, defaults, ablate, contrast in itertools.product(
-        (1, 2), (True, False), ({}, {"interpixel.alpha": 0}), ([], ["interpixel.distance", "method.teacher"])
+        (1, 2), (True, False), ({}, {"interpixel.alpha": 0}, LADDER), ([], ["interpixel.distance", "method.teacher"])
     ):
         confirm = {"top": top, "defaults": defaults, "ablate": ablate, "contrast": contrast}
         if confirm == {"top": 1, "defaults": False, "ablate": {}, "contrast": []}:
             continue
         study = load(write(tmp_path, {**base(), "confirm": confirm}))
         found = arms_of(study, SearchSpace(study), THREE)
-        assert price(study, max_epochs=9).arms == len(found)
+        assert price(study, max_epochs=9).arms >= len(found)
+        if ablate != LADDER:  # whose feet may be one
+            assert price(study, max_epochs=9).arms == len(found)
 
 
 def test_runs_and_epochs_are_arms_times_seeds(tmp_path):

@@ -134,6 +134,11 @@ BAD = {
         "evaluation.absent",
         ["cannot be searched", "scored"],
     ),
+    "the seed of the weights as a search key": (
+        lambda d: d["search"].update({"seeds.init": {"int": [0, 9]}}),
+        "seeds.init",
+        ["luck"],
+    ),
     "the seed as a search key": (lambda d: d["search"].update({"seed": {"int": [0, 9]}}), "seed:", ["luck"]),
     "a value in place of a section": (
         lambda d: d["trainer"].update(optim=5),

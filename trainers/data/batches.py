@@ -65,7 +65,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
         }
         if self.unlabelled is not None:
             batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
-        seed = int(generator(self.config.seed, Stream.STEP, epoch, step).integers(2**62))
+        seed = int(generator(self.config.order_seed, Stream.STEP, epoch, step).integers(2**62))
         batch |= {"seed": seed, "skipped": self._skipped}
         return finish(batch, self.config) if self.whole else batch
 
@@ -73,13 +73,13 @@ class BatchMaker(Dataset[dict[str, Any]]):
         """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart."""
         image, mask = self._read(self.data.labelled, index, with_mask=True)
         assert mask is not None
-        geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 0, draw, index), image)
+        geometry = self._geometry(generator(self.config.order_seed, Stream.ASKED, 0, draw, index), image)
         return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
 
     def asked_unlabelled(self, index: int, draw: int) -> dict[str, Tensor]:
         """`image` and `ignore` of a random crop of an unlabelled image, likewise."""
         image, _ = self._read(self.data.unlabelled, index, with_mask=False)
-        geometry = self._geometry(generator(self.config.seed, Stream.ASKED, 1, draw, index), image)
+        geometry = self._geometry(generator(self.config.order_seed, Stream.ASKED, 1, draw, index), image)
         return {"image": normalise(geometry.image(image)), "ignore": geometry.ignore()}
 
     def _part(self, walk: Walk, key: tuple[int, int], *, batches: int = 1) -> list[tuple[int, int]]:
@@ -95,7 +95,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
     def _labelled(self, walked: int, index: int) -> dict[str, Tensor]:
         image, mask = self._read(self.data.labelled, index, with_mask=True)
         assert mask is not None
-        rng = generator(self.config.seed, Stream.LABELLED_VIEW, walked, index)
+        rng = generator(self.config.order_seed, Stream.LABELLED_VIEW, walked, index)
         geometry = self._geometry(rng, image)
         return {
             "image": geometry.pixels(image),
@@ -107,7 +107,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
         if self.pseudo is not None:
             index = self._with_mask[index]
         image, mask = self._read(self.data.unlabelled, index, with_mask=self.needs.presence)
-        views, seed = self.config.views, self.config.seed
+        views, seed = self.config.views, self.config.order_seed
         pseudo = None if self.pseudo is None else mask_from_png(self.pseudo[index])
         sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index), pseudo)
         sample["index"] = torch.tensor(index)

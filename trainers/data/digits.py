@@ -23,14 +23,17 @@ class DigitsConfig(BaseDataConfig):
     """Cache folder; none: the user's cache directory."""
     scene_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes; the same seed gives the same bytes."""
+    train_scenes: Annotated[int, Field(ge=24)] = 240
+    """Training scenes in all, of which 12 are on the labelled list. A held-out part of hundreds needs more of them."""
 
     def layout(self) -> Layout:
-        from trainers.data.scenes import LISTS, cached_scenes
+        from trainers.data.scenes import LISTS, Scenes, cached_scenes
 
         if self.root is not None and is_uri(self.root):
             raise ConfigError(
                 f"data.root = {self.root}: digits is made on every node; give a cache folder, or leave it out"
             )
         cache = cache_folder() if self.root is None else Path(self.root).expanduser()
-        root = cached_scenes(cache, seed=self.scene_seed)
+        scenes = Scenes(unlabelled=self.train_scenes - Scenes.labelled)
+        root = cached_scenes(cache, seed=self.scene_seed, scenes=scenes)
         return Layout(root=root, classes=CLASSES, resolve=plain_columns, lists=LISTS, version=root.name)

@@ -63,7 +63,7 @@ class TrainLoader:
         def walk(stream: Stream, length: int, *, base: bool) -> Walk:
             one_pass = base and config.schedule.steps_per_epoch is None and needs.epoch_images is None
             taken = steps * batch_size * (needs.labelled_batches if stream == Stream.LABELLED_ORDER else 1)
-            return Walk(seed=config.seed, stream=stream, length=length, stride=length if one_pass else taken)
+            return Walk(seed=config.order_seed, stream=stream, length=length, stride=length if one_pass else taken)
 
         self._maker = BatchMaker(
             data=data,

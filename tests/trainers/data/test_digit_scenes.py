@@ -159,3 +159,15 @@ def test_the_default_cache_is_the_users(data_config, tmp_path, monkeypatch, defa
     shutil.copytree(made, tmp_path / "ipix-tune" / made.name)
     data = open_data(data_config(name="digits", holdout={"images": 2}), final=False)
     assert data.labelled[0].image.is_relative_to(tmp_path / "ipix-tune")
+
+
+def test_more_training_scenes_are_more_unlabelled_ones_and_the_same_validation_set(data_config, default_cache):
+    usual = opened(data_config, default_cache, holdout={"images": 10, "source": "unlabelled"}, final=True)
+    more = opened(
+        data_config, default_cache, holdout={"images": 10, "source": "unlabelled"}, final=True, train_scenes=250
+    )
+    assert len(more.unlabelled) == len(usual.unlabelled) + 10
+    assert len(more.labelled) == len(usual.labelled)
+    assert [item.name for item in more.val] == [item.name for item in usual.val]
+    assert [item.image.read_bytes() for item in more.val] == [item.image.read_bytes() for item in usual.val]
+    assert more.split_hash != usual.split_hash
