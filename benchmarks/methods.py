@@ -144,7 +144,7 @@ def cost(rows: Annotated[Path, typer.Option(help="JSON lines to add to; what it 
 CAUSES: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("psmt", 1, {}),
     ("psmt", 1, {"method.ema_decay": 0.9}),
-    ("psmt", 1, {"method.warmup": 0.25}),
+    ("psmt", 1, {"method.warmup_passes": 40.0}),
     ("u2pl", 1, {}),
     ("u2pl", 1, {"method.ema_decay": 0.9}),
     ("u2pl", 1, {"method.contrast_weight": 0.0}),

@@ -42,6 +42,7 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelle
         seed=int(generator(config.init_seed, Stream.HEADS).integers(2**31)),
         labelled=labelled,
         unlabelled=unlabelled,
+        batch_size=config.data.batch_size,
         total=process.total,
         gather=process.gather,
     )

@@ -32,8 +32,8 @@ METHODS = {
     # alpha0: the entropies next to both thresholds are further from them than rounding, which may move a pixel over
     "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "contrast_weight": 1.0, "alpha0": 0.25},
     "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
-    "psmt": {"conf_thresh": 0.1, "ramp": 0},
-    "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup": 0},
+    "psmt": {"conf_thresh": 0.1, "ramp": 0, "warmup_passes": 0.1},
+    "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup_passes": 0},
     "st": {"scales": [1.0]},
     "stpp": {"scales": [1.0], "labeller": "best"},
     "pseudoseg": {},
@@ -131,4 +131,5 @@ def test_two_processes_give_the_gradients_of_one_with_the_same_global_batch(name
             torch.cat([found[key].flatten() for key in one if key.startswith(f"{part}.")]) for found in (one, two[name])
         )
         assert float(flat_one.norm()) > 0
-        assert float((flat_one - flat_two).norm() / flat_one.norm()) < 1e-5, part
+        # sums in float32 in another order: 5e-6 to 1.3e-5 over five seeds of the method that varies most, alonso
+        assert float((flat_one - flat_two).norm() / flat_one.norm()) < 2e-5, part

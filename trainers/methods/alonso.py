@@ -58,7 +58,11 @@ class AlonsoConfig(Section):
     classmix_p: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability that a strong image is mixed by classes with its neighbour's."""
     class_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the classes in an image's prediction that stay, rounded down; all else is the neighbour's."""
+    """Share of the classes in an image's prediction that stay, rounded down, and one more; all else is the
+    neighbour's."""
+    background: Annotated[int, Field(ge=0)] | None = 0
+    """The class that stays only where the image shows no other, on VOC the background; none: it is a class like all
+    others (Cityscapes)."""
     class_weights: bool = False
     """Weigh the cross-entropies by sqrt(median frequency / frequency) of the pixel's class in labels and pseudo-labels
     so far (the paper on Cityscapes)."""
@@ -73,7 +77,9 @@ class AlonsoConfig(Section):
 class Alonso(EmaMethod):
     """L = L_x + w_p L_pseudo + w_e L_ent + w_c (L_contr(labelled) + L_contr(unlabelled)).
 
-    - L_pseudo: mean over all pixels of both strong views of conf^s CE(student, teacher's class); padding counts 0.
+    - L_x: with ``class_weights`` divided by the sum of the labelled pixels' weights.
+    - L_pseudo: mean over all pixels of both strong views of conf^s CE(student, teacher's class); padding counts 0. A
+      pixel's class weight multiplies its loss and is not in the divisor.
     - L_ent: entropy of the student on the strong views / log C, mean over pixels without padding.
     - L_contr: sum over classes / C of the mean over all pairs of the class's pixels p and bank vectors z of
       w_p w_z (1 - cos(prediction(projection(p)), z)); w a selector's sigmoid, over the mean of all. A class takes part
@@ -169,6 +175,8 @@ class Alonso(EmaMethod):
             own.logits.argmax(dim=1),
             num_classes=self.kit.num_classes,
             fraction=config.class_fraction,
+            more=1,
+            last=config.background,
             stream=stream,
         )
         drawn = drawn_images(batch, probability=config.classmix_p, stream=stream).to(images.device)
@@ -179,8 +187,8 @@ class Alonso(EmaMethod):
     def _supervised(self, logits: Tensor, labelled: Labelled, step: Step, weights: Tensor | None) -> Tensor:
         if weights is None:
             return supervised_loss(logits, labelled, step.denominator, self.config.ohem)
-        nll = pixel_nll(logits, labelled.mask) * _each(weights, labelled.mask)
-        return nll.sum() / step.denominator((labelled.mask != IGNORE).sum())
+        each = torch.where(labelled.mask == IGNORE, 0.0, _each(weights, labelled.mask))
+        return (pixel_nll(logits, labelled.mask) * each).sum() / step.denominator(each.sum())
 
     def _class_weights(self, *labels: Tensor) -> Tensor | None:
         """(C,), after these labels are counted; 1 for a class that was not seen yet."""

@@ -90,6 +90,7 @@ class Kit:
         place: brings a module of the method's own to the device, its batch norm over all processes.
         seed: of the weights of modules of the method's own.
         labelled, unlabelled: images in these lists.
+        batch_size: labelled images of a step, over all processes; as many unlabelled ones.
         total: sums a tensor over processes, with gradient.
         gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
         pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
@@ -105,6 +106,7 @@ class Kit:
     seed: int = 0
     labelled: int = 1
     unlabelled: int = 1
+    batch_size: int = 1
     total: Callable[[Tensor], Tensor] = alone
     gather: Callable[[Tensor], Tensor] = Tensor.detach
 

@@ -48,7 +48,7 @@ class CctConfig(Section):
     dropout: Number = 2
     """Decoders of features without some channels."""
     cutout: Number = 2
-    """Decoders of features with a box cut out of every object."""
+    """Decoders of features with a box cut out of every object; images without objects are not cut."""
     vat: Number = 2
     """Decoders of features with the noise that moves their answer most."""
     context_mask: Number = 2
@@ -67,6 +67,9 @@ class CctConfig(Section):
     """Sides of the box cut out, as a share of the object's."""
     vat_eps: Annotated[float, Field(gt=0)] = 2.0
     """L2 norm of the adversarial noise on an image's features."""
+    vat_xi: Annotated[float, Field(gt=0)] | None = None
+    """Step of the power iteration that finds the noise. None: the limit of small steps, so that the noise has its
+    norm. The public code's 1.0e-6 leaves next to none of it; 0.1 and more find about the same as None."""
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
@@ -148,7 +151,7 @@ class Cct(Stateless):
     def _perturbed(
         self, kind: str, features: Tensor, label: Tensor, batch: SemiBatch, *, decoder: nn.Module, stream: int
     ) -> Tensor:
-        config, images = self.config, image_generators(batch, stream)
+        config, images, size = self.config, image_generators(batch, stream), (label.shape[-2], label.shape[-1])
         whole = np.random.default_rng([*divmod(batch.seed, WORDS), stream])
         match kind:
             case "feature_drop":
@@ -161,7 +164,13 @@ class Cct(Stateless):
                 return cut_objects(features, label, images, share=config.cutout_side)
             case "vat":
                 start = noise(batch, exact(features), stream)
-                return features + adversarial_noise(features, [decoder], start, eps=config.vat_eps).to(features.dtype)
+
+                def answer(changed: Tensor) -> Tensor:
+                    logits: Tensor = self.upsample(decoder(changed), size)
+                    return logits
+
+                found = adversarial_noise(features, [answer], start, eps=config.vat_eps, xi=config.vat_xi)
+                return features + found.to(features.dtype)
             case "context_mask":
                 return keep_objects(features, label)
             case _:

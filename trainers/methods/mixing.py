@@ -51,10 +51,21 @@ def centred_box(rng: np.random.Generator, size: tuple[int, int], *, share: float
 
 
 def chosen_classes(
-    batch: SemiBatch, prediction: Tensor, *, num_classes: int, fraction: float, stream: int = 0
+    batch: SemiBatch,
+    prediction: Tensor,
+    *,
+    num_classes: int,
+    fraction: float,
+    more: int = 0,
+    last: int | None = None,
+    stream: int = 0,
 ) -> Tensor:
     """Where the pixels are of the classes that are drawn for each image, (B, H, W) bool: ``fraction``, rounded down, of
-    those that ``prediction`` (B, H, W) shows there; 255 is none of them."""
+    those that ``prediction`` (B, H, W) shows there, and ``more``; 255 is none of them.
+
+    Args:
+        last: a class that takes part only where the image shows no other.
+    """
     count = len(prediction)
     generator = torch.Generator().manual_seed(batch.seed + (stream << 48))
     order = torch.rand(batch.world * count, num_classes, generator=generator)[batch.rank * count :][:count]
@@ -62,9 +73,13 @@ def chosen_classes(
     label = torch.where(shown, prediction, torch.zeros_like(prediction)).flatten(1)
     present = torch.zeros(count, num_classes + 1, dtype=torch.bool, device=prediction.device)
     present = present.scatter_(1, torch.where(shown.flatten(1), label, num_classes), True)[:, :num_classes]
-    wanted = (present.sum(dim=1) * fraction).floor()
-    place = torch.where(present, order.to(prediction.device), torch.inf).argsort(dim=1).argsort(dim=1)
-    return (place < wanted[:, None]).gather(1, label).view_as(prediction) & shown
+    if last is not None:
+        present[:, last] &= present.sum(dim=1) == 1
+    wanted = (present.sum(dim=1) * fraction).floor() + more
+    order = order.to(prediction.device)
+    place = torch.where(present, order, torch.inf).argsort(dim=1).argsort(dim=1)
+    drawn = present & (place < wanted[:, None])
+    return drawn.gather(1, label).view_as(prediction) & shown
 
 
 def drawn_images(batch: SemiBatch, *, probability: float, stream: int) -> Tensor:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from trainers.methods.regions import boxes_of
 
 SMALLEST_OBJECT = 50
-"""Pixels of the smallest region that guided cutout takes for an object."""
+"""Pixels of the smallest region that guided cutout takes for an object. The public code counts the corners of its
+outline instead: more than 50."""
 
 
 def drop_strongest(features: Tensor, rng: np.random.Generator, *, low: float, high: float) -> Tensor:
@@ -39,12 +40,12 @@ def drop_channels(features: Tensor, rngs: Sequence[np.random.Generator], *, prob
 
 
 def cut_objects(features: Tensor, label: Tensor, rngs: Sequence[np.random.Generator], *, share: float) -> Tensor:
-    """G-Cutout: inside the bounding box of every connected region of foreground, 0 in a box of ``share`` of its sides;
-    in the image's, where there is no such region."""
+    """G-Cutout: inside the bounding box of every connected region of foreground, 0 in a box of ``share`` of its sides.
+    An image without such a region is left whole."""
     size = (label.shape[-2], label.shape[-1])
     kept = np.ones((len(label), *size), dtype=bool)
     for image, rng, shown in zip(kept, rngs, (label > 0).cpu().numpy(), strict=True):
-        for rows, columns in boxes_of(shown, least=SMALLEST_OBJECT) or [(slice(0, size[0]), slice(0, size[1]))]:
+        for rows, columns in boxes_of(shown, least=SMALLEST_OBJECT):
             image[_part(rows, rng, share), _part(columns, rng, share)] = False
     return features * _resized(torch.from_numpy(kept).to(features.device), features)
 

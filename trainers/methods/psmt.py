@@ -1,6 +1,7 @@
 """PS-MT: two teachers that move in turns, and adversarial feature noise from their decoders (methods: section 15)."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal, cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from trainers.batch import SemiBatch
 from trainers.data.views import neighbour
+from trainers.errors import ConfigError
 from trainers.losses.functional import IGNORE, pixel_nll
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
@@ -26,24 +28,30 @@ BOXES, NOISE = 0, 1
 
 
 class PsMtConfig(Section):
-    """PS-MT. Lengths are shares of the whole training: 5 and 12 of the paper's 80 epochs."""
+    """PS-MT."""
 
     name: Literal["psmt"]
     psmt_weight: Annotated[float, Field(ge=0)] = 1.5
     """w; the paper has 1.5, 0.6 and 0.06 on VOC, from many labels to few, and 3 on Cityscapes."""
     conf_thresh: Share = 0.6
     """Confidence threshold of the averaged teachers."""
-    warmup: Share = 0.0625
-    """First part of the training: all three networks learn from labels alone, the teachers with optimisers of their
-    own."""
+    warmup_passes: Annotated[float, Field(ge=0)] = 5.0
+    """Passes over the labelled list at the beginning, in steps rounded up: all three networks learn from labels alone,
+    the teachers with optimisers of their own. Part of `schedule.epochs`, where the code does it before its epochs."""
     ramp: Share = 0.15
-    """Until w has its full size along a cosine, after the warm-up."""
+    """Share of the whole training until w has its full size along a cosine, after the warm-up: 12 of the paper's 80
+    epochs."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
     """Decay of the moving teacher's average."""
     ema_buffers: Buffers = "ema"
-    """Batch-norm statistics of the teachers: averaged like the weights, copied, or left as the warm-up made them."""
+    """Running batch-norm statistics of the teachers, by which they are evaluated: averaged like the weights, copied, or
+    only those of the batches that they label."""
     vat_eps: Annotated[float, Field(ge=0)] = 2.0
     """L2 norm of the adversarial noise on an image's decoder features; 0: none."""
+    vat_xi: Annotated[float, Field(gt=0)] | None = None
+    """Step of the power iteration that finds the noise. None: the limit of small steps, so that the noise has its norm,
+    as the paper means it. The public code's 1.0e-6 leaves next to none of it, so that the published numbers are nearly
+    those of `vat_eps: 0`; 0.1 and more find about the same as None."""
     cutmix_beta: Annotated[float, Field(gt=0)] = 4.0
     """The pasted box has sides of sqrt(1 - l) of the crop's, l ~ Beta(b, b)."""
     assistant_top: Annotated[int, Field(ge=1)] | None = 7
@@ -71,10 +79,11 @@ class PsMt(Stateless):
     """L = CE(student on strong labelled) + w r(it) mean over confident pixels of conf CE(student on mixed strong
     unlabelled, argmax); the mean's divisor is the number of confident pixels.
 
-    The target is the mean of both teachers' logits on the weak view, mixed as the images are. The student's decoder
-    features, labelled and unlabelled, get :func:`adversarial_noise`. After a step the teacher whose epoch it is moves:
-    the first in even epochs, counted from 0. Both teachers' mean is evaluated, and is the inter-pixel loss's teacher;
-    in the warm-up there is none.
+    The target is the mean of both teachers' logits on the weak view, in train mode (batch statistics), mixed as the
+    images are. The student's decoder features, labelled and unlabelled, get :func:`adversarial_noise` against both
+    teachers' decoders in eval mode, their predictions compared at the images' size. After a step the teacher whose
+    epoch it is moves: the first in even epochs, counted from 0. Both teachers' mean is evaluated, and is the
+    inter-pixel loss's teacher; in the warm-up there is none.
     """
 
     needs = Needs(unlabelled=True, strong=1, boxes=0, labelled_strong=1)
@@ -83,12 +92,21 @@ class PsMt(Stateless):
     def __init__(self, config: PsMtConfig, kit: Kit) -> None:
         self.config = config
         self.student, self.pairs = kit.student, kit.pairs
+        self.warm = math.ceil(config.warmup_passes * kit.labelled / kit.batch_size)
+        self.images = f"{kit.labelled} labelled images in steps of {kit.batch_size}"
         networks = [kit.peer(), kit.peer()]
         if config.teachers == "random":
             for number, network in enumerate(networks):
                 _randomise(network, kit.seed + number)
         self.teachers = [
-            EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers, warm_up=False, network=network)
+            EmaTeacher(
+                kit.student,
+                decay=config.ema_decay,
+                buffers=config.ema_buffers,
+                warm_up=False,
+                batch_statistics=True,
+                network=network,
+            )
             for network in networks
         ]
         self.ensemble = Ensemble(*networks)
@@ -107,12 +125,16 @@ class PsMt(Stateless):
     def losses(self, step: Step) -> StepOutput:
         progress = step.progress
         step.student.train()
-        warm = self.config.warmup * progress.total_steps
-        if progress.step < warm:
+        if self.warm >= progress.total_steps:
+            raise ConfigError(
+                f"method.warmup_passes: {self.config.warmup_passes:g} passes over {self.images} are {self.warm} steps, "
+                f"the whole training has {progress.total_steps}; lower it, or train longer"
+            )
+        if progress.step < self.warm:
             self.active = None
             return self._from_labels(step)
         self.active = progress.step // progress.steps_per_epoch % 2
-        ramp = cosine_ramp(progress.step - warm, length=self.config.ramp * progress.total_steps)
+        ramp = cosine_ramp(progress.step - self.warm, length=self.config.ramp * progress.total_steps)
         return self._from_teachers(step, ramp)
 
     def _from_labels(self, step: Step) -> StepOutput:
@@ -127,13 +149,12 @@ class PsMt(Stateless):
     def _from_teachers(self, step: Step, ramp: float) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
         assert unlabelled is not None
-        self.ensemble.eval()
         own = Target(logits=self._target(unlabelled.view.weak), ignore=unlabelled.view.ignore)
         box = self.boxes(step.batch)
         target = mixed_target(own, None, box)
         strong = unlabelled.view.strong[0]
         images = torch.where(box[:, None], neighbour(strong), strong)
-        tails = [cast(DeepLabV3Plus, teacher.network).tail for teacher in self.teachers]
+        tails = [self._answer_of(teacher.network, strong) for teacher in self.teachers]
 
         def forward(images: Tensor, stream: int) -> Tensor:
             if config.vat_eps == 0:
@@ -142,7 +163,8 @@ class PsMt(Stateless):
 
             def perturb(features: Tensor) -> Tensor:
                 start = noise(step.batch, exact(features), stream)
-                return features + adversarial_noise(features, tails, start, eps=config.vat_eps).to(features.dtype)
+                found = adversarial_noise(features, tails, start, eps=config.vat_eps, xi=config.vat_xi)
+                return features + found.to(features.dtype)
 
             logits = step.student(images, perturb=perturb)
             return logits
@@ -161,12 +183,22 @@ class PsMt(Stateless):
             metrics={"mask_ratio": own.mask_ratio(config.conf_thresh)},
         )
 
+    @staticmethod
+    def _answer_of(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+        """A teacher's decoder, in eval mode: decoder features to logits of the images' size."""
+        teacher, size = cast(DeepLabV3Plus, network).eval(), (images.shape[-2], images.shape[-1])
+
+        def answer(features: Tensor) -> Tensor:
+            logits: Tensor = teacher.upsample(teacher.tail(features).contiguous(), size)
+            return logits
+
+        return answer
+
     @torch.no_grad()
     def _target(self, images: Tensor) -> Tensor:
-        """Mean logits of the moving and the resting teacher."""
+        """Mean logits of the moving and the resting teacher, both in train mode."""
         assert self.active is not None
-        moving = self.teachers[self.active].network(images)
-        resting = self.teachers[1 - self.active].network(images)
+        moving, resting = self.teachers[self.active](images), self.teachers[1 - self.active](images)
         top = self.config.assistant_top
         if top is not None and top < resting.shape[1]:
             chosen = torch.zeros_like(resting, dtype=torch.bool).scatter_(1, resting.topk(top, dim=1).indices, True)

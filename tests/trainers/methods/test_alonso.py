@@ -120,7 +120,7 @@ def test_the_loss_is_that_of_its_equations(order, memory_weights, weighted):
         )
     masks = []
     for stream in range(2):
-        chosen = chosen_classes(data, own.argmax(1), num_classes=CLASSES, fraction=0.5, stream=stream)
+        chosen = chosen_classes(data, own.argmax(1), num_classes=CLASSES, fraction=0.5, more=1, last=0, stream=stream)
         masks.append(~chosen & drawn_images(data, probability=0.5, stream=stream)[:, None, None])
     images = torch.cat([put(view.strong[v], view.strong[v], masks[v]) for v in range(2)])
     soft = F.softmax(torch.cat([put(own, own, masks[v]) for v in range(2)]), dim=1)
@@ -142,7 +142,7 @@ def test_the_loss_is_that_of_its_equations(order, memory_weights, weighted):
                     valid += 1
     nll = F.cross_entropy(clean.logits, labelled.mask, ignore_index=255, reduction="none", weight=weights)
     expected = {
-        "supervised": nll.sum() / (labelled.mask != 255).sum(),
+        "supervised": nll.sum() / sum(float(weights[c]) for c in labelled.mask.flatten() if c != 255),
         "pseudo": pseudo / (2 * B * SIDE * SIDE),
         "entropy": entropy / valid,
         "contrast": contrast(heads, clean.fused, small(labelled.mask), bank, memory_weights=memory_weights)
@@ -211,6 +211,43 @@ def test_a_bank_keeps_the_newest_rows_of_each_class():
         kept = [*kept, float(number), number + 0.5][-3:]
         assert bank.of(1).flatten().tolist() == kept
     assert len(bank.of(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "counts"),
+    [([0], {0}), ([1], {1}), ([0, 1], {1}), ([1, 2], {1, 2}), ([0, 1, 2, 3, 4], {1, 2, 3, 4}), ([3, 4, 5], {3, 4, 5})],
+)
+def test_half_of_the_classes_and_one_stay_and_the_background_only_where_it_is_alone(shown, counts):
+    """`counts`: classes that may stay."""
+    prediction = torch.full((B, SIDE, SIDE), 255)
+    prediction[:, 1] = torch.tensor(shown)[torch.arange(SIDE) % len(shown)]
+    number, seen = min(len(counts) // 2 + 1, len(counts)), set()
+    for seed in range(20):
+        data = batch(0)
+        data = SemiBatch(labelled=data.labelled, unlabelled=data.unlabelled, seed=seed)
+        where = chosen_classes(data, prediction, num_classes=6, fraction=0.5, more=1, last=0)
+        for image, one in zip(where, prediction, strict=True):
+            stay = set(one[image].tolist())
+            assert len(stay) == number
+            assert stay <= counts
+            assert torch.equal(image, torch.isin(one, torch.tensor(sorted(stay))))
+            seen |= stay
+    assert seen == counts
+
+
+def test_without_a_background_all_classes_may_stay():
+    prediction = torch.zeros(B, SIDE, SIDE, dtype=torch.int64)
+    prediction[:, :2] = 1
+    assert chosen_classes(batch(0), prediction, num_classes=2, fraction=0.5, more=1).all()
+
+
+def test_weighted_cross_entropy_is_a_weighted_mean():
+    model, data = deep_net(), batch(2, boxes=0, partner=False)
+    method = built(model, class_weights=True)
+    weights = torch.tensor([0.2, 3.0, 1.1], dtype=torch.float64)
+    logits = torch.randn(B, CLASSES, SIDE, SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = method._supervised(logits, data.labelled, step_of(model, data), weights)
+    torch.testing.assert_close(found, F.cross_entropy(logits, data.labelled.mask, weight=weights, ignore_index=255))
 
 
 def test_drawn_images_and_classes_of_two_processes_are_those_of_one():

@@ -49,6 +49,10 @@ def regions(shown):
     return found
 
 
+def whole(logits):
+    return F.interpolate(logits, (SIDE, SIDE), mode="bilinear", align_corners=True)
+
+
 def perturbed(kind, z, label, data, stream, decoder, config):
     """What ``kind`` makes of the features z."""
     out, rngs = z.clone(), image_generators(data, stream)
@@ -74,7 +78,7 @@ def perturbed(kind, z, label, data, stream, decoder, config):
                     if len(region) >= perturbations.SMALLEST_OBJECT:
                         rows, columns = zip(*region, strict=True)
                         boxes.append((min(rows), max(rows) + 1, min(columns), max(columns) + 1))
-                for top, below, left, right in boxes or [(0, SIDE, 0, SIDE)]:
+                for top, below, left, right in boxes:
                     height, width = int((below - top) * config.cutout_side), int((right - left) * config.cutout_side)
                     i = top + int(rngs[b].integers(below - top - height + 1))
                     j = left + int(rngs[b].integers(right - left - width + 1))
@@ -85,8 +89,8 @@ def perturbed(kind, z, label, data, stream, decoder, config):
             point = z.detach()
             step = xi * d / d.flatten(1).norm(dim=1).view(B, 1, 1, 1)
             step.requires_grad_()
-            p = F.softmax(decoder(point), dim=1).detach()
-            F.kl_div(F.log_softmax(decoder(point + step), dim=1), p, reduction="sum").backward()
+            p = F.softmax(whole(decoder(point)), dim=1).detach()
+            F.kl_div(F.log_softmax(whole(decoder(point + step)), dim=1), p, reduction="sum").backward()
             decoder.zero_grad()
             out = z + config.vat_eps * step.grad / step.grad.flatten(1).norm(dim=1).view(B, 1, 1, 1)
         case "context_mask" | "object_mask":
@@ -101,6 +105,17 @@ def perturbed(kind, z, label, data, stream, decoder, config):
 def test_every_kind_gives_the_loss_of_its_equation(kind, least, monkeypatch):
     monkeypatch.setattr(perturbations, "SMALLEST_OBJECT", least)
     compare({**NONE, kind: 2})
+
+
+def test_an_image_without_objects_is_not_cut():
+    features = torch.rand(B, HIGH, SMALL, SMALL)
+    label = torch.zeros(B, SIDE, SIDE, dtype=torch.int64)
+    label[1] = 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(perturbations, "SMALLEST_OBJECT", 3)
+        cut = perturbations.cut_objects(features, label, image_generators(batch(0), 0), share=0.7)
+    assert torch.equal(cut[0], features[0])
+    assert not torch.equal(cut[1], features[1])
 
 
 def test_the_mean_over_all_kinds_is_the_loss():

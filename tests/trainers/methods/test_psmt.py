@@ -11,12 +11,71 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, images, step_of
 from trainers.batch import Labelled, SemiBatch
+from trainers.errors import ConfigError
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.mixing import centred_box, image_generators, noise
 from trainers.methods.psmt import PsMt, PsMtConfig
 
 B = 2
+
+
+def published_noise(features, tails, start, *, xi, eps):
+    """One power iteration with a finite step, each direction divided by its norm + 1e-8."""
+
+    def divided(x):
+        return torch.stack([one / (one.norm() + 1e-8) for one in x])
+
+    with torch.no_grad():
+        p = F.softmax(sum(tail(features) for tail in tails) / 2, dim=1)
+    d = divided(start).requires_grad_()
+    log_q = F.log_softmax(sum(tail(features + xi * d) for tail in tails) / 2, dim=1)
+    apart = (p * (p.log() - log_q)).sum() / len(features)
+    (gradient,) = torch.autograd.grad(apart, d)
+    return eps * divided(gradient)
+
+
+def drawn_features():
+    features = torch.randn(B, 9, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    start = torch.randn(features.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return features, start, [shuffled(deep_net(), seed).eval().tail for seed in (3, 4)]
+
+
+@pytest.mark.parametrize("xi", [1e-6, 1e-3, 0.1, 1.0])
+def test_a_finite_step_is_that_of_the_public_code(xi):
+    features, start, tails = drawn_features()
+    found = adversarial_noise(features, tails, start, eps=2.0, xi=xi)
+    torch.testing.assert_close(found, published_noise(features, tails, start, xi=xi, eps=2.0), rtol=1e-6, atol=1e-9)
+
+
+def test_at_the_published_step_the_noise_nearly_vanishes_and_in_the_limit_it_has_its_norm():
+    features, start, tails = drawn_features()
+
+    def size(xi):
+        return adversarial_noise(features, tails, start, eps=2.0, xi=xi).flatten(1).norm(dim=1)
+
+    assert bool((size(1e-6) < 0.02).all())
+    assert bool((size(0.1) > 1.99).all())
+    assert size(None).tolist() == pytest.approx([2, 2])
+
+
+def test_a_small_step_finds_the_direction_of_the_limit():
+    features, start, tails = drawn_features()
+    limit, step = (adversarial_noise(features, tails, start, eps=1.0, xi=xi) for xi in (None, 0.01))
+    cosine = (limit * step).flatten(1).sum(dim=1) / step.flatten(1).norm(dim=1)
+    assert bool((cosine > 0.99).all())
+
+
+@pytest.mark.parametrize(("labelled", "batch_size", "steps"), [(12, 4, 15), (10, 4, 13), (662, 32, 104)])
+def test_the_warm_up_is_passes_over_the_labelled_list(labelled, batch_size, steps):
+    method = PsMt(PsMtConfig(name="psmt"), deep_kit(deep_net(), labelled=labelled, batch_size=batch_size))
+    assert method.warm == steps
+
+
+def test_a_training_that_is_all_warm_up_is_refused():
+    model, data = deep_net(), with_strong_labelled(batch(1, boxes=0, partner=False))
+    with pytest.raises(ConfigError, match="10 passes over 4 labelled images in steps of 4 are 10 steps, the whole tra"):
+        built(model, warmup_passes=10).losses(step_of(model, data))
 
 
 def with_strong_labelled(data):
@@ -30,7 +89,8 @@ def with_strong_labelled(data):
 
 
 def built(model, *, pairs=False, **changes):
-    method = PsMt(PsMtConfig(name="psmt", **changes), deep_kit(model, pairs=pairs))
+    """A pass over the labelled list is one step."""
+    method = PsMt(PsMtConfig(name="psmt", **changes), deep_kit(model, pairs=pairs, labelled=4, batch_size=4))
     for number, teacher in enumerate(method.teachers):
         teacher.network.load_state_dict(shuffled(deep_net(), 3 + number).state_dict())
     return method
@@ -38,7 +98,7 @@ def built(model, *, pairs=False, **changes):
 
 def test_in_the_warm_up_all_three_networks_learn_from_labels_alone():
     model, data = deep_net(), with_strong_labelled(batch(1, boxes=0, partner=False))
-    method = built(model, warmup=0.5)
+    method = built(model, warmup_passes=5)
     twins = [copy.deepcopy(one).train() for one in (model, *(teacher.network for teacher in method.teachers))]
     output = method.losses(step_of(model, data, step=3))
     inputs = (data.labelled.strong[0], data.labelled.image, data.labelled.image)
@@ -93,6 +153,11 @@ def test_the_noise_moves_the_prediction_more_than_one_of_equal_norm_along_its_st
     assert divergence(adversarial_noise(features, [tail], start, eps=0.1)) > 1.5 * divergence(0.1 * unit(start))
 
 
+def decoder_of(network):
+    """From decoder features to logits of the image's size."""
+    return lambda features: F.interpolate(network.tail(features), (SIDE, SIDE), mode="bilinear", align_corners=True)
+
+
 def put(one, other, where):
     result = one.clone()
     for b in range(B):
@@ -106,9 +171,9 @@ def put(one, other, where):
 @pytest.mark.parametrize(("top", "step"), [(None, 3), (1, 3), (1, 4)])
 def test_after_it_the_loss_is_that_of_its_equations(top, step):
     model, data = deep_net(), with_strong_labelled(batch(1, boxes=0, partner=False))
-    method = built(model, warmup=0.2, ramp=0.3, conf_thresh=0.45, assistant_top=top, vat_eps=0.7)
+    method = built(model, warmup_passes=2, ramp=0.3, conf_thresh=0.45, assistant_top=top, vat_eps=0.7)
     twin = copy.deepcopy(model).train()
-    teachers = [copy.deepcopy(teacher.network).eval() for teacher in method.teachers]
+    teachers = [copy.deepcopy(teacher.network).train() for teacher in method.teachers]
     view, box = data.unlabelled.view, method.boxes(data)
     active = (step // 2) % 2
     with torch.no_grad():
@@ -122,13 +187,12 @@ def test_after_it_the_loss_is_that_of_its_equations(top, step):
                             if c != best:
                                 resting[b, c, i, j] = moving[b, c, i, j]
         own = (moving + resting) / 2
+    decoders = [decoder_of(teacher.eval()) for teacher in teachers]  # with the batch in their running statistics
     soft, ignore = F.softmax(put(own, own, box), 1), put(view.ignore, view.ignore, box)
 
     def perturbed(features, stream):
         start = noise(data, features, stream)
-        central = sum(
-            s * kl_gradient([one.tail for one in teachers], features.detach(), unit(start), s * 1e-4) for s in (1, -1)
-        )
+        central = sum(s * kl_gradient(decoders, features.detach(), unit(start), s * 1e-4) for s in (1, -1))
         return features + 0.7 * unit(central)
 
     clean = twin(data.labelled.strong[0], perturb=lambda features: perturbed(features, 1))
@@ -159,29 +223,33 @@ def test_after_it_the_loss_is_that_of_its_equations(top, step):
 
 def test_the_teachers_move_in_turns_of_an_epoch_and_not_in_the_warm_up():
     model, data = deep_net(), with_strong_labelled(batch(1, boxes=0, partner=False))
-    method = built(model, warmup=0.2, ema_decay=0.5)
+    method = built(model, warmup_passes=2, ema_decay=0.5)
     for step, moved in ((1, None), (2, 1), (3, 1), (4, 0), (5, 0), (6, 1)):
-        before = [copy.deepcopy(teacher.network) for teacher in method.teachers]
+        weights = [dict(copy.deepcopy(teacher.network).named_parameters()) for teacher in method.teachers]
         method.losses(step_of(model, data, step=step))
+        before = [copy.deepcopy(teacher.network) for teacher in method.teachers]
         method.after_step()
+        for was, one in zip(weights, before, strict=True):
+            assert all(torch.equal(value, was[name]) for name, value in one.named_parameters())
         for number, (was, teacher) in enumerate(zip(before, method.teachers, strict=True)):
             state = teacher.network.state_dict()
             for name, value in was.state_dict().items():
                 if number == moved and value.is_floating_point():
                     torch.testing.assert_close(state[name], (value + model.state_dict()[name]) / 2)
-                elif number != moved and "num_batches" not in name and "running" not in name:
+                elif number != moved:
                     assert torch.equal(state[name], value), (step, name)
 
 
 def test_the_mean_of_both_teachers_is_evaluated_and_teaches_the_inter_pixel_loss():
     model, data = deep_net(), with_strong_labelled(batch(1, boxes=0, partner=False))
-    method = built(model, warmup=0, pairs=True, assistant_top=None)
+    method = built(model, warmup_passes=0, pairs=True, assistant_top=None)
+    first, second = (copy.deepcopy(teacher.network).train() for teacher in method.teachers)
     (pair,) = method.losses(step_of(model, data)).pairs
-    first, second = (copy.deepcopy(teacher.network).eval() for teacher in method.teachers)
     weak, box = data.unlabelled.view.weak, method.boxes(data)
     own = (first(weak) + second(weak)).detach() / 2
     torch.testing.assert_close(pair.teacher, put(own, own, box))
-    torch.testing.assert_close(method.networks()[method.eval_network].eval()(weak), own.detach())
+    evaluated = (first.eval()(weak) + second.eval()(weak)) / 2
+    torch.testing.assert_close(method.networks()[method.eval_network].eval()(weak), evaluated)
     assert pair.student.requires_grad
 
 
