@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.wording import validation_called
+
 if TYPE_CHECKING:
     from analysis.stats.confirmed import ArmResult, Confirmed, Mean
 
@@ -54,10 +56,15 @@ def head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     if row["state"] != "complete":
         lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")
     if not has_val:
-        lines.append("# data.val is not given: name the official validation set and set evaluation.final: true")
+        lines.append("# data.val is not given: name a list of images to report on and set evaluation.final: true")
     elif final:
-        lines.append("# evaluation.final: the official validation set is evaluated once, at the end")
+        lines.append(f"# evaluation.final: the {_called(row)} is evaluated once, at the end")
     return lines
+
+
+def _called(row: Row) -> str:
+    data: dict[str, Any] = json.loads(row["config"])["data"]
+    return validation_called(data)
 
 
 def front_told(front: tuple[str, ...]) -> str:

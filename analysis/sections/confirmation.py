@@ -6,10 +6,11 @@ from pathlib import Path
 
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
-from analysis.findings import Headline, duration
+from analysis.findings import Headline
 from analysis.sections.section import Section
 from analysis.stats.confirmed import ArmResult, Confirmed, Mean
 from analysis.stats.verdict import Verdict, p_shown
+from analysis.wording import duration
 
 COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p")
 
