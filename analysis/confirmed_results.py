@@ -86,7 +86,7 @@ def _verdicts(found: Confirmed) -> list[list[object]]:
         likely, new = one.chances, one.new_run
         rows.append(
             [
-                one.arm, one.other, one.kind, _finite(one.effect), _finite(one.low), _finite(one.high), one.pairs, one.p,
+                one.arm, one.other, one.kind, *map(_finite, (one.effect, one.low, one.high)), one.pairs, one.p,
                 *([None] * 3 if likely is None else [likely.better, likely.equivalent, likely.worse]),
                 *([None] * 3 if new is None else [new.value, new.low, new.high]),
                 one.withdrawn, one.plan_settles, *(one.seeds_needed or (None, None)), one.words,
@@ -110,8 +110,8 @@ def _tex(found: Confirmed) -> str:
         ],
         columns=f"l{'l' * len(names)}rrr",
         caption=(
-            f"{escaped(said)} Mean {metric} over typical runs, which did not collapse or fail, with intervals that hold "
-            f"together at 95~\\%; lost: runs that collapsed or failed, of those that ended; {budget}."
+            f"{escaped(said)} Mean {metric} over typical runs, which did not collapse or fail, with intervals that "
+            f"hold together at 95~\\%; lost: runs that collapsed or failed, of those that ended; {budget}."
         ),
         label=f"{found.study}-confirmed",
     )  # fmt: skip
@@ -122,8 +122,8 @@ def _tex(found: Confirmed) -> str:
         caption=(
             f"{escaped(said)} Paired differences in {metric} between typical runs; {budget}. The "
             f"{len(found.judgement.verdicts)} intervals hold together with probability {100 * (1 - found.plan.error):g}"
-            f"~\\% (group-sequential paired $t$-test); equivalent means within {found.plan.delta:g}. Better in new runs: "
-            "share of the seeds with which the first was better, a lost run losing, with its own exact 95~\\% interval."
+            f"~\\% (group-sequential paired $t$-test); equivalent means within {found.plan.delta:g}. Better in "
+            "new runs: share of the seeds with which the first was better, a lost run losing, with its own exact 95~\\% interval."
         ),
         label=f"{found.study}-verdicts",
     )

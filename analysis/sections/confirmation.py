@@ -91,16 +91,16 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
     plan = found.plan
     notes = [
         *(f"{one.words}." for one in found.judgement.verdicts),
-        f"{ESTIMAND} With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, at every look. "
-        "A seed fixes initialisation, order, views and, where the labelled images are drawn, their draw, the same for "
+        f"{ESTIMAND} With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, "
+        "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their draw, the same for "
         "all configurations; the search used none of these seeds. " + _caution(found),
     ]
     notes.append(f"Lost runs: {'; '.join(f'{arm.name}: {arm.lost.words}' for arm in found.arms)}.")
     if official := [_official(arm) for arm in found.arms if arm.official]:
         notes.append(
             "On the validation set that `data.val` names, evaluated once at each run's end, typical runs, with "
-            f"intervals of the means that hold together at 95 %: {'; '.join(official)}. The winner was chosen on held-out scores "
-            "that go along with these, so its own is not an untouched estimate."
+            f"intervals of the means that hold together at 95 %: {'; '.join(official)}. The winner was chosen "
+            "on held-out scores that go along with these, so its own is not an untouched estimate."
         )
     return tuple(notes)
 
