@@ -123,7 +123,8 @@ def _tex(found: Confirmed) -> str:
             f"{escaped(said)} Paired differences in {metric} between typical runs; {budget}. The "
             f"{len(found.judgement.verdicts)} intervals hold together with probability {100 * (1 - found.plan.error):g}"
             f"~\\% (group-sequential paired $t$-test); equivalent means within {found.plan.delta:g}. Better in "
-            "new runs: share of the seeds with which the first was better, a lost run losing, with its own exact 95~\\% interval."
+            "new runs: share of the seeds with which the first was better, a lost run losing, with its own "
+            "exact 95~\\% interval."
         ),
         label=f"{found.study}-verdicts",
     )

@@ -92,8 +92,8 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
     notes = [
         *(f"{one.words}." for one in found.judgement.verdicts),
         f"{ESTIMAND} With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, "
-        "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their draw, the same for "
-        "all configurations; the search used none of these seeds. " + _caution(found),
+        "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their "
+        "draw, the same for all configurations; the search used none of these seeds. " + _caution(found),
     ]
     notes.append(f"Lost runs: {'; '.join(f'{arm.name}: {arm.lost.words}' for arm in found.arms)}.")
     if official := [_official(arm) for arm in found.arms if arm.official]:

@@ -241,7 +241,8 @@ def _leader(scores: Scores, typical: Scores, plan: RacePlan, worse: Collection[s
         design[row, arms.index(arm)] = design[row, len(arms) + seeds.index(seed)] = 1
     values = np.array([sign * typical[arm][seed] for arm, seed in runs])
     effects = np.linalg.lstsq(design, values - values.mean(), rcond=None)[0][: len(arms)]
-    return arms[int(np.argmax(effects))]
+    nearly = effects.max() - 1e-9 * np.abs(values - values.mean()).max()
+    return next(arm for arm, effect in zip(arms, effects, strict=True) if effect >= nearly)  # the first of equal ones
 
 
 def _joined(groups: Sequence[set[int]]) -> bool:
