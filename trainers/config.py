@@ -51,6 +51,9 @@ class ViewsConfig(Section):
     """Largest area of the box as a share of the crop."""
     cutmix_ratio_min: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Aspect ratio is drawn from [r, 1 / r]."""
+    cutmix_boxes: Annotated[int, Field(ge=1)] = 1
+    """Boxes of one mask, each with its share of the area. A pixel that two of them cover is left as it was, as in CPS:
+    that of three is pasted again."""
     cutmix_partner: Literal["second_view", "batch"] = "second_view"
     """`second_view`: paste another random view of the same image (UniMatch's code). `batch`: paste the neighbour in
     the batch, which saves a forward pass and needs at least 2 unlabelled images per process."""
@@ -135,7 +138,7 @@ class OptimConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """How long, and how the learning rate falls: lr * (1 - it / T) ** poly_power."""
+    """How long, and how the learning rate falls: lr * (1 - it / T) ** poly_power, in each stage of a method anew."""
 
     epochs: Annotated[int, Field(ge=1)] = 80
     """Full length of the training; T = epochs * steps per epoch, also when a study stops the run early."""
@@ -144,15 +147,19 @@ class ScheduleConfig(Section):
     epoch_base: Literal["unlabelled", "labelled"] = "unlabelled"
     """The list whose length makes an epoch. Never compare runs across the two."""
     poly_power: Annotated[float, Field(ge=0)] = 0.9
+    """0: the learning rate stays as it is."""
 
 
 class EvaluationConfig(Section):
-    """Evaluation (methods: section 20). Batch 1, original size, no test-time augmentation."""
+    """Evaluation (methods: section 20). Scored at the original size, without test-time augmentation."""
 
     every: Annotated[int, Field(ge=1)] = 1
     """Evaluate every so many epochs, and always after the last."""
     mode: Literal["whole", "sliding"] = "whole"
     """Whole image, or windows of the crop's size at 2/3 stride whose softmax is summed."""
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Images are predicted at this share of their size and the classes brought back to all of it: 0.5 for networks that
+    learn on images of half their size, as some do on Cityscapes."""
     absent: Literal["skip", "zero"] = "skip"
     """A class in neither prediction nor target is left out of the mean, or counts 0."""
     final: bool = False

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from trainers.config import TrainConfig
 from trainers.data.evaluation import eval_batches
@@ -38,11 +39,12 @@ def evaluate(
     ):
         for name, network in networks.items():
             with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
+                seen = rescaled(images, config.evaluation.scale)
                 if config.evaluation.mode == "sliding":
-                    prediction = predict_sliding(network, images, window=config.data.crop, num_classes=num_classes)
+                    prediction = predict_sliding(network, seen, window=config.data.crop, num_classes=num_classes)
                 else:
-                    prediction = network.forward(images).max(dim=1).indices
-            counts[name] += confusion_matrix(prediction, masks, num_classes)
+                    prediction = network.forward(seen).max(dim=1).indices
+            counts[name] += confusion_matrix(brought_to(prediction, masks.shape[-2:]), masks, num_classes)
     found: dict[str, float] = {}
     for name, matrix in counts.items():
         process.sum_(matrix)
@@ -51,6 +53,25 @@ def evaluate(
         if name == main:
             found |= one
     return found
+
+
+def rescaled(images: Tensor, scale: float) -> Tensor:
+    """Images (B, 3, H, W) with sides ``scale`` times as long, rounded; bilinear, antialiased."""
+    if scale == 1:
+        return images
+    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True)
+
+
+def brought_to(classes: Tensor, size: torch.Size) -> Tensor:
+    """Classes (B, h, w) int64 at another size, each pixel that of the nearest one."""
+    if classes.shape[-2:] == size:
+        return classes
+    rows, columns = (
+        ((2 * torch.arange(new, device=classes.device) + 1) * old // (2 * new)).clamp(max=old - 1)
+        for new, old in zip(size, classes.shape[-2:], strict=True)
+    )
+    return classes[:, rows][:, :, columns]
 
 
 def window_starts(length: int, *, window: int) -> list[int]:

@@ -134,10 +134,14 @@ def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def draw_box(rng: np.random.Generator, crop: int, *, views: "ViewsConfig") -> Tensor:
-    """A CutMix box, (crop, crop) bool, True inside; empty with probability 1 - cutmix_p."""
-    if rng.random() >= views.cutmix_p:
-        return torch.zeros(crop, crop, dtype=torch.bool)
-    return random_box(rng, crop, area=(views.cutmix_area_min, views.cutmix_area_max), ratio_min=views.cutmix_ratio_min)
+    """A CutMix mask, (crop, crop) bool, True where an odd number of its boxes lie; empty with probability
+    1 - cutmix_p."""
+    mask, count = torch.zeros(crop, crop, dtype=torch.bool), views.cutmix_boxes
+    if rng.random() < views.cutmix_p:
+        area = (views.cutmix_area_min / count, views.cutmix_area_max / count)
+        for _ in range(count):
+            mask ^= random_box(rng, crop, area=area, ratio_min=views.cutmix_ratio_min)
+    return mask
 
 
 def random_box(rng: np.random.Generator, crop: int, *, area: tuple[float, float], ratio_min: float) -> Tensor:

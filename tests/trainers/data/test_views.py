@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as ops
 
 from trainers.config import ViewsConfig
 from trainers.data.strong import Strong, shift_hue, strong_views, table
-from trainers.data.views import MEAN, STD, Geometry, draw_box, neighbour, normalise
+from trainers.data.views import MEAN, STD, Geometry, draw_box, neighbour, normalise, random_box
 
 seeds = st.integers(0, 2**32 - 1)
 geometries = st.builds(
@@ -185,6 +185,21 @@ def test_boxes_come_as_often_as_the_config_says():
     rng = np.random.default_rng(0)
     drawn = [bool(draw_box(rng, 16, views=ViewsConfig(cutmix_p=0.3)).any()) for _ in range(2000)]
     assert abs(np.mean(drawn) - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 2000)
+
+
+def test_boxes_of_one_mask_share_its_area_and_a_pixel_under_two_is_left_as_it_was():
+    views = ViewsConfig(cutmix_p=1, cutmix_area_min=0.25, cutmix_area_max=0.5, cutmix_ratio_min=0.5, cutmix_boxes=3)
+    for seed in range(50):
+        mask = draw_box(np.random.default_rng(seed), 48, views=views)
+        rng = np.random.default_rng(seed)
+        rng.random()
+        counted = np.zeros((48, 48), dtype=int)
+        for _ in range(3):
+            box = random_box(rng, 48, area=(0.25 / 3, 0.5 / 3), ratio_min=0.5).numpy()
+            assert (box.any(0).sum() + 1) * (box.any(1).sum() + 1) > 0.25 / 3 * 48**2
+            assert box.sum() <= 0.5 / 3 * 48**2
+            counted += box
+        assert np.array_equal(mask.numpy(), counted % 2 == 1)
 
 
 def rejected_box(rng, crop):

@@ -26,6 +26,7 @@ from trainers.methods.pasting import by_need, moved_object
 B, IMAGES = 2, 7
 SHOWN = [frozenset({0, 1}), frozenset({1}), frozenset({0, 1, 2})]
 CONFIDENCE = torch.tensor([0.7, 0.2, 0.4], dtype=torch.float64)
+ONE_PIXEL = 1 / SIDE**2
 
 
 def crop(index, draw, kind):
@@ -41,7 +42,8 @@ ASKED = Asked(labelled=lambda i, d: crop(i, d, 0), unlabelled=lambda i, d: crop(
 
 
 def built(model, *, pairs=False, **changes):
-    config = AelConfig(**{"name": "ael", "conf_thresh": 0.4, "copy_paste_p": 0.5, **changes})
+    small = {"region_area": ONE_PIXEL, "bank_area": ONE_PIXEL}
+    config = AelConfig(**{"name": "ael", "conf_thresh": 0.4, "copy_paste_p": 0.5, **small, **changes})
     method = Ael(config, deep_kit(model, pairs=pairs, unlabelled=IMAGES))
     method.teacher.network.load_state_dict(shuffled(deep_net(), 3).state_dict())
     method.confidence = CONFIDENCE.clone()
@@ -107,7 +109,7 @@ def test_the_loss_is_that_of_its_step(changes, seed):
             for b, rng in enumerate(rngs):
                 seen = np.array([[int(theirs[b, :, i, j].argmax()) == classes[b] and int(padding[b, i, j]) != 255
                                   for j in range(SIDE)] for i in range(SIDE)])  # fmt: skip
-                boxes[b] = region(seen, rng)
+                boxes[b] = region(seen, rng, least=ONE_PIXEL)
         else:
             own = theirs = teacher(view.weak)
         taught = [teacher(images), torch.where(torch.from_numpy(boxes)[:, None], theirs, own)]
@@ -153,11 +155,27 @@ def test_the_loss_is_that_of_its_step(changes, seed):
 def test_a_region_is_the_box_of_connected_pixels():
     shown = np.zeros((8, 8), dtype=bool)
     shown[1:3, 1:4] = shown[5, 6] = shown[6, 7] = True
-    found = {tuple(np.argwhere(region(shown, np.random.default_rng(seed))).ravel()) for seed in range(20)}
+    found = {tuple(np.argwhere(region(shown, np.random.default_rng(seed), least=1 / 64)).ravel()) for seed in range(20)}
     first, second = np.zeros_like(shown), np.zeros_like(shown)
     first[1:3, 1:4] = second[5:7, 6:8] = True
     assert found == {tuple(np.argwhere(one).ravel()) for one in (first, second)}
-    assert not region(np.zeros((8, 8), dtype=bool), np.random.default_rng(0)).any()
+    assert not region(np.zeros((8, 8), dtype=bool), np.random.default_rng(0), least=1 / 64).any()
+
+
+def test_smaller_regions_are_not_pasted_and_smaller_classes_not_remembered():
+    shown = np.zeros((10, 10), dtype=bool)
+    shown[2:4, 3:5] = True
+    assert region(shown, np.random.default_rng(0), least=0.04).sum() == 4
+    assert region(shown, np.random.default_rng(0), least=0.05).sum() == 0
+    model, data = deep_net(), data_of()
+    method = built(model, bank_area=0.5, adaptive_cutmix=False)
+    with torch.no_grad():
+        label = copy.deepcopy(method.teacher.network).train()(data.unlabelled.view.weak).argmax(dim=1)
+    method.losses(step(model, data))
+    valid = data.unlabelled.view.ignore != 255
+    for b, index in enumerate([6, 2]):
+        for c in range(CLASSES):
+            assert bool(method.shown[c, index]) == (int(((label[b] == c) & valid[b]).sum()) >= 0.5 * SIDE**2)
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.0])
