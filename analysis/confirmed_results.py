@@ -41,20 +41,30 @@ def _names(found: Confirmed) -> list[str]:
 
 
 def _arms(found: Confirmed) -> list[list[object]]:
-    """A configuration a row, with its mean over seeds and that mean's own 95 % t interval."""
+    """A configuration a row: what the confirmation says of it, its mean over typical runs with an interval that holds
+    together with those of all others at 95 %, and its lost runs."""
     names = _names(found)
     held = [f"mean {found.metric}", "low95", "high95"]
-    official = ["official seeds", "official mean", "official low95", "official high95"]
-    rows: list[list[object]] = [["configuration", "seeds", *held, *official, "epochs", "split_hashes", *names]]
+    lost = ["runs", "collapsed", "failed", "lost low95", "lost high95"]
+    final = ["data.val seeds", "data.val mean", "data.val low95", "data.val high95"]
+    rows: list[list[object]] = [
+        ["configuration", "said", "seeds", *held, *lost, *final, "epochs", "split_hashes", *names],
+    ]
     for arm in found.arms:
-        own, final = arm.mean, arm.official_mean
+        own, other = arm.mean, arm.official_mean
         rows.append(
             [
-                arm.name, len(arm.scores), *_figures(own), 0 if final is None else final.seeds, *_figures(final),
-                found.max_epochs, " ".join(arm.splits), *(arm.values.get(name) for name in names),
+                arm.name, said_of(found, arm.name), len(arm.scores), *_figures(own), arm.lost.runs,
+                len(arm.lost.collapsed), len(arm.lost.failed), *arm.lost.interval, 0 if other is None else other.seeds,
+                *_figures(other), found.max_epochs, " ".join(arm.splits), *(arm.values.get(name) for name in names),
             ]
         )  # fmt: skip
     return rows
+
+
+def said_of(found: Confirmed, name: str) -> str:
+    """Of the arm that the confirmation chose, whether it is confirmed and with which qualification; else nothing."""
+    return found.choice.headline if found.choice is not None and found.choice.arm == name else ""
 
 
 def _figures(mean: Mean | None) -> list[float | None]:
@@ -67,49 +77,74 @@ def _finite(value: float) -> float | None:
 
 def _verdicts(found: Confirmed) -> list[list[object]]:
     """A comparison a row; its interval holds together with those of all others."""
-    figures = ["mean difference", "low", "high", "paired seeds", "adjusted p", "more seeds needed"]
-    rows: list[list[object]] = [["first", "second", "verdict", *figures, "words"]]
-    rows += [
-        [
-            one.arm, one.other, one.kind, _finite(one.effect), _finite(one.low), _finite(one.high), one.pairs, one.p,
-            one.seeds_needed, one.words,
-        ]
-        for one in found.judgement.verdicts
-    ]  # fmt: skip
+    figures = ["mean difference", "low", "high", "paired seeds", "adjusted p"]
+    chances = ["P(better by more than delta)", "P(within delta)", "P(worse by more than delta)"]
+    more = ["withdrawn", "P(plan decides)", "seeds needed from", "seeds needed to"]
+    again = ["P(better in a new run)", "new run low95", "new run high95"]
+    rows: list[list[object]] = [["first", "second", "verdict", *figures, *chances, *again, *more, "words"]]
+    for one in found.judgement.verdicts:
+        likely, new = one.chances, one.new_run
+        rows.append(
+            [
+                one.arm, one.other, one.kind, *map(_finite, (one.effect, one.low, one.high)), one.pairs, one.p,
+                *([None] * 3 if likely is None else [likely.better, likely.equivalent, likely.worse]),
+                *([None] * 3 if new is None else [new.value, new.low, new.high]),
+                one.withdrawn, one.plan_settles, *(one.seeds_needed or (None, None)), one.words,
+            ]
+        )  # fmt: skip
     return rows
 
 
 def _tex(found: Confirmed) -> str:
     names, metric = _names(found), escaped(found.metric)
     budget = f"{found.max_epochs} epochs, seeds and splits paired, study {escaped(found.study)}"
+    said = _said(found)
     arms = table(
-        ["configuration", *names, "seeds", found.metric],
+        ["configuration", *names, "seeds", "lost", found.metric],
         [
-            [arm.name, *(cell(arm.values.get(name)) for name in names), str(len(arm.scores)), _scored(arm.mean)]
+            [
+                arm.name, *(cell(arm.values.get(name)) for name in names), str(len(arm.scores)),
+                f"{arm.lost.count} of {arm.lost.runs}", _scored(arm.mean),
+            ]
             for arm in found.arms
         ],
-        columns=f"l{'l' * len(names)}rr",
-        caption=f"Confirmed configurations: mean {metric} over seeds with its own 95~\\% interval; {budget}.",
-        label=f"{found.study}-confirmed",
-    )
-    verdicts = table(
-        ["compared", "verdict", "difference", "interval", "seeds", "adjusted p"],
-        [_compared(one) for one in found.judgement.verdicts],
-        columns="llrrrr",
+        columns=f"l{'l' * len(names)}rrr",
         caption=(
-            f"Paired differences in {metric}; {budget}. The {len(found.judgement.verdicts)} intervals hold "
-            f"together with probability {100 * (1 - found.plan.error):g}~\\% (group-sequential paired $t$-test); "
-            f"equivalent means within {found.plan.delta:g}."
+            f"{escaped(said)} Mean {metric} over typical runs, which did not collapse or fail, with intervals that "
+            f"hold together at 95~\\%; lost: runs that collapsed or failed, of those that ended; {budget}."
+        ),
+        label=f"{found.study}-confirmed",
+    )  # fmt: skip
+    verdicts = table(
+        ["compared", "verdict", "difference", "interval", "seeds", "adjusted p", "better in new runs"],
+        [_compared(one) for one in found.judgement.verdicts],
+        columns="llrrrrr",
+        caption=(
+            f"{escaped(said)} Paired differences in {metric} between typical runs; {budget}. The "
+            f"{len(found.judgement.verdicts)} intervals hold together with probability {100 * (1 - found.plan.error):g}"
+            f"~\\% (group-sequential paired $t$-test); equivalent means within {found.plan.delta:g}. Better in "
+            "new runs: share of the seeds with which the first was better, a lost run losing, with its own "
+            "exact 95~\\% interval."
         ),
         label=f"{found.study}-verdicts",
     )
-    return f"{arms}\n{verdicts}"
+    return f"% {said}\n{arms}\n{verdicts}"
+
+
+def _said(found: Confirmed) -> str:
+    """The outcome, for captions and the file's head."""
+    if found.choice is None:
+        return "NOT CONFIRMED: no configuration leads yet."
+    over = "" if found.judgement.over else " The confirmation is not over."
+    return f"{found.choice.headline}: {found.choice.arm}.{over}"
 
 
 def _compared(one: Verdict) -> list[str]:
     interval = "--" if math.isinf(one.low) else f"{one.low:+.2f} to {one.high:+.2f}"
     effect = "--" if math.isnan(one.effect) else f"{one.effect:+.2f}"
-    return [f"{one.arm} − {one.other}", one.kind, effect, interval, str(one.pairs), p_shown(one.p)]
+    new = one.new_run
+    again = "--" if new is None else f"{100 * new.value:.0f} % ({100 * new.low:.0f} to {100 * new.high:.0f})"
+    return [f"{one.arm} − {one.other}", one.kind, effect, interval, str(one.pairs), p_shown(one.p), again]
 
 
 def _scored(mean: Mean | None) -> str:

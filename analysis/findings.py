@@ -12,7 +12,7 @@ from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
-from analysis.wording import is_percent
+from analysis.wording import OWN_LISTS, duration, is_percent, validation_called
 
 SEED_SPREAD = 0.5
 """Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
@@ -158,11 +158,6 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def duration(seconds: float) -> str:
-    """Of all trials together, in words."""
-    return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
-
-
 def _cost(study: Study) -> str:
     epochs = sum(trial.epochs for trial in study.trials)
     counts = {state: sum(trial.state == state for trial in study.trials) for state in _STATES}
@@ -181,11 +176,11 @@ def _scored_on(tables: Tables) -> str:
     config: dict[str, Any] = json.loads(tables.runs["config"][0].as_py())
     holdout = config["data"].get("holdout")
     if not holdout:
-        return "Scores are on the official validation set."
-    text = (
-        f"Scores are on {holdout['images']} training images that were cut off the {holdout['source']} list; the "
-        "official validation set was not used for the search."
-    )
+        return f"Scores are on the {validation_called(config['data'])}."
+    text = f"Scores are on {holdout['images']} training images that were cut off the {holdout['source']} list"
+    if config["data"].get("val") or config["data"].get("name") in OWN_LISTS:
+        text += f"; the {validation_called(config['data'])} was not used for the search"
+    text += "."
     if holdout["source"] == "unlabelled":
         text += (
             " Their labels are in use for the choice of the configuration, so that the search knows more labels than "

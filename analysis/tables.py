@@ -72,10 +72,13 @@ def facts_of(run: LoggedRun) -> dict[str, Any]:
 
 
 def shared_facts(rows: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Of the rows of `runs`, each with what :func:`facts_of` says: those of the search, and the confirmation's own."""
+    """Of the rows of `runs`, each with what :func:`facts_of` says: those of the search, and the confirmation's own, by
+    the run that knows the most extensions of its plan."""
     confirming = [facts for row, facts in rows if row["phase"] == CONFIRM]
     searching = [facts for row, facts in rows if row["phase"] != CONFIRM] or confirming
-    return {**searching[-1], **({CONFIRM: confirming[-1][CONFIRM]} if confirming else {})}
+    plans = [facts[CONFIRM] for facts in confirming]
+    latest = max(reversed(plans), key=lambda known: len(known["plan"].get("extensions", ())), default=None)
+    return {**searching[-1], **({CONFIRM: latest} if latest is not None else {})}
 
 
 def history_of(runs: Sequence[LoggedRun]) -> pa.Table:

@@ -1,7 +1,12 @@
 """Words that several sentences of the report share, and the unit of its scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+OFFICIAL = ("voc", "cityscapes")
+"""Data sets, by `data.name`, with a validation set on which papers report."""
+OWN_LISTS = ("digits",)
+"""Data sets that bring a validation list of their own, so that `data.val` may be left out."""
 LISTED = 12
 """Names in one sentence; a study over methods has fifty parameters."""
 
@@ -11,6 +16,17 @@ def listed(names: Sequence[str]) -> str:
     if len(names) <= LISTED:
         return ", ".join(names)
     return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"
+
+
+def duration(seconds: float) -> str:
+    """Of several trials together, in words."""
+    return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
+
+
+def validation_called(data: Mapping[str, Any]) -> str:
+    """What the images of `data.val` are, by the logged `data` section: a benchmark's validation set has a name, a list
+    of one's own is a list. The trainer says it in the same words (`trainers.report.validation_called`)."""
+    return "official validation set" if data.get("name") in OFFICIAL else "validation list"
 
 
 def is_percent(metric: str) -> bool:

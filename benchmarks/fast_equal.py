@@ -123,6 +123,7 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
 @app.command()
 def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
     """Write the verdict."""
+    from analysis.stats.schedule import Schedule
     from analysis.stats.verdict import compare, paired_differences
     from trainers.train import load
 
@@ -137,10 +138,7 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
             arm,
             PLAIN,
             paired_differences(found, arm, PLAIN, sign=1),
-            first=FIRST,
-            last=LAST,
-            error=0.05,
-            comparisons=1,
+            schedule=Schedule(first=FIRST, stops=(LAST,), error=0.05),
             delta=DELTA,
         )
         for arm in ARMS

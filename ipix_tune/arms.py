@@ -170,7 +170,7 @@ def simplest_first(arms: Sequence[Arm]) -> tuple[str, ...]:
 def with_seed(config: TrainConfig, number: int, *, first: int) -> TrainConfig:
     """The arm's config for seed ``number`` (0, 1, ...) of the confirmation, which for all arms is ``first + number``, a
     seed that the search did not use: so the search's luck with its own seed does not count. Where the labelled split is
-    drawn, it is drawn anew for each number, the same for all arms. The official validation set, where there is one, is
+    drawn, it is drawn anew for each number, the same for all arms. The validation list, where there is one, is
     evaluated at the end."""
     update: dict[str, Any] = {"seed": first + number}
     if config.data.draw is not None:

@@ -142,7 +142,8 @@ class NoImprovement(Section):
     """So many trials in a row, stopped ones among them, ..."""
     by: Annotated[float, Field(ge=0)] = 0.5
     """... none of which ran to its end and was better than the best before by more than this, in units of the
-    objective. The default is about what seeds differ by in published runs: smaller improvements may be luck."""
+    objective. The default is about what seeds differ by in the published logs of UniMatch on Pascal VOC: smaller
+    improvements may be luck."""
 
 
 class BudgetConfig(Section):

@@ -100,7 +100,7 @@ def _check_folder(study: StudyConfig, copy: Mirror | None) -> None:
 
 
 def _probe(study: StudyConfig, space: SearchSpace) -> TrainConfig:
-    """A config as a run of the confirmation has it, with the official validation set."""
+    """A config as a run of the confirmation has it, with the validation list."""
     import random
 
     values = defaults_of(study) or space.sample(random.Random(0))

@@ -63,5 +63,5 @@ def get_dotted(data: Mapping[str, Any], name: str, default: object = None) -> An
 
 
 def has_val(config: TrainConfig) -> bool:
-    """Whether the data name an official validation set."""
+    """Whether the data name images to report on: a benchmark's validation set, or a list of one's own."""
     return config.data.val is not None or type(config.data).own_lists

@@ -60,7 +60,7 @@ def _check_metric(name: str, *, path: tuple[str, ...], examples: tuple[str, ...]
     key = ".".join(path)
     if name.startswith("final/"):
         raise SpaceError(
-            f"{key} = {name} is measured on the official validation set, which a search must not see; use val/miou",
+            f"{key} = {name} is measured on the validation list (data.val), which a search must not see; use val/miou",
             path=path,
         )
     if not any(re.fullmatch(pattern, name) for pattern in _PATTERNS):

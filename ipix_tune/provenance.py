@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.wording import validation_called
+
 if TYPE_CHECKING:
     from analysis.stats.confirmed import ArmResult, Confirmed, Mean
 
 Row = dict[str, Any]
+NOT_UNTOUCHED = "the arm was chosen on scores that go along with these, so this is not an untouched estimate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +57,15 @@ def head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     if row["state"] != "complete":
         lines.append(f"# THIS TRIAL DID NOT RUN ALL ITS EPOCHS ({row['state']}); the training below does")
     if not has_val:
-        lines.append("# data.val is not given: name the official validation set and set evaluation.final: true")
+        lines.append("# data.val is not given: name a list of images to report on and set evaluation.final: true")
     elif final:
-        lines.append("# evaluation.final: the official validation set is evaluated once, at the end")
+        lines.append(f"# evaluation.final: the {_called(row)} is evaluated once, at the end")
     return lines
+
+
+def _called(row: Row) -> str:
+    data: dict[str, Any] = json.loads(row["config"])["data"]
+    return validation_called(data)
 
 
 def front_told(front: tuple[str, ...]) -> str:
@@ -82,13 +90,14 @@ def _second(row: Row, choice: Choice) -> dict[str, Any]:
 
 def _confirmed_head(choice: Choice, arm: "ArmResult", found: "Confirmed") -> list[str]:
     assert found.choice is not None
-    trust = "CONFIRMED" if found.choice.confirmed else "NOT CONFIRMED"
     over = "" if found.judgement.over else "; the confirmation is not over"
     assert arm.mean is not None
     beside = [one for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
     return [
-        f"# {trust}: {arm.name}; {found.metric} {arm.mean.value:.2f}, mean over {count_seeds(arm.mean.seeds)}{over}",
+        f"# {found.choice.headline}: {arm.name}; {found.metric} {arm.mean.value:.2f}, mean over "
+        f"{count_seeds(arm.mean.seeds)} of typical runs{over}",
         f"# {found.choice.words}",
+        f"# {arm.name}: {arm.lost.words}",
         *(f"# {one.words}" for one in beside),
         f"# study {found.study}; {arm.name}"
         + (f" is trial {arm.trial}" if arm.trial else "")
@@ -138,6 +147,12 @@ def _confirmation(arm: "ArmResult", found: "Confirmed") -> dict[str, Any]:
             "interval": [_rounded(one.low), _rounded(one.high)],
             "seeds": one.pairs,
             "p": _rounded(one.p),
+            "better_in_new_runs": None
+            if one.new_run is None
+            else {
+                "value": _rounded(one.new_run.value),
+                "interval_95": [_rounded(one.new_run.low), _rounded(one.new_run.high)],
+            },
             "words": one.words,
         }
         for one in found.judgement.verdicts
@@ -147,6 +162,7 @@ def _confirmation(arm: "ArmResult", found: "Confirmed") -> dict[str, Any]:
     return {
         "arm": arm.name,
         "confirmed": found.choice.confirmed,
+        "qualification": found.choice.qualification,
         "words": found.choice.words,
         "over": found.judgement.over,
         "reason": found.judgement.reason,
@@ -155,11 +171,18 @@ def _confirmation(arm: "ArmResult", found: "Confirmed") -> dict[str, Any]:
             "error": plan.error,
             "first_seeds": plan.first_seeds,
             "max_seeds": plan.max_seeds,
+            "extensions": list(plan.extensions),
             "comparisons": len(plan.comparisons),
         },
         "verdicts": verdicts,
         "mean": None if arm.mean is None else _mean(arm.mean),
-        "official_validation": None if official is None else _mean(official),
+        "lost": {
+            "collapsed": len(arm.lost.collapsed),
+            "failed": len(arm.lost.failed),
+            "runs": arm.lost.runs,
+            "interval_95": [_rounded(one) for one in arm.lost.interval],
+        },
+        "data_val": None if official is None else _mean(official) | {"note": NOT_UNTOUCHED},
         "budget": {"runs": found.runs, "epochs_each": found.max_epochs},
         "runs": [
             {

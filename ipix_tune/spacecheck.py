@@ -25,7 +25,7 @@ UNSEARCHABLE = {
     "data.holdout": "it says what a trial is scored on",
     "data.name": "trials on different data cannot be compared",
     "data.root": "trials on different data cannot be compared",
-    "data.val": "a search never reads the official validation set",
+    "data.val": "a search never reads the validation list",
     "data.labelled": "trials on different data cannot be compared",
     "data.unlabelled": "trials on different data cannot be compared",
     "data.train": "trials on different data cannot be compared",
@@ -256,7 +256,7 @@ def _check_trial(study: StudyConfig, config: TrainConfig) -> None:
     selects_nothing = study.sampler.name == "grid" and study.scheduler.name == "none"
     if config.evaluation.final and not selects_nothing:
         raise SpaceError(
-            "trainer.evaluation.final is true: a search must not see the official validation set; remove it (the "
+            "trainer.evaluation.final is true: a search must not see the validation list (data.val); remove it (the "
             "export sets it for the final training). It may stay with sampler.name: grid and scheduler.name: none, "
             "where every configuration runs in full and none is selected",
             path=("trainer", "evaluation", "final"),

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
-from analysis.findings import Headline, duration
+from analysis.findings import Headline
 from analysis.sections.section import Section
 from analysis.stats.confirmed import ArmResult, Confirmed, Mean
-from analysis.stats.verdict import Verdict, p_shown
+from analysis.stats.verdict import ESTIMAND, Verdict, p_shown
+from analysis.wording import duration
 
-COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p")
+COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p", "better in new runs")
 
 
 def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:
@@ -39,6 +40,7 @@ def _row(one: Verdict) -> tuple[str, ...]:
         f"{_signed(one.low)} to {_signed(one.high)}",
         str(one.pairs),
         p_shown(one.p),
+        "–" if one.new_run is None else one.new_run.words.removeprefix("better in ").replace(" of new runs", ""),
     )
 
 
@@ -49,6 +51,8 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
         return None
     arm = found.arm(found.choice.arm)
     state = "Confirmed" if found.choice.confirmed else "Not confirmed"
+    if found.choice.qualification:
+        state += f" {found.choice.qualification}"
     about = [one for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
     return Headline(
         headline=f"{state}: {arm.name}, {_scored(arm, found)}",
@@ -83,21 +87,21 @@ def say(found: Confirmed) -> str:
 
 
 def notes_on(found: Confirmed) -> tuple[str, ...]:
-    """Every verdict in words, what the seeds and scores are, the official validation set, failed runs."""
+    """Every verdict in words, what the seeds and scores are, lost runs, the validation set of `data.val`."""
     plan = found.plan
     notes = [
         *(f"{one.words}." for one in found.judgement.verdicts),
-        f"With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, at every look. "
-        "A seed fixes initialisation, order, views and, where the labelled images are drawn, their draw, the same for "
-        "all configurations; the search used none of these seeds. " + _caution(found),
+        f"{ESTIMAND} With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, "
+        "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their "
+        "draw, the same for all configurations; the search used none of these seeds. " + _caution(found),
     ]
+    notes.append(f"Lost runs: {'; '.join(f'{arm.name}: {arm.lost.words}' for arm in found.arms)}.")
     if official := [_official(arm) for arm in found.arms if arm.official]:
         notes.append(
-            "On the official validation set, evaluated once at each run's end and used for no choice (95 % t intervals "
-            f"of each mean, not of differences): {'; '.join(official)}."
+            "On the validation set that `data.val` names, evaluated once at each run's end, typical runs, with "
+            f"intervals of the means that hold together at 95 %: {'; '.join(official)}. The winner was chosen "
+            "on held-out scores that go along with these, so its own is not an untouched estimate."
         )
-    if failed := [f"{arm.name}: {len(arm.failed)}" for arm in found.arms if arm.failed]:
-        notes.append(f"Failed runs, whose pairs are left out: {', '.join(failed)}.")
     return tuple(notes)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analysis.errors import PlanError
 from analysis.stats.race import Judgement, worse_arms
+from analysis.stats.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +14,18 @@ class Choice:
 
     arm: str
     confirmed: bool
-    """The leader is better than or equivalent to every arm that it is compared with, and every arm that it is not
-    compared with is clearly worse than another."""
+    """Nothing is open about the leader or about this arm: each is better than or equivalent to every arm that it is
+    compared with, and every arm that it is not compared with is clearly worse than another."""
+    qualification: str
+    """What has to be said beside "confirmed" wherever it is said: runs that were lost, or by how much the arm is worse
+    than the leader; empty where there is nothing."""
     words: str
+
+    @property
+    def headline(self) -> str:
+        """Such as: CONFIRMED for runs that do not collapse; 2 of 10 runs were lost (2 collapsed; 3 to 56 % may)."""
+        state = "CONFIRMED" if self.confirmed else "NOT CONFIRMED"
+        return f"{state} {self.qualification}" if self.qualification else state
 
 
 def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False) -> Choice:
@@ -25,7 +35,8 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
         judgement: what `analysis.stats.race.judge` said last.
         order: the arms that may be chosen, the simplest first: alpha = 0 before alpha > 0, then fewer departures from
             the defaults.
-        simplest: take the first arm in ``order`` that is the leader or equivalent to it within delta.
+        simplest: take the first arm in ``order`` that is the leader or equivalent to it within delta, and that no
+            comparison shows to be worse than another arm by more than is equivalent.
 
     Raises:
         PlanError: there is no leader yet, or ``order`` lacks it.
@@ -35,16 +46,42 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
         raise PlanError("no winner can be chosen: the arms that are left share no seed")
     if leader not in order:
         raise PlanError(f"order lacks {leader}, which leads; it has {', '.join(order) or 'no arms'}")
-    beside = {
-        one.other if one.arm == leader else one.arm: one for one in judgement.verdicts if leader in (one.arm, one.other)
-    }
-    arms = {arm for one in judgement.verdicts for arm in (one.arm, one.other)} - {leader}
-    apart = arms - beside.keys() - worse_arms(judgement.verdicts)
-    unsettled = sorted(apart | {arm for arm, one in beside.items() if not one.decided})
-    status = f"not confirmed: undecided against {', '.join(unsettled)}" if unsettled else "confirmed"
-    band = {leader} | {arm for arm, one in beside.items() if one.kind == "equivalent"}
+    worse = worse_arms(judgement.verdicts)
+    band = {arm for arm, one in _beside(judgement, leader).items() if one.kind == "equivalent"} - worse | {leader}
     arm = next(one for one in order if one in band) if simplest else leader
-    if arm == leader:
-        return Choice(arm=arm, confirmed=not unsettled, words=f"{leader} leads, {status}")
-    words = f"{leader} leads, {status}; {arm} is the simplest that is equivalent to it"
-    return Choice(arm=arm, confirmed=not unsettled, words=words)
+    unsettled = sorted(_unsettled(judgement, leader, worse) | _unsettled(judgement, arm, worse) - {leader})
+    confirmed = not unsettled
+    qualification = "; ".join(_qualifications(judgement, arm, leader))
+    status = "confirmed" if confirmed else f"not confirmed: undecided against {', '.join(unsettled)}"
+    words = f"{leader} leads, {status}"
+    if arm != leader:
+        words += f"; {arm} is the simplest that is equivalent to it"
+    return Choice(
+        arm=arm,
+        confirmed=confirmed,
+        qualification=qualification,
+        words=f"{words}; {arm}: {qualification}" if qualification else words,
+    )
+
+
+def _beside(judgement: Judgement, arm: str) -> dict[str, Verdict]:
+    """The comparisons of ``arm``, by the other arm."""
+    return {one.other if one.arm == arm else one.arm: one for one in judgement.verdicts if arm in (one.arm, one.other)}
+
+
+def _unsettled(judgement: Judgement, arm: str, worse: set[str]) -> set[str]:
+    """Arms against which nothing is settled about ``arm``."""
+    beside = _beside(judgement, arm)
+    arms = {one for verdict in judgement.verdicts for one in (verdict.arm, verdict.other)} - {arm}
+    return (arms - beside.keys() - worse) | {other for other, one in beside.items() if not one.decided}
+
+
+def _qualifications(judgement: Judgement, arm: str, leader: str) -> list[str]:
+    lost = judgement.lost.get(arm)
+    said = [f"for runs that do not collapse or fail; {lost.words}"] if lost is not None and lost.count else []
+    one = _beside(judgement, arm).get(leader)
+    if arm != leader and one is not None:
+        least, most = (one.low, one.high) if one.arm == leader else (-one.high, -one.low)
+        if least > 0:
+            said.append(f"shown to be worse than {leader}, by {least:.2g} to {most:.2g}, which is within delta")
+    return said

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,31 +10,36 @@ import numpy as np
 from analysis.columns import CONFIRM, PARAM_PREFIX
 from analysis.errors import PlanError
 from analysis.stats.choice import Choice, choose
+from analysis.stats.collapse import Lost
 from analysis.stats.quantiles import student_above
 from analysis.stats.race import Judgement, RacePlan, judge
 from analysis.tables import Tables
 
 OFFICIAL = "final/last/miou"
-"""Score on the official validation set, with the last weights."""
+"""Score on the validation set that the trainer's config names (`data.val`), with the last weights."""
 LEVEL = 0.95
+"""Of the intervals of all arms' means together, and so of the winner's, whichever arm wins."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """A mean over seeds with its t interval at `LEVEL`, of this arm alone: for a difference the paired intervals of the
-    verdicts are the ones to read. Without a spread (one seed) the interval is infinite."""
+    """A mean over the seeds of typical runs, which were not lost, with its t interval, of this arm alone: for a
+    difference the paired intervals of the verdicts are the ones to read. Without a spread (one seed) the interval is
+    infinite. ``level``: its coverage; the means of an `ArmResult` have one that makes the intervals of all arms hold
+    together with probability `LEVEL`."""
 
     seeds: int
     value: float
     low: float
     high: float
+    level: float = LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """One arm. ``scores`` and ``official`` map seed numbers to the objective and to the official validation set's mIoU,
-    both in the last epoch; ``values`` are the searched leaves that are active in it; ``config`` is the training config
-    of its first run, with that run's seeds."""
+    """One arm. ``scores`` and ``official`` map seed numbers to the objective and to the mIoU on the validation set that
+    `data.val` names, both in the last epoch, of all runs that ended; ``values`` are the searched leaves that are active
+    in it."""
 
     name: str
     roles: tuple[str, ...]
@@ -50,6 +55,10 @@ class ArmResult:
     """Of all its runs, failed and unfinished ones too."""
     runs: tuple[dict[str, Any], ...]
     """Rows of the table `runs` that ``scores`` come from, by seed."""
+    lost: Lost = field(default_factory=Lost)
+    """Its runs that collapsed or failed, with the exact interval of their share."""
+    arms: int = 1
+    """Of the confirmation, over which the intervals of means hold together."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -58,11 +67,19 @@ class ArmResult:
 
     @property
     def mean(self) -> Mean | None:
-        return mean_of(self.scores)
+        """Of the objective over typical runs; the interval holds together with those of all other arms (Bonferroni),
+        and so does that of the arm that wins."""
+        return self._mean(self.scores)
 
     @property
     def official_mean(self) -> Mean | None:
-        return mean_of(self.official)
+        """The same of the validation set that `data.val` names. The winner was chosen on scores that go along with
+        these (correlation .94 over seeds), so its own is no untouched estimate."""
+        return self._mean(self.official)
+
+    def _mean(self, scores: dict[int, float]) -> Mean | None:
+        typical = {seed: one for seed, one in scores.items() if seed not in self.lost.collapsed}
+        return mean_of(typical, level=1 - (1 - LEVEL) / self.arms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +139,7 @@ def confirmed(tables: Tables) -> Confirmed | None:
         sign=1 if mode == "max" else -1,
         failed=[(arm.name, seed) for arm in arms for seed in arm.failed],
     )
+    arms = tuple(replace(arm, lost=judgement.lost.get(arm.name, Lost()), arms=len(arms)) for arm in arms)
     return Confirmed(
         study=rows[0]["study"],
         metric=rows[0]["metric"],
@@ -138,19 +156,20 @@ def confirmed(tables: Tables) -> Confirmed | None:
 def plan_of(logged: dict[str, Any]) -> RacePlan:
     """The plan that W&B's config has under `confirm.plan`."""
     pairs = tuple((arm, other) for arm, other in logged["comparisons"])
-    return RacePlan(**{**logged, "comparisons": pairs, "kept": frozenset(logged["kept"])})
+    known = {"kept": frozenset(logged["kept"]), "extensions": tuple(logged.get("extensions", ()))}
+    return RacePlan(**{**logged, "comparisons": pairs, **known})
 
 
-def mean_of(scores: dict[int, float]) -> Mean | None:
+def mean_of(scores: dict[int, float], *, level: float = LEVEL) -> Mean | None:
     """None without a score."""
     values = np.array(list(scores.values()))
     if not len(values):
         return None
     half = math.inf
     if len(values) > 1:
-        half = float(student_above((1 - LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        half = float(student_above((1 - level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     value = float(values.mean())
-    return Mean(seeds=len(values), value=value, low=value - half, high=value + half)
+    return Mean(seeds=len(values), value=value, low=value - half, high=value + half, level=level)
 
 
 def _choice(judgement: Judgement, *, order: list[str], prefer: str) -> Choice | None:

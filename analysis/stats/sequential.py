@@ -12,12 +12,13 @@ since the direction of (x_1, ..., x_n) is uniform on the sphere; and t_n = u_n â
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.stats.quantiles import normal_above, normal_tail, student_above
+from analysis.stats.quantiles import normal_tail, student_above
 
 Array = NDArray[np.float64]
 
@@ -48,16 +49,13 @@ def critical_values(first: int, last: int, error: float, shape: float = SHAPE) -
     """
     from scipy.optimize import brentq
 
-    k = brentq(lambda k: crossing(_boundary(first, last, k, shape), first) - error, 1e-6, 30.0, xtol=1e-6)
-    return tuple(float(one) for one in _boundary(first, last, k, shape))
+    k = brentq(lambda k: crossing(boundary(first, last, k, shape), first) - error, 1e-6, 30.0, xtol=1e-6)
+    return tuple(float(one) for one in boundary(first, last, k, shape))
 
 
-def p_value(t: Array, first: int, last: int) -> float:
-    """The smallest error at which one of the looks so far excludes 0, ``t`` being the t statistics of these looks."""
-    k, tail = _tails_by_strictness(first, last)
-    looks = np.arange(first, first + len(t))
-    reached = -special.ndtri(special.stdtr(looks - 1, -np.abs(t))) * (looks / last) ** (0.5 - SHAPE)
-    return float(2 * special.ndtr(-np.interp(np.max(reached, initial=0.0), k, tail)))
+def normal_reached(t: Any, pairs: Any) -> Any:
+    """The normal quantile whose tail is that of ``t`` >= 0 at so many pairs; float or array."""
+    return -special.ndtri(special.stdtr(pairs - 1, -t))
 
 
 def crossing(critical: Array, first: int) -> float:
@@ -72,18 +70,12 @@ def crossing(critical: Array, first: int) -> float:
     return float(np.clip(2 * (1 - _angle_below(np.array([edge]), first - 1)) + 2 * inside, 0.0, 1.0)[0])
 
 
-def _boundary(first: int, last: int, k: float, shape: float) -> Array:
-    looks = np.arange(first, last + 1)
+def boundary(begin: int, last: int, k: float, shape: float = SHAPE) -> Array:
+    """|t| at the looks ``begin``, ..., ``last`` whose two-sided tails are those of k Â· (n / last)^(shape - 1/2) in the
+    normal distribution."""
+    looks = np.arange(begin, last + 1)
     tails = normal_tail(k * (looks / last) ** (shape - 0.5))
     return np.asarray(student_above(tails, looks - 1), dtype=np.float64)
-
-
-@lru_cache(maxsize=64)
-def _tails_by_strictness(first: int, last: int) -> tuple[Array, Array]:
-    """For k from 0 to 8: the normal z whose two-sided tail is the probability of crossing, nearly linear above 3."""
-    k = np.concatenate((np.arange(1e-6, 3, 0.15), np.arange(3, 8.1, 0.5)))
-    errors = np.array([crossing(_boundary(first, last, one, SHAPE), first) for one in k])
-    return k, np.asarray(normal_above(np.maximum(errors, 1e-300) / 2))
 
 
 def _crossing_after(u: Array, limit: float, later: Array, n: int) -> Array:

@@ -3,40 +3,50 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
-from analysis.stats.quantiles import student_above
-from analysis.stats.sequential import Array, critical_values, p_value
+from analysis.stats.newrun import NewRun
+from analysis.stats.outlook import MOST_NEEDED, Chances, chance_to_settle, chances, seeds_needed
+from analysis.stats.schedule import Schedule
+from analysis.stats.sequential import Array
+from analysis.stats.standing import Kind, Standing, standing
 
-Kind = Literal["better", "worse", "equivalent", "undecided"]
-MOST_NEEDED = 1000
-"""No more seeds than this are ever said to be needed; None stands for more."""
-ROUNDING = 1e-9
-"""Differences whose relative spread is not above this are called the same."""
+ESTIMAND = (
+    "Differences are those between typical runs, which did not collapse or fail; lost runs are counted beside them."
+)
+"""What the estimates and intervals are about, in one sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """``arm`` against ``other``. Differences are counted so that above 0 ``arm`` is the better one, whether the
-    objective is maximised or minimised."""
+    objective is maximised or minimised. They are means over the seeds with which neither run was lost: see
+    `analysis.stats.collapse`."""
 
     arm: str
     other: str
     pairs: int
-    """Seeds that both arms have a score of."""
+    """Seeds that both arms have a score of, neither run having collapsed."""
     effect: float
-    """Mean paired difference, in units of the objective; NaN without a pair."""
+    """Mean paired difference of these, the centre of the interval, in units of the objective; NaN without a pair."""
     low: float
     high: float
     """The interval: those of all comparisons of the plan cover their true differences, at every look at once, with
     probability 1 - error. Infinite before the first look."""
     kind: Kind
-    seeds_needed: int | None
-    """Of an undecided one: about how many more pairs would settle it if the true effect and spread were those seen;
-    None where that cannot be said, or is more than `MOST_NEEDED`. Of the others None."""
+    withdrawn: Kind | None
+    """What an earlier look of the same data decided and the last one no longer does; None where there was nothing."""
+    chances: Chances | None
+    """Posterior probabilities of better, equivalent and worse; None where the spread is not known."""
+    plan_settles: float | None
+    """Of an undecided one: the predictive probability that the seeds left of the plan decide it; 0 when none are left.
+    None where it is decided, or nothing can be predicted."""
+    seeds_needed: tuple[int, int | None] | None
+    """Of an undecided one with no seeds left: 80 % interval of the number of further pairs that would decide it; an end
+    of None stands for more than `analysis.stats.outlook.MOST_NEEDED`. Of the others None."""
+    new_run: NewRun | None
+    """Probability that ``arm`` is better in a new run, lost runs included; None while no seed has ended in both."""
     p: float
     """Adjusted for the looks and for all comparisons of the plan: the smallest family-wise error at which 0 would be
     outside the interval."""
@@ -61,121 +71,100 @@ def compare(
     other: str,
     differences: Array,
     *,
-    first: int,
-    last: int,
-    error: float,
-    comparisons: int,
+    schedule: Schedule,
     delta: float,
+    left: int | None = None,
+    stopped: bool = False,
+    new_run: NewRun | None = None,
 ) -> Verdict:
-    """The verdict on paired differences, (pairs,), in the order in which they came.
+    """The verdict on paired differences of typical runs, (pairs,), in the order of their seeds.
 
     Args:
-        first: pairs at the first look.
-        last: pairs at the last.
-        error: family-wise.
-        comparisons: in the family; the error is shared out evenly (Bonferroni).
+        schedule: looks and error.
         delta: the smallest difference that matters.
+        left: pairs that the plan still allows; None: up to the schedule's last look.
+        stopped: one of the two arms was dropped from the race, so no more pairs come.
+        new_run: which arm is better in a new run.
     """
-    each = error / comparisons
-    pairs = len(differences)
-    effect = float(differences.mean()) if pairs else math.nan
-    means, spreads = _by_look(differences, first)
-    halves = np.array(critical_values(first, last, each)[: len(means)]) * spreads
-    low, high = _intersection(means - halves, means + halves)
-    kind = _kind(low, high, delta)
-    p = min(1.0, comparisons * p_value(_t(means, spreads), first, last))
-    needed = _seeds_needed(differences, nominal=each, delta=delta) if kind == "undecided" else None
-    if pairs < first:
-        words = finding = f"{arm} against {other}: undecided: {pairs} paired seeds, the first look is at {first}"
-    else:
-        finding = _finding(arm, other, kind, low, high, needed, delta)
-        words = f"{finding} ({_figures(effect, low, high, pairs, p, error)})"
+    where = standing(differences, schedule, delta)
+    left = schedule.last - where.pairs if left is None else left
+    open_ = where.kind == "undecided"
+    likely = chances(differences, delta=delta) if where.pairs >= schedule.first else None
+    settles = needed = None
+    if open_ and where.pairs >= schedule.first and not stopped:
+        settles = chance_to_settle(differences, left=left, schedule=schedule, delta=delta)
+        needed = seeds_needed(differences, schedule=schedule, delta=delta) if left <= 0 else None
+    withdrawn = where.earlier[1] if open_ and where.earlier is not None else None
+    p = schedule.p(where.t, where.pairs) if where.pairs >= schedule.first else 1.0
+    finding = _finding(arm, other, where, schedule, delta, left=left, stopped=stopped, settles=settles, needed=needed)
+    words = finding
+    if where.pairs >= schedule.first:
+        words = f"{finding} ({_figures(where, p, schedule.error, likely if open_ else None, new_run)})"
     return Verdict(
-        arm=arm, other=other, pairs=pairs, effect=effect, low=low, high=high, kind=kind, seeds_needed=needed, p=p,
+        arm=arm, other=other, pairs=where.pairs, effect=where.estimate, low=where.low, high=where.high, kind=where.kind,
+        withdrawn=withdrawn, chances=likely, plan_settles=settles, seeds_needed=needed, new_run=new_run, p=p,
         finding=finding, words=words,
     )  # fmt: skip
 
 
-def _by_look(differences: Array, first: int) -> tuple[Array, Array]:
-    """Means and their standard errors after the first ``first``, ``first`` + 1, ... differences; an infinite standard
-    error where the differences are all the same, since their spread is then not known."""
-    if len(differences) < first:
-        return np.empty(0), np.empty(0)
-    n = np.arange(1, len(differences) + 1)
-    moved = differences - differences[0]
-    means = moved.cumsum() / n
-    squares = (moved**2).cumsum() - n * means**2
-    spreads = np.sqrt(np.maximum(squares, 0)[first - 1 :] / (n[first - 1 :] - 1) / n[first - 1 :])
-    alike = np.maximum.accumulate(np.abs(moved))[first - 1 :] <= ROUNDING * np.abs(differences).max()
-    return means[first - 1 :] + differences[0], np.where(alike, np.inf, spreads)
-
-
-def _t(means: Array, spreads: Array) -> Array:
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.where(np.isinf(spreads), 0.0, means / spreads))
-
-
-def _intersection(lows: Array, highs: Array) -> tuple[float, float]:
-    """Of the intervals of all looks so far: they cover together. Where they have nothing in common, which happens at
-    most as often as the error allows, the last one."""
-    if not len(lows):
-        return -math.inf, math.inf
-    low, high = float(lows.max()), float(highs.min())
-    return (low, high) if low <= high else (float(lows[-1]), float(highs[-1]))
-
-
-def _kind(low: float, high: float, delta: float) -> Kind:
-    if -delta < low and high < delta:
-        return "equivalent"
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "undecided"
-
-
-def _seeds_needed(differences: Array, *, nominal: float, delta: float) -> int | None:
-    """More pairs until an interval of one look at error ``nominal``, with the effect and the spread seen so far,
-    excludes 0 or lies within delta."""
-    pairs = len(differences)
-    spread = float(differences.std(ddof=1)) if pairs > 1 else 0.0
-    effect = abs(float(differences.mean())) if pairs else 0.0
-    if spread <= ROUNDING * effect:
-        return None
-    halves = _half_widths(nominal, MOST_NEEDED + 50)
-    total = int(np.searchsorted(-halves, -max(effect, delta - effect) / spread, side="right"))
-    needed = max(total - pairs, 1)
-    return needed if needed <= MOST_NEEDED else None
-
-
-@lru_cache(maxsize=64)
-def _half_widths(nominal: float, most: int) -> Array:
-    """Of intervals of one look, in standard deviations, by number of pairs, (most + 1,); infinite below 2."""
-    found = np.full(most + 1, np.inf)
-    pairs = np.arange(2, most + 1)
-    found[2:] = student_above(nominal / 2, pairs - 1) / np.sqrt(pairs)
-    return found
-
-
-def _figures(effect: float, low: float, high: float, pairs: int, p: float, error: float) -> str:
-    interval = "no interval" if math.isinf(low) else f"{1 - error:.0%} interval {low:+.2f} to {high:+.2f}"
-    return (
-        f"mean difference {effect:+.2f}, {interval}, {pairs} paired seeds, adjusted p {p_shown(p)}; "
-        "group-sequential paired t-test"
+def _figures(where: Standing, p: float, error: float, likely: Chances | None, new_run: NewRun | None) -> str:
+    interval = (
+        "no interval" if math.isinf(where.low) else f"{1 - error:.0%} interval {where.low:+.2f} to {where.high:+.2f}"
     )
+    parts = [
+        f"mean difference of typical runs {where.estimate:+.2f}, {interval}, {where.pairs} paired seeds, adjusted p "
+        f"{p_shown(p)}, group-sequential paired t-test",
+        *([likely.words] if likely is not None else []),
+        *([new_run.words] if new_run is not None else []),
+    ]
+    return "; ".join(parts)
 
 
-def _finding(arm: str, other: str, kind: Kind, low: float, high: float, needed: int | None, delta: float) -> str:
+def _finding(
+    arm: str,
+    other: str,
+    where: Standing,
+    schedule: Schedule,
+    delta: float,
+    *,
+    left: int,
+    stopped: bool,
+    settles: float | None,
+    needed: tuple[int, int | None] | None,
+) -> str:
+    low, high, kind = where.low, where.high, where.kind
     if kind == "equivalent":
         side = f", {arm} being the {'better' if low > 0 else 'worse'} one" if low > 0 or high < 0 else ""
         return f"{arm} and {other} are equivalent within {delta:g}{side}"
-    if kind == "undecided":
-        if math.isinf(low):
-            return f"{arm} against {other}: undecided: all differences are the same, so their spread is not known"
-        more = f"more than {MOST_NEEDED}" if needed is None else f"about {needed}"
-        return f"{arm} against {other}: undecided: {more} more seed{'s' * (needed != 1)} would settle it"
-    least = low if kind == "better" else -high
-    if least >= delta:
-        return f"{arm} is {kind} than {other} by at least {delta:g}"
-    return f"{arm} is {kind} than {other}, by at least {least:.2g}; at least {delta:g} is not shown"
+    if kind != "undecided":
+        least = low if kind == "better" else -high
+        if least >= delta:
+            return f"{arm} is {kind} than {other} by at least {delta:g}"
+        return f"{arm} is {kind} than {other}, by at least {least:.2g}; at least {delta:g} is not shown"
+    begin = f"{arm} against {other}: undecided"
+    if where.pairs < schedule.first:
+        few = f"{where.pairs} paired seed{'s' * (where.pairs != 1)} of typical runs"
+        return f"{begin}: {few}, the first look is at {schedule.first}"
+    if where.earlier is not None:
+        pairs, was = where.earlier
+        begin += f"; after {pairs} pairs it was {was}, which the later seeds do not bear out"
+    if stopped:
+        return f"{begin}; no more seeds come, since one of the two is clearly worse than another configuration"
+    if math.isinf(low):
+        return f"{begin}: all differences are the same, so their spread is not known"
+    if left > 0:
+        chance = "" if settles is None else f", and settle it with probability {100 * settles:.0f} %"
+        return f"{begin}: up to {left} more seed{'s' * (left != 1)} of the plan are left{chance}"
+    spent = f"{begin}: the plan's seeds are spent; confirm --more-seeds goes on validly"
+    return spent if needed is None else f"{spent}, and likely needs {_between(needed)} more"
+
+
+def _between(needed: tuple[int, int | None]) -> str:
+    """Such as: 12 to 80."""
+    low, high = needed
+    if high is None:
+        return f"{low} to more than {MOST_NEEDED}" if low <= MOST_NEEDED else f"more than {MOST_NEEDED}"
+    return f"{low} to {high}"
 
 
 def p_shown(p: float) -> str:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.sequential import critical_values, crossing, p_value
+from analysis.stats.schedule import Schedule, share, staged
+from analysis.stats.sequential import critical_values, crossing
 
 
 def null_t_statistics(repetitions, last, seed=0):
@@ -50,19 +51,34 @@ def test_an_early_look_asks_for_more_than_a_late_one():
     assert list(critical_values(3, 10, 0.05)) == sorted(critical_values(3, 10, 0.05), reverse=True)
 
 
-@pytest.mark.parametrize("look", [3, 6, 10])
-def test_p_at_the_boundary_is_the_error_whichever_look_reaches_it(look):
-    limits = critical_values(3, 10, 0.02)
-    t = np.zeros(look - 2)
-    t[-1] = limits[look - 3]
-    assert p_value(t, 3, 10) == pytest.approx(0.02, rel=0.01)
+# --- Plans that are extended ---
 
 
-def test_p_under_no_difference_is_uniform():
-    t = null_t_statistics(20_000, 8)[:, 1:]
-    p = np.array([p_value(one, 3, 8) for one in t])
-    assert stats.kstest(p, "uniform").statistic < 2 / np.sqrt(len(p))
+@pytest.mark.parametrize("stops", [(5,), (5, 8), (4, 6, 9)])
+def test_each_stage_spends_its_share_by_brute_force(stops):
+    repetitions, error = 200_000, 0.2
+    t = np.abs(null_t_statistics(repetitions, stops[-1])[:, 1:])
+    crossed = np.maximum.accumulate(t > staged(3, stops, error), axis=1)
+    for stage, stop in enumerate(stops):
+        spent = error * sum(share(one) for one in range(stage + 1))
+        assert crossed[:, stop - 3].mean() == pytest.approx(spent, abs=4 * np.sqrt(spent / repetitions))
 
 
-def test_p_without_a_look_is_one():
-    assert p_value(np.empty(0), 3, 10) == pytest.approx(1)
+def test_a_plan_that_is_extended_keeps_its_own_boundaries():
+    assert staged(3, (6, 9), 0.05)[:4] == staged(3, (6,), 0.05)
+
+
+def test_however_often_a_plan_is_extended_some_of_the_error_is_never_spent():
+    assert sum(share(stage) for stage in range(50)) == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize("look", [3, 5, 6, 7, 9])
+@pytest.mark.parametrize("comparisons", [1, 4])
+def test_p_at_the_boundary_is_the_error_whichever_look_reaches_it(look, comparisons):
+    schedule = Schedule(first=3, stops=(6, 9), error=0.04, comparisons=comparisons)
+    assert schedule.p(schedule.limits(7)[look - 3], look) == pytest.approx(0.04, rel=0.02)
+    assert schedule.p(-schedule.limits(7)[look - 3] - 0.1, look) < 0.04
+
+
+def test_p_without_a_difference_is_1():
+    assert Schedule(first=3, stops=(6, 9), error=0.05).p(0.0, 9) == 1

@@ -110,7 +110,7 @@ def test_an_exported_config_trains(capsys, tmp_path):
     assert call(capsys, "export", str(study_with(tmp_path, [winner])), "--out", str(best))[0] == 0
     code, out, err = call(capsys, "train", str(best), "--run-dir", str(folder))
     assert (code, err) == (0, "")
-    assert "official validation set: mIoU" in out
+    assert "validation list: mIoU" in out
     assert (folder / "metrics.jsonl").exists()
 
 

@@ -36,7 +36,9 @@ def exported(folder, scores, **more):
 
 def test_the_confirmed_winner_is_exported_with_its_verdicts(tmp_path):
     choice, text, config = exported(tmp_path, CLEAR)
-    assert text.startswith(f"# CONFIRMED: top 1; val/miou {sum(CLEAR[TOP].values()) / 8:.2f}, mean over 8 seeds\n")
+    assert text.startswith(
+        f"# CONFIRMED: top 1; val/miou {sum(CLEAR[TOP].values()) / 8:.2f}, mean over 8 seeds of typical runs\n"
+    )
     assert config.interpixel.alpha == 2.0
     found = config.provenance["confirmation"]
     assert found["confirmed"] is True

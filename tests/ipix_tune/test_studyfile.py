@@ -221,12 +221,12 @@ BAD = {
     "a final evaluation in a search": (
         lambda d: d["trainer"].update(evaluation={"final": True}),
         "final",
-        ["must not see the official validation set"],
+        ["must not see the validation list"],
     ),
     "the validation set as the objective": (
         lambda d: d.update(objective={"metric": "final/miou"}),
         "final/miou",
-        ["official validation set"],
+        ["the validation list"],
     ),
     "an unknown objective": (
         lambda d: d.update(objective={"metric": "val/mIou"}),

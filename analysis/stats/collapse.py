@@ -1,0 +1,115 @@
+"""Runs that are lost: those that failed, and those that collapsed far below their arm.
+
+Seeds on few labels have rare, large drops, such as a class that is never learnt. A mean over such runs says little of
+either kind, so lost runs are an outcome of their own: they are counted, and differences are those of the others. The
+rule looks at the scores of arms and never at a comparison:
+
+    a run has collapsed when it is worse than its arm's (high) median by more than max(5 s, 5 delta),
+
+where s is the noise of all arms together, or the arm's own where that is larger and known from 6 runs or more. Noise is
+Rousseeuw and Croux's Qn (Alternatives to the median absolute deviation, 1993): 2.2219 times the first quartile of the
+distances between any two runs of the same arm. `benchmarks/results/confirmation_202611.md` has what 4 and 6 instead of
+5 would change.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.stats.proportions import exact_interval
+
+SPREADS, DELTAS = 5.0, 5.0
+"""A collapse is larger than this many standard deviations of the noise, and than this many delta."""
+FEWEST = 3
+"""Runs with a score that an arm needs before one of them can be said to have collapsed."""
+OWN = 6
+"""Runs with a score from which on an arm's own noise is known well enough."""
+QN = 2.2219
+"""Makes Qn the standard deviation where scores are normal."""
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """Of one arm: seeds of the runs that collapsed and of those that failed, and of how many that have ended."""
+
+    collapsed: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    runs: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.collapsed) + len(self.failed)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Exact 95 % interval (Clopper and Pearson) of the share of runs that are lost; (0, 1) without a run."""
+        return exact_interval(self.count, self.runs, level=LEVEL)
+
+    @property
+    def words(self) -> str:
+        """Such as: 2 of 10 runs were lost (1 collapsed, 1 failed; 3 to 56 % may)."""
+        low, high = self.interval
+        if self.count == 0:
+            return f"0 of {self.runs} runs were lost (up to {high:.0%} may)".replace("%", " %")
+        kinds = [
+            f"{len(seeds)} {name}"
+            for seeds, name in ((self.collapsed, "collapsed"), (self.failed, "failed"))
+            if len(seeds)
+        ]
+        were = "was" if self.count == 1 else "were"
+        return (
+            f"{self.count} of {self.runs} runs {were} lost ({', '.join(kinds)}; {100 * low:.0f} to {100 * high:.0f} % "
+            "may)"
+        )
+
+
+def noise(scores: Mapping[str, Mapping[int, float]]) -> float:
+    """Standard deviation of a run's score within its arm, over all these arms, hardly moved by collapsed runs; 0 where
+    no arm has two scores, or where many scores are equal."""
+    distances = [
+        np.abs(np.subtract.outer(values, values))[np.triu_indices(len(values), 1)]
+        for values in (np.array(list(of_arm.values())) for of_arm in scores.values())
+    ]
+    together = np.concatenate(distances) if distances else np.empty(0)
+    return QN * float(np.quantile(together, 0.25)) if len(together) else 0.0
+
+
+def lost_runs(
+    scores: Mapping[str, Mapping[int, float]],
+    *,
+    delta: float,
+    sign: int = 1,
+    failed: Collection[tuple[str, int]] = (),
+) -> dict[str, Lost]:
+    """Of every arm that has a score or a failed run.
+
+    Args:
+        scores: by arm and seed, in units of the objective.
+        delta: the smallest difference that matters.
+        sign: 1 if more is better, -1 if less is.
+        failed: runs, arm and seed, that will never have a score.
+    """
+    shared = noise(scores)
+    arms = dict.fromkeys([*scores, *(arm for arm, _ in failed)])
+    found = {}
+    for arm in arms:
+        of_arm = {seed: sign * one for seed, one in scores.get(arm, {}).items()}
+        without = tuple(sorted(seed for name, seed in failed if name == arm))
+        collapsed: tuple[int, ...] = ()
+        if len(of_arm) >= FEWEST:
+            own = noise({arm: of_arm}) if len(of_arm) >= OWN else 0.0
+            beyond = max(SPREADS * max(shared, own), DELTAS * delta)
+            typical = sorted(of_arm.values())[len(of_arm) // 2]
+            collapsed = tuple(sorted(seed for seed, one in of_arm.items() if one < typical - beyond))
+        found[arm] = Lost(collapsed=collapsed, failed=without, runs=len(of_arm) + len(without))
+    return found
+
+
+def typical_runs(scores: Mapping[str, Mapping[int, float]], lost: Mapping[str, Lost]) -> dict[str, dict[int, float]]:
+    """The scores without those of lost runs."""
+    return {
+        arm: {seed: one for seed, one in of_arm.items() if seed not in lost[arm].collapsed}
+        for arm, of_arm in scores.items()
+    }
