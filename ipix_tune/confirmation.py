@@ -18,7 +18,8 @@ from ipix_tune.dryrun import check_run
 from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened, say
 from ipix_tune.folder import study_folder
 from ipix_tune.journal import Entry, Journal
-from ipix_tune.lineup import FOLDER, PLAN, Confirmation, logged_plan, looked_at, settled
+from ipix_tune.keep import needed_of_confirmation, needed_of_search
+from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, logged_plan, looked_at, settled
 from ipix_tune.mirror import Mirror
 from ipix_tune.price import Price
 from ipix_tune.space import SearchSpace
@@ -26,7 +27,6 @@ from ipix_tune.study import facts_of
 from trainers.config import TrainConfig
 
 LETTER = "c"
-ARM, SEED = "arm", "seed"
 
 
 def confirm(study: StudyConfig, *, resume: bool | None, address: str | None, console: Console) -> Outcome:
@@ -143,7 +143,7 @@ def _race(
             say(console, f"look: {judgement.reason}")
         return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
 
-    study = _by_first_objective(study)
+    whole, study = study, _by_first_objective(study)
     runs = as_study(study, found)
     total = len(found.arms) * found.plan.max_seeds
     journal = Journal(place / FOLDER, runs, SearchSpace(runs), total=total, rounds=next_round, letter=LETTER)
@@ -159,6 +159,7 @@ def _race(
     facts = facts_of(study, space, found.config(found.arms[0].name, 0), max_epochs=max_epochs, rungs=())
     facts["scheduler"] |= {"name": "none"}
     shared = logged_plan(study, found)
+    searched = _needed_of_search(whole, space, found, place, max_epochs=max_epochs)
     values_of = {arm.name: dict(arm.values) for arm in found.arms}
     work = Work(
         phase=CONFIRM,
@@ -170,11 +171,20 @@ def _race(
         describe=lambda values: {"search": values_of[str(values[ARM])], CONFIRM: {**values, **shared}},
         facts=facts,
         over=lambda: None,
-        spent=board.ended,
+        needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
     )
     outcome = drive(study, work, place, copy, concurrent=concurrent, console=console)
     say(console, f"confirmation: {judged(journal.entries()).reason}")
     return outcome
+
+
+def _needed_of_search(
+    study: StudyConfig, space: SearchSpace, found: Confirmation, place: Path, *, max_epochs: int
+) -> set[str]:
+    """Keys of the trials of the search whose checkpoints stay: what the arms repeat, and what the search may name."""
+    journal = Journal(place, study, space, total=0)
+    board = board_of(study, journal.entries(), total=0, max_epochs=max_epochs, phase="search")
+    return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
 
 
 def _by_first_objective(study: StudyConfig) -> StudyConfig:

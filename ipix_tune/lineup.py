@@ -17,6 +17,8 @@ from trainers.config import TrainConfig
 from trainers.yamlfile import validate
 
 FOLDER, PLAN = "confirm", "plan.json"
+ARM, SEED = "arm", "seed"
+"""Names of the values of a run of the confirmation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.stats.best import Settings
 from analysis.stats.effects import summary
 from analysis.stats.quantiles import chi_squared
-from analysis.stats.study import Settings, Study
+from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 
 LIKELY = 0.5
