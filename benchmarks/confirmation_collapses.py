@@ -134,7 +134,7 @@ def winner(scenario: str, *, arms: int, repetitions: int, before: bool) -> dict[
         else:
             now = progress(scores, plan)
             leads = leader(scores, now, plan)
-            mean = None if leads is None else mean_of(now.typical[leads], level=1 - (1 - LEVEL) / arms)
+            mean = None if leads is None else mean_of(dict(now.typical[leads]), level=1 - (1 - LEVEL) / arms)
         if mean is not None:
             led += 1
             covered += mean.low <= 0 <= mean.high
@@ -148,9 +148,9 @@ def cells(repetitions: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]
         for comparisons in (1, 10):
             for effect in EFFECTS:
                 for scenario in SCENARIOS:
-                    settings = {"comparisons": comparisons, "effect": effect, "repetitions": repetitions}
+                    sized = partial(verdicts, scenario, comparisons=comparisons, repetitions=repetitions)
                     name = f"{when}-{comparisons}-{effect}-{scenario}"
-                    yield name, partial(verdicts, scenario, before=before, **settings)
+                    yield name, partial(sized, effect=effect, before=before)
         for arms in (5, 10):
             for scenario in WINNERS:
                 cell = partial(winner, scenario, arms=arms, repetitions=repetitions // 2, before=before)
@@ -165,7 +165,7 @@ def cells(repetitions: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]
 @app.command("run")
 def run(
     pieces: Annotated[Path, typer.Option(help="Folder of the cells' results.")] = PIECES,
-    repetitions: Annotated[int, typer.Option(min=100, help="Of each cell.")] = 4000,
+    repetitions: Annotated[int, typer.Option(min=100, help="Of each cell.")] = 2000,
     only: Annotated[str, typer.Option(help="Cells whose name begins so.")] = "",
 ) -> None:
     """Simulate the cells that are not there yet."""

@@ -1,7 +1,7 @@
 """Many races at once: what `analysis.stats.race.progress` does one by one, on arrays over repetitions.
 
-A test races the same scores both ways. `before` is the rule of commit 76f6436, for comparison: no run is lost, the whole
-error is spent on the plan, and intervals are intersected over the looks.
+A test races the same scores both ways. `before` is the rule of commit 76f6436, for comparison: no run is lost, the
+whole error is spent on the plan, and intervals are intersected over the looks.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def races(plan: RacePlan, scores: Array, *, before: bool = False, spreads: float
         before: by the rule of commit 76f6436.
         spreads: what `analysis.stats.collapse.SPREADS` is; infinite: no run collapses.
     """
-    repetitions, arms, seeds = scores.shape
+    repetitions, _, seeds = scores.shape
     numbers = [(plan.arms.index(arm), plan.arms.index(other)) for arm, other in plan.comparisons]
     first = plan.first_seeds
     limits = np.full(plan.seeds + 1, np.inf)
@@ -126,9 +126,9 @@ def _wanted(
         open_ = (kind[:, index] == 9) & ~dropped[:, one] & ~dropped[:, other]
         racing[:, one] |= open_
         racing[:, other] |= open_
-    index = np.arange(seeds)
-    begun = np.where(seen & racing[:, :, None], index + 1, 0).max(axis=(1, 2))
+    numbered = np.arange(seeds)
+    begun = np.where(seen & racing[:, :, None], numbered + 1, 0).max(axis=(1, 2))
     rounds = np.maximum(begun, first)
-    missing = racing[:, :, None] & ~seen & (index < rounds[:, None, None])
+    missing = racing[:, :, None] & ~seen & (numbered < rounds[:, None, None])
     rounds = np.minimum(rounds + ~missing.any(axis=(1, 2)), seeds)
-    return np.asarray(racing[:, :, None] & ~seen & (index < rounds[:, None, None]))
+    return np.asarray(racing[:, :, None] & ~seen & (numbered < rounds[:, None, None]))

@@ -23,7 +23,8 @@ ARM, SEED = "arm", "seed"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """What is run: fixed before the first run. ``first_seed`` is the trainer's seed that number 0 stands for."""
+    """What is run: fixed before the first run, but for extensions of the plan. ``first_seed`` is the trainer's seed
+    that number 0 stands for."""
 
     arms: tuple[Arm, ...]
     plan: RacePlan
