@@ -151,6 +151,15 @@ def cells(repetitions: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]
                     sized = partial(verdicts, scenario, comparisons=comparisons, repetitions=repetitions)
                     name = f"{when}-{comparisons}-{effect}-{scenario}"
                     yield name, partial(sized, effect=effect, before=before)
+        for comparisons in (1, 10):
+            for rate in RATES:
+                yield (
+                    f"means-{when}-{comparisons}-{100 * rate:g}",
+                    partial(
+                        verdicts, f"collapses of {100 * rate:g} % in one arm", comparisons=comparisons,
+                        effect=rate * sum(DEPTH) / 2, repetitions=repetitions, before=before,
+                    ),
+                )  # fmt: skip
         for arms in (5, 10):
             for scenario in WINNERS:
                 cell = partial(winner, scenario, arms=arms, repetitions=repetitions // 2, before=before)
