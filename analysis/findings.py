@@ -7,15 +7,13 @@ from typing import Any
 from analysis.columns import CONFIRM
 from analysis.pareto_findings import of_two
 from analysis.stats.compare import Comparison
+from analysis.stats.early import measured_noise
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.rivals import Rivals
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
-from analysis.wording import OWN_LISTS, duration, is_percent, validation_called
-
-SEED_SPREAD = 0.5
-"""Published differences between seeds of one config, in points of mIoU (three runs of one setting: 0.7 apart)."""
+from analysis.wording import OWN_LISTS, PUBLISHED_BY, PUBLISHED_SPREAD, duration, is_percent, validation_called
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +79,14 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     if best is None or best.score is None:
         headline, trust = "No trial has a score yet.", ""
     else:
-        seeds, rivals = study.seeds_of(best), len(study.ranked)
+        seeds, rivals = study.seeds_of(best), len({trial.settings for trial in study.complete})
         score = study.mean_score(best) or 0.0
-        runs = f"{max(best.curve)} of {study.max_epochs} epochs"
+        runs = f"{best.epochs} of {study.max_epochs} epochs"
         headline = (
             f"Provisional winner: trial {best.number}, {study.metric} {score:.2f}{_percent(study)} after {runs}, "
             f"{_spread(study, best, seeds)}."
         )
-        trust = _trust(study, best, seeds=seeds, rivals=rivals)
+        trust = _trust(study, tables, best, seeds=seeds, rivals=rivals)
         config = tuple((name, _shown(value)) for name, value in best.values.items())
     found = Answer(
         question=(
@@ -99,7 +97,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
         rule=(
             f"Selection: the best last score among trials that ran all {_epochs(study.max_epochs)}, a mean where a "
             "configuration has several seeds. Stopped and failed trials cannot win; while no trial is complete, "
-            "the best at the highest epoch with a score is shown."
+            "the best of those that ran longest is shown."
         ),
         trust=trust,
         best=best,
@@ -111,7 +109,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     return found if study.against is None else of_two(found, study)
 
 
-def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:
+def _trust(study: Study, tables: Tables, best: Trial, *, seeds: int, rivals: int) -> str:
     if best.state != "complete":
         return (
             f"No trial has run all {study.max_epochs} epochs; this is the best of those that ran longest. "
@@ -122,23 +120,44 @@ def _trust(study: Study, best: Trial, *, seeds: int, rivals: int) -> str:
             f"Mean over {seeds} seeds; the best of {rivals} configurations that ran to the end, chosen after looking, "
             "so that its score is too high on average. It is not confirmed: that takes a comparison over paired seeds."
         )
-    gap = f" It leads the next by {abs(study.ranked[0].score - study.ranked[1].score):.2f}." if rivals > 1 else ""
+    runner_up = _runner_up(study, best)
+    gap = "" if runner_up is None else f" It leads the next by {abs((best.score or 0) - runner_up):.2f}."
     return (
         f"One seed per configuration: the winner is provisional. It is the best of {rivals} that ran to the end, so "
-        f"its score is too high on average.{gap} Seeds of one configuration differ by about ±{SEED_SPREAD} mIoU in "
-        "published runs; train the leading configurations with several seeds before you believe an order among them."
+        f"its score is too high on average.{gap} {say_seeds(study, tables)} Train the leading configurations with "
+        "several seeds before you believe an order among them."
+    )
+
+
+def say_seeds(study: Study, tables: Tables) -> str:
+    """How far seeds differ: as this study measured it, else as others published it, else that it is not known."""
+    found = measured_noise(study, tables)
+    if found is not None:
+        return (
+            f"Seeds of one configuration differ by {found.value:.2f} in this study (standard deviation, 95 % interval "
+            f"{found.low:.2f} to {found.high:.2f}, n = {found.runs} runs of {found.configs} configurations)."
+        )
+    if "miou" not in study.metric:
+        return f"By how much seeds differ in {study.metric} is not known."
+    return (
+        f"How far seeds differ here is not measured; elsewhere it was about {PUBLISHED_SPREAD} mIoU ({PUBLISHED_BY}), "
+        "and with few labels or short training it may be several times that."
     )
 
 
 def _spread(study: Study, best: Trial, seeds: int) -> str:
     """The seeds behind the score and its interval, which one seed does not give."""
-    from analysis.results import result_of
+    from analysis.results import results
 
-    standing = study.standing_of(best)
-    if standing is None or seeds == 1:
+    if seeds == 1:
         return "1 seed, so that it has no interval"
-    found = result_of(study, standing)
+    found = next(one for one in results(study) if best in one.trials)
     return f"mean over {seeds} seeds, 95 % interval {found.low:.2f} to {found.high:.2f}"
+
+
+def _runner_up(study: Study, best: Trial) -> float | None:
+    others = [trial.score for trial in study.complete if trial.number != best.number and trial.score is not None]
+    return None if not others else study.sign * max(study.sign * score for score in others)
 
 
 def _percent(study: Study) -> str:
@@ -186,19 +205,27 @@ def _scored_on(tables: Tables) -> str:
 
 def say_comparison(found: Comparison, *, first: str, second: str) -> str:
     """One sentence of reading, of a comparison with an interval."""
-    assert found.difference is not None
+    one = found.difference
+    assert one is not None
     counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, {found.seeds}"
-    value, low, high = found.difference
-    verdict = "The interval covers 0: undecided." if low <= 0 <= high else "The interval excludes 0."
-    return (
-        f"{first.upper()} minus {second.upper()} after {_epochs(found.epoch)}: {value:+.2f}, 95 % interval {low:+.2f} "
-        f"to {high:+.2f} ({counts}). {verdict} The trials differ in everything else too, as the search happened to "
-        "choose: this is an observation, not an experiment."
+    verdict = "The interval excludes 0." if one.decided else "The interval covers 0: undecided."
+    text = (
+        f"{first.upper()} minus {second.upper()} after {_epochs(found.epoch)}: {one.value:+.2f}, 95 % interval "
+        f"{one.low:+.2f} to {one.high:+.2f} ({counts}). {verdict} "
+    )
+    if one.seeds:
+        return text + (
+            f"Every configuration ran with the same {one.seeds} seeds: the interval is Student's t over what the two "
+            "differ by with each seed."
+        )
+    return text + (
+        "The trials differ in everything else too, and a search tries more of what did well: this compares what tuning "
+        "made of the two (Welch's interval), and is no experiment at equal settings."
     )
 
 
 def say_rivals(found: Rivals, *, full: int) -> str:
-    """Who leads, and against whom that is settled."""
+    """Who leads in these trials, and what that does not say."""
     leader, others = found.ranked[0], found.ranked[1:]
     settled = [one.value for one in others if one.difference and not one.difference[1] <= 0 <= one.difference[2]]
     text = (
@@ -206,12 +233,16 @@ def say_rivals(found: Rivals, *, full: int) -> str:
         f"(n = {len(leader.scores)} trials). "
     )
     if settled:
-        text += f"It is apart from {', '.join(settled)} ({len(settled)} of {len(others)}); the rest is undecided. "
+        text += (
+            f"In these trials it is apart from {', '.join(settled)} ({len(settled)} of {len(others)}); the rest is "
+            "undecided. "
+        )
     else:
         text += f"It is apart from none of the other {len(others)}: undecided. "
     text += (
-        "All 95 % intervals hold together, over all pairs (Welch, Bonferroni). Each trial has settings of its own, and "
-        "the search tried more of what did well: this is an observation, not an experiment."
+        "This is what tuning made of each, and no experiment at equal settings: each trial has settings of its own, "
+        "and a search tries more of what did well, which sets equal choices apart more often than in the 5 % that the "
+        "intervals (95 %, Bonferroni over all pairs) allow for. A confirmation compares them at equal seeds."
     )
     if found.epoch < full:
         text += f" It says nothing of the order after all {full} epochs."

@@ -3,22 +3,24 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from analysis.stats.early import seed_noise_at
 from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.study import Study
-from analysis.wording import is_percent
+from analysis.wording import PUBLISHED_BY, PUBLISHED_SPREAD, is_percent
 
 if TYPE_CHECKING:
     from analysis.findings import Answer
 
-NOISE = 0.5
-"""Points of mIoU by which seeds of one configuration differ in published runs. Of other metrics nothing is known."""
 MEASURED = ("time/", "memory/")
 """How the names of metrics begin that were measured on the machine."""
 
 
 def front_of(study: Study) -> Pareto | None:
     """The study's front, with what is known of the noise of its first objective."""
-    return pareto(study, noise=NOISE if "miou" in study.metric else None)
+    measured = seed_noise_at(study, study.max_epochs)
+    if measured is not None:
+        return pareto(study, noise=measured.value)
+    return pareto(study, noise=PUBLISHED_SPREAD if "miou" in study.metric else None)
 
 
 def of_two(answer: "Answer", study: Study) -> "Answer":
@@ -65,9 +67,9 @@ def say_trust(found: Pareto, study: Study) -> str:
     else:
         off = len(found.points) - len(found.front)
         parts.append(
-            f"Seeds of one configuration differ by about ±{found.noise} mIoU in published runs; {found.close} of the "
+            f"Seeds of one configuration differ by about {found.noise:.3g} {_whose(study)}; {found.close} of the "
             f"{len(found.front)} on the front differ by less than that from another one there, and {found.near} of the "
-            f"{off} others would be on it with {found.noise} mIoU more."
+            f"{off} others would be on it with {found.noise:.3g} more."
         )
     if study.against.metric.startswith(MEASURED):
         parts.append(
@@ -75,6 +77,14 @@ def say_trust(found: Pareto, study: Study) -> str:
             "holds for that machine."
         )
     return " ".join(parts)
+
+
+def _whose(study: Study) -> str:
+    """Where the noise of the first objective is from."""
+    measured = seed_noise_at(study, study.max_epochs)
+    if measured is None:
+        return f"mIoU elsewhere, not measured here ({PUBLISHED_BY})"
+    return f"in this study (standard deviation, {measured.runs} runs of {measured.configs} configurations)"
 
 
 def say_front(found: Pareto, study: Study) -> str:

@@ -34,7 +34,18 @@ def say_check(surrogate: Surrogate, check: Check) -> str:
     if check.full is not None:
         count, ours, means = check.full
         text += f" At full length alone {ours:.2f} against {means:.2f} (n = {count})."
-    return text
+    return text + say_collapsed(surrogate)
+
+
+def say_collapsed(surrogate: Surrogate) -> str:
+    """Which trials did not count, in a sentence that can follow others; empty where all did."""
+    lost = [f"trial {surrogate.trials[at].number}" for at in surrogate.collapsed]
+    if not lost:
+        return ""
+    return (
+        f" {len(lost)} of {len(surrogate.trials)} trials collapsed, far below all that the others let expect, and do "
+        f"not count from then on ({listed(lost)}): look whether they share a setting."
+    )
 
 
 def say_importance(found: Indices, surrogate: Surrogate) -> str:

@@ -1,6 +1,7 @@
 """Questions that a study cannot answer: for each, what is missing and what would answer it. No drawing, no HTML."""
 
 from analysis.findings import why_no_fidelity
+from analysis.readings import say_collapsed
 from analysis.sections.section import Unanswered
 from analysis.stats.classes import LEAST as LEAST_SEEDS
 from analysis.stats.compare import LEAST as LEAST_EACH
@@ -18,7 +19,8 @@ def no_choice(title: str, name: str) -> Unanswered:
     """Too few trials of the values of a structural choice."""
     return Unanswered(
         title=title,
-        why=f"Fewer than two values of {name} have {LEAST_EACH} trials with a score after the same number of epochs.",
+        why=f"Fewer than two values of {name} have {LEAST_EACH} configurations (or {LEAST_EACH} seeds of all that they "
+        "have) with a score after the same number of epochs.",
         what_would=f"More trials (`budget.trials`), or fewer values of {name}; {CONFIRM[0].lower()}{CONFIRM[1:]} to "
         "compare two of them with equal seeds.",
     )
@@ -29,9 +31,11 @@ def no_pair(title: str, found: Comparison | None, *, first: str, second: str) ->
     if found is None:
         why = f"No number of epochs was reached by trials of both {first} and {second}."
     else:
+        one, other = found.configurations
         why = (
-            f"Trials with a score after {found.epoch} epochs: {len(found.first_scores)} with {first}, "
-            f"{len(found.second_scores)} with {second}. An interval needs {LEAST_EACH} of each."
+            f"Configurations with a score after {found.epoch} epochs: {one} with {first}, {other} with {second}. An "
+            f"interval needs {LEAST_EACH} of each, or {LEAST_EACH} seeds that all of them ran with, and scores that "
+            "differ."
         )
     contrast = f"{CONFIRM} with the two as a contrast (`confirm.contrast`): paired seeds, all else equal."
     return Unanswered(title=title, why=why, what_would=contrast)
@@ -68,7 +72,7 @@ def unusable_surrogate(title: str, surrogate: Surrogate, check: Check) -> Unansw
         title=title,
         why=f"A surrogate of {surrogate.rows} scores of {len(surrogate.trials)} trials is not shown to predict better "
         f"than their mean: on trials left out its squared error is {100 * (1 - value):.0f} % of the mean's (95 % "
-        f"interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %).",
+        f"interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %).{say_collapsed(surrogate)}",
         what_would="More trials (`budget.trials`), or scores with less noise: more held-out images "
         "(`data.holdout.images`), longer training. Where no searched parameter matters, no number of trials will.",
     )

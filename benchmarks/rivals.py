@@ -13,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from analysis.stats.compare import Tried
 from analysis.stats.rivals import differences
 
 CHOICES = 15
@@ -25,7 +26,8 @@ def wrong(counts: list[int], spreads: np.ndarray, rng: np.random.Generator) -> b
     """Whether the leader of one repetition is apart from any other."""
     groups = [list(rng.normal(0, spread, count)) for spread, count in zip(spreads, counts, strict=True)]
     groups.sort(key=lambda own: -sum(own) / len(own))
-    return any(not low <= 0 <= high for _, low, high in differences(groups, furthest=math.inf))
+    arms: list[Tried] = [{(("number", str(number)),): {0: score} for number, score in enumerate(own)} for own in groups]
+    return any(not low <= 0 <= high for _, low, high in differences(arms, furthest=math.inf))
 
 
 def main(repetitions: Annotated[int, typer.Option(min=100)] = 2000) -> None:

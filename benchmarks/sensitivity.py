@@ -25,7 +25,7 @@ from analysis.stats.effects import marginal
 from analysis.stats.likelihood import Model, Rows
 from analysis.stats.sobol import NEGLIGIBLE, indices, variances
 from analysis.stats.study import Study, Trial
-from analysis.stats.surrogate import Data, Surrogate, fit, gather
+from analysis.stats.surrogate import Data, Surrogate, fit, gather, without
 from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, TOP, Objective, ObjectiveCurves, objectives
 from benchmarks.search_quality import study_of
 from ipix_tune.dimensions import describe, distribution
@@ -143,6 +143,7 @@ def resampled(surrogate: Surrogate) -> dict[str, dict[str, tuple[float, float]]]
     """For comparison: percentile intervals from the surrogate's mean, fitted anew to resampled trials."""
     data = gather(surrogate.study)
     assert data is not None
+    data = without(data, surrogate.out)
     rng = np.random.default_rng(0)
     weights = np.stack(
         [
@@ -167,6 +168,7 @@ def _mean_weights(data: Data, theta: Floats, drawn: Any) -> Floats:
         distance=data.rows.distance[picked],
         scores=data.rows.scores[picked],
         singles=tuple(one[drawn] for one in data.rows.singles),
+        extra=data.rows.extra[picked],
     )
     model = Model(data.basis, rows)
     hyper = model.hyper(theta)

@@ -17,12 +17,13 @@ COLUMNS = 3
 
 def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Beside], theme: style.Theme) -> Figure:
     """A panel a parameter, all as differences from the mean over the space. Filled dots ran to the end; hollow ones
-    were stopped and stand at their expected end."""
+    were stopped and stand at their expected end. Collapsed runs have none."""
     study = surrogate.study
     expected = np.median(surrogate.ends, axis=0)
     full = np.array([study.max_epochs in trial.curve for trial in surrogate.trials])
     ends = [trial.curve.get(study.max_epochs, end) for trial, end in zip(surrogate.trials, expected, strict=True)]
     differences = np.array(ends) - np.median(surrogate.level)
+    drawn = np.array([at not in surrogate.collapsed for at in range(len(surrogate.trials))])
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)
     with style.themed(theme):
@@ -44,7 +45,7 @@ def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Besid
                 axes.plot(one.values, one.middle, color=style.BLUE, lw=2, zorder=4)
                 axes.fill_between(one.values, one.low, one.high, color=style.BLUE, alpha=0.22, lw=0)
                 style.along(axes, axis.dimension)
-            for kind, face in ((full[has], theme.faint), (~full[has], "none")):
+            for kind, face in ((full[has] & drawn[has], theme.faint), (~full[has] & drawn[has], "none")):
                 own = differences[has][kind]
                 axes.scatter(at[kind], own, s=12, facecolors=face, edgecolors=theme.faint, linewidths=0.7)
             for pair in (pair for pair in beside if pair.name == one.name):

@@ -17,8 +17,9 @@ from analysis.kept import digest, load_arrays, save_arrays
 from analysis.stats.basis import Floats
 from analysis.stats.bootstrap import interval
 from analysis.stats.likelihood import Model, Rows
+from analysis.stats.modes import find_mode
 from analysis.stats.study import Study
-from analysis.stats.surrogate import Data, Draws, Surrogate, draw, drawn, find_mode, gather
+from analysis.stats.surrogate import Data, Draws, Surrogate, draw, drawn, gather, settle, without
 from analysis.workers import Here
 
 FOLDS, REPEATS, ITERATIONS = 5, 1000, 25
@@ -62,14 +63,13 @@ def fit_and_check(
     key = digest(scores, [trial.settings for trial in data.trials])
     known = None if keep is None else load_arrays(keep, key)
     if known is not None:
-        return drawn(study, data, _draws(known)), _check_of(str(known["check"]))
-    with threadpool_limits(1, user_api="blas"):
-        mode = find_mode(Model(data.basis, data.rows))
+        return drawn(study, without(data, known["out"]), _draws(known)), _check_of(str(known["check"]))
+    data, mode = settle(data)
     wait = begin(data, mode, pool=pool)
     draws = draw(data, mode, pool=pool)
     checked = wait()
     if keep is not None:
-        save_arrays(keep, key, {**vars(draws), "check": np.array(json.dumps(vars(checked)))})
+        save_arrays(keep, key, {**vars(draws), "out": data.out, "check": np.array(json.dumps(vars(checked)))})
     return drawn(study, data, draws), checked
 
 
@@ -87,6 +87,7 @@ def check(surrogate: Surrogate, *, seed: int = 0) -> Check:
     """Cross-validation over the configurations; hyperparameters are fitted anew to the trials of each fold."""
     data = gather(surrogate.study)
     assert data is not None
+    data = without(data, surrogate.out)
     return begin(data, surrogate.mode, seed=seed)()
 
 
@@ -94,7 +95,7 @@ def begin(data: Data, mode: Floats, *, seed: int = 0, pool: Executor | None = No
     """Begin a check, by ``pool``; what is returned waits for it."""
     rng = np.random.default_rng(seed)
     folds = _folds(data, rng)[data.rows.who]
-    raw = data.rows.scores * data.scale + data.centers[data.at]
+    raw = data.raw
     begun = [(folds == fold) for fold in range(FOLDS) if (folds == fold).any()]
     found = [(held, (pool or Here()).submit(_foretell, data, raw, held, start=mode)) for held in begun]
     return lambda: _checked(data, raw, found, rng)
@@ -109,7 +110,7 @@ def _checked(
     ours, means, spans = (np.full(len(raw), math.nan) for _ in range(3))
     for held, foretold in found:
         ours[held], means[held], spans[held] = foretold.result()
-    known = np.isfinite(means)
+    known = np.isfinite(means) & ~data.out
     squares = np.stack([(ours - raw) ** 2, (means - raw) ** 2])[:, known]
     who = data.rows.who[known]
     by_trial = np.stack([np.bincount(who, weights=one, minlength=len(data.trials)) for one in squares])
@@ -145,7 +146,7 @@ def _foretell(data: Data, raw: Floats, held: NDArray[np.bool_], *, start: Floats
 def _foretold(data: Data, raw: Floats, held: NDArray[np.bool_], start: Floats) -> tuple[Floats, Floats, Floats]:
     """Expected scores of the rows ``held``, means of the other trials' at the same epoch, and the standard deviations
     of what is expected; NaN at an epoch that no other trial reached."""
-    kept = ~held
+    kept = ~held & ~data.out
     centers = np.array([_mean(raw[kept & (data.at == level)]) for level in range(len(data.levels))])
     scores = raw[kept] - centers[data.at[kept]]
     scale = float(scores.std()) or 1.0
@@ -156,6 +157,7 @@ def _foretold(data: Data, raw: Floats, held: NDArray[np.bool_], start: Floats) -
         distance=data.rows.distance[kept],
         scores=scores / scale,
         singles=tuple(one[left] for one in data.rows.singles),
+        extra=np.zeros(len(scores)),
     )
     theta = find_mode(Model(data.basis, rows), start=start, iterations=ITERATIONS)
     model = Model(data.basis, data.rows)

@@ -1,15 +1,19 @@
 """Budget: which stopped runs would have beaten the incumbent, and how far seeds differ at every budget."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
-from analysis.stats.best import Settings
+from analysis.columns import CONFIRM
+from analysis.stats.basis import Floats
 from analysis.stats.effects import summary
 from analysis.stats.quantiles import chi_squared
-from analysis.stats.study import Study
+from analysis.stats.study import Settings, Study, from_tables
 from analysis.stats.surrogate import Surrogate
+from analysis.tables import Tables
 
 LIKELY = 0.5
 """A run that would have beaten the incumbent with a larger chance than this was stopped too early."""
@@ -40,7 +44,8 @@ class SeedNoise:
 
 
 def stopped_early(surrogate: Surrogate, *, seed: int = 0) -> tuple[Stopped, ...]:
-    """All stopped runs, the likeliest to have beaten the incumbent first; empty without an incumbent of full length."""
+    """All stopped runs but those that had collapsed, the likeliest to have beaten the incumbent first; empty without an
+    incumbent of full length."""
     study = surrogate.study
     best = study.best()
     if best is None or best.score is None or best.state != "complete":
@@ -55,33 +60,76 @@ def stopped_early(surrogate: Surrogate, *, seed: int = 0) -> tuple[Stopped, ...]
             end=summary(scores[:, column]),
         )
         for column, trial in enumerate(surrogate.trials)
-        if trial.state == "stopped"
+        if trial.state == "stopped" and column not in surrogate.collapsed
     ]
     return tuple(sorted(found, key=lambda one: (-one.chance, -study.sign * one.end[0])))
 
 
 def seed_noise(study: Study) -> tuple[SeedNoise, ...]:
     """By budget, where configurations have several seeds; empty where none has."""
-    found = []
-    for epoch in study.budgets():
-        groups: dict[Settings, dict[int | None, float]] = {}
-        for trial in study.trials:
-            if epoch in trial.curve:
-                groups.setdefault(trial.settings, {})[trial.seed] = trial.curve[epoch]
-        several = [np.array(list(group.values())) for group in groups.values() if len(group) > 1]
-        freedom = sum(len(group) - 1 for group in several)
-        if not freedom:
-            continue
-        squares = sum(float(((group - group.mean()) ** 2).sum()) for group in several)
-        low, high = (math.sqrt(squares / chi_squared(level, freedom)) for level in (0.975, 0.025))
-        found.append(
-            SeedNoise(
-                epoch=epoch,
-                value=math.sqrt(squares / freedom),
-                low=low,
-                high=high,
-                configs=len(several),
-                runs=sum(len(group) for group in several),
-            )
-        )
-    return tuple(found)
+    return tuple(one for epoch in study.budgets() if (one := seed_noise_at(study, epoch)) is not None)
+
+
+def measured_noise(study: Study, tables: Tables) -> SeedNoise | None:
+    """At full length: of the confirming runs where there are several of a configuration, else of the search's."""
+    for one in (from_tables(tables, metric=study.metric, phase=CONFIRM), study):
+        if (found := seed_noise_at(one, study.max_epochs)) is not None:
+            return found
+    return None
+
+
+def seed_noise_at(study: Study, epoch: int) -> SeedNoise | None:
+    """After ``epoch`` epochs; None where no configuration has several seeds there.
+
+    Configurations that ran with the same seeds are not independent: a seed that is good for one is often good for
+    another, see :func:`_interval`.
+    """
+    groups: dict[Settings, dict[int | None, float]] = {}
+    for trial in study.trials:
+        if epoch in trial.curve:
+            groups.setdefault(trial.settings, {})[trial.seed] = trial.curve[epoch]
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return None
+    away = np.concatenate([np.array(list(group.values())) - np.mean(list(group.values())) for group in several])
+    runs = len(away)
+    low, high = _interval([list(group) for group in several], away)
+    return SeedNoise(
+        epoch=epoch,
+        value=math.sqrt(float(away @ away) / (runs - len(several))),
+        low=low,
+        high=high,
+        configs=len(several),
+        runs=runs,
+    )
+
+
+def _interval(seeds: Sequence[Sequence[int | None]], away: Floats) -> tuple[float, float]:
+    """Of the pooled standard deviation, as in a two-way layout of configurations and seeds.
+
+    The pooled variance is a mean square between seeds plus one of what is left, each with its degrees of freedom; the
+    interval of such a sum is that of Graybill and Wang (1980), which is the chi-squared one where no seed is shared.
+    With unequal seeds ``shared`` stands for the number of configurations that a seed is shared by: with A the matrix
+    that subtracts from each run its configuration's mean, and K that of pairs of runs with equal seeds, it is
+    tr(AKAK) / tr(A).
+
+    Args:
+        seeds: of every configuration's runs.
+        away: the runs' scores minus their configuration's mean, in the same order.
+    """
+    labels = np.array([str(seed) for group in seeds for seed in group])
+    same = (labels[:, None] == labels).astype(float)
+    center = block_diag(*(np.eye(len(group)) - 1 / len(group) for group in seeds))
+    crossed = center @ same
+    freedom = float(np.trace(center))
+    shared = float((crossed * crossed.T).sum()) / freedom
+    between, left = freedom / shared, freedom - freedom / shared
+    parts = [(float(away @ same @ away) / freedom / shared, between)]
+    if left > 1e-9:
+        parts.append(((float(away @ away) - between * shared * parts[0][0]) / left * (1 - 1 / shared), left))
+    pooled = float(away @ away) / freedom
+    down, up = (
+        math.sqrt(sum((part * (count / chi_squared(level, count) - 1)) ** 2 for part, count in parts))
+        for level in (0.975, 0.025)
+    )
+    return math.sqrt(max(pooled - down, 0.0)), math.sqrt(pooled + up)

@@ -36,12 +36,13 @@ LEVEL_VARIANCE = 100.0
 class Rows:
     """Scores of trials at budgets. ``who`` (n,): the trial, ascending; ``distance`` (n,): t; ``scores`` (n,): more is
     better, mean 0 at every budget and variance 1 within them. ``singles``: the functions of every parameter by
-    trial."""
+    trial. ``extra`` (n,): variance that a row's noise has besides; large where a row must not count."""
 
     who: NDArray[np.int64]
     distance: Floats
     scores: Floats
     singles: tuple[Floats, ...]
+    extra: Floats
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -134,7 +135,7 @@ class Model:
         """Of the rows without c, a and r: drift, curves and noise, (n, n) in the columns' order."""
         rows = self.rows
         found: Floats = rows.near * _by_row(self._drifts(hyper, self._parts(hyper)).T, rows.who)
-        found[np.diag_indices_from(found)] += hyper.noise
+        found[np.diag_indices_from(found)] += hyper.noise + rows.extra
         return found.T
 
     def covariance(self, hyper: Hyper) -> Floats:
@@ -155,7 +156,7 @@ class Model:
         found = _by_row(self._drifts(hyper, parts).T, self.rows.who)
         found *= self.rows.near
         found += _by_row(ends.T, self.rows.who)
-        found[np.diag_indices_from(found)] += hyper.noise
+        found[np.diag_indices_from(found)] += hyper.noise + self.rows.extra
         return found.T
 
     def _drifts(self, hyper: Hyper, parts: Sequence[Floats]) -> Floats:

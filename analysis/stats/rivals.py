@@ -6,10 +6,10 @@ For choices on which other parameters depend, such as the method, that no surrog
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from analysis.stats.bootstrap import LEVEL
-from analysis.stats.compare import LEAST, scores_of
+from analysis.stats.compare import LEAST, LEVEL, Tried, common_seeds, difference, tried
 from analysis.stats.study import Study
 from analysis.wording import is_percent
 
@@ -29,7 +29,7 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class Rivals:
-    """Values of ``name`` with `LEAST` trials or more that have a score after ``epoch`` epochs, the best mean first;
+    """Values of ``name`` with enough trials that have a score after ``epoch`` epochs, the best mean first;
     ``few``: the others, with how many trials each has there; ``failed``: failed trials by value."""
 
     name: str
@@ -52,51 +52,63 @@ def structural(study: Study) -> list[str]:
 
 
 def rivals(study: Study, name: str) -> Rivals | None:
-    """After that many epochs which most values reached with `LEAST` trials; the longest of several. None where fewer
-    than two values have that many trials.
+    """After that many epochs which most values reached with enough trials; the longest of several. None where fewer
+    than two values have enough: `LEAST` configurations, or as many seeds of each of their configurations.
 
-    Intervals of the differences are Welch's, by Bonferroni over all pairs of values, so that the leader may be chosen
-    by the same scores. `benchmarks/rivals.py` measures how often a leader is wrongly apart.
+    Intervals of the differences are those of `analysis.stats.compare.difference`, by Bonferroni over all pairs of
+    values, since the leader is chosen by the same scores. That holds for values tried evenly; a search that learns sets
+    equal values apart more often (`benchmarks/rivals.py` measures both).
     """
     values = study.space[name]["choices"]
     found = max(
-        (([scores_of(study, name, value, epoch) for value in values], epoch) for epoch in study.budgets()),
-        key=lambda pair: (sum(len(scores) >= LEAST for scores in pair[0]), pair[1]),
+        (([tried(study, name, value, epoch) for value in values], epoch) for epoch in study.budgets()),
+        key=lambda pair: (sum(map(_enough, pair[0])), pair[1]),
         default=None,
     )
-    if found is None or sum(len(scores) >= LEAST for scores in found[0]) < 2:
+    if found is None or sum(map(_enough, found[0])) < 2:
         return None
-    scores, epoch = found
-    enough = [(str(value), own) for value, own in zip(values, scores, strict=True) if len(own) >= LEAST]
-    enough.sort(key=lambda pair: -study.sign * sum(pair[1]) / len(pair[1]))
-    behind = differences([own for _, own in enough], furthest=100.0 if is_percent(study.metric) else math.inf)
+    arms, epoch = found
+    enough = [(str(value), arm) for value, arm in zip(values, arms, strict=True) if _enough(arm)]
+    enough.sort(key=lambda pair: -study.sign * mean_score(pair[1]))
+    behind = differences([arm for _, arm in enough], furthest=100.0 if is_percent(study.metric) else math.inf)
     return Rivals(
         name=name,
         epoch=epoch,
         ranked=tuple(
-            Rival(value=value, scores=tuple(own), mean=sum(own) / len(own), difference=difference)
-            for (value, own), difference in zip(enough, [None, *behind], strict=True)
+            Rival(value=value, scores=_scores(arm), mean=mean_score(arm), difference=difference)
+            for (value, arm), difference in zip(enough, [None, *behind], strict=True)
         ),
-        few=tuple((str(value), len(own)) for value, own in zip(values, scores, strict=True) if len(own) < LEAST),
+        few=tuple((str(value), len(_scores(arm))) for value, arm in zip(values, arms, strict=True) if not _enough(arm)),
         failed=_failed(study, name, values),
         seeds=study.seeds_each(),
     )
 
 
-def differences(groups: Sequence[Sequence[float]], *, furthest: float) -> list[tuple[float, float, float]]:
-    """Of the first group's mean from the others', with their intervals, cut off at what a difference can be; as wide
-    as that where neither group varies."""
-    from scipy.stats import ttest_ind
-
-    level = 1 - (1 - LEVEL) / math.comb(len(groups), 2)
-    first, found = groups[0], []
-    for other in groups[1:]:
-        difference = sum(first) / len(first) - sum(other) / len(other)
-        low, high = -furthest, furthest
-        if len({*first}) > 1 or len({*other}) > 1:
-            low, high = ttest_ind(first, other, equal_var=False).confidence_interval(level)
-        found.append((difference, max(float(low), -furthest), min(float(high), furthest)))
+def differences(arms: Sequence[Tried], *, furthest: float) -> list[tuple[float, float, float]]:
+    """Of the first arm's mean from the others', with their intervals, cut off at what a difference can be; as wide as
+    that where there is none."""
+    level = 1 - (1 - LEVEL) / math.comb(len(arms), 2)
+    found = []
+    for other in arms[1:]:
+        one = difference(arms[0], other, level=level)
+        if one is None:
+            found.append((mean_score(arms[0]) - mean_score(other), -furthest, furthest))
+        else:
+            found.append((one.value, max(one.low, -furthest), min(one.high, furthest)))
     return found
+
+
+def mean_score(arm: Tried) -> float:
+    """The mean over configurations, each the mean of its seeds."""
+    return fmean(fmean(seeds.values()) for seeds in arm.values())
+
+
+def _enough(arm: Tried) -> bool:
+    return len(arm) >= LEAST or bool(common_seeds(arm, arm))
+
+
+def _scores(arm: Tried) -> tuple[float, ...]:
+    return tuple(score for seeds in arm.values() for score in seeds.values())
 
 
 def _failed(study: Study, name: str, values: Sequence[Any]) -> tuple[tuple[str, int], ...]:

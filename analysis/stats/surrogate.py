@@ -22,6 +22,8 @@ from analysis.kept import Digested
 from analysis.stats.basis import Basis, Floats
 from analysis.stats.fidelity import ladder
 from analysis.stats.likelihood import LEVEL_VARIANCE, Hyper, Model, Rows, factor
+from analysis.stats.modes import find_mode
+from analysis.stats.outliers import SILENT, collapsed_rows, evidence, suspects
 from analysis.stats.study import Study, Trial
 from analysis.workers import Here
 
@@ -33,6 +35,8 @@ GROWTH = 1.25
 DRAWS, BURN_IN = 200, 40
 PORTION = 25
 """Draws that a process makes at a time."""
+ROUNDS = 12
+"""Of looking for collapsed runs, at most."""
 STEP = 1e-3
 """Of the differences that give the curvature at the mode."""
 
@@ -43,7 +47,8 @@ class Surrogate(Digested):
     trials): what the run of each trial would have come to at full budget, but for ``noise`` (draws,), the standard
     deviation of one epoch's score around it; ``seeds`` (draws,): of runs of one configuration that differ in the seed
     only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode. ``pool``: of how
-    many trials ``trials`` were drawn, see :func:`sample`."""
+    many trials ``trials`` were drawn, see :func:`sample`. ``out`` (rows,): the rows of collapsed runs, which do not
+    count, and ``collapsed`` the positions of these runs in ``trials``."""
 
     study: Study
     basis: Basis
@@ -58,6 +63,8 @@ class Surrogate(Digested):
     noise: Floats
     seeds: Floats
     mode: Floats
+    out: NDArray[np.bool_]
+    collapsed: tuple[int, ...]
 
     @property
     def complete(self) -> int:
@@ -89,6 +96,18 @@ class Data:
     fixed: tuple[str, ...]
     centers: Floats
     scale: float
+
+    @property
+    def raw(self) -> Floats:
+        """Scores of which more is better, in the study's unit, (n,)."""
+        found: Floats = self.rows.scores * self.scale + self.centers[self.at]
+        return found
+
+    @property
+    def out(self) -> NDArray[np.bool_]:
+        """Rows that do not count, (n,)."""
+        found: NDArray[np.bool_] = self.rows.extra > 0
+        return found
 
 
 def gather(study: Study) -> Data | None:
@@ -133,6 +152,7 @@ def gather(study: Study) -> Data | None:
             distance=np.log(study.max_epochs / np.array(levels, dtype=float))[at] / full,
             scores=scores / scale,
             singles=tuple(basis.single(i, places[:, i], active[:, i]) for i in range(len(basis.axes))),
+            extra=np.zeros(len(scores)),
         ),
         trials=trials,
         pool=pool,
@@ -173,9 +193,51 @@ def fit(study: Study, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
     data = gather(study)
     if data is None or study.max_epochs not in data.levels:
         return None
-    with threadpool_limits(1, user_api="blas"):
-        mode = find_mode(Model(data.basis, data.rows))
+    data, mode = settle(data)
     return drawn(study, data, draw(data, mode, draws=draws, seed=seed))
+
+
+def settle(data: Data) -> tuple[Data, Floats]:
+    """The data with the rows of collapsed runs silenced (see `analysis.stats.outliers`), and the mode.
+
+    Both are sought in turns until no row changes sides, once from all rows and, where some stand far below the others,
+    once without these: several collapsed runs can hide each other in the first, and the second can take a bad region
+    for collapsed runs. The likelier of the two is kept.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        found = [_settled(data)]
+        if (low := suspects(data.rows)).any():
+            found.append(_settled(without(data, low)))
+    _, kept, mode = max(found, key=lambda one: one[0])
+    return kept, mode
+
+
+def _settled(data: Data) -> tuple[float, Data, Floats]:
+    """From one assignment: its evidence at the end, the data and the mode."""
+    mode, seen = None, {data.out.tobytes()}
+    for _ in range(ROUNDS):
+        model = Model(data.basis, data.rows)
+        mode = find_mode(model, start=mode)
+        out, density = collapsed_rows(model, mode)
+        if out.tobytes() in seen:
+            break
+        seen.add(out.tobytes())
+        data = without(data, out)
+    assert mode is not None
+    return evidence(model, mode, density, data.scale), data, mode
+
+
+def without(data: Data, out: NDArray[np.bool_]) -> Data:
+    """The data with the rows ``out`` silenced: they count neither in the fit nor in what scores are measured from."""
+    raw = data.raw
+    levels = range(len(data.levels))
+    counted = [(data.at == level) & ~out if (~out)[data.at == level].any() else data.at == level for level in levels]
+    centers = np.array([raw[rows].mean() for rows in counted])
+    away = raw - centers[data.at]
+    scale = float(away[~out].std()) or data.scale
+    extra: Floats = SILENT * out.astype(float)
+    rows = replace(data.rows, scores=away / scale, extra=extra)
+    return replace(data, rows=rows, centers=centers, scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,26 +287,9 @@ def drawn(study: Study, data: Data, draws: Draws) -> Surrogate:
         noise=draws.noise,
         seeds=draws.seeds,
         mode=draws.mode,
+        out=data.out,
+        collapsed=tuple(sorted({int(one) for one in data.rows.who[data.out]})),
     )
-
-
-def find_mode(model: Model, *, start: Floats | None = None, iterations: int = 200) -> Floats:
-    """Theta of the highest posterior density."""
-    from scipy.optimize import minimize
-
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        try:
-            value, slope = model.with_gradient(theta)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(theta)
-        return -value, -slope
-
-    bounds = list(zip(model.center - 5 * model.spread, model.center + 5 * model.spread, strict=True))
-    begin = model.center if start is None else start
-    found: Floats = minimize(
-        loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations, "ftol": 1e-7}
-    ).x
-    return found
 
 
 def _hypers(model: Model, mode: Floats, *, draws: int, rng: np.random.Generator) -> list[Floats]:

@@ -4,9 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.stats.early import seed_noise, stopped_early
+from analysis.findings import say_seeds
+from analysis.stats.early import measured_noise, seed_noise, seed_noise_at, stopped_early
+from analysis.stats.study import from_tables
 from analysis.stats.surrogate import fit
+from analysis.tables import build_tables
+from tests.analysis.confirmations import BARE, TOP, confirm_run, run
 from tests.analysis.made import END, UNIT, make_study, study_of_function
+from tests.analysis.test_stats import full, runs_of, trial
 
 TWO = {"a": UNIT, "b": UNIT}
 
@@ -61,3 +66,42 @@ def test_the_interval_of_the_seed_noise_covers_the_truth_at_its_rate():
         (found,) = seed_noise(make_study(TWO, configs, curves, seeds=[0, 1, 2] * 4))
         hits += found.low <= 0.5 <= found.high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_it_covers_the_truth_where_runs_that_share_a_seed_are_alike(count):
+    """The seed makes nine tenths of the noise; five configurations ran with the same seeds."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        shared = rng.normal(0, math.sqrt(0.9), count)
+        configs = [{"a": float(i), "b": 0.0} for i in range(5) for _ in range(count)]
+        curves = [{END: 10 * i + one + rng.normal(0, math.sqrt(0.1))} for i in range(5) for one in shared]
+        found = seed_noise_at(make_study(TWO, configs, curves, seeds=[*range(count)] * 5), END)
+        hits += found.low <= 1 <= found.high
+    assert 0.92 <= hits / 400 <= 0.99
+
+
+def test_a_provisional_page_says_how_far_this_studys_own_seeds_differ():
+    trials = [trial(number, full(40.0 + number), **{"interpixel.tau": 0.5}) for number in range(3)]
+    trials += [trial(3, full(60.0))]
+    runs = runs_of(trials, seeds=[0, 1, 2, 0])
+    tables = build_tables(runs)
+    text = say_seeds(from_tables(tables), tables)
+    assert "differ by 1.00 in this study" in text
+    assert "n = 3 runs of 1 configurations" in text
+
+
+def test_confirming_runs_say_it_before_the_searchs_do():
+    runs = [run("t0000", 0, phase="search", score=60.0)]
+    runs += [confirm_run(number, TOP, number, 40.0 + number) for number in range(3)]
+    runs += [confirm_run(3 + number, BARE, number, 39.0) for number in range(2)]
+    tables = build_tables(runs)
+    assert measured_noise(from_tables(tables), tables).runs == 5
+
+
+def test_where_no_seed_was_repeated_the_page_says_whose_figure_it_gives():
+    tables = build_tables(runs_of([trial(0, full(40.0)), trial(1, full(41.0))]))
+    text = say_seeds(from_tables(tables), tables)
+    assert "is not measured" in text
+    assert "UniMatch" in text

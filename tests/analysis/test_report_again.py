@@ -73,7 +73,7 @@ def test_a_study_that_grew_has_the_report_that_it_would_have_had_at_once(built, 
 
 def test_of_the_same_logs_no_figure_is_drawn_and_nothing_is_fitted_again(again, monkeypatch):
     before = figures_of(again)
-    monkeypatch.setattr(crossval, "find_mode", no_fit)
+    monkeypatch.setattr(crossval, "settle", no_fit)
     build(again)
     assert figures_of(again) == before
 
@@ -111,7 +111,7 @@ def test_another_version_of_the_program_draws_again_and_uses_nothing_that_was_ke
     monkeypatch.setattr(kept, "program", lambda: "another")
     drawing.drawn(plots, "progress", partial(progress.draw, study_of(make_trials())))
     assert (plots / "progress.svg").stat().st_mtime_ns > before
-    monkeypatch.setattr(crossval, "find_mode", no_fit)
+    monkeypatch.setattr(crossval, "settle", no_fit)
     with pytest.raises(AssertionError, match="fitted again"):
         fit_and_check(small, keep=keep)
 
@@ -149,7 +149,7 @@ def test_several_processes_find_the_same_bits_as_one(small, fitted):
 def test_what_was_kept_is_what_was_found(small, fitted, tmp_path, monkeypatch):
     keep = tmp_path / "surrogate.npz"
     fit_and_check(small, keep=keep)
-    monkeypatch.setattr(crossval, "find_mode", no_fit)
+    monkeypatch.setattr(crossval, "settle", no_fit)
     assert alike(fit_and_check(small, keep=keep), fitted)
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_file_of_what_was_kept_is_made_again(small, fitted, tmp_path, 
 def test_another_score_at_a_rung_is_fitted_again_and_one_between_rungs_is_not(small, tmp_path, monkeypatch):
     keep = tmp_path / "surrogate.npz"
     fit_and_check(small, keep=keep)
-    monkeypatch.setattr(crossval, "find_mode", no_fit)
+    monkeypatch.setattr(crossval, "settle", no_fit)
     between, at_rung = copy.deepcopy(small), copy.deepcopy(small)
     between.trials[0].curve[4] = 17.0
     fit_and_check(between, keep=keep)

@@ -76,9 +76,9 @@ def test_a_failed_trial_is_shown_with_its_error(page):
     assert "loss strong1 is NaN or infinite at step 7 (epoch 2)" in page
 
 
-def test_kl_against_cr_is_called_an_observation_with_both_counts(page):
+def test_kl_against_cr_is_called_what_tuning_made_of_them_with_both_counts(page):
     assert re.search(r"KL minus CR after \d epochs?: [+-]\d+\.\d\d, 95 % interval", page)
-    assert "this is an observation, not an experiment" in page
+    assert "this compares what tuning made of the two" in page
 
 
 def test_figures_are_there_as_png_and_svg(built):

@@ -20,6 +20,7 @@ def space(monkeypatch):
         "method.name": conftest.dimension("choice", choices=METHODS),
         "method.cps_weight": conftest.dimension("loguniform", low=0.1, high=10, only_if={"method.name": "cps"}),
         "optim.lr": conftest.dimension("choice", choices=[0.1, 0.2, 0.3]),
+        "tau": conftest.dimension("uniform", low=0, high=1),
     }
     monkeypatch.setattr(conftest, "SPACE", searched)
 
@@ -30,7 +31,9 @@ def study(scores, *, epochs=9, state="complete"):
     for method, own in scores.items():
         for score in own:
             curve = {1: score / 2, epochs: score}
-            values = {"method.name": method, "optim.lr": 0.1} | ({"method.cps_weight": 1.0} if method == "cps" else {})
+            values = {"method.name": method, "optim.lr": 0.1, "tau": len(trials) / 100} | (
+                {"method.cps_weight": 1.0} if method == "cps" else {}
+            )
             trials.append({"number": len(trials), "values": values, "curve": curve, "state": state, "error": None})
     return study_of(trials)
 
@@ -92,14 +95,15 @@ def test_with_two_trials_each_the_question_has_no_answer_and_says_how_many_are_n
     few = study({"fixmatch": [70.0, 71], "cps": [60.0, 61]})
     assert rivals(few, "method.name") is None
     (found,) = [one for one in search_sections(few, tmp_path) if one.title == "Which method.name?"]
-    assert "Fewer than two values of method.name have 3 trials" in found.why
+    assert "Fewer than two values of method.name have 3 configurations" in found.why
 
 
 def test_the_reading_names_who_is_apart_and_that_it_is_no_experiment():
     text = say_rivals(rivals(study(SCORES), "method.name"), full=9)
     assert "fixmatch has the best mean, 71.00 (n = 3 trials)" in text
-    assert "apart from cps (1 of 2); the rest is undecided" in text
-    assert "an observation, not an experiment" in text
+    assert "In these trials it is apart from cps (1 of 2); the rest is undecided" in text
+    assert "what tuning made of each, and no experiment" in text
+    assert "hold together" not in text
     assert "says nothing of the order" not in text
     assert "says nothing of the order after all 20 epochs" in say_rivals(rivals(study(SCORES), "method.name"), full=20)
 

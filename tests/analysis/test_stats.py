@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp, ttest_ind
 
 from analysis import tables
 from analysis.figures import parameters, style
@@ -9,8 +10,7 @@ from analysis.logs.offline import read_folder
 from analysis.logs.run import LoggedRun
 from analysis.sections.search import search_sections
 from analysis.sections.section import Section
-from analysis.stats.bootstrap import mean_difference
-from analysis.stats.compare import compare
+from analysis.stats.compare import compare, difference, welch
 from analysis.stats.study import from_tables
 from tests.analysis import conftest
 from tests.analysis.conftest import config_of, make_trials
@@ -96,7 +96,7 @@ def test_choices_are_compared_at_one_budget_with_their_counts():
     }
     assert sorted(found.first_scores) == sorted(of["kl"])
     assert sorted(found.second_scores) == sorted(of["cr"])
-    assert math.isclose(found.difference[0], np.mean(of["kl"]) - np.mean(of["cr"]))
+    assert math.isclose(found.difference.value, np.mean(of["kl"]) - np.mean(of["cr"]))
 
 
 def test_with_too_few_trials_there_is_no_interval():
@@ -107,7 +107,10 @@ def test_with_too_few_trials_there_is_no_interval():
 def test_where_there_is_no_interval_no_figure_suggests_a_difference(tmp_path):
     pair = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.distance": "cr"})]
     found = next(one for one in search_sections(study_of(pair), tmp_path) if one.title == "KL or CR?")
-    assert found.why == "Trials with a score after 9 epochs: 1 with KL, 1 with CR. An interval needs 3 of each."
+    assert found.why == (
+        "Configurations with a score after 9 epochs: 1 with KL, 1 with CR. An interval needs 3 of each, or 3 seeds "
+        "that all of them ran with, and scores that differ."
+    )
     assert "confirm.contrast" in found.what_would
 
 
@@ -127,14 +130,69 @@ def test_a_choice_that_was_never_tried_cannot_be_compared():
     assert compare(study_of([trial(0, full(40.0))]), "interpixel.distance", first="kl", second="cr") is None
 
 
-def test_bootstrap_intervals_cover_a_known_difference_about_as_often_as_they_say():
+def once_each(scores):
+    """Configurations of one choice, one seed each."""
+    return {(("tau", str(number)),): {0: score} for number, score in enumerate(scores)}
+
+
+def test_the_interval_of_two_choices_is_welchs():
+    first, second = [40.0, 42.5, 41.0, 47.0], [39.0, 39.5, 41.5]
+    found = difference(once_each(first), once_each(second))
+    low, high = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high, found.seeds) == (pytest.approx(low), pytest.approx(high), 0)
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (5, 5), (15, 15)])
+def test_equal_choices_are_called_apart_in_no_more_than_five_percent(counts):
     rng = np.random.default_rng(0)
-    covered = 0
-    for repeat in range(200):
-        first, second = rng.normal(1.0, 1, 30), rng.normal(0.0, 1, 30)
-        _, (low, high) = mean_difference(first, second, repeats=400, seed=repeat)
-        covered += low <= 1.0 <= high
-    assert 0.88 <= covered / 200 <= 0.99
+    repeats = 2000
+    apart = sum(welch(*(rng.normal(0, 1, count) for count in counts)).decided for _ in range(repeats))
+    assert apart / repeats <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / repeats)
+
+
+def grid(rng, *, shared, seeds=range(5), configs=3):
+    """A choice's runs over a grid of configurations and seeds; ``shared``: what each seed does to all runs with it."""
+    return {(("tau", str(one)),): {seed: shared[seed] + rng.normal(0, 0.3) for seed in seeds} for one in range(configs)}
+
+
+def test_a_grid_over_seeds_is_compared_seed_by_seed():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 3, 5)
+    first, second = grid(rng, shared=shared + 1), grid(rng, shared=shared)
+    found = difference(first, second)
+    gaps = [
+        np.mean([a[seed] for a in first.values()]) - np.mean([b[seed] for b in second.values()]) for seed in range(5)
+    ]
+    low, high = ttest_1samp(gaps, 0).confidence_interval(0.95)
+    assert (found.value, found.low, found.high) == (
+        pytest.approx(np.mean(gaps)),
+        pytest.approx(low),
+        pytest.approx(high),
+    )
+    assert found.seeds == 5
+    assert found.decided
+
+
+def test_runs_of_one_configuration_are_no_configurations_of_their_own():
+    """Each choice has four configurations of 5 seeds; the configurations differ, and the seeds hardly."""
+    rng = np.random.default_rng(0)
+    apart, repeats = 0, 400
+    for _ in range(repeats):
+        arms = [
+            {
+                (("tau", str(n)),): {
+                    seed: level + rng.normal(0, 0.1) for seed in range(5 * (n + 4 * arm), 5 * (n + 4 * arm) + 5)
+                }
+                for n, level in enumerate(rng.normal(0, 1, 4))
+            }
+            for arm in range(2)
+        ]
+        apart += difference(*arms).decided
+    assert apart / repeats <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / repeats)
+
+
+def test_choices_whose_scores_are_all_alike_have_no_interval():
+    assert difference(once_each([40.0] * 3), once_each([40.0] * 3)) is None
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
