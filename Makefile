@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: demo test test-slow check clean
 
-demo: .venv/.demo  ## search, report and export on the embedded data set
+demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
 	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
 	@echo "report:      studies/digits/report.html"
 	@echo "best config: studies/digits/best.yaml   (train it: $(BIN)/python -m trainers.train studies/digits/best.yaml)"

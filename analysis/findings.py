@@ -79,9 +79,9 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     if best is None or best.score is None:
         headline, trust = "No trial has a score yet.", ""
     else:
-        seeds, rivals = study.seeds_of(best), len({trial.settings for trial in study.complete})
+        seeds, rivals = study.seeds_of(best), len(study.ranked)
         score = study.mean_score(best) or 0.0
-        runs = f"{best.epochs} of {study.max_epochs} epochs"
+        runs = f"{max(best.curve)} of {study.max_epochs} epochs"
         headline = (
             f"Provisional winner: trial {best.number}, {study.metric} {score:.2f}{_percent(study)} after {runs}, "
             f"{_spread(study, best, seeds)}."
@@ -97,7 +97,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
         rule=(
             f"Selection: the best last score among trials that ran all {_epochs(study.max_epochs)}, a mean where a "
             "configuration has several seeds. Stopped and failed trials cannot win; while no trial is complete, "
-            "the best of those that ran longest is shown."
+            "the best at the highest epoch with a score is shown."
         ),
         trust=trust,
         best=best,
@@ -120,8 +120,7 @@ def _trust(study: Study, tables: Tables, best: Trial, *, seeds: int, rivals: int
             f"Mean over {seeds} seeds; the best of {rivals} configurations that ran to the end, chosen after looking, "
             "so that its score is too high on average. It is not confirmed: that takes a comparison over paired seeds."
         )
-    runner_up = _runner_up(study, best)
-    gap = "" if runner_up is None else f" It leads the next by {abs((best.score or 0) - runner_up):.2f}."
+    gap = f" It leads the next by {abs(study.ranked[0].score - study.ranked[1].score):.2f}." if rivals > 1 else ""
     return (
         f"One seed per configuration: the winner is provisional. It is the best of {rivals} that ran to the end, so "
         f"its score is too high on average.{gap} {say_seeds(study, tables)} Train the leading configurations with "
@@ -147,17 +146,13 @@ def say_seeds(study: Study, tables: Tables) -> str:
 
 def _spread(study: Study, best: Trial, seeds: int) -> str:
     """The seeds behind the score and its interval, which one seed does not give."""
-    from analysis.results import results
+    from analysis.results import result_of
 
-    if seeds == 1:
+    standing = study.standing_of(best)
+    if standing is None or seeds == 1:
         return "1 seed, so that it has no interval"
-    found = next(one for one in results(study) if best in one.trials)
+    found = result_of(study, standing)
     return f"mean over {seeds} seeds, 95 % interval {found.low:.2f} to {found.high:.2f}"
-
-
-def _runner_up(study: Study, best: Trial) -> float | None:
-    others = [trial.score for trial in study.complete if trial.number != best.number and trial.score is not None]
-    return None if not others else study.sign * max(study.sign * score for score in others)
 
 
 def _percent(study: Study) -> str:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import stdev
 
 from analysis.latex import cell, escaped, table
+from analysis.stats.best import Standing
 from analysis.stats.quantiles import student
 from analysis.stats.study import Study, Trial
 from analysis.tables import FOLDER
@@ -20,7 +21,8 @@ SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One configuration. ``low`` and ``high``: the 95 % t interval of its mean over seeds; None with one seed."""
+    """One configuration, with a run for every seed. ``low`` and ``high``: the 95 % t interval of its mean over seeds;
+    None with one seed."""
 
     trials: tuple[Trial, ...]
     mean: float
@@ -35,20 +37,18 @@ class Result:
 
 
 def results(study: Study) -> list[Result]:
-    """All configurations that ran all epochs, the best mean first."""
-    found = [_result(trials) for trials in study.configurations.values()]
-    return sorted(found, key=lambda one: (-study.sign * one.mean, one.trials[0].number))
+    """All configurations that ran all epochs, in the order of `analysis.stats.best`, the best first."""
+    return [result_of(study, one) for one in study.ranked if one.full]
 
 
-def _result(trials: Sequence[Trial]) -> Result:
-    by_seed = {trial.seed: trial for trial in reversed(trials)}
-    scores = [trial.score for trial in by_seed.values() if trial.score is not None]
-    mean = fmean(scores)
+def result_of(study: Study, one: Standing) -> Result:
+    """A configuration with the interval of its mean."""
+    trials, scores = study.runs_of(one), [run.score for run in one.trials]
     if len(scores) < 2:
-        return Result(trials=tuple(trials), mean=mean, spread=None, low=None, high=None)
+        return Result(trials=trials, mean=one.score, spread=None, low=None, high=None)
     spread = stdev(scores)
     half = float(student((1 + LEVEL) / 2, len(scores) - 1)) * spread / math.sqrt(len(scores))
-    return Result(trials=tuple(trials), mean=mean, spread=spread, low=mean - half, high=mean + half)
+    return Result(trials=trials, mean=one.score, spread=spread, low=one.score - half, high=one.score + half)
 
 
 def write_results(study: Study, study_dir: Path) -> None:

@@ -4,9 +4,10 @@
     python -m benchmarks.demo_study measure --before PATH --rows demo.jsonl --rounds 2
     python -m benchmarks.demo_study table --rows demo.jsonl --out benchmarks/results/demo_study_202611.md
 
-`equal` is the demo with four configurations, its point and three random ones, trained to their end, so that both trees
-train as many epochs; `demo` is the study as each tree's own search makes it. Each side has a cache of its own, filled
-by a small study before the first round.
+Both run the earlier checkout's study file, since the demo itself was changed later. `equal` is that demo with four
+configurations, its point and three random ones, trained to their end, so that both trees train as many epochs; `demo`
+is the study as each tree's own search makes it. Each side has a cache of its own, filled by a small study before the
+first round.
 """
 
 import json
@@ -44,23 +45,24 @@ def measure(
 ) -> None:
     """Run every study once a round on each side, the side that goes first taking turns."""
     trees = dict(zip(SIDES, (before.resolve(), HERE), strict=True))
+    file = trees["before"] / "search_spaces" / "digits.yaml"
     with tempfile.TemporaryDirectory() as work:
         for side, tree in trees.items():
-            _study(tree, Path(work) / side, "fill", FILL)
+            _study(tree, file, Path(work) / side, "fill", FILL)
         for number in range(rounds):
             for name, overrides in STUDIES.items():
                 for side in SIDES if number % 2 == 0 else SIDES[::-1]:
-                    row = _study(trees[side], Path(work) / side, f"{name}{number}", overrides)
+                    row = _study(trees[side], file, Path(work) / side, f"{name}{number}", overrides)
                     row |= {"study": name, "side": side, "commit": _commit(trees[side])}
                     with rows.open("a") as out:
                         out.write(json.dumps(row) + "\n")
                     typer.echo(row)
 
 
-def _study(tree: Path, work: Path, name: str, overrides: tuple[str, ...]) -> dict[str, object]:
+def _study(tree: Path, file: Path, work: Path, name: str, overrides: tuple[str, ...]) -> dict[str, object]:
     """Wall time, epochs, and seconds in which trials trained and were evaluated, of one study in a fresh process."""
     work.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "ipix_tune.sweep", str(tree / "search_spaces" / "digits.yaml"), "--name", name]
+    command = [sys.executable, "-m", "ipix_tune.sweep", str(file), "--name", name]
     environment = {**os.environ, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(work / "cache")}
     start = time.perf_counter()
     ended = subprocess.run(

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from analysis import tables
 from analysis.reading import read_study
+from analysis.stats.best import standings
 from ipix_tune import study as studies
 from ipix_tune.config import StudyConfig
 from ipix_tune.curves import recorded_curves
@@ -152,8 +153,11 @@ def _name(entry: Entry) -> tuple[Any, ...]:
 
 
 def _best(found: list[Entry], *, sign: int) -> Entry:
-    complete = [entry for entry in found if entry.state == "complete"]
-    return max(complete, key=lambda entry: sign * entry.scores[EPOCHS])
+    by_number = {entry.scored.number: entry for entry in found if entry.scored is not None}
+    scored = [entry.scored for entry in by_number.values() if entry.scored is not None]
+    best = standings(scored, max_epochs=EPOCHS, sign=sign).best
+    assert best is not None
+    return by_number[best.number]
 
 
 @app.command("run")

@@ -37,7 +37,7 @@ USUAL = {"crop": 64, "batch": 4, "classes": 21}
 STEPS = 4
 """Timed steps of a setting, in every round."""
 NAIVE_CROPS = (129, 321)
-DEMO = Path(__file__).parents[1] / "search_spaces" / "digits.yaml"
+UNIMATCH = Path(__file__).parents[1] / "search_spaces" / "digits_confirm.yaml"
 
 
 def _add(rows: Path, row: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ def _trained(*, epochs: int, steps: int, processes: int) -> list[dict[str, Any]]
     from ipix_tune.studyfile import load
     from trainers.yamlfile import dump
 
-    study = load(DEMO)
+    study = load(UNIMATCH)
     config = SearchSpace(study).to_config(study.points[0])
     schedule = config.schedule.model_copy(update={"epochs": epochs, "steps_per_epoch": steps})
     with tempfile.TemporaryDirectory() as folder:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from analysis.stats.best import standings
 from ipix_tune.config import ConfirmConfig, StudyConfig, Value
 from ipix_tune.dimensions import every_value, same
 from ipix_tune.leaves import get_dotted, has_val, method_keys
+from ipix_tune.plan import make_plan
 from ipix_tune.space import SearchSpace
 from trainers.config import TrainConfig
 from trainers.errors import UserError
@@ -60,17 +62,25 @@ NO_PART = {"seed", "provenance"}
 """Keys of a training config that make no other arm."""
 
 
-def leaders(entries: "Iterable[Entry]", *, top: int, sign: float) -> "list[Entry]":
-    """The best configurations among the trials that ran all their epochs, best first: by their mean over seeds where
-    the search ran several, of equals the earliest, as report and export choose."""
-    found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.state == "complete" and entry.scores:
-            settings = {name: repr(value) for name, value in entry.values.items() if name != "seed"}
-            found.setdefault(json.dumps(settings, sort_keys=True), []).append(entry)
-    means = [(sum(one.scores[max(one.scores)] for one in same) / len(same), same[0]) for same in found.values()]
-    means.sort(key=lambda pair: (-sign * pair[0], pair[1].key))
-    return [entry for _, entry in means[:top]]
+def leaders(study: StudyConfig, entries: "Iterable[Entry]", *, top: int, max_epochs: int) -> "list[Entry]":
+    """The best configurations among the trials that ran all their epochs, best first, each as its earliest run: by the
+    rule of `analysis.stats.best`, as everywhere.
+
+    Args:
+        study: with its objectives.
+        entries: the search's trials.
+        top: how many at most.
+        max_epochs: full length of a trial.
+    """
+    against = study.objective.against
+    by_number = {one.scored.number: one for one in entries if one.scored is not None}
+    found = standings(
+        (one.scored for one in by_number.values() if one.scored is not None),
+        max_epochs=max_epochs,
+        sign=1 if study.objective.mode == "max" else -1,
+        against_sign=None if against is None else 1 if against.mode == "max" else -1,
+    )
+    return [by_number[one.number] for one in found.ranked()[:top] if one.full]
 
 
 def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") -> tuple[Arm, ...]:
@@ -85,7 +95,7 @@ def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") 
         ConfirmError: no trial ran all its epochs.
     """
     confirm = confirm_of(study)
-    best = leaders(entries, top=confirm.top, sign=1 if study.objective.mode == "max" else -1)
+    best = leaders(study, entries, top=confirm.top, max_epochs=make_plan(study).max_epochs)
     if not best:
         raise ConfirmError(
             f"{study.name}: no trial of the search ran all its epochs with a score, so there is nothing to confirm; "

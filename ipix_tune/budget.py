@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from analysis.stats.best import Standings
 from ipix_tune.config import BudgetConfig, ResourcesConfig
 from ipix_tune.journal import Entry, Journal
 
@@ -13,14 +14,17 @@ class Budget:
         config: the study's `budget`.
         resources: what a trial takes.
         journal: the study's record.
+        max_epochs: full length of a trial.
         sign: 1 where more is better, else -1.
     """
 
-    def __init__(self, config: BudgetConfig, resources: ResourcesConfig, journal: Journal, *, sign: float) -> None:
+    def __init__(
+        self, config: BudgetConfig, resources: ResourcesConfig, journal: Journal, *, max_epochs: int, sign: int
+    ) -> None:
         self._config = config
         self._gpus = resources.workers * resources.gpus_per_worker
         self._journal = journal
-        self._sign = sign
+        self._max_epochs, self._sign = max_epochs, sign
 
     def over(self) -> str | None:
         """The key of what is used up: running trials are then stopped. None while there is some left."""
@@ -38,26 +42,29 @@ class Budget:
         rule = self._config.no_improvement
         if rule is None:
             return None
-        since = ended_since_improvement(self._journal.ended(), by=rule.by, sign=self._sign)
+        since = ended_since_improvement(self._journal.ended(), max_epochs=self._max_epochs, by=rule.by, sign=self._sign)
         if since < rule.trials:
             return None
         return f"none of the last {since} trials was better than the best before them by more than {rule.by:g}"
 
 
-def ended_since_improvement(entries: Sequence[Entry], *, by: float, sign: float) -> int:
-    """Trials that ended after the last one that was better than all before it by more than ``by``.
+def ended_since_improvement(entries: Sequence[Entry], *, max_epochs: int, by: float, sign: int) -> int:
+    """Trials that ended after the best configuration last was better than the best before by more than ``by``.
 
-    Only a trial of full length can be better. The bar rises by improvements larger than ``by`` only, so that many small
-    ones add up.
+    The best goes by the rule of `analysis.stats.best`: among trials of full length, by the mean over seeds. The bar
+    rises by improvements larger than ``by`` only, so that many small ones add up; where more seeds show that the best
+    so far was luck, it falls with the mean.
 
     Args:
         entries: trials in the order in which they ended.
     """
-    bar, since = None, 0
+    found, bar, since = Standings(max_epochs=max_epochs, sign=sign), None, 0
     for entry in entries:
         since += 1
-        if entry.state == "complete":
-            score = sign * entry.scores[max(entry.scores)]
-            if bar is None or score > bar + by:
-                bar, since = score, 0
+        if entry.scored is None or not found.add(entry.scored) or found.best is None or not found.best.full:
+            continue
+        score = sign * found.best.score
+        if bar is None or score > bar + by:
+            bar, since = score, 0
+        bar = min(bar, score)
     return since if bar is not None else 0

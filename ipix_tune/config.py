@@ -280,7 +280,8 @@ class StudyConfig(Section):
     confirm: ConfirmConfig | None = None
     """The confirmation after the search; none: there is none planned."""
     keep_checkpoints: Literal["best", "all", "none"] = "best"
-    """Of finished trials: keep those of the best trial only, of all, or of none."""
+    """Of finished trials: keep those that the export may still name (the best; with two objectives the front; those
+    that the confirmation takes; of a configuration whose seeds are not all in, its first run), of all, or of none."""
     logging: LoggingConfig = LoggingConfig()
 
     @model_validator(mode="after")

@@ -26,6 +26,15 @@ def confirm(
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
     ] = None,
+    more_seeds: Annotated[
+        int,
+        typer.Option(
+            "--more-seeds",
+            metavar="N",
+            help="Extend the plan of a confirmation that has ended by N seeds; 0: do not.",
+            min=0,
+        ),
+    ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a confirmation that has begun.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run at most, and stop.")] = False,
 ) -> None:
@@ -38,13 +47,13 @@ def confirm(
     console = Console()
     config = load_study(study, overrides or [])
     if dry_run:
-        for line in describe(config):
+        for line in describe(config, more_seeds=more_seeds):
             say(console, line)
         return
     given = [*(f"--set={one}" for one in overrides or []), *([f"--address={address}"] if address else [])]
     again = shlex.join(["python", "-m", "ipix_tune.confirm", str(study), *given, "--resume"])
     say(console, f"after any interruption go on with: {again}")
-    outcome = confirm_study(config, resume=resume, address=address, console=console)
+    outcome = confirm_study(config, resume=resume, address=address, console=console, more_seeds=more_seeds)
     finish(config, outcome, console=console)
     if outcome.cut_short is not None:
         say(console, outcome.cut_short)

@@ -10,15 +10,16 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.columns import CONFIRM
-from analysis.stats.race import Judgement, judge
 from ipix_tune.arms import ConfirmError, confirm_of, defaults_of, with_seed
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.confirmcheck import NOT_LOGGED
 from ipix_tune.dryrun import check_run
 from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened, say
+from ipix_tune.extension import extended, judged, write_extension
 from ipix_tune.folder import study_folder
 from ipix_tune.journal import Entry, Journal
-from ipix_tune.lineup import FOLDER, PLAN, Confirmation, logged_plan, looked_at, settled
+from ipix_tune.keep import needed_of_confirmation, needed_of_search
+from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, logged_plan, looked_at, settled
 from ipix_tune.mirror import Mirror
 from ipix_tune.price import Price
 from ipix_tune.space import SearchSpace
@@ -26,15 +27,17 @@ from ipix_tune.study import facts_of
 from trainers.config import TrainConfig
 
 LETTER = "c"
-ARM, SEED = "arm", "seed"
 
 
-def confirm(study: StudyConfig, *, resume: bool | None, address: str | None, console: Console) -> Outcome:
+def confirm(
+    study: StudyConfig, *, resume: bool | None, address: str | None, console: Console, more_seeds: int = 0
+) -> Outcome:
     """Confirm a study that has been searched, or go on with its confirmation.
 
     Args:
         study: with a `confirm` section.
         resume: the confirmation has begun; None: whether or not it has.
+        more_seeds: extend the plan of a confirmation that has ended by so many seeds an arm.
 
     Raises:
         UserError: anything that can be known before a run starts: no trial to confirm, another confirmation in the
@@ -51,11 +54,16 @@ def confirm(study: StudyConfig, *, resume: bool | None, address: str | None, con
     for line in lines:
         console.print(line, highlight=False)
     with opened(study, probe, copy, resume=True, address=address) as (place, fit):
-        found = settled(study, space, place, resume=resume)
+        if more_seeds:
+            _check_begun(place)
+        found = settled(study, space, place, resume=resume or more_seeds > 0)
+        if more_seeds:
+            found = extended(found, _entries(study, found, place), more_seeds, sign=_sign(study))
+            write_extension(found, place / FOLDER / PLAN)
         return _race(study, space, found, place, copy, concurrent=fit.concurrent, console=console)
 
 
-def describe(study: StudyConfig) -> list[str]:
+def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
     """What the confirmation will run, at least and at most, as far as it can be known without a cluster.
 
     Raises:
@@ -70,7 +78,19 @@ def describe(study: StudyConfig) -> list[str]:
         set_ = ", ".join(f"{name}={value}" for name, value in arm.values.items())
         lines.append(f"{arm.name}{f' (trial {arm.trial})' if arm.trial else ''}: {set_}")
     lines += [f"compared: {arm} with {other}" for arm, other in found.plan.comparisons]
-    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=found.arms[0].config.schedule.epochs)
+    max_epochs = found.arms[0].config.schedule.epochs
+    if more_seeds:
+        _check_begun(place)
+        entries = _entries(study, found, place)
+        longer = extended(found, entries, more_seeds, sign=_sign(study))
+        arms = {arm for arm, _ in judged(entries, longer.plan, sign=_sign(study)).wanted}
+        runs = len(arms) * more_seeds
+        lines.append(
+            f"seeds {found.plan.seeds + 1} to {longer.plan.seeds} of {', '.join(sorted(arms))}: at most {runs} runs of "
+            f"{max_epochs} epochs, {runs * max_epochs} epochs"
+        )
+        return lines
+    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=max_epochs)
     return [*lines, *cost.lines(), *_measured(place, cost)]
 
 
@@ -99,6 +119,11 @@ def _check_folder(study: StudyConfig, copy: Mirror | None) -> None:
         raise ConfirmError(f"{place}: there is no study to confirm; run it first: ipix-tune sweep STUDY.yaml")
 
 
+def _check_begun(place: Path) -> None:
+    if not (place / FOLDER / PLAN).is_file():
+        raise ConfirmError(f"{place}: no confirmation has begun that --more-seeds could extend; leave it out to begin")
+
+
 def _probe(study: StudyConfig, space: SearchSpace) -> TrainConfig:
     """A config as a run of the confirmation has it, with the validation list."""
     import random
@@ -121,37 +146,26 @@ def _race(
 
     from ipix_tune.record import JOURNAL, SNAPSHOT
 
-    sign = 1 if study.objective.mode == "max" else -1
-
-    def judged(entries: Sequence[Entry]) -> Judgement:
-        scores: dict[str, dict[int, float]] = {}
-        failed = []
-        for entry in entries:
-            arm, number = str(entry.values.get(ARM)), int(str(entry.values.get(SEED, 0)))
-            if entry.state == "complete":
-                scores.setdefault(arm, {})[number] = entry.scores[max(entry.scores)]
-            elif entry.state == "failed":
-                failed.append((arm, number))
-        return judge(scores, found.plan, sign=sign, failed=failed)
+    sign = _sign(study)
 
     seen = [0]
 
     def next_round(entries: Sequence[Entry]) -> list[Values]:
-        judgement = judged(entries)
+        judgement = judged(entries, found.plan, sign=sign)
         if len(entries) > seen[-1]:
             seen.append(len(entries))
             say(console, f"look: {judgement.reason}")
         return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
 
-    study = _by_first_objective(study)
+    whole, study = study, _by_first_objective(study)
     runs = as_study(study, found)
-    total = len(found.arms) * found.plan.max_seeds
+    total = len(found.arms) * found.plan.seeds
     journal = Journal(place / FOLDER, runs, SearchSpace(runs), total=total, rounds=next_round, letter=LETTER)
     max_epochs = found.arms[0].config.schedule.epochs
     board = board_of(study, journal.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
     say(
         console,
-        f"confirming {len(found.arms)} configurations, {found.plan.first_seeds} to {found.plan.max_seeds} seeds:",
+        f"confirming {len(found.arms)} configurations, {found.plan.first_seeds} to {found.plan.seeds} seeds:",
     )
     for arm in found.arms:
         origin = f" (trial {arm.trial})" if arm.trial else ""
@@ -159,6 +173,7 @@ def _race(
     facts = facts_of(study, space, found.config(found.arms[0].name, 0), max_epochs=max_epochs, rungs=())
     facts["scheduler"] |= {"name": "none"}
     shared = logged_plan(study, found)
+    searched = _needed_of_search(whole, space, found, place, max_epochs=max_epochs)
     values_of = {arm.name: dict(arm.values) for arm in found.arms}
     work = Work(
         phase=CONFIRM,
@@ -170,11 +185,30 @@ def _race(
         describe=lambda values: {"search": values_of[str(values[ARM])], CONFIRM: {**values, **shared}},
         facts=facts,
         over=lambda: None,
-        spent=board.ended,
+        needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
     )
     outcome = drive(study, work, place, copy, concurrent=concurrent, console=console)
-    say(console, f"confirmation: {judged(journal.entries()).reason}")
+    say(console, f"confirmation: {judged(journal.entries(), found.plan, sign=sign).reason}")
     return outcome
+
+
+def _needed_of_search(
+    study: StudyConfig, space: SearchSpace, found: Confirmation, place: Path, *, max_epochs: int
+) -> set[str]:
+    """Keys of the trials of the search whose checkpoints stay: what the arms repeat, and what the search may name."""
+    journal = Journal(place, study, space, total=0)
+    board = board_of(study, journal.entries(), total=0, max_epochs=max_epochs, phase="search")
+    return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
+
+
+def _sign(study: StudyConfig) -> int:
+    return 1 if study.objective.mode == "max" else -1
+
+
+def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[Entry]:
+    """What the confirmation's record has; nothing is written."""
+    runs = as_study(_by_first_objective(study), found)
+    return Journal(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()
 
 
 def _by_first_objective(study: StudyConfig) -> StudyConfig:
@@ -185,7 +219,7 @@ def _by_first_objective(study: StudyConfig) -> StudyConfig:
 def as_study(study: StudyConfig, found: Confirmation) -> StudyConfig:
     """The runs as a search space of two dimensions, for the journal."""
     names = tuple(arm.name for arm in found.arms)
-    dimensions = {ARM: Dimension(choice=names), SEED: Dimension(int=(0, found.plan.max_seeds - 1))}
+    dimensions = {ARM: Dimension(choice=names), SEED: Dimension(int=(0, found.plan.seeds - 1))}
     update = {"name": f"{study.name}-{FOLDER}", "search": dimensions, "points": [], "warm_start": []}
     sampler = study.sampler.model_copy(update={"name": "random"})
     return study.model_copy(update={**update, "sampler": sampler})

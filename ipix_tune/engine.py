@@ -37,6 +37,7 @@ class Outcome:
         cut_short: why it ended before its trials did, and what to do; None where it did not.
         settled: why it ended early without anything being wrong; None where it did not.
         scored: trials that ended with a score.
+        needed: keys of the trials that have ended and whose checkpoints are still needed.
         copy: the folder's copy in object storage, where there is one.
     """
 
@@ -46,6 +47,7 @@ class Outcome:
     cut_short: str | None
     settled: str | None
     scored: int
+    needed: frozenset[str]
     copy: Mirror | None = None
 
 
@@ -63,7 +65,7 @@ class Work:
         describe: what W&B's config says of a trial, by its values.
         facts: what is the same for all runs, as `analysis.columns` lists it.
         over: the key of the budget that is used up, or None.
-        spent: keys of the trials whose checkpoints are not needed any more.
+        needed: keys of the trials that have ended and whose checkpoints are still needed.
     """
 
     phase: Phase
@@ -75,7 +77,7 @@ class Work:
     describe: Callable[[Values], dict[str, Any]]
     facts: dict[str, Any]
     over: Callable[[], str | None]
-    spent: Callable[[], set[str]]
+    needed: Callable[[], set[str]]
 
 
 def checked_copy(study: StudyConfig) -> Mirror | None:
@@ -152,7 +154,7 @@ def drive(
 
     def trial_ended(key: str) -> None:
         if study.keep_checkpoints != "all":
-            spent = work.spent()
+            spent = board.ended() - work.needed()
             checkpoints.remove(of=spent)
             keeper.remove_checkpoints(of=spent)
         keeper.save_end(key)
@@ -221,6 +223,7 @@ def drive(
         cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
         settled=journal.settled() if journal.remaining and not stop.stop_all() else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
+        needed=frozenset(work.needed()),
         copy=copy,
     )
 
@@ -242,15 +245,9 @@ def board_of(study: StudyConfig, entries: "Sequence[Entry]", *, total: int, max_
     for entry in entries:
         if entry.state != "running":
             last = max(entry.scores, default=0)
-            board.rows[entry.key] = Row(
-                values=entry.values,
-                state=entry.state,
-                epoch=last,
-                score=entry.scores.get(last),
-                against=entry.against,
-                retries=entry.retries,
-                error=entry.error,
-            )
+            row = Row(values=entry.values, state=entry.state, retries=entry.retries, error=entry.error)
+            row.reported(last, score=entry.scores.get(last), against=entry.against)
+            board.rows[entry.key] = row
     return board
 
 

@@ -4,21 +4,18 @@ Reads the tables that the analysis made from W&B's files and nothing else; Ray's
 """
 
 import json
-import math
-import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from analysis.columns import CONFIRM, PARAM_PREFIX, SCHEMA_VERSION
-from analysis.stats.dominance import non_dominated
+from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase
+from analysis.stats.study import Study, Trial, from_tables
+from analysis.tables import FOLDER, RUNS, Tables, load
 from ipix_tune.console import run
 from ipix_tune.provenance import Choice, Row, count_seeds, front_told, head, provenance, scored, trial_key
 from trainers.errors import UserError, did_you_mean
-
-Params = tuple[tuple[str, str], ...]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,10 +56,10 @@ def export_best(
     """
     if out.exists() and not force:
         raise ExportError(f"{out} exists; give --force to overwrite it, or another --out")
-    runs = read_runs(study)
-    choice = choose([row for row in runs if row["phase"] != CONFIRM] or runs, trial=trial)
+    found = read_tables(study)
+    choice = choose(found, trial=trial)
     if trial is None:
-        choice = _with_confirmation(choice, study, runs)
+        choice = _with_confirmation(choice, found)
     text = to_yaml(choice, study=study, final=final)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
@@ -71,15 +68,15 @@ def export_best(
     return choice
 
 
-def _with_confirmation(choice: Choice, study: Path, runs: list[Row]) -> Choice:
+def _with_confirmation(choice: Choice, tables: Tables) -> Choice:
     """The arm that a confirmation chose takes the place of the search's best trial; where no arm leads yet, the caveats
     say so."""
+    runs = tables.runs.to_pylist()
     if not any(row["phase"] == CONFIRM for row in runs):
         return choice
-    from analysis import tables
     from analysis.stats.confirmed import confirmed
 
-    found = confirmed(tables.load(study))
+    found = confirmed(tables)
     if found is None or found.choice is None:
         return replace(choice, caveats=(*choice.caveats, "its confirmation has not come to a first look"))
     arm = found.arm(found.choice.arm)
@@ -95,21 +92,23 @@ def _with_confirmation(choice: Choice, study: Path, runs: list[Row]) -> Choice:
         seeds=len(arm.scores),
         front=choice.front,
         confirmed=(arm, found),
+        score=None if arm.mean is None else arm.mean.value,
+        epoch=found.max_epochs,
     )
 
 
 def _score(choice: Choice) -> str:
     row = choice.row
     if choice.confirmed is None:
-        return f"trial {trial_key(row)}, {scored(row)} after {row['epochs']} epochs"
+        return f"trial {trial_key(row)}, {scored(choice)} after {choice.epoch} epochs"
     arm, found = choice.confirmed
     assert arm.mean is not None
     return f"{arm.name}, {found.metric} {arm.mean.value:.2f}, mean over {count_seeds(arm.mean.seeds)}; {choice.rule}"
 
 
-def read_runs(study: Path) -> list[Row]:
-    """Rows of `tables/runs.parquet`; the tables and the report are made first where they are missing or older than
-    the study's W&B files.
+def read_tables(study: Path) -> Tables:
+    """The study's tables; they and the report are made first where they are missing or older than the study's W&B
+    files.
 
     Raises:
         ExportError: no such folder, or it holds neither logs nor tables.
@@ -117,15 +116,11 @@ def read_runs(study: Path) -> list[Row]:
     if not study.is_dir():
         there = [str(folder) for folder in study.parent.glob("*/") if (folder / "study.yaml").exists()]
         raise ExportError(f"there is no study folder {study}{did_you_mean(str(study), there)}")
-    table = study / "tables" / "runs.parquet"
-    if _outdated(table, logs=study / "wandb"):
+    if _outdated(study / FOLDER / RUNS, logs=study / "wandb"):
         from analysis.report import build
 
         build(study)
-    import pyarrow.parquet as pq
-
-    rows: list[Row] = pq.read_table(table).to_pylist()
-    return rows
+    return load(study)
 
 
 def _outdated(table: Path, *, logs: Path) -> bool:
@@ -142,74 +137,48 @@ def _version(table: Path) -> int:
     return int(metadata.get(b"schema_version", 0))
 
 
-def choose(runs: list[Row], *, trial: str | None = None) -> Choice:
-    """The run to export: the best last objective among the runs that ran all their epochs. With two objectives that is
-    one end of the Pareto front: of equal scores the one with the better second objective.
-
-    Where none did, the best among those that ran longest; the caveats say so. Scores at different numbers of
-    epochs are never compared.
+def choose(found: Tables, *, trial: str | None = None) -> Choice:
+    """The run to export: the earliest run of the best configuration, by the rule of `analysis.stats.best`. With two
+    objectives that is one end of the Pareto front. Where no trial ran all its epochs, the caveats say so.
 
     Raises:
-        ExportError: no run has a finite objective, or ``trial`` names none.
+        ExportError: no trial has a score and did not fail, or ``trial`` names none with a score.
     """
-    if not runs:
+    rows = found.runs.to_pylist()
+    if not rows:
         raise ExportError("the study has logged no run yet")
-    with_score = [row for row in runs if row["objective"] is not None and math.isfinite(row["objective"])]
+    phase: Phase = CONFIRM if all(row["phase"] == CONFIRM for row in rows) else "search"
+    study = from_tables(found, phase=phase)
+    runs = {row["run_id"]: row for row in rows}
     if trial is not None:
-        row = _named(runs, trial)
-        if row not in with_score:
-            raise ExportError(f"trial {trial} has no score: its state is {row['state']}")
-        return _choice(runs, row, rule=f"named: --trial {trial}", candidates=1)
-    if not with_score:
-        states = ", ".join(sorted({str(row["state"]) for row in runs}))
-        raise ExportError(f"none of the {len(runs)} runs has a score (states: {states}); there is nothing to export")
-    complete = [row for row in with_score if row["state"] == "complete"]
-    if complete:
+        row = _named([runs[one.run_id] for one in study.trials], trial)
+        named = next(one for one in study.trials if one.run_id == row["run_id"])
+        if named.score is None:
+            raise ExportError(f"trial {trial} has no score: its state is {named.state}")
+        return _choice(study, named, row, rule=f"named: --trial {trial}", candidates=1)
+    best = study.best()
+    if best is None:
+        raise ExportError(_nothing(study))
+    standing = study.ranked[0]
+    if not standing.full:
+        rule = f"NO TRIAL RAN ALL ITS EPOCHS: best objective after epoch {standing.epoch}, the highest with a score"
+    else:
         rule = (
             "best last objective among the trials that ran all their epochs (mean over seeds where there are several)"
         )
-        if complete[0].get("against_metric"):
+        if study.against is not None:
             rule = f"of the Pareto front the end with the {rule}; --trial takes another"
-        return _choice(runs, _best(complete), rule=rule, candidates=len({_params(row) for row in complete}))
-    going = [row for row in with_score if row["state"] != "failed"] or with_score
-    longest = max(row["epochs"] for row in going)
-    pool = [row for row in going if row["epochs"] == longest]
-    rule = f"NO TRIAL RAN ALL ITS EPOCHS: best last objective among the trials that ran longest ({longest} epochs)"
-    return _choice(runs, _best(pool), rule=rule, candidates=len({_params(row) for row in pool}))
+    return _choice(study, best, runs[best.run_id], rule=rule, candidates=len(study.ranked))
 
 
-def _best(rows: list[Row]) -> Row:
-    """The best configuration by its mean over seeds, so that the luckiest seed does not win; its earliest trial."""
-    means = _means(rows)
-    return max(rows, key=lambda row: (*means[_params(row)], -row["trial"]))
-
-
-def _means(rows: list[Row]) -> dict[Params, tuple[float, float]]:
-    """Means over seeds of both objectives, signed so that more is better; of one objective, the second is 0."""
-    groups: dict[Params, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(_params(row), []).append(row)
-    first = 1 if rows[0]["mode"] == "max" else -1
-    second = {"max": 1, "min": -1}.get(str(rows[0].get("against_mode")), 0)
-    return {
-        params: (
-            statistics.fmean(first * row["objective"] for row in group),
-            statistics.fmean(second * (row.get("against") or 0.0) for row in group),
+def _nothing(study: Study) -> str:
+    states = ", ".join(sorted({trial.state for trial in study.trials}))
+    if scored := [_key(study, trial) for trial in study.trials if trial.score is not None]:
+        return (
+            f"of the {len(study.trials)} runs only {', '.join(scored)} have a score, and they failed or lack the "
+            "second objective, so that none of them is the best; export one of them by name with --trial"
         )
-        for params, group in groups.items()
-    }
-
-
-def _front(runs: list[Row]) -> tuple[str, ...]:
-    """Keys of the configurations on the Pareto front, of each its earliest trial; none where there is one objective."""
-    complete = [row for row in runs if row["state"] == "complete" and row.get("against") is not None]
-    if not complete:
-        return ()
-    means = _means(complete)
-    on_front = dict(zip(means, non_dominated(list(means.values())), strict=True))
-    earliest = {_params(row): row for row in sorted(complete, key=lambda row: -row["trial"])}
-    found = sorted((params for params in means if on_front[params]), key=lambda params: means[params], reverse=True)
-    return tuple(trial_key(earliest[params]) for params in found)
+    return f"none of the {len(study.trials)} runs has a score (states: {states}); there is nothing to export"
 
 
 def _named(runs: list[Row], trial: str) -> Row:
@@ -220,9 +189,13 @@ def _named(runs: list[Row], trial: str) -> Row:
     raise ExportError(f"there is no trial {trial}{did_you_mean(trial, keys)}; the study has {', '.join(keys)}")
 
 
-def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
-    seeds = len({other["seed"] for other in runs if other["state"] == "complete" and _params(other) == _params(row)})
-    seeds = max(seeds, 1)
+def _choice(study: Study, trial: Trial, row: Row, *, rule: str, candidates: int) -> Choice:
+    standing = study.standing_of(trial)
+    if standing is None or trial.number not in {run.number for run in standing.trials}:
+        seeds, score, against = 1, trial.score, trial.against
+    else:
+        seeds, score = standing.seeds, standing.score
+        against = None if study.against is None else standing.against
     caveats = []
     if row["state"] != "complete":
         caveats.append(f"it ran {row['epochs']} of {row['max_epochs']} epochs ({row['state']})")
@@ -230,19 +203,32 @@ def _choice(runs: list[Row], row: Row, *, rule: str, candidates: int) -> Choice:
             caveats.append("no trial of the study ran all its epochs")
     if seeds == 1:
         caveats.append(f"PROVISIONAL: 1 seed, the best of {candidates}: seed noise alone makes the best look too good")
-    front = _front(runs)
+    front = _front(study)
     if front:
         caveats.append(front_told(front))
-    return Choice(row=row, rule=rule, caveats=tuple(caveats), candidates=candidates, seeds=seeds, front=front)
-
-
-def _params(row: Row) -> Params:
-    """The configuration without its seed."""
-    return tuple(
-        (name, repr(value))
-        for name, value in sorted(row.items())
-        if name.startswith(PARAM_PREFIX) and name != f"{PARAM_PREFIX}seed"
+    return Choice(
+        row=row,
+        rule=rule,
+        caveats=tuple(caveats),
+        candidates=candidates,
+        seeds=seeds,
+        front=front,
+        score=score,
+        against=against,
+        epoch=max(trial.curve),
     )
+
+
+def _front(study: Study) -> tuple[str, ...]:
+    """Keys of the configurations on the Pareto front, of each its earliest trial; none where there is one objective or
+    no trial ran all its epochs."""
+    if study.against is None:
+        return ()
+    return tuple(_key(study, study.by_number[one.number]) for one in study.standings.front() if one.full)
+
+
+def _key(study: Study, trial: Trial) -> str:
+    return trial_key({"run_id": trial.run_id, "study": study.name})
 
 
 def to_yaml(choice: Choice, *, study: Path, final: bool | None = None) -> str:

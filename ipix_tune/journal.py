@@ -17,10 +17,12 @@ import optuna
 from optuna.trial import TrialState
 
 from analysis.columns import State
+from analysis.stats.best import Scored, Settings, settings_of
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.record import PLACE, open_record
 from ipix_tune.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
 from ipix_tune.space import SearchSpace
+from ipix_tune.standing import scored
 from ipix_tune.warm import past_trials
 
 TRAINED = "trained_s"
@@ -39,7 +41,7 @@ _OPTUNA_STATES: dict[State, TrialState] = {
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
-    last value of the second objective."""
+    value of the second objective after the epoch of the last score, None where it is not known."""
 
     key: str
     values: dict[str, Value]
@@ -50,6 +52,14 @@ class Entry:
     against: float | None = None
     stops: int | None = None
     """The epoch at which the scheduler stopped it, or was about to when the driver died."""
+
+    @property
+    def scored(self) -> Scored | None:
+        """As the rule of the best takes it; None without a score."""
+        last = max(self.scores, default=0)
+        return scored(
+            self.key, self.values, state=self.state, epoch=last, score=self.scores.get(last), against=self.against
+        )
 
 
 class Journal:
@@ -297,6 +307,13 @@ class Journal:
         known = self._study.get_trials(deepcopy=False)
         return [self._entry(trial) for trial in known if trial.state != TrialState.WAITING]
 
+    def unsettled(self) -> set[Settings]:
+        """Configurations without their seed of which a run is running or waits to be handed out."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        values = [trial.system_attrs.get("fixed_params", {}) for trial in waiting] + [trial.params for trial in running]
+        return {settings_of(one) for one in values}
+
     def ended(self) -> Sequence[Entry]:
         """Trials that ended, in that order."""
         return self._ended
@@ -311,6 +328,7 @@ class Journal:
 
     def _entry(self, trial: optuna.trial.FrozenTrial) -> Entry:
         attributes: Mapping[str, Any] = trial.user_attrs
+        measured, against = attributes.get(AGAINST, (None, None))
         state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
         return Entry(
             key=self._key(trial.number),
@@ -319,7 +337,7 @@ class Journal:
             state=state,
             error=attributes.get("error") if state == "failed" else None,
             retries=int(attributes.get("retries", 0)),
-            against=attributes.get(AGAINST, (None, None))[1],
+            against=against if measured == max(trial.intermediate_values, default=None) else None,
             stops=attributes.get(STOPS),
         )
 

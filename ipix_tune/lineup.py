@@ -17,11 +17,14 @@ from trainers.config import TrainConfig
 from trainers.yamlfile import validate
 
 FOLDER, PLAN = "confirm", "plan.json"
+ARM, SEED = "arm", "seed"
+"""Names of the values of a run of the confirmation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """What is run: fixed before the first run. ``first_seed`` is the trainer's seed that number 0 stands for."""
+    """What is run: fixed before the first run, but for extensions of the plan. ``first_seed`` is the trainer's seed
+    that number 0 stands for."""
 
     arms: tuple[Arm, ...]
     plan: RacePlan

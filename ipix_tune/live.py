@@ -3,8 +3,9 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from rich.console import Console
 from rich.live import Live
@@ -12,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.columns import CONFIRM, Phase, State
-from analysis.stats.dominance import non_dominated
+from analysis.stats.best import Scored, Settings, Standings, contenders, standings
 from ipix_tune.config import Value
+from ipix_tune.standing import scored, trial_number
 
 OVER: tuple[State, ...] = ("complete", "stopped", "failed")
 """States of trials that will not run any more."""
@@ -25,15 +27,37 @@ FRONT_SHOWN = 6
 
 @dataclass(kw_only=True)
 class Row:
-    """One trial on the board."""
+    """One trial on the board. ``score`` and ``against`` are the objectives after ``scored_epoch``, the last epoch with
+    a score; ``epoch`` is the last one that it ran."""
 
     values: dict[str, Value]
     state: State = "running"
     epoch: int = 0
+    scored_epoch: int = 0
     score: float | None = None
     against: float | None = None
     retries: int = 0
     error: str | None = None
+
+    def reported(self, epoch: int, *, score: float | None, against: float | None) -> None:
+        """The trial ran an epoch; without a finite score, the last one that it had stands."""
+        self.epoch = epoch
+        if score is not None and math.isfinite(score):
+            self.scored_epoch, self.score, self.against = epoch, score, against
+
+    def scored(self, key: str) -> Scored | None:
+        """As the rule of the best takes it; None without a score."""
+        return scored(
+            key, self.values, state=self.state, epoch=self.scored_epoch, score=self.score, against=self.against
+        )
+
+
+class Rule(TypedDict):
+    """What `analysis.stats.best` has to know of a study."""
+
+    max_epochs: int
+    sign: int
+    against_sign: int | None
 
 
 @dataclass(kw_only=True)
@@ -52,52 +76,42 @@ class Board:
     began: float = field(default_factory=time.monotonic)
     finished_here: int = 0
 
+    def standings(self) -> Standings:
+        """The configurations that compete so far, by the rule of `analysis.stats.best`."""
+        return standings(self._scored(self.rows), **self.rule)
+
+    @property
+    def rule(self) -> Rule:
+        """What that rule has to know of the study."""
+        second = None if self.against is None else 1 if self.against_mode == "max" else -1
+        return {"max_epochs": self.max_epochs, "sign": 1 if self.mode == "max" else -1, "against_sign": second}
+
+    def _scored(self, keys: Iterable[str]) -> list[Scored]:
+        found = (self.rows[key].scored(key) for key in keys)
+        return [one for one in found if one is not None]
+
     def best(self) -> tuple[str, float] | None:
-        """Key and score of the incumbent: the best last score among trials that ran all their epochs, or, while there
-        is none, among those that ran the most; of equals the better in the second objective, then the earliest, as the
-        export chooses."""
-        candidates = self._candidates()
-        if not candidates:
-            return None
-        key = max(candidates, key=lambda one: candidates[one])
-        return key, self.rows[key].score or 0.0
+        """Key of the trial that stands for the best configuration, and that one's score, a mean over its seeds."""
+        found = self.standings().best
+        return None if found is None else (self._keys()[found.number], found.score)
 
     def front(self) -> list[str]:
-        """Keys of the trials on the Pareto front of those that :meth:`best` chooses among, the best first."""
-        candidates = self._candidates()
-        on_front = non_dominated(list(candidates.values()))
-        found = [key for key, on in zip(candidates, on_front, strict=True) if on]
-        return sorted(found, key=lambda key: candidates[key], reverse=True)
+        """Keys of the trials on the Pareto front, the best by the first objective first."""
+        keys = self._keys()
+        return [keys[one.number] for one in self.standings().front()]
 
-    def _candidates(self) -> dict[str, tuple[float, float]]:
-        """Both objectives of the trials that ran the most, by key, signed so that more is better; of one objective, the
-        second is 0."""
-        scored = {key: row for key, row in self.rows.items() if row.score is not None and row.state != "failed"}
-        most = max((row.epoch for row in scored.values()), default=0)
-        first = 1 if self.mode == "max" else -1
-        second = 0 if self.against is None else 1 if self.against_mode == "max" else -1
-        return {
-            key: (first * (row.score or 0.0), second * (row.against or 0.0))
-            for key, row in sorted((key, row) for key, row in scored.items() if row.epoch == most)
-        }
+    def _keys(self) -> dict[int, str]:
+        return {trial_number(key): key for key in self.rows}
 
     def ended(self) -> set[str]:
         """Keys of the trials that will not run any more."""
         return {key for key, row in self.rows.items() if row.state in OVER}
 
-    def best_ended(self) -> str | None:
-        """Key of the best of those."""
-        best = self._of_ended().best()
-        return None if best is None else best[0]
-
-    def leading_ended(self) -> set[str]:
-        """Keys of the best of those: with two objectives, of all on their Pareto front."""
-        ended = self._of_ended()
-        best = ended.best()
-        return set() if best is None else {best[0]} if self.against is None else set(ended.front())
-
-    def _of_ended(self) -> "Board":
-        return replace(self, rows={key: self.rows[key] for key in self.ended()})
+    def contenders(self, *, unsettled: Collection[Settings], top: int = 1) -> set[str]:
+        """Keys of those of them that the study may still name at its end: see `analysis.stats.best.contenders`."""
+        keys = self._keys()
+        found = contenders(self._scored(self.ended()), unsettled=unsettled, top=top, **self.rule)
+        return {keys[number] for number in found}
 
     def count(self, *states: State) -> int:
         return sum(row.state in states for row in self.rows.values())
@@ -122,16 +136,18 @@ class Board:
             f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} stopped, "
             f"{counts['failed']} failed), {counts['running']} running"
         ]
-        if (best := self.best()) is not None:
-            row = self.rows[best[0]]
-            after = f"after {row.epoch}/{self.max_epochs} epochs"
+        found = self.standings()
+        if (best := found.best) is not None:
+            keys = self._keys()
+            seeds = "" if best.seeds == 1 else f" (mean over {best.seeds} seeds)"
+            after = f"after {best.epoch}/{self.max_epochs} epochs{seeds}"
             if self.against is None:
-                parts.append(f"best so far {best[0]} {best[1]:.2f} {after}")
+                parts.append(f"best so far {keys[best.number]} {best.score:.2f} {after}")
             else:
-                front = self.front()
+                front = [keys[one.number] for one in found.front()]
                 parts.append(
-                    f"Pareto front so far {describe_front(front)}, best {self.metric} {best[0]} {best[1]:.2f} at "
-                    f"{self.against} {_number(row.against)} {after}"
+                    f"Pareto front so far {describe_front(front)}, best {self.metric} {keys[best.number]} "
+                    f"{best.score:.2f} at {self.against} {_number(best.against)} {after}"
                 )
         eta = self.eta_s()
         if not math.isnan(eta) and done < self.total:

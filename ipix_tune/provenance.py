@@ -20,7 +20,8 @@ NOT_UNTOUCHED = "the arm was chosen on scores that go along with these, so this 
 class Choice:
     """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations. With two
     objectives, ``front`` has the keys of the trials on the Pareto front, the best by the first objective first.
-    ``confirmed`` is the arm that the confirmation chose, and all it found; None where the search alone decided."""
+    ``confirmed`` is the arm that the confirmation chose, and all it found; None where the search alone decided.
+    ``score`` and ``against`` are the objectives by which it was chosen: means over ``seeds`` after ``epoch`` epochs."""
 
     row: Row
     rule: str
@@ -29,6 +30,9 @@ class Choice:
     seeds: int
     front: tuple[str, ...] = ()
     confirmed: "tuple[ArmResult, Confirmed] | None" = None
+    score: float | None
+    against: float | None = None
+    epoch: int
 
 
 def trial_key(row: Row) -> str:
@@ -49,7 +53,7 @@ def head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
             else f"{choice.seeds} seeds; not confirmed"
         )
         lines = [
-            f"# {trust}; {scored(row)} after {row['epochs']} of {row['max_epochs']} epochs",
+            f"# {trust}; {scored(choice)} after {choice.epoch} of {row['max_epochs']} epochs",
             f"# study {row['study']}, trial {trial_key(row)}; rule: {choice.rule} ({choice.candidates} configurations)",
         ]
     if choice.front:
@@ -74,17 +78,21 @@ def front_told(front: tuple[str, ...]) -> str:
     return f"{'alone' if alone else f'no single winner: {len(front)} trials'} on the Pareto front: {', '.join(front)}"
 
 
-def scored(row: Row) -> str:
-    """A run's scores in words."""
-    text = f"{row['metric']} {row['objective']:.2f}"
-    return text if row.get("against") is None else f"{text} at {row['against_metric']} {row['against']:.4g}"
+def scored(choice: Choice) -> str:
+    """The scores by which it was chosen, in words."""
+    row = choice.row
+    text = f"{row['metric']} {choice.score:.2f}"
+    if choice.against is not None:
+        text += f" at {row['against_metric']} {choice.against:.4g}"
+    return text if choice.seeds == 1 else f"{text} (mean over {count_seeds(choice.seeds)})"
 
 
 def _second(row: Row, choice: Choice) -> dict[str, Any]:
     """The second objective, where there is one, and the front."""
     if not choice.front:
         return {}
-    against = {"metric": row["against_metric"], "mode": row["against_mode"], "value": row["against"]}
+    value = row["against"] if choice.against is None else choice.against
+    against = {"metric": row["against_metric"], "mode": row["against_mode"], "value": value}
     return {"against": against, "front": list(choice.front)}
 
 
@@ -107,11 +115,8 @@ def _confirmed_head(choice: Choice, arm: "ArmResult", found: "Confirmed") -> lis
 
 def provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
     """The config's `provenance`."""
-    row, value = choice.row, choice.row["objective"]
-    confirmation = {}
-    if choice.confirmed is not None:
-        confirmation = {"confirmation": _confirmation(*choice.confirmed)}
-        value = None if choice.confirmed[0].mean is None else choice.confirmed[0].mean.value
+    row, value = choice.row, choice.score
+    confirmation = {} if choice.confirmed is None else {"confirmation": _confirmation(*choice.confirmed)}
     return {
         "study": row["study"],
         "trial": trial_key(row),

@@ -35,7 +35,8 @@ class SimulationError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A change of the incumbent: when, after how many epochs of all trials together, and to what."""
+    """A change of the incumbent: when, after how many epochs of all trials together, and to what. ``score`` is the mean
+    over the configuration's seeds."""
 
     seconds: float
     epochs: int
@@ -67,6 +68,7 @@ class Simulated:
 class _Running:
     tune_id: str
     key: str
+    values: "dict[str, Value]"
     curve: "Curve"
 
 
@@ -90,6 +92,7 @@ class Simulation:
         concurrent: int,
         sampler: "BaseSampler | None" = None,
     ) -> None:
+        from analysis.stats.best import Standings
         from ipix_tune.budget import Budget
         from ipix_tune.journal import Journal
         from ipix_tune.scheduler import build_scheduler
@@ -101,7 +104,8 @@ class Simulation:
                 f"objective.against = {study.objective.against.metric}: the curves of a simulation have one objective; "
                 "simulate the search by the first with --set objective.against=null"
             )
-        self._maximize = study.objective.mode == "max"
+        sign = 1 if study.objective.mode == "max" else -1
+        self._standings = Standings(max_epochs=max_epochs, sign=sign)
         self._max_epochs = max_epochs
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
         self._curves = curves
@@ -114,7 +118,7 @@ class Simulation:
             clock=lambda: self._outcome.seconds,
             sampler=sampler,
         )
-        self._budget = Budget(study.budget, study.resources, self._journal, sign=1 if self._maximize else -1)
+        self._budget = Budget(study.budget, study.resources, self._journal, max_epochs=max_epochs, sign=sign)
         self._journal.settled = self._budget.settled
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
         self._searcher = JournalSearcher(
@@ -152,8 +156,9 @@ class Simulation:
     def _start_trials(self, now: float) -> None:
         while isinstance(config := self._searcher.suggest(f"trial-{self._order}"), dict):
             key = config["key"]
-            curve = self._curves.curve(self._values.pop(key))
-            self._push(now, _Running(tune_id=f"trial-{self._order}", key=key, curve=curve), 1)
+            values = self._values.pop(key)
+            curve = self._curves.curve(values)
+            self._push(now, _Running(tune_id=f"trial-{self._order}", key=key, values=values, curve=curve), 1)
             self._outcome.busiest = max(self._outcome.busiest, len(self._heap))
 
     def _push(self, now: float, running: _Running, epoch: int) -> None:
@@ -169,7 +174,7 @@ class Simulation:
         if score is not None:
             result[SCORE] = score
         if score is not None:
-            self._note(now, running.key, epoch, score)
+            self._note(now, running, epoch, score)
         trial = SimpleNamespace(config={"key": running.key}, trial_id=running.tune_id)
         if self._scheduler.on_trial_result(None, trial, result) == "STOP":
             self._searcher.on_trial_complete(running.tune_id, result)
@@ -181,21 +186,26 @@ class Simulation:
         self._searcher.on_trial_complete(running.tune_id, result)
         return False
 
-    def _note(self, now: float, key: str, epoch: int, score: float) -> None:
-        """The incumbent as `ipix_tune.live.Board.best` has it: the best at the highest epoch that was reached."""
-        steps = self._outcome.trajectory
-        if steps and epoch < steps[-1].epoch:
+    def _note(self, now: float, running: _Running, epoch: int, score: float) -> None:
+        """The incumbent by the rule of `analysis.stats.best`, as the board has it."""
+        from ipix_tune.standing import scored
+
+        state: State = "complete" if epoch == self._max_epochs else "running"
+        trial = scored(running.key, running.values, state=state, epoch=epoch, score=score, against=None)
+        if trial is None or not self._standings.add(trial):
             return
-        better = not steps or epoch > steps[-1].epoch or (score > steps[-1].score) == self._maximize
-        if better and not (steps and (epoch, score) == (steps[-1].epoch, steps[-1].score)):
+        best, steps = self._standings.best, self._outcome.trajectory
+        assert best is not None
+        key = f"{running.key[0]}{best.number:04d}"
+        if not steps or (key, best.epoch, best.score) != (steps[-1].key, steps[-1].epoch, steps[-1].score):
             steps.append(
                 Step(
                     seconds=now,
                     epochs=self._outcome.epochs,
                     trials=self._journal.started,
                     key=key,
-                    epoch=epoch,
-                    score=score,
+                    epoch=best.epoch,
+                    score=best.score,
                 )
             )
 

@@ -53,6 +53,7 @@ def _search(
 ) -> Outcome:
     from ipix_tune.budget import Budget
     from ipix_tune.journal import Journal
+    from ipix_tune.keep import needed_of_search
     from ipix_tune.record import JOURNAL, SNAPSHOT
     from ipix_tune.samplers import SAMPLER
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
@@ -62,7 +63,13 @@ def _search(
     if isinstance(scheduler, KeyedAsha):
         scheduler.replay(journal.entries())
     board = board_of(study, journal.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
-    budget = Budget(study.budget, study.resources, journal, sign=1 if study.objective.mode == "max" else -1)
+    budget = Budget(
+        study.budget,
+        study.resources,
+        journal,
+        max_epochs=plan.max_epochs,
+        sign=1 if study.objective.mode == "max" else -1,
+    )
     journal.settled = budget.settled
     work = Work(
         phase="search",
@@ -74,7 +81,7 @@ def _search(
         describe=lambda values: {"search": values},
         facts=facts_of(study, space, space.to_config(plan.sample), max_epochs=plan.max_epochs, rungs=plan.rungs),
         over=budget.over,
-        spent=lambda: board.ended() - board.leading_ended(),
+        needed=lambda: needed_of_search(study, journal, board),
     )
     return drive(study, work, place, copy, concurrent=concurrent, console=console)
 
@@ -119,7 +126,7 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
 def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
     from analysis.report import build
     from ipix_tune.export import export_best
-    from ipix_tune.provenance import trial_key
+    from ipix_tune.provenance import count_seeds, trial_key
 
     place, best = outcome.folder, outcome.folder / "best.yaml"
     try:
@@ -141,14 +148,15 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
         say(console, f"make it with: python -m ipix_tune.export {near(place)} --out best.yaml")
         return
     if study.keep_checkpoints != "all" and outcome.cut_short is None:
-        kept = {trial_key(choice.row), *choice.front} if study.keep_checkpoints == "best" else set[str]()
+        named = {trial_key(choice.row), *choice.front, *outcome.needed}
+        kept = named if study.keep_checkpoints == "best" else set[str]()
         folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("*")} - kept)
         if outcome.copy is not None:
             keeper = Keeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
             keeper.remove_checkpoints(of=outcome.copy.trials() - kept)
     say(console, f"best config: {near(best)}")
     if choice.confirmed is None:
-        say(console, f"{outcome.headline}; 1 seed each")
+        say(console, f"{outcome.headline}; {count_seeds(choice.seeds)} for the best config")
     else:
         for verdict in choice.confirmed[1].judgement.verdicts:
             say(console, f"verdict: {verdict.words}")

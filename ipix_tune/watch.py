@@ -67,9 +67,9 @@ class Watcher(Callback):
         row = self._display.board.rows.get(key)
         if row is None or row.state != "running":
             values, past = self._values[key], self._journal.entry(key)
+            row = Row(values=values, retries=past.retries)
             epoch = max(past.scores, default=0)
-            score = past.scores.get(epoch)
-            row = Row(values=values, epoch=epoch, score=score, against=past.against, retries=past.retries)
+            row.reported(epoch, score=past.scores.get(epoch), against=past.against)
             self._display.board.rows[key] = row
             self._tracker.start(key, values=values, trainer=trial.config["trainer"])
         return row
@@ -88,8 +88,7 @@ class Watcher(Callback):
         row = self._display.board.rows[key]
         if epoch <= row.epoch:
             return
-        row.epoch, row.score = epoch, result.get(SCORE, row.score)
-        row.against = result[METRICS].get(self._display.board.against, row.against)
+        row.reported(epoch, score=result.get(SCORE), against=result[METRICS].get(self._display.board.against))
         self._display.epoch(key)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

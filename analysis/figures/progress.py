@@ -1,14 +1,18 @@
 """How did the search go? Every trial's last score in the order of its end, and the incumbent."""
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
-from analysis.stats.study import Study
+from analysis.stats.best import Standings
+from analysis.stats.study import Study, Trial
 
 
 def draw(study: Study, theme: style.Theme) -> Figure:
-    """The incumbent is the best so far among trials that ran all their epochs."""
+    """The incumbent is the best so far, by the rule of `analysis.stats.best`, among trials that ran all their
+    epochs."""
     with style.themed(theme):
         figure, axes = style.new()
         scored = sorted((trial for trial in study.trials if trial.curve), key=lambda trial: trial.ended_at)
@@ -26,19 +30,28 @@ def draw(study: Study, theme: style.Theme) -> Figure:
                     zorder=3,
                     rasterized=len(scored) > style.MANY,
                 )
-        steps: list[tuple[float, float | None]] = [(0.5, None)]
-        for trial in scored:
-            score, best = trial.score, steps[-1][1]
-            if trial.state == "complete" and score is not None:
-                better = best is None or study.sign * score > study.sign * best
-                steps.append((order[trial.number], score if better else best))
-        known = [(at, best) for at, best in steps if best is not None]
+        known = incumbents(study, scored)
         if known:
             known.append((len(scored) + 0.5, known[-1][1]))
-            axes.step(*zip(*known, strict=True), where="post", color=theme.ink, lw=1.6, label="incumbent")
+            axes.step(*zip(*known, strict=True), where="post", color=theme.ink, lw=1.6, label=_label(study))
         axes.set_xlabel("trials ended, in order of their end")
         axes.set_ylabel(style.unit(study.metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(f"Score of every trial and the incumbent (n = {len(scored)} trials)")
         style.legend(figure, axes, theme)
     return figure
+
+
+def incumbents(study: Study, ended: Sequence[Trial]) -> list[tuple[float, float]]:
+    """After every trial that ran all its epochs: its place in the order of the ends, from 1, and the score of the best
+    configuration by then, a mean over the seeds that had ended."""
+    against = None if study.against is None else study.against.sign
+    found, steps = Standings(max_epochs=study.max_epochs, sign=study.sign, against_sign=against), []
+    for place, trial in enumerate(ended, 1):
+        if trial.scored is not None and found.add(trial.scored) and found.best is not None and found.best.full:
+            steps.append((float(place), found.best.score))
+    return steps
+
+
+def _label(study: Study) -> str:
+    return "incumbent, mean over its seeds" if "seed" in study.space else "incumbent"

@@ -120,9 +120,7 @@ def _ends(tables: Tables, epoch: int, columns: list[str]) -> dict[str, dict[str,
 
 def seed_bands(study: Study) -> tuple[SeedBand, ...]:
     """Learning curves of the configurations with at least 2 seeds at full length, the best `SHOWN` first."""
-    groups = [by_seed(study, trials[0]) for trials in study.configurations.values()]
-    several = [list(group.values()) for group in groups if len(group) > 1]
-    several.sort(key=lambda runs: -study.sign * float(np.mean([run.score or 0.0 for run in runs])))
+    several = [study.runs_of(one) for one in study.ranked if one.full and one.seeds > 1]
     found = []
     for runs in several[:SHOWN]:
         epochs = sorted(set.intersection(*(set(run.curve) for run in runs)))

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from analysis.stats.basis import Floats
+from analysis.stats.best import Settings
 from analysis.stats.quantiles import student
-from analysis.stats.study import Settings, Study
+from analysis.stats.study import Study
 
 LEAST = 3
 """Configurations of each choice, or shared seeds, below which no interval is given."""

@@ -9,9 +9,10 @@ from scipy.linalg import block_diag
 
 from analysis.columns import CONFIRM
 from analysis.stats.basis import Floats
+from analysis.stats.best import Settings
 from analysis.stats.effects import summary
 from analysis.stats.quantiles import chi_squared
-from analysis.stats.study import Settings, Study, from_tables
+from analysis.stats.study import Study, from_tables
 from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
 

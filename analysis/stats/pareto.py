@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis.stats.dominance import non_dominated
-from analysis.stats.study import Settings, Study, Trial
+from analysis.stats.study import Study, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +48,20 @@ def pareto(study: Study, *, noise: float | None) -> Pareto | None:
     """
     if study.against is None:
         return None
-    groups: dict[Settings, list[tuple[Trial, float, float]]] = {}
-    for trial in study.complete:
-        if trial.against is not None and trial.score is not None:
-            groups.setdefault(trial.settings, []).append((trial, trial.score, trial.against))
-    if not groups:
+    ranked = [one for one in study.ranked if one.full]
+    if not ranked:
         return None
-    means = [(_mean([score for _, score, _ in one]), _mean([second for *_, second in one])) for one in groups.values()]
-    signed = [(study.sign * score, study.against.sign * second) for score, second in means]
-    on_front = non_dominated(signed)
-    found = list(groups.values())
-    order = sorted(range(len(found)), key=lambda index: (*signed[index], -found[index][0][0].number), reverse=True)
+    on_front = {one.number for one in study.standings.front()}
+    signed = [(study.sign * one.score, study.against.sign * one.against) for one in ranked]
     points = tuple(
         Point(
-            trial=found[index][0][0],
-            score=means[index][0],
-            against=means[index][1],
-            seeds=len({trial.seed for trial, *_ in found[index]}),
-            on_front=on_front[index],
+            trial=study.by_number[one.number],
+            score=one.score,
+            against=one.against,
+            seeds=one.seeds,
+            on_front=one.number in on_front,
         )
-        for index in order
+        for one in ranked
     )
     return Pareto(
         points=points,
@@ -92,7 +86,3 @@ def _near(signed: Sequence[tuple[float, float]], *, noise: float) -> int:
         if not front[index]:
             moved += non_dominated([*signed[:index], (first + noise, second), *signed[index + 1 :]])[index]
     return moved
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -173,7 +173,7 @@ def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[R
         verdicts=verdicts,
         lost={arm: now.lost.get(arm, Lost()) for arm in plan.arms},
         dropped=now.dropped,
-        leader=_leader(scores, now.typical, plan, now.worse, sign),
+        leader=leader(scores, now, plan, sign=sign),
         over=not now.wanted,
         reason=_reason(verdicts, now.racing, plan, over=not now.wanted),
         wanted=now.wanted,
@@ -228,10 +228,11 @@ def worse_arms(verdicts: Sequence[Verdict]) -> set[str]:
     return {one.arm if one.kind == "worse" else one.other for one in verdicts if one.kind in ("better", "worse")}
 
 
-def _leader(scores: Scores, typical: Scores, plan: RacePlan, worse: Collection[str], sign: int) -> str | None:
-    """By the arms' effects in a least squares fit of arm and seed to the typical runs: where every arm has the same
-    seeds, these are the means."""
-    arms = [arm for arm in plan.arms if arm not in worse and len(scores.get(arm, ())) >= plan.first_seeds]
+def leader(scores: Scores, now: Progress, plan: RacePlan, *, sign: int = 1) -> str | None:
+    """`Judgement.leader`: by the arms' effects in a least squares fit of arm and seed to the typical runs; where every
+    arm has the same seeds, these are the means."""
+    typical = now.typical
+    arms = [arm for arm in plan.arms if arm not in now.worse and len(scores.get(arm, ())) >= plan.first_seeds]
     if not arms or not _joined([set(typical[arm]) for arm in arms]):
         return None
     seeds = sorted({seed for arm in arms for seed in typical[arm]})

@@ -4,18 +4,15 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean as mean
 from typing import Any
 
 from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
 from analysis.kept import Digested
+from analysis.stats.best import Scored, Settings, Standing, Standings, settings_of, standings
 from analysis.tables import Tables
 
 DRAWN = 12
 """Parameters that fit into one figure."""
-
-Settings = tuple[tuple[str, str], ...]
-"""A configuration without its seed: names, and values as text, in the order of the names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class Trial:
     runtime_s: float
     ended_at: float
     against: float | None = None
-    """The last value of the second objective, where the study has one."""
+    """The second objective after the epoch of the last score, where the study has one."""
     arm: str | None = None
     """Of a confirming run."""
 
@@ -51,7 +48,22 @@ class Trial:
     @cached_property
     def settings(self) -> Settings:
         """The configuration without its seed."""
-        return tuple(sorted((name, repr(value)) for name, value in self.values.items() if name != "seed"))
+        return settings_of(self.values)
+
+    @cached_property
+    def scored(self) -> Scored | None:
+        """As the rule of the best takes it; None without a score."""
+        if self.score is None:
+            return None
+        return Scored(
+            number=self.number,
+            settings=self.settings,
+            seed=self.seed,
+            state=self.state,
+            epoch=max(self.curve),
+            score=self.score,
+            against=self.against,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,37 +126,52 @@ class Study(Digested):
         most = sorted(self.parameters, key=lambda name: -active[name])[:DRAWN]
         return tuple(name for name in self.parameters if name in most)
 
+    @cached_property
+    def standings(self) -> Standings:
+        """The configurations that compete, by the rule of `analysis.stats.best`."""
+        return standings(
+            (trial.scored for trial in self.trials if trial.scored is not None),
+            max_epochs=self.max_epochs,
+            sign=self.sign,
+            against_sign=None if self.against is None else self.against.sign,
+        )
+
+    @cached_property
+    def ranked(self) -> tuple[Standing, ...]:
+        """Those, the best first."""
+        return tuple(self.standings.ranked())
+
+    @cached_property
+    def _standing(self) -> dict[Settings, Standing]:
+        return {self.by_number[one.number].settings: one for one in self.ranked}
+
+    @cached_property
+    def by_number(self) -> dict[int, Trial]:
+        """All trials by number."""
+        return {trial.number: trial for trial in self.trials}
+
+    def runs_of(self, one: Standing) -> tuple[Trial, ...]:
+        """The trials behind a configuration's mean, one for every seed, the earliest first."""
+        return tuple(self.by_number[run.number] for run in one.trials)
+
+    def standing_of(self, trial: Trial) -> Standing | None:
+        """The trial's configuration among those that compete; None where it does not."""
+        return self._standing.get(trial.settings)
+
     def seeds_of(self, trial: Trial) -> int:
-        """Seeds with which the trial's configuration ran all its epochs, at least 1."""
-        return max(1, len({other.seed for other in self.configurations.get(trial.settings, ())}))
+        """Seeds behind the score of the trial's configuration, at least 1."""
+        found = self.standing_of(trial)
+        return 1 if found is None else found.seeds
 
     def mean_score(self, trial: Trial) -> float | None:
-        """Mean of the last scores over the seeds that ran all epochs; the trial's own where it did not."""
-        same = self.configurations.get(trial.settings, ())
-        if trial not in same:
-            return trial.score
-        return sum(other.score or 0.0 for other in same) / len(same)
+        """Mean score of the trial's configuration over its seeds; the trial's own where its configuration does not
+        compete."""
+        found = self.standing_of(trial)
+        return trial.score if found is None else found.score
 
     def best(self) -> Trial | None:
-        """The configuration with the best last score, a mean over its seeds, among trials that ran all their epochs;
-        where there is none, among those that ran the longest. Scores at different budgets are never compared. With two
-        objectives it is the front's end: of equal scores that with the better second one."""
-        pool = self.complete or self._longest()
-        if not pool:
-            return None
-        scores: dict[Settings, list[float]] = {}
-        seconds: dict[Settings, list[float]] = {}
-        sign = 0 if self.against is None else self.against.sign
-        for trial in pool:
-            scores.setdefault(trial.settings, []).append(self.sign * (trial.score or 0.0))
-            seconds.setdefault(trial.settings, []).append(sign * (trial.against or 0.0))
-        means = {settings: (mean(scores[settings]), mean(seconds[settings])) for settings in scores}
-        return max(pool, key=lambda trial: (*means[trial.settings], -trial.number))
-
-    def _longest(self) -> tuple[Trial, ...]:
-        scored = [trial for trial in self.trials if trial.epochs in trial.curve and trial.state != "failed"]
-        most = max((trial.epochs for trial in scored), default=0)
-        return tuple(trial for trial in scored if trial.epochs == most)
+        """The earliest run of the best configuration by the rule of `analysis.stats.best`; None while there is none."""
+        return self.by_number[self.ranked[0].number] if self.ranked else None
 
     def seeds_each(self) -> str:
         """How many seeds a configuration was run with, in words."""
@@ -174,15 +201,11 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
     rows = [row for row in everything if (row["phase"] == CONFIRM) == (phase == CONFIRM)]
     metric, mode = metric or everything[0]["metric"], everything[0]["mode"]
     second = everything[0].get("against_metric")
-    curves: dict[str, dict[int, float]] = {}
+    curves = _curves(tables, metric)
+    seconds = {} if second is None else _curves(tables, second)
     ends: dict[str, float] = {}
-    if metric in tables.history.column_names:
-        for run_id, epoch, when, score in zip(
-            *(tables.history[name].to_pylist() for name in ("run_id", "epoch", "time", metric)), strict=True
-        ):
-            ends[run_id] = max(ends.get(run_id, 0.0), when or 0.0)
-            if score is not None and math.isfinite(score):
-                curves.setdefault(run_id, {})[epoch] = score
+    for run_id, when in zip(*(tables.history[name].to_pylist() for name in ("run_id", "time")), strict=True):
+        ends[run_id] = max(ends.get(run_id, 0.0), when or 0.0)
     space = tables.facts.get("space") or {}
     trials = [
         Trial(
@@ -201,7 +224,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
             curve=curves.get(row["run_id"], {}),
             runtime_s=row["runtime_s"] or 0.0,
             ended_at=ends.get(row["run_id"], row["started"] or 0.0),
-            against=row.get("against"),
+            against=seconds.get(row["run_id"], {}).get(max(curves.get(row["run_id"], {}), default=0)),
             arm=row["arm"],
         )
         for row in rows
@@ -221,6 +244,17 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
         git_commit=(rows or everything)[0]["git_commit"],
         against=Against(metric=second, mode=everything[0]["against_mode"]) if second else None,
     )
+
+
+def _curves(tables: Tables, metric: str) -> dict[str, dict[int, float]]:
+    """The metric's finite values by run and epoch; none where no run logged it."""
+    found: dict[str, dict[int, float]] = {}
+    if metric in tables.history.column_names:
+        columns = (tables.history[name].to_pylist() for name in ("run_id", "epoch", metric))
+        for run_id, epoch, value in zip(*columns, strict=True):
+            if value is not None and math.isfinite(value):
+                found.setdefault(run_id, {})[epoch] = value
+    return found
 
 
 def _as_chosen(value: Any, dimension: dict[str, Any] | None) -> Any:

@@ -40,7 +40,7 @@ def test_one_trial_after_the_other_the_simulation_is_the_real_run(tmp_path):
     assert virtual.entries == real
     board = Board(metric="val/miou", mode="max", total=9, max_epochs=EPOCHS)
     for one in real:
-        board.rows[one.key] = Row(values=one.values, state=one.state, epoch=max(one.scores))
-        board.rows[one.key].score = one.scores[max(one.scores)]
+        board.rows[one.key] = Row(values=one.values, state=one.state)
+        board.rows[one.key].reported(max(one.scores), score=one.scores[max(one.scores)], against=None)
     last = virtual.trajectory[-1]
     assert board.best() == (last.key, last.score)

@@ -1,68 +1,159 @@
-"""The report and the export choose the same trial, though neither may import the other."""
+"""Report, tables for papers, export, live board and confirmation name the same best configuration, whatever a study
+went through: several seeds, failures, epochs without a score, ties, two objectives."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.figures.progress import incumbents
 from analysis.logs.run import LoggedRun
+from analysis.results import results
+from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables
+from ipix_tune.arms import leaders
+from ipix_tune.budget import ended_since_improvement
+from ipix_tune.config import StudyConfig
 from ipix_tune.export import ExportError, choose
+from ipix_tune.journal import Entry
+from ipix_tune.live import OVER, Board, Row
+from tests.ipix_tune.studies import base
 
-SPACE = {"optim.lr": {"kind": "uniform", "low": 0, "high": 1, "step": None, "choices": None, "only_if": None}}
-STATES = ("complete", "stopped", "interrupted", "crashed")
+FULL = 4
+SCORE, PRICE = "val/miou", "time/step_ms"
+ANY = {"kind": "uniform", "low": 0, "high": 1, "step": None, "choices": None, "only_if": None}
+STATES = ("complete", "complete", "stopped", "failed", "interrupted", "running")
 
 
-def logged(number, *, state, epochs, score, lr, seed, mode):
-    run = LoggedRun(run_id=f"s-t{number:04d}", started=float(number), ended=True, summary={"state": state})
-    run.config = {
-        "schema_version": 1,
-        "study": "s",
-        "trial": {"key": f"t{number:04d}", "number": number},
-        "search": {"optim.lr": lr},
-        "space": SPACE,
-        "trainer": {"seed": seed},
-        "objective": {"metric": "val/miou", "mode": mode},
-        "scheduler": {"max_epochs": 4, "rungs": [1, 4]},
-    }
-    for epoch in range(1, epochs + 1):
-        run.add_row({"epoch": epoch, "val/miou": score - (epochs - epoch)})
-    return run
+def key_of(number):
+    return f"t{number:04d}"
 
 
 trials = st.lists(
-    st.tuples(
-        st.sampled_from(STATES),
-        st.integers(1, 4),
-        st.integers(0, 20),
-        st.sampled_from([0.1, 0.2, 0.3]),
-        st.integers(0, 2),
+    st.builds(
+        dict,
+        state=st.sampled_from(STATES),
+        epochs=st.integers(1, FULL),
+        unscored=st.sets(st.integers(1, FULL)),
+        score=st.integers(0, 3),
+        price=st.integers(0, 2),
+        lr=st.sampled_from([0.1, 0.2, 0.3]),
+        seed=st.integers(0, 2),
     ),
     min_size=1,
-    max_size=8,
+    max_size=9,
 )
 
 
+def curves_of(one):
+    """Epochs that the trial ran, and its scores and prices by epoch."""
+    epochs = FULL if one["state"] == "complete" else min(one["epochs"], FULL - 1)
+    scored = [epoch for epoch in range(1, epochs + 1) if epoch not in one["unscored"]]
+    return (
+        epochs,
+        {epoch: float(one["score"] - (epochs - epoch)) for epoch in scored},
+        {epoch: float(one["price"] + epochs - epoch) for epoch in range(1, epochs + 1)},
+    )
+
+
+def values_of(one):
+    return {"optim.lr": one["lr"], "seed": one["seed"]}
+
+
+def logged(number, one, *, mode, against):
+    """As the study's runs are logged."""
+    epochs, scores, prices = curves_of(one)
+    run = LoggedRun(run_id=f"s-{key_of(number)}", started=float(number), ended=True, summary={"state": one["state"]})
+    run.config = {
+        "schema_version": 1,
+        "study": "s",
+        "trial": {"key": key_of(number), "number": number},
+        "search": values_of(one),
+        "space": {"optim.lr": ANY, "seed": ANY},
+        "trainer": {"seed": one["seed"]},
+        "objective": {"metric": SCORE, "mode": mode, "against": against},
+        "scheduler": {"max_epochs": FULL, "rungs": [1, FULL]},
+    }
+    for epoch in range(1, epochs + 1):
+        score = {SCORE: scores[epoch]} if epoch in scores else {}
+        run.add_row({"epoch": epoch, PRICE: prices[epoch], "_timestamp": 100.0 * number + epoch, **score})
+    return run
+
+
+def journalled(number, one, *, against):
+    """As the study's record has it."""
+    _, scores, prices = curves_of(one)
+    return Entry(
+        key=key_of(number),
+        values=values_of(one),
+        scores=scores,
+        state="running" if one["state"] == "interrupted" else one["state"],
+        error=None,
+        retries=0,
+        against=prices[max(scores)] if scores and against else None,
+    )
+
+
+def on_board(drawn, *, mode, against):
+    """As the driver sees it."""
+    board = Board(
+        metric=SCORE,
+        mode=mode,
+        against=PRICE if against else None,
+        against_mode=against["mode"] if against else "min",
+        total=9,
+        max_epochs=FULL,
+    )
+    for number, one in enumerate(drawn):
+        epochs, scores, prices = curves_of(one)
+        row = board.rows[key_of(number)] = Row(values=values_of(one), state=one["state"])
+        for epoch in range(1, epochs + 1):
+            row.reported(epoch, score=scores.get(epoch), against=prices[epoch] if against else None)
+    return board
+
+
 @pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("second", [None, "min", "max"])
 @given(drawn=trials)
-@settings(deadline=None, max_examples=80)
-def test_the_report_and_the_export_choose_the_same_trial(mode, drawn):
-    runs = [
-        logged(
-            number,
-            state=state,
-            epochs=4 if state == "complete" else min(epochs, 3),
-            score=float(score),
-            lr=lr,
-            seed=seed,
-            mode=mode,
-        )
-        for number, (state, epochs, score, lr, seed) in enumerate(drawn)
-    ]
-    tables = build_tables(runs)
-    shown = from_tables(tables).best()
+@settings(deadline=None, max_examples=70)
+def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
+    against = {"metric": PRICE, "mode": second} if second else None
+    config = StudyConfig.model_validate({**base(), "objective": {"metric": SCORE, "mode": mode, "against": against}})
+    tables = build_tables([logged(number, one, mode=mode, against=against) for number, one in enumerate(drawn)])
+    study, board = from_tables(tables), on_board(drawn, mode=mode, against=against)
+    entries = [journalled(number, one, against=against) for number, one in enumerate(drawn)]
+
+    shown, mean = study.best(), None
     try:
-        exported = choose(tables.runs.to_pylist()).row["trial"]
+        exported = choose(tables)
+        assert (exported.row["trial"], exported.score) == (shown.number, study.mean_score(shown))
+        mean = exported.score
     except ExportError:
-        exported = None
-    assert exported == (None if shown is None else shown.number)
+        assert shown is None
+    assert board.best() == (None if shown is None else (key_of(shown.number), mean))
+
+    full = [one for one in study.ranked if one.full]
+    assert [one.key for one in leaders(config, entries, top=9, max_epochs=FULL)] == [key_of(one.number) for one in full]
+    assert [one.trials[0].number for one in results(study)] == [one.number for one in full]
+    if against is not None and full:
+        front = [key_of(point.trial.number) for point in pareto(study, noise=None).front]
+        assert list(exported.front) == board.front() == front
+        assert front[0] == key_of(shown.number)
+
+    steps = incumbents(study, sorted((one for one in study.trials if one.curve), key=lambda one: one.ended_at))
+    assert (steps[-1][1] if steps else None) == (mean if full else None)
+
+    ended = set(OVER)
+    if shown is not None and shown.state in ended:
+        to_come = {one.scored.settings for one in entries if one.state not in ended and one.scored is not None}
+        assert key_of(shown.number) in board.contenders(unsettled=to_come)
+
+
+@given(drawn=trials)
+@settings(deadline=None, max_examples=100)
+def test_the_search_is_not_called_settled_at_the_trial_that_made_the_best(drawn):
+    """The last trial of a study is the best configuration's only one: nothing has ended since."""
+    entries = [journalled(number, one, against=None) for number, one in enumerate(drawn)]
+    last = {"state": "complete", "epochs": FULL, "unscored": set(), "score": 99, "price": 0, "lr": 0.9, "seed": 0}
+    entries.append(journalled(len(drawn), last, against=None))
+    assert ended_since_improvement(entries, max_epochs=FULL, by=0.5, sign=1) == 0

@@ -47,8 +47,10 @@ def test_the_slurm_script_runs_a_study_on_two_nodes(short_folder):
     command(short_folder / "bin" / "scontrol", SCONTROL)
     settings = {
         "budget.trials": 2,
-        "trainer.schedule.epochs": 1,
+        "trainer.schedule.epochs": 2,
         "trainer.schedule.steps_per_epoch": 1,
+        "scheduler.name": "none",
+        "confirm.after_search": "false",
         "storage": short_folder,
     }
     script = (DEPLOY / "slurm.sh").read_text()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from analysis.columns import RUN_COLUMNS, SCHEMA_VERSION
+from analysis.columns import RUN_COLUMNS
+from analysis.tables import Tables, save
 from trainers.config import TrainConfig
 
 BASE: dict[str, Any] = {
@@ -77,10 +77,22 @@ def row(number, objective, *, state="complete", epochs=9, seed=0, lr=0.01, confi
     return values
 
 
+def tables_of(rows, *, max_epochs=9):
+    """The tables of runs that have a score for their last epoch."""
+    history = {
+        "run_id": [one["run_id"] for one in rows],
+        "epoch": [one["epochs"] for one in rows],
+        "time": [float(one["trial"]) for one in rows],
+        rows[0]["metric"]: pa.array([one["objective"] for one in rows], pa.float64()),
+    }
+    if rows[0]["against_metric"] is not None:
+        history[rows[0]["against_metric"]] = pa.array([one["against"] for one in rows], pa.float64())
+    facts = {"scheduler": {"max_epochs": max_epochs}}
+    return Tables(runs=pa.Table.from_pylist(rows), history=pa.table(history), facts=facts)
+
+
 def study_with(folder, rows):
     study = folder / "studies" / "small"
-    (study / "tables").mkdir(parents=True)
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
-    pq.write_table(table, study / "tables" / "runs.parquet")
+    save(tables_of(rows), study)
     (study / "environment.json").write_text(json.dumps({"versions": {"torch": "2.15.0"}}))
     return study

@@ -49,17 +49,21 @@ THREE = [
 ]
 
 
-def test_the_leaders_are_the_best_complete_trials_by_their_last_score():
-    assert [one.key for one in leaders(THREE, top=2, sign=1)] == ["t0001", "t0003"]
+def leading(folder, entries, **changes):
+    return [one.key for one in leaders(study_of(folder, {}, **changes), entries, top=2, max_epochs=9)]
 
 
-def test_where_less_is_better_the_leaders_are_the_lowest():
-    assert [one.key for one in leaders(THREE, top=2, sign=-1)] == ["t0000", "t0003"]
+def test_the_leaders_are_the_best_complete_trials_by_their_last_score(tmp_path):
+    assert leading(tmp_path, THREE) == ["t0001", "t0003"]
 
 
-def test_equal_configurations_of_several_seeds_lead_by_their_mean():
+def test_where_less_is_better_the_leaders_are_the_lowest(tmp_path):
+    assert leading(tmp_path, THREE, objective={"mode": "min"}) == ["t0000", "t0003"]
+
+
+def test_equal_configurations_of_several_seeds_lead_by_their_mean(tmp_path):
     lucky = [entry(0, 79.0, seed=0), entry(1, 70.0, seed=1), entry(2, 75.0, **{"optim.lr": 0.05})]
-    assert [one.key for one in leaders(lucky, top=2, sign=1)] == ["t0002", "t0000"]
+    assert leading(tmp_path, lucky) == ["t0002", "t0000"]
 
 
 def test_top_defaults_and_both_without_the_part_are_four_configurations(tmp_path):

@@ -1,5 +1,7 @@
 """When a study has had enough; the journal's clock is the test's."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def begun(clock, **budget):
     data = base() | {"budget": {"trials": 12} | budget, "resources": {"workers": 2, "gpus_per_worker": 1}}
     study = StudyConfig.model_validate(data)
     journal = Journal(None, study, SearchSpace(study), total=12, clock=clock)
-    limit = Budget(study.budget, study.resources, journal, sign=1)
+    limit = Budget(study.budget, study.resources, journal, max_epochs=9, sign=1)
     journal.settled = limit.settled
     return limit, journal
 
@@ -88,8 +90,17 @@ def test_no_new_trial_starts_once_nothing_gets_better():
     assert journal.next() is None
 
 
-def entry(score, state="complete"):
-    return Entry(key="t0000", values={}, scores={9: score}, state=state, error=None, retries=0)
+def entry(score, state="complete", **values):
+    return Entry(key="t0000", values=values, scores={9: score}, state=state, error=None, retries=0)
+
+
+def since_improvement(entries, *, by, sign=1):
+    """Trials with a number each, and with a configuration each where they name none."""
+    numbered = [
+        replace(one, key=f"t{number:04d}", values=one.values or {"optim.lr": number})
+        for number, one in enumerate(entries)
+    ]
+    return ended_since_improvement(numbered, max_epochs=9, by=by, sign=sign)
 
 
 @pytest.mark.parametrize(
@@ -103,17 +114,23 @@ def entry(score, state="complete"):
     ],
 )
 def test_only_full_trials_that_are_better_by_more_than_the_margin_count(entries, since):
-    assert ended_since_improvement(entries, by=0.5, sign=1) == since
+    assert since_improvement(entries, by=0.5) == since
 
 
 @given(scores=st.lists(st.floats(-100, 100), min_size=1, max_size=20), by=st.floats(0, 5))
 def test_where_less_is_better_the_mirrored_scores_say_the_same(scores, by):
-    more = ended_since_improvement([entry(score) for score in scores], by=by, sign=1)
-    less = ended_since_improvement([entry(-score) for score in scores], by=by, sign=-1)
+    more = since_improvement([entry(score) for score in scores], by=by, sign=1)
+    less = since_improvement([entry(-score) for score in scores], by=by, sign=-1)
     assert more == less
 
 
 @given(scores=st.lists(st.floats(-100, 100), min_size=1, max_size=20))
 def test_without_a_margin_it_is_the_distance_from_the_first_best(scores):
     expected = len(scores) - 1 - scores.index(max(scores))
-    assert ended_since_improvement([entry(score) for score in scores], by=0, sign=1) == expected
+    assert since_improvement([entry(score) for score in scores], by=0, sign=1) == expected
+
+
+def test_a_lucky_seed_is_no_improvement_once_the_mean_of_its_configuration_is_known():
+    lucky = [entry(50.0, lr=1, seed=0), entry(20.0, lr=1, seed=1)]
+    assert since_improvement([*lucky, entry(40.0, lr=2, seed=0)], by=0.5) == 0
+    assert since_improvement([*lucky, entry(35.2, lr=2, seed=0)], by=0.5) == 2

@@ -21,6 +21,8 @@ from ipix_tune.journal import Journal
 from ipix_tune.lineup import load
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.running import TINY, entries, epochs_on_disk, metrics_of, run, tiny, wait_for
+from trainers.config import TrainConfig
+from trainers.yamlfile import load as load_config
 
 CONFIRM = {"top": 1, "ablate": {"interpixel.alpha": 0}, "first_seeds": 2, "max_seeds": 3, "delta": 0.01}
 
@@ -142,8 +144,17 @@ def test_the_searchs_record_is_not_touched(searched, undisturbed):
 
 
 @pytest.mark.slow
-def test_no_checkpoint_of_the_confirmation_is_kept(undisturbed):
-    assert not list(undisturbed.glob("trials/c*/checkpoints"))
+def test_of_the_confirmation_the_first_run_of_every_arm_that_is_no_trial_keeps_its_checkpoints(undisturbed):
+    arms = {arm.name for arm in load(undisturbed / "confirm/plan.json").arms if arm.trial is None}
+    _, keys = runs_of(undisturbed)
+    kept = {path.parent.name for path in undisturbed.glob("trials/c*/checkpoints")}
+    assert kept == {key for (arm, seed), key in keys.items() if arm in arms and seed == 0}
+
+
+@pytest.mark.slow
+def test_the_checkpoints_of_the_exported_run_are_kept(undisturbed):
+    exported = load_config(undisturbed / "best.yaml", TrainConfig).provenance["trial"]
+    assert (undisturbed / "trials" / exported / "checkpoints").is_dir()
 
 
 @pytest.mark.slow

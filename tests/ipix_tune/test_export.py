@@ -2,10 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from ipix_tune.export import ExportError, choose, export_best, trial_key
-from tests.ipix_tune.studies import base, config_of, row, study_with
+from ipix_tune import export
+from ipix_tune.export import ExportError, export_best, trial_key
+from tests.ipix_tune.studies import base, config_of, row, study_with, tables_of
 from trainers.config import TrainConfig
 from trainers.yamlfile import load, read
+
+
+def choose(rows, **more):
+    return export.choose(tables_of(rows), **more)
 
 
 def test_the_best_complete_trial_is_chosen():
@@ -30,7 +35,7 @@ def test_the_mean_over_seeds_decides_and_not_the_luckiest_seed():
         row(3, 40.0, lr=0.2, seed=1) | {"param.seed": 1},
     ]
     choice = choose(rows)
-    assert (choice.row["trial"], choice.seeds, choice.candidates) == (2, 2, 2)
+    assert (choice.row["trial"], choice.seeds, choice.candidates, choice.score) == (2, 2, 2, 40.5)
 
 
 def test_of_equal_trials_the_earliest_is_chosen():
@@ -102,10 +107,22 @@ def test_the_first_line_says_that_one_seed_is_provisional(tmp_path):
     assert out.read_text().startswith("# PROVISIONAL: 1 seed, not confirmed; val/miou 41.50 after 9 of 9 epochs\n")
 
 
-def test_two_seeds_are_not_called_provisional(tmp_path):
+def test_two_seeds_are_not_called_provisional_and_their_mean_is_told(tmp_path):
     out = tmp_path / "best.yaml"
     export_best(study_with(tmp_path, [row(0, 41.5), row(1, 40.0, seed=1)]), out)
-    assert out.read_text().startswith("# 2 seeds;")
+    assert out.read_text().startswith("# 2 seeds; not confirmed; val/miou 40.75 (mean over 2 seeds) after 9 of 9")
+    assert load(out, TrainConfig).provenance["objective"]["value"] == 40.75
+
+
+def test_where_only_failed_trials_have_a_score_none_is_chosen_and_the_remedy_is_named():
+    with pytest.raises(ExportError, match=r"only t0000 have a score.*--trial"):
+        choose([row(0, 40.0, state="failed"), row(1, None, state="failed")])
+
+
+def test_a_failed_trial_can_be_exported_by_name():
+    rows = [row(0, 40.0, state="failed", epochs=3), row(1, 30.0)]
+    choice = choose(rows, trial="t0000")
+    assert (choice.score, choice.epoch, choice.seeds) == (40.0, 3, 1)
 
 
 def test_the_final_training_evaluates_the_validation_set_where_there_is_one(tmp_path):

@@ -11,8 +11,11 @@ def board(**rows):
     return made
 
 
-def row(epoch, score, state="complete", **more):
-    return Row(values={"interpixel.alpha": 0.5}, epoch=epoch, score=score, state=state, **more)
+def row(epoch, score, state="complete", *, alpha=None, seed=None, **more):
+    alpha = score if alpha is None else alpha
+    made = Row(values={"interpixel.alpha": alpha, **({} if seed is None else {"seed": seed})}, state=state, **more)
+    made.reported(epoch, score=score, against=None)
+    return made
 
 
 def test_the_incumbent_is_the_best_of_those_that_ran_the_longest():
@@ -21,12 +24,37 @@ def test_the_incumbent_is_the_best_of_those_that_ran_the_longest():
 
 
 def test_of_equal_trials_the_earliest_is_the_incumbent():
-    assert board(t0003=row(9, 40.0), t0001=row(9, 40.0)).best() == ("t0001", 40.0)
+    assert board(t0003=row(9, 40.0, alpha=1), t0001=row(9, 40.0, alpha=2)).best() == ("t0001", 40.0)
+
+
+def seeds_of_two_configurations():
+    """The luckiest run is t0000, the better configuration that of t0001."""
+    return board(
+        t0000=row(9, 50.0, alpha=1, seed=0),
+        t0001=row(9, 41.0, alpha=2, seed=0),
+        t0002=row(9, 20.0, alpha=1, seed=1),
+        t0003=row(9, 40.0, alpha=2, seed=1),
+    )
+
+
+def test_in_a_grid_over_seeds_the_incumbent_has_the_best_mean_and_not_the_luckiest_run():
+    assert seeds_of_two_configurations().best() == ("t0001", 40.5)
+
+
+def test_the_headline_says_how_many_seeds_are_behind_a_mean():
+    line = seeds_of_two_configurations().headline()
+    assert "best so far t0001 40.50 after 9/9 epochs (mean over 2 seeds)" in line
+
+
+def test_an_epoch_without_a_score_does_not_make_an_earlier_score_a_later_one():
+    late = row(4, 50.0, "running")
+    late.reported(5, score=None, against=None)
+    assert board(t0000=late, t0001=row(5, 40.0, "running")).best() == ("t0001", 40.0)
 
 
 def test_the_best_that_has_ended_is_not_one_that_still_runs():
     shown = board(t0000=row(3, 40.0, "stopped"), t0001=row(3, 30.0, "stopped"), t0002=row(5, 50.0, "running"))
-    assert shown.best_ended() == "t0000"
+    assert shown.contenders(unsettled=()) == {"t0000"}
     assert shown.ended() == {"t0000", "t0001"}
 
 

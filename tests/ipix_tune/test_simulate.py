@@ -133,10 +133,11 @@ def test_where_less_is_better_the_incumbent_is_the_least_and_the_largest_are_sto
 
 def test_the_incumbent_is_at_every_moment_the_boards():
     class Watched(Simulation):
-        def _note(self, now, key, epoch, score):
-            super()._note(now, key, epoch, score)
-            board.rows.setdefault(key, Row(values={})).epoch = epoch
-            board.rows[key].score = score
+        def _note(self, now, running, epoch, score):
+            super()._note(now, running, epoch, score)
+            row = board.rows.setdefault(running.key, Row(values=running.values))
+            row.reported(epoch, score=score, against=None)
+            row.state = "complete" if epoch == EPOCHS else "running"
             step = self._outcome.trajectory[-1]
             seen.append(((step.key, step.score), board.best()))
 

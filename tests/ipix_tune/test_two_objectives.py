@@ -17,7 +17,7 @@ from ipix_tune.searcher import JournalSearcher
 from ipix_tune.simulate import Simulation, SimulationError
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
-from tests.ipix_tune.studies import base, row, study_with, write
+from tests.ipix_tune.studies import base, row, study_with, tables_of, write
 from trainers.config import TrainConfig
 from trainers.errors import ConfigError
 from trainers.yamlfile import load as load_config
@@ -217,9 +217,9 @@ def test_a_grid_is_run_once_over(tmp_path):
 
 def board(**rows):
     made = Board(metric="val/miou", mode="max", against="time/step_ms", total=4, max_epochs=9)
-    made.rows.update(
-        {key: Row(values={}, epoch=9, score=one[0], against=one[1], state=one[2]) for key, one in rows.items()}
-    )
+    for key, (score, against, state) in rows.items():
+        made.rows[key] = Row(values={"optim.lr": key}, state=state)
+        made.rows[key].reported(9, score=score, against=against)
     return made
 
 
@@ -247,7 +247,7 @@ def test_an_epochs_line_has_both_values():
 
 
 def test_checkpoints_are_kept_of_all_on_the_front():
-    assert board(**FRONT).leading_ended() == {"t0000", "t0001"}
+    assert board(**FRONT).contenders(unsettled=()) == {"t0000", "t0001"}
 
 
 def test_of_equal_scores_the_cheaper_one_leads():
@@ -279,10 +279,10 @@ def test_the_export_takes_the_fronts_end_and_says_so_in_the_file(tmp_path):
 
 
 def test_another_trial_of_the_front_can_be_named(tmp_path):
-    choice = choose(rows((40.0, 30.0), (35.0, 10.0)), trial="t0001")
+    choice = choose(tables_of(rows((40.0, 30.0), (35.0, 10.0))), trial="t0001")
     assert choice.row["trial"] == 1
     assert any("no single winner: 2 trials" in caveat for caveat in choice.caveats)
 
 
 def test_with_one_objective_the_export_names_no_front():
-    assert choose([row(0, 40.0), row(1, 41.0)]).front == ()
+    assert choose(tables_of([row(0, 40.0), row(1, 41.0)])).front == ()

@@ -69,12 +69,18 @@ class BatchMaker(Dataset[dict[str, Any]]):
         batch |= {"seed": seed, "skipped": self._skipped}
         return finish(batch, self.config) if self.whole else batch
 
-    def asked_labelled(self, index: int, draw: int) -> dict[str, Tensor]:
-        """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart."""
+    def asked_labelled(self, index: int, draw: int, *, scale: tuple[float, float] | None = None) -> dict[str, Tensor]:
+        """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart.
+
+        Args:
+            scale: range of the factor by which the image is resized, in place of the views'; what is smaller than the
+                crop then lies in its middle.
+        """
         image, mask = self._read(self.data.labelled, index, with_mask=True)
         assert mask is not None
-        geometry = self._geometry(generator(self.config.order_seed, Stream.ASKED, 0, draw, index), image)
-        return {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+        geometry = self._geometry(generator(self.config.order_seed, Stream.ASKED, 0, draw, index), image, scale)
+        found = {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+        return found if scale is None else {name: geometry.centred(one) for name, one in found.items()}
 
     def asked_unlabelled(self, index: int, draw: int) -> dict[str, Tensor]:
         """`image` and `ignore` of a random crop of an unlabelled image, likewise."""
@@ -137,9 +143,11 @@ class BatchMaker(Dataset[dict[str, Any]]):
     def _strong(self, rng: np.random.Generator, count: int) -> Tensor:
         return table([Strong.draw(rng, views=self.config.views) for _ in range(count)])
 
-    def _geometry(self, rng: np.random.Generator, image: Tensor) -> Geometry:
-        size = (image.shape[-2], image.shape[-1])
-        return Geometry.draw(rng, size, crop=self.config.data.crop, views=self.config.views)
+    def _geometry(self, rng: np.random.Generator, image: Tensor, scale: tuple[float, float] | None = None) -> Geometry:
+        size, views = (image.shape[-2], image.shape[-1]), self.config.views
+        if scale is not None:
+            views = views.model_copy(update={"scale_min": scale[0], "scale_max": scale[1]})
+        return Geometry.draw(rng, size, crop=self.config.data.crop, views=views)
 
     def _read(self, items: tuple[Item, ...], index: int, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
         if self._reader is None:

@@ -111,8 +111,8 @@ class TrainLoader:
     def asked(self, device: torch.device) -> Asked:
         """Images outside the batches, by their places in the lists."""
 
-        def labelled(index: int, draw: int) -> tuple[Tensor, Tensor]:
-            found = self._maker.asked_labelled(index, draw)
+        def labelled(index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
+            found = self._maker.asked_labelled(index, draw, scale=scale)
             return found["image"].to(device), found["mask"].to(device)
 
         def unlabelled(index: int, draw: int) -> tuple[Tensor, Tensor]:

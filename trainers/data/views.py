@@ -74,6 +74,11 @@ class Geometry:
         crop[: len(rows), : len(columns)] = mask.numpy()[rows[:, None], columns]
         return torch.from_numpy(np.ascontiguousarray(crop[:, ::-1]) if self.flip else crop).long()
 
+    def centred(self, crop: Tensor) -> Tensor:
+        """A crop (..., crop, crop) with its padding on both sides instead of right and below."""
+        rows, columns = (max(self.crop - side, 0) // 2 for side in (self.height, self.width))
+        return crop.roll((rows, -columns if self.flip else columns), (-2, -1))
+
     def extent(self) -> tuple[int, int, bool]:
         """What `ignore_maps` needs: rows and columns that the resized image fills, and whether they are mirrored."""
         return self.height, self.width, self.flip

@@ -8,11 +8,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from trainers.batch import Labelled, SemiBatch
+from trainers.errors import ConfigError
 from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.mixing import image_generators
-from trainers.methods.pasting import by_need, moved_object
+from trainers.methods.mixing import half_box, image_generators
+from trainers.methods.pasting import by_need
 from trainers.methods.pseudo import Target
 from trainers.methods.regions import boxes_of
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -29,8 +30,12 @@ class AelConfig(Section):
 
     name: Literal["ael"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
+    consistency_mean: Literal["separate", "joint"] = "separate"
+    """Labelled and unlabelled pixels have a weighted mean each, and these are added, as in the code; or one over both
+    together."""
     conf_thresh: Share = 0.7
-    """Confidence threshold of the teacher: 0.7 on VOC, 0 on Cityscapes."""
+    """Confidence threshold of the teacher: 0.7 on VOC, 0 on Cityscapes. Pixels below it have no loss and stay in the
+    divisor."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
     """A pixel counts by the teacher's confidence^gamma."""
     bank_momentum: Share = 0.999
@@ -42,20 +47,26 @@ class AelConfig(Section):
     adaptive_cutmix: bool = True
     """Paste regions of weak classes from other unlabelled images; false: unlabelled images are seen as they are."""
     region_area: Annotated[float, Field(gt=0, lt=1)] = 0.03
-    """Share of the crop that a region must have to be pasted: 0.03 on VOC, 0.005 on Cityscapes."""
+    """Share of the crop that a connected region must have to be pasted: 0.03 on VOC, 0.005 on Cityscapes. Where there
+    is none, a random box of half of the crop's area is pasted."""
     bank_area: Annotated[float, Field(gt=0, lt=1)] = 0.03
-    """Share of the crop that a class must have there for the image to be remembered as showing it: 0.03 on VOC, 0.01 on
+    """Share of the crop that a class must have for the image to be remembered as showing it: 0.03 on VOC, 0.01 on
     Cityscapes."""
     copy_paste_p: Probability = 0.5
     """Probability that objects are pasted onto a labelled image."""
     copy_paste_classes: Annotated[int, Field(ge=1)] = 1
-    """Classes pasted onto one: 1 on VOC, 3 on Cityscapes."""
+    """Classes drawn for one, with replacement: 1 on VOC, 3 on Cityscapes."""
+    copy_paste_never: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    """Classes that are not pasted: the background on VOC; [0, 1, 2, 8, 10] on Cityscapes (the code has these five on
+    both)."""
     copy_paste_scale_min: Annotated[float, Field(gt=0)] = 0.1
-    """An object's size is multiplied by a factor drawn from here ..."""
+    """The image that an object is taken from is resized by a factor drawn from here ..."""
     copy_paste_scale_max: Annotated[float, Field(gt=0)] = 2.0
-    """... to here."""
+    """... to here, in place of `views.scale_min` and `views.scale_max`."""
     adaptive_sampling: bool = True
     """Pixels train by chance, the more often the weaker their class."""
+    sampling_class: Literal["student", "teacher"] = "student"
+    """Whose prediction is the class by which a pixel is drawn: the student's, as in the code, or the teacher's."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Largest decay of the teacher's average."""
     ema_buffers: Buffers = "own"
@@ -72,14 +83,16 @@ class AelConfig(Section):
 
 
 class Ael(EmaMethod):
-    """L = L_x + w sum v CE(student, teacher's class) / sum v, over labelled and mixed unlabelled images, with
-    v = confidence^gamma where the confidence reaches the threshold and the pixel was drawn, else 0; padding and void 0.
+    """L = L_x + w (L_cons(labelled) + L_cons(mixed unlabelled)), L_cons = sum v CE(student, teacher's class) / sum v,
+    with v = confidence^gamma where the pixel was drawn, else 0; padding and void 0. Where the confidence is below the
+    threshold the CE is 0 and v stays.
 
-    The confidence bank has for each class the moving mean of the student's probability of it on pixels labelled so. A
-    pixel predicted as c is drawn with probability (1 - conf_c) / max_c (1 - conf_c). An unlabelled image gets the
-    bounding box of a region of class c, drawn by softmax(1 - conf), from an image on which the teacher last saw c: of
-    any, where it saw c on none yet, and nothing where the crop does not show it. Labelled images get objects of such
-    classes from other labelled images.
+    The confidence bank has for each class the moving mean of the student's probability of it on pixels labelled so,
+    this batch's included. A pixel that the student predicts as c is drawn with probability
+    (1 - conf_c) / max_c (1 - conf_c). An unlabelled image gets the bounding box of a region of class c, drawn by
+    softmax(1 - conf), from an image on which the teacher last saw c: of any, where it saw c on none yet; and a box of
+    half of the area where the crop does not show it. Labelled images get all pixels of a class, drawn by
+    softmax(sqrt(1 - conf)) among those that may be pasted, from a crop of another labelled image that shows it.
 
     Means and banks are over the images of all processes. The inter-pixel loss takes the mixed unlabelled images. The
     teacher is evaluated.
@@ -97,6 +110,11 @@ class Ael(EmaMethod):
         else:
             self.confidence = torch.full((kit.num_classes,), 1 / kit.num_classes, dtype=torch.float64)
         self.shown = torch.zeros(kit.num_classes, kit.unlabelled, dtype=torch.bool)
+        if config.copy_paste_p > 0 and set(range(kit.num_classes)) <= set(config.copy_paste_never):
+            raise ConfigError(
+                f"method.copy_paste_never: {list(config.copy_paste_never)} are all {kit.num_classes} classes; leave "
+                "one out, or set method.copy_paste_p: 0"
+            )
 
     def losses(self, step: Step) -> StepOutput:
         config, unlabelled = self.config, step.batch.unlabelled
@@ -107,26 +125,31 @@ class Ael(EmaMethod):
         answer = Target(logits=self.teacher(labelled.image), ignore=torch.where(labelled.mask == IGNORE, IGNORE, 0))
         step.student.train()
         clean, mixed = step.student(labelled.image), step.student(images)
-        nll, weight = [], []
-        for logits, taught, stream in (
-            (clean, answer, SAMPLING_LABELLED),
-            (mixed, target, SAMPLING_UNLABELLED),
-        ):
-            label = torch.where(taught.ignore == IGNORE, IGNORE, taught.logits.argmax(dim=1))
-            nll.append(pixel_nll(logits, label))
-            weight.append(self._weights(taught, step.batch, stream))
-        v = torch.cat(weight).to(nll[0].dtype)
-        terms = {
-            "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
-            "consistency": (v * torch.cat(nll)).sum() / step.denominator(v.sum()),
-        }
         self._learn(clean, labelled.mask)
+        sums = [
+            self._weighted(logits, taught, step.batch, stream)
+            for logits, taught, stream in (
+                (clean, answer, SAMPLING_LABELLED),
+                (mixed, target, SAMPLING_UNLABELLED),
+            )
+        ]
+        both = sums[0][1] + sums[1][1]
+        below = [both, both] if config.consistency_mean == "joint" else [weight for _, weight, _ in sums]
+        consistency = [above / step.denominator(one) for (above, _, _), one in zip(sums, below, strict=True)]
         return StepOutput(
-            terms=terms,
-            weights={"supervised": 1.0, "consistency": config.consistency_weight},
+            terms={
+                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "consistency_labelled": consistency[0],
+                "consistency": consistency[1],
+            },
+            weights={
+                "supervised": 1.0,
+                "consistency_labelled": config.consistency_weight,
+                "consistency": config.consistency_weight,
+            },
             pairs=(target.pair("weak", mixed, box),) if self.kit.pairs else (),
             metrics={
-                "mask_ratio": (weight[1] > 0).double().mean(),
+                "mask_ratio": sums[1][2],
                 "pasted": box.double().mean(),
                 "weakest_class": self.confidence.min().to(view.weak.device),
             },
@@ -143,16 +166,18 @@ class Ael(EmaMethod):
         for place, rng in enumerate(image_generators(step.batch, COPY_PASTE)):
             if rng.random() >= config.copy_paste_p:
                 continue
-            count = min(config.copy_paste_classes, self.kit.num_classes)
-            for label in rng.choice(self.kit.num_classes, size=count, replace=False, p=by_need(self.confidence)):
-                having = [index for index, classes in enumerate(shown) if int(label) in classes]
+            need = by_need(self.confidence, power=0.5, never=config.copy_paste_never)
+            for label in sorted({*rng.choice(self.kit.num_classes, size=config.copy_paste_classes, p=need).tolist()}):
+                having = [index for index, classes in enumerate(shown) if label in classes]
                 if not having:
                     continue
-                image, mask = step.asked.labelled(having[int(rng.integers(len(having)))], int(rng.integers(2**31)))
-                scale = (config.copy_paste_scale_min, config.copy_paste_scale_max)
-                moved, where = moved_object(image, mask == int(label), rng, scale=scale)
-                images[place] = torch.where(where, moved, images[place])
-                masks[place] = torch.where(where, int(label), masks[place])
+                image, mask = step.asked.labelled(
+                    having[int(rng.integers(len(having)))],
+                    int(rng.integers(2**31)),
+                    scale=(config.copy_paste_scale_min, config.copy_paste_scale_max),
+                )
+                images[place] = torch.where(mask == label, image, images[place])
+                masks[place] = torch.where(mask == label, label, masks[place])
         return Labelled(image=images, mask=masks)
 
     def _mixed(self, step: Step) -> tuple[Target, Tensor, Tensor]:
@@ -162,50 +187,62 @@ class Ael(EmaMethod):
         view = unlabelled.view
         if not self.config.adaptive_cutmix:
             own = Target(logits=self.teacher(view.weak), ignore=view.ignore)
-            self._remember(batch, own)
             return own, view.weak, torch.zeros_like(view.ignore, dtype=torch.bool)
         rngs = image_generators(batch, PARTNER)
         labels = [int(rng.choice(self.kit.num_classes, p=by_need(self.confidence))) for rng in rngs]
         partners = [self._partner(step, label, rng) for label, rng in zip(labels, rngs, strict=True)]
-        images, ignore = (torch.stack(column) for column in zip(*partners, strict=True))
+        images, ignore, places = (torch.stack(column) for column in zip(*partners, strict=True))
         logits, theirs = self.teacher(torch.cat([view.weak, images])).chunk(2)
         own, other = Target(logits=logits, ignore=view.ignore), Target(logits=theirs, ignore=ignore)
-        self._remember(batch, own)
+        assert unlabelled.index is not None
+        self._remember(unlabelled.index, own)
+        self._remember(places, other)
         seen = torch.where(ignore == IGNORE, IGNORE, theirs.argmax(dim=1)).cpu().numpy()
         least = self.config.region_area
         boxes = [region(one == label, rng, least=least) for one, label, rng in zip(seen, labels, rngs, strict=True)]
-        box = torch.from_numpy(np.stack(boxes)).to(view.weak.device)
+        box = torch.stack(boxes).to(view.weak.device)
         return own.mixed(box, other), torch.where(box[:, None], images, view.weak), box
 
-    def _partner(self, step: Step, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A view (3, H, W) of an unlabelled image that shows the class, and its padding."""
+    def _partner(self, step: Step, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A view (3, H, W) of an unlabelled image that shows the class, its padding, and its place in the list."""
         assert step.asked is not None
         having = self.shown[label].nonzero().flatten()
         places = having if len(having) else torch.arange(self.shown.shape[1])
-        return step.asked.unlabelled(int(places[int(rng.integers(len(places)))]), int(rng.integers(2**31)))
+        place = int(places[int(rng.integers(len(places)))])
+        image, ignore = step.asked.unlabelled(place, int(rng.integers(2**31)))
+        return image, ignore, torch.tensor(place, device=image.device)
 
-    def _remember(self, batch: SemiBatch, own: Target) -> None:
-        """Which classes the teacher sees on these images."""
-        assert batch.unlabelled is not None
-        assert batch.unlabelled.index is not None
-        label = torch.where(own.ignore == IGNORE, IGNORE, own.logits.argmax(dim=1)).flatten(1)
+    def _remember(self, places: Tensor, seen_on: Target) -> None:
+        """Which classes the teacher sees on these images (B, ...), which lie at ``places`` (B,) of the list."""
+        label = torch.where(seen_on.ignore == IGNORE, IGNORE, seen_on.logits.argmax(dim=1)).flatten(1)
         sizes = torch.stack([(label == one).sum(dim=1) for one in range(self.kit.num_classes)], dim=1)
         seen = sizes >= self.config.bank_area * label.shape[1]
-        indices, rows = self.kit.gather(batch.unlabelled.index).tolist(), self.kit.gather(seen.long()).cpu()
+        indices, rows = self.kit.gather(places).tolist(), self.kit.gather(seen.long()).cpu()
         for index, row in zip(indices, rows, strict=True):
             self.shown[:, index] = row > 0
 
-    @torch.no_grad()
-    def _weights(self, taught: Target, batch: SemiBatch, stream: int) -> Tensor:
-        """v of every pixel (B, H, W)."""
-        confidence, label = probabilities(taught.logits).max(dim=1)
-        counted = (taught.ignore != IGNORE) & (confidence >= self.config.conf_thresh)
+    def _weighted(self, logits: Tensor, taught: Target, batch: SemiBatch, stream: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum of v CE over the pixels, sum of v, and the share of pixels that have both.
+
+        Args:
+            logits: the student's (B, C, H, W).
+        """
+        label, confidence = taught.pseudo_labels()
+        drawn = taught.ignore != IGNORE
+        sure = drawn & (confidence >= self.config.conf_thresh)
         if self.config.adaptive_sampling:
-            need = 1 - self.confidence
-            rate = need / need.max().clamp(min=torch.finfo(need.dtype).tiny)
-            drawn = np.stack([rng.random(label.shape[1:]) for rng in image_generators(batch, stream)])
-            counted &= torch.from_numpy(drawn).to(label.device) < rate.to(label.device)[label]
-        return confidence**self.config.gamma * counted
+            seen = label if self.config.sampling_class == "teacher" else logits.detach().argmax(dim=1)
+            drawn = drawn & self._drawn(seen, batch, stream)
+        nll = pixel_nll(logits, torch.where(sure, label, IGNORE))
+        v = confidence.to(nll.dtype) ** self.config.gamma * drawn
+        return (v * nll).sum(), v.sum(), (sure & drawn).double().mean()
+
+    def _drawn(self, seen: Tensor, batch: SemiBatch, stream: int) -> Tensor:
+        """Which pixels (B, H, W) bool train, by their classes ``seen``."""
+        need = 1 - self.confidence
+        rate = need / need.max().clamp(min=torch.finfo(need.dtype).tiny)
+        chance = np.stack([rng.random(seen.shape[1:]) for rng in image_generators(batch, stream)])
+        return torch.from_numpy(chance).to(seen.device) < rate.to(seen.device)[seen]
 
     @torch.no_grad()
     def _learn(self, logits: Tensor, mask: Tensor) -> None:
@@ -229,11 +266,13 @@ class Ael(EmaMethod):
         self.confidence, self.shown = state["confidence"].clone(), state["shown"].clone()
 
 
-def region(shown: np.ndarray, rng: np.random.Generator, *, least: float) -> np.ndarray:
-    """The bounding box of one connected region of ``shown`` (H, W), corners touching, that has ``least`` of all pixels
-    or more; bool, all False where there is none."""
+def region(shown: np.ndarray, rng: np.random.Generator, *, least: float) -> Tensor:
+    """The bounding box of one connected region of ``shown`` (H, W) bool, corners touching, that has a share of at
+    least ``least`` of the pixels; a random box of half of the area where there is none. (H, W) bool."""
     boxes = boxes_of(shown, least=least * shown.size)
-    box = np.zeros(shown.shape, dtype=bool)
-    if boxes:
-        box[boxes[int(rng.integers(len(boxes)))]] = True
+    size = (shown.shape[0], shown.shape[1])
+    if not boxes:
+        return half_box(rng, size)
+    box = torch.zeros(size, dtype=torch.bool)
+    box[boxes[int(rng.integers(len(boxes)))]] = True
     return box

@@ -132,17 +132,24 @@ class Progress:
 OneCrop = Callable[[int, int], tuple[Tensor, Tensor]]
 
 
+class LabelledCrop(Protocol):
+    """See :class:`Asked`."""
+
+    def __call__(self, index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """Images that a method asks for by their places in the lists, beside those of its batch. Read when asked, on this
     process, so few a step.
 
-    ``labelled(index, draw)``: a random weak crop (3, H, W) and its mask (H, W). ``unlabelled(index, draw)``: one and
-    what is padding there, 255. Equal arguments give equal crops. ``classes()``: the classes that each labelled image's
-    whole mask shows.
+    ``labelled(index, draw)``: a random weak crop (3, H, W) and its mask (H, W); ``scale``: from where to where the
+    image is resized, in place of the views' range, and a smaller one than the crop then lies in its middle.
+    ``unlabelled(index, draw)``: a crop and what is padding there, 255. Equal arguments give equal crops.
+    ``classes()``: the classes that each labelled image's whole mask shows.
     """
 
-    labelled: OneCrop
+    labelled: LabelledCrop
     unlabelled: OneCrop
     classes: Callable[[], Sequence[frozenset[int]]]
 

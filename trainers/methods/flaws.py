@@ -1,4 +1,4 @@
-"""GCT's flaw detector, and the flaws that it learns to see (methods: section 9)."""
+"""GCT's flaw detector, the flaws that it learns to see, and what is made of its maps (methods: section 9)."""
 
 from itertools import pairwise
 
@@ -8,6 +8,9 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as ops
 
 from trainers.losses.functional import IGNORE
+
+FAINT = 0.1
+"""A detector's map that nowhere exceeds this shows no flaw at all."""
 
 
 class FlawDetector(nn.Module):
@@ -39,21 +42,49 @@ class FlawDetector(nn.Module):
         return F.interpolate(coarse, size=size, mode="bilinear", align_corners=True)[:, 0]
 
 
-def true_flaws(probabilities: Tensor, labels: Tensor, *, scale: float, dilations: int) -> Tensor:
-    """What the detector shall say (B, H, W): mu sum_c |p_c - [y = c]| blurred, then nu times dilated by a pixel and
-    blurred; 0 where the label (B, H, W) is 255.
+def true_flaws(probabilities: Tensor, labels: Tensor, *, scale: float, dilations: int, rescale: bool) -> Tensor:
+    """What the detector shall say (B, H, W): mu sum_c |p_c - [y = c]|, 0 where the label (B, H, W) is 255; blurred by
+    an eighth of the side, then nu times dilated by a pixel and blurred by a quarter.
 
     Args:
         scale: mu; with 1/2 a pixel's part is between 0 and 1.
         dilations: nu.
+        rescale: each image's map to 0 .. 1.
     """
     known = labels != IGNORE
     right = torch.where(known, labels, torch.zeros_like(labels))
     one_hot = torch.zeros_like(probabilities).scatter_(1, right[:, None], 1.0)
     wrong = scale * (probabilities - one_hot).abs().sum(dim=1) * known
-    kernel = 2 * max(1, min(wrong.shape[1:]) // 16) + 1
-    flaws: Tensor = ops.gaussian_blur(wrong[:, None], [kernel, kernel], [kernel / 6, kernel / 6])
+    flaws = blurred(wrong, part=8)
     for _ in range(dilations):
-        flaws = F.max_pool2d(flaws, 3, stride=1, padding=1)
-        flaws = ops.gaussian_blur(flaws, [kernel, kernel], [kernel / 6, kernel / 6])
-    return flaws[:, 0]
+        flaws = blurred(F.max_pool2d(flaws[:, None], 3, stride=1, padding=1)[:, 0], part=4)
+    return stretched(flaws) if rescale else flaws
+
+
+@torch.no_grad()
+def handled(flaws: Tensor, *, rescale: bool) -> Tensor:
+    """By what networks are compared, of the detector's maps (B, H, W): negative flaws to 0, blurred by a sixteenth of
+    the side.
+
+    Args:
+        rescale: each image's map to 0 .. 1, or to all 0 where it nowhere exceeds `FAINT`.
+    """
+    smooth = blurred(flaws.clamp(min=0), part=16)
+    if not rescale:
+        return smooth
+    return stretched(smooth) * (smooth.amax(dim=(1, 2), keepdim=True) > FAINT)
+
+
+def blurred(maps: Tensor, *, part: int) -> Tensor:
+    """Gaussian, its window the shorter side of the maps (B, H, W) over ``part``, made odd, mirrored at the border."""
+    length = min(maps.shape[1:]) // part
+    length += 1 - length % 2
+    deviation = 0.15 * (length - 1) + 0.5
+    smooth: Tensor = ops.gaussian_blur(maps[:, None], [length, length], [deviation, deviation])
+    return smooth[:, 0]
+
+
+def stretched(maps: Tensor) -> Tensor:
+    """Each map (B, H, W) from its smallest value at 0 to its largest at 1; 0 where they are equal."""
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - low) / (high - low + 1e-9)

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from trainers.losses.functional import IGNORE, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
-from trainers.methods.flaws import FlawDetector, true_flaws
+from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.precision import exact
@@ -32,6 +32,10 @@ class GctConfig(Section):
     """w_fc, of the flaws where both networks are bad."""
     flaw_thresh: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Flaw above which a network is bad at a pixel, and does not teach there."""
+    rescale: bool = True
+    """Rescale each image's flaws to 0 .. 1, the detector's (after a blur; to 0 where none exceeds 0.1) and the true
+    ones, as the code does: `flaw_thresh` is then relative to the image's own worst pixel. False: an absolute
+    threshold."""
     detector_weight: Weight = 10.0
     """Weight of the detector's own loss, which no other network sees."""
     detector_lr: Annotated[float, Field(gt=0)] = 1e-4
@@ -39,7 +43,7 @@ class GctConfig(Section):
     detector_width: Annotated[int, Field(ge=1)] = 64
     """Channels of the detector's first convolution; each of the next three has twice as many."""
     flaw_scale: Annotated[float, Field(gt=0)] = 0.5
-    """mu: true flaws are mu sum_c |p_c - [y = c]|, blurred."""
+    """mu: true flaws are mu sum_c |p_c - [y = c]|, blurred. With `rescale` it cancels out."""
     dilations: Annotated[int, Field(ge=0)] = 1
     """nu: how often true flaws are dilated and blurred again."""
     ohem: OhemConfig | None = None
@@ -48,11 +52,12 @@ class GctConfig(Section):
 
 class Gct(Stateless):
     """L = sum over networks i of CE(q_i, y) + w_dc r(it) DC_i + w_fc FC_i + w_D D_i, over labelled and unlabelled weak
-    views alike; f_i: the detector's flaws of network i, j the other one.
+    views alike; f_i: the detector's flaws of network i, g_i: these, blurred and rescaled by image, j the other one.
 
-    - DC_i = mean over batch, classes and pixels of [f_j < f_i and f_j <= threshold] (softmax q_i - sg softmax q_j)^2.
-    - FC_i = mean over batch and pixels of [f_1 and f_2 > threshold] f_i^2, with the detector's weights held.
-    - D_i = mean over labelled pixels of (f(x, sg softmax q_i) - true flaws)^2, which trains the detector alone.
+    - DC_i = mean over batch, classes and pixels of [g_j < g_i and g_j <= threshold] (softmax q_i - sg softmax q_j)^2.
+    - FC_i = mean over batch and pixels of [g_1 and g_2 > threshold] f_i^2, with the detector's weights held.
+    - D_i = mean over labelled pixels of (f(x, sg softmax q_i) - true flaws)^2, true flaws rescaled by image; it trains
+      the detector alone.
 
     Both networks are evaluated; the score is the student's. The inter-pixel loss sees both directions, each over the
     unlabelled pixels on which that network teaches.
@@ -85,7 +90,7 @@ class Gct(Stateless):
         p = [probabilities(one) for one in logits]
         held = {name: weight.detach() for name, weight in self.detector.named_parameters()}
         flaws = [exact(functional_call(self.detector, held, (images, one))) for one in p]
-        seen = [one.detach() for one in flaws]
+        seen = [handled(one, rescale=config.rescale) for one in flaws]
         both_bad = (seen[0] > config.flaw_thresh) & (seen[1] > config.flaw_thresh)
         pixels = step.denominator(torch.tensor(both_bad.numel(), device=both_bad.device))
         terms: dict[str, Tensor] = {}
@@ -126,6 +131,12 @@ class Gct(Stateless):
         """D_i, of probabilities p of the labelled images."""
         labelled = step.batch.labelled
         flaws = exact(self.detector(labelled.image, p))
-        true = true_flaws(p, labelled.mask, scale=self.config.flaw_scale, dilations=self.config.dilations)
+        true = true_flaws(
+            p,
+            labelled.mask,
+            scale=self.config.flaw_scale,
+            dilations=self.config.dilations,
+            rescale=self.config.rescale,
+        )
         known = labelled.mask != IGNORE
         return ((flaws - true).square() * known).sum() / step.denominator(known.sum())

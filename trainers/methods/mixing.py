@@ -50,6 +50,20 @@ def centred_box(rng: np.random.Generator, size: tuple[int, int], *, share: float
     return box
 
 
+def half_box(rng: np.random.Generator, size: tuple[int, int]) -> Tensor:
+    """A box (H, W) bool within the image, True inside, of half of its area; its height's share of the image's is
+    drawn log-uniformly from 1/2 to 1."""
+    share = 0.5 ** rng.random()
+    box = torch.zeros(size, dtype=torch.bool)
+    spans = []
+    for side, part in zip(size, (share, 0.5 / share), strict=True):
+        length = round(side * part)
+        first = int(rng.integers(side - length + 1))
+        spans.append(slice(first, first + length))
+    box[spans[0], spans[1]] = True
+    return box
+
+
 def chosen_classes(
     batch: SemiBatch,
     prediction: Tensor,

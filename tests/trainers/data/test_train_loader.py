@@ -300,3 +300,18 @@ def test_a_list_of_corrupt_images_alone_is_no_list(train_config, folder_root):
 def test_lists_that_cannot_fill_a_batch_are_refused(train_config, sections, needs, world, complaint):
     with pytest.raises(UserError, match=complaint):
         loader(train_config(**sections), needs, 0, world)
+
+
+@pytest.mark.parametrize(("factor", "height", "width"), [(0.25, 5, 6), (0.5, 10, 12)])
+def test_a_labelled_image_that_is_asked_for_is_resized_once_by_the_given_range(train_config, factor, height, width):
+    """Images have 20 x 24 pixels; the upper quarter of a mask is 255."""
+    config = train_config(views={"scale_min": 2.0, "scale_max": 2.0})
+    image, mask = loader(config).asked(torch.device("cpu")).labelled(0, 1, scale=(factor, factor))
+    shown = mask != 255
+    columns = shown.any(dim=0).nonzero().flatten()
+    assert image.shape == (3, 16, 16)
+    assert len(columns) == width
+    assert int(columns[0]) == (16 - width) // 2
+    assert int(shown.any(dim=1).sum()) == pytest.approx(0.75 * height, abs=1)
+    grey = (image[:, shown] - image[:, shown][:, :1]).abs()
+    assert float(grey.max()) < 1e-5

@@ -273,3 +273,14 @@ def test_an_image_is_changed_alike_alone_and_in_a_batch():
     for index in range(7):
         alone = strong_views(weak[index : index + 1], drawn[index : index + 1], largest_sigma=2.0)
         assert torch.equal(together[index : index + 1], alone)
+
+
+@given(geometry=geometries, seed=seeds)
+def test_a_centred_crop_has_its_padding_on_both_sides(geometry, seed):
+    geometry = placed(geometry, seed)
+    mask = geometry.centred(geometry.mask(torch.zeros(21, 30, dtype=torch.uint8)))
+    for axis, side in ((0, geometry.height), (1, geometry.width)):
+        shown = (mask == 0).any(dim=1 - axis).nonzero().flatten()
+        assert len(shown) == min(side, geometry.crop)
+        before, after = int(shown[0]), geometry.crop - 1 - int(shown[-1])
+        assert abs(before - after) <= 1

@@ -12,7 +12,7 @@ from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients,
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.config import OptimConfig
 from trainers.losses.ramps import gaussian_ramp
-from trainers.methods.flaws import FlawDetector, true_flaws
+from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.gct import Gct, GctConfig
 from trainers.optim import build_optimizer, set_poly_lr
 
@@ -50,58 +50,99 @@ def large(data):
     return dataclasses.replace(data, labelled=labelled, unlabelled=dataclasses.replace(data.unlabelled, view=view))
 
 
-def blurred(values, side):
-    """3 x 3 Gaussian of deviation 1/2, mirrored at the border."""
-    weight = [math.exp(-0.5 * (x / 0.5) ** 2) for x in (-1, 0, 1)]
-    weight = [one / sum(weight) for one in weight]
+def blurred(values, part):
+    """By the definition: a weighted mean over a square window, mirrored at the border."""
+    side = len(values)
+    length = side // part if side // part % 2 else side // part + 1
+    half, deviation = length // 2, 0.3 * ((length - 1) * 0.5 - 1) + 0.8
+    weight = [math.exp(-0.5 * (x / deviation) ** 2) for x in range(-half, half + 1)]
 
     def at(n):
         return -n if n < 0 else 2 * (side - 1) - n if n >= side else n
 
-    return {
-        (i, j): sum(
-            weight[di + 1] * weight[dj + 1] * values[at(i + di), at(j + dj)] for di in (-1, 0, 1) for dj in (-1, 0, 1)
-        )
-        for i, j in values
-    }
+    found = torch.zeros(side, side, dtype=torch.float64)
+    for i in range(side):
+        for j in range(side):
+            window = [[float(values[at(i + a - half), at(j + b - half)]) for b in range(length)] for a in range(length)]
+            found[i, j] = sum(weight[a] * weight[b] * window[a][b] for a in range(length) for b in range(length))
+    return found / sum(weight) ** 2
 
 
-def flaws_of(p, labels, *, mu, nu):
+def stretched(values):
+    return (values - values.min()) / (values.max() - values.min() + 1e-9)
+
+
+def flaws_of(p, labels, *, mu, nu, rescale=True):
     """True flaws of one image."""
     side = len(labels)
-    values = {}
+    values = torch.zeros(side, side, dtype=torch.float64)
     for i in range(side):
         for j in range(side):
             y = int(labels[i, j])
-            apart = sum(abs(float(p[c, i, j]) - (c == y)) for c in range(CLASSES))
-            values[i, j] = 0.0 if y == 255 else mu * apart
-    values = blurred(values, side)
+            if y != 255:
+                values[i, j] = mu * sum(abs(float(p[c, i, j]) - (c == y)) for c in range(CLASSES))
+    values = blurred(values, 8)
     for _ in range(nu):
-        near = {(i, j): max(values[a, b] for a, b in values if abs(a - i) <= 1 and abs(b - j) <= 1) for i, j in values}
-        values = blurred(near, side)
-    return torch.tensor([[values[i, j] for j in range(side)] for i in range(side)], dtype=torch.float64)
+        near = torch.zeros_like(values)
+        for i in range(side):
+            for j in range(side):
+                near[i, j] = values[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].max()
+        values = blurred(near, 4)
+    return stretched(values) if rescale else values
 
 
+def seen_flaws(flaws, *, rescale=True):
+    """What is made of the detector's map of one image."""
+    values = blurred(torch.where(flaws < 0, 0.0, flaws), 16)
+    if not rescale:
+        return values
+    return torch.zeros_like(values) if values.max() <= 0.1 else stretched(values)
+
+
+@pytest.mark.parametrize("rescale", [True, False])
 @pytest.mark.parametrize(("mu", "nu"), [(0.5, 1), (0.3, 0), (1.0, 2)])
-def test_true_flaws_are_blurred_and_dilated_differences(mu, nu):
-    data = batch(0)
-    p = F.softmax(torch.randn(B, CLASSES, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).double(), 1)
-    found = true_flaws(p, data.labelled.mask, scale=mu, dilations=nu)
-    expected = torch.stack([flaws_of(p[b], data.labelled.mask[b], mu=mu, nu=nu) for b in range(B)])
+def test_true_flaws_are_blurred_and_dilated_differences(mu, nu, rescale):
+    labels = large(batch(0)).labelled.mask
+    drawn = torch.randn(B, CLASSES, LARGE, LARGE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    p = F.softmax(3 * drawn, dim=1)
+    found = true_flaws(p, labels, scale=mu, dilations=nu, rescale=rescale)
+    expected = torch.stack([flaws_of(p[b], labels[b], mu=mu, nu=nu, rescale=rescale) for b in range(B)])
     torch.testing.assert_close(found, expected)
+    if rescale:
+        assert found.amin(dim=(1, 2)).tolist() == [0, 0]
+        assert found.amax(dim=(1, 2)).tolist() == pytest.approx([1, 1])
+
+
+def test_maps_of_the_detector_are_clipped_blurred_and_rescaled_by_image():
+    """Of side 48, so that the blur has three pixels; the last map is too faint to show a flaw."""
+    maps = torch.randn(3, 48, 48, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    maps = maps * torch.tensor([1.0, 0.4, 0.02])[:, None, None]
+    for rescale in (True, False):
+        expected = torch.stack([seen_flaws(one, rescale=rescale) for one in maps])
+        torch.testing.assert_close(handled(maps, rescale=rescale), expected)
+    assert handled(maps, rescale=True).amax(dim=(1, 2)).tolist() == pytest.approx([1, 1, 0])
+
+
+def test_a_threshold_is_relative_to_an_images_worst_pixel_unless_flaws_are_left_as_they_are():
+    maps = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    bad = [handled(size * maps, rescale=True) > 0.6 for size in (0.5, 5.0)]
+    assert torch.equal(*bad)
+    assert bad[0].any()
+    assert not (handled(0.5 * maps, rescale=False) > 0.6).any()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("thresh", [0.2, 0.4])
-def test_the_loss_is_that_of_its_equations(thresh, seed):
+@pytest.mark.parametrize(("thresh", "rescale"), [(0.2, False), (0.4, True)])
+def test_the_loss_is_that_of_its_equations(thresh, rescale, seed):
     model, data = deep_net(), large(batch(0, seed=seed))
-    method = built(model, flaw_thresh=thresh, consistency_weight=7, correction_weight=2)
+    method = built(model, flaw_thresh=thresh, rescale=rescale, consistency_weight=7, correction_weight=2)
     networks = [copy.deepcopy(model).train(), copy.deepcopy(method.peer).train()]
     detector, frozen = copy.deepcopy(method.detector), copy.deepcopy(method.detector).requires_grad_(False)
     labelled, count = data.labelled, 2 * B * LARGE * LARGE
     images = torch.cat([labelled.image, data.unlabelled.view.weak])
     q = [F.softmax(network(images), dim=1) for network in networks]
     f = [frozen(images, one) for one in q]
+    g = [torch.stack([seen_flaws(one, rescale=rescale) for one in maps.detach()]) for maps in f]
     expected, taught, bad = {}, 0, 0
     for own, other, name in ((0, 1, ""), (1, 0, "_peer")):
         ce = -q[own][:B].log().gather(1, torch.where(labelled.mask == 255, 0, labelled.mask)[:, None])[:, 0]
@@ -110,7 +151,7 @@ def test_the_loss_is_that_of_its_equations(thresh, seed):
         for b in range(2 * B):
             for i in range(LARGE):
                 for j in range(LARGE):
-                    mine, theirs = float(f[own][b, i, j].detach()), float(f[other][b, i, j].detach())
+                    mine, theirs = float(g[own][b, i, j]), float(g[other][b, i, j])
                     if theirs < mine and theirs <= thresh:
                         apart = q[own][b, :, i, j] - q[other][b, :, i, j].detach()
                         consistency = consistency + (apart**2).sum() / CLASSES
@@ -121,7 +162,7 @@ def test_the_loss_is_that_of_its_equations(thresh, seed):
         expected[f"consistency{name}"] = consistency / count
         expected[f"correction{name}"] = correction / count
         answers = q[own][:B].detach()
-        true = torch.stack([flaws_of(answers[b], labelled.mask[b], mu=0.5, nu=1) for b in range(B)])
+        true = torch.stack([flaws_of(answers[b], labelled.mask[b], mu=0.5, nu=1, rescale=rescale) for b in range(B)])
         expected[f"detector{name}"] = ((detector(labelled.image, answers) - true) ** 2)[labelled.mask != 255].mean()
     assert taught
     assert bad

@@ -1,0 +1,134 @@
+"""Many races at once: what `analysis.stats.race.progress` does one by one, on arrays over repetitions.
+
+A test races the same scores both ways. `before` is the rule of commit 76f6436, for comparison: no run is lost, the
+whole error is spent on the plan, and intervals are intersected over the looks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.stats import collapse
+from analysis.stats.race import RacePlan
+from analysis.stats.sequential import critical_values
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Races:
+    """Where the races ended. (repetitions, comparisons): ``kind`` is 1 for better, -1 worse, 0 equivalent, 9 undecided.
+    (repetitions, arms, seeds): what was run, and which of it collapsed."""
+
+    kind: NDArray[np.int_]
+    low: Array
+    high: Array
+    estimate: Array
+    seen: Mask
+    lost: Mask
+
+
+def races(plan: RacePlan, scores: Array, *, before: bool = False, spreads: float = collapse.SPREADS) -> Races:
+    """Race to the end on ``scores``, (repetitions, arms, seeds), more being better; the arms are those of the plan.
+
+    Args:
+        before: by the rule of commit 76f6436.
+        spreads: what `analysis.stats.collapse.SPREADS` is; infinite: no run collapses.
+    """
+    repetitions, _, seeds = scores.shape
+    numbers = [(plan.arms.index(arm), plan.arms.index(other)) for arm, other in plan.comparisons]
+    first = plan.first_seeds
+    limits = np.full(plan.seeds + 1, np.inf)
+    if before:
+        limits[first:] = critical_values(first, plan.seeds, plan.error / len(numbers))
+    else:
+        limits[first:] = plan.schedule.limits(plan.seeds)
+    seen = np.zeros(scores.shape, dtype=bool)
+    shape = (repetitions, len(numbers))
+    low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
+    kept = np.array([arm in plan.kept for arm in plan.arms])
+    while True:
+        lost = np.zeros_like(seen) if before or np.isinf(spreads) else collapsed(scores, seen, plan.delta, spreads)
+        now = [_interval(scores, seen & ~lost, pair, limits, first) for pair in numbers]
+        lows, highs = np.stack([one[0] for one in now], axis=1), np.stack([one[1] for one in now], axis=1)
+        estimate = np.stack([one[2] for one in now], axis=1)
+        if before:
+            low, high = np.maximum(low, lows), np.minimum(high, highs)
+            apart = low > high
+            low, high = np.where(apart, lows, low), np.where(apart, highs, high)
+        else:
+            low, high = lows, highs
+        kind = np.where(low > 0, 1, np.where(high < 0, -1, 9))
+        kind = np.where((low > -plan.delta) & (high < plan.delta), 0, kind)
+        add = _wanted(kind, numbers, seen, kept, first, seeds)
+        if not add.any():
+            return Races(kind=kind, low=low, high=high, estimate=estimate, seen=seen, lost=lost)
+        seen |= add
+
+
+def collapsed(scores: Array, seen: Mask, delta: float, spreads: float = collapse.SPREADS) -> Mask:
+    """(repetitions, arms, seeds): by `analysis.stats.collapse.lost_runs`, of the runs that were seen."""
+    one, other = np.triu_indices(scores.shape[2], 1)
+    distances = np.where(seen[:, :, one] & seen[:, :, other], np.abs(scores[:, :, one] - scores[:, :, other]), np.inf)
+    shared = collapse.QN * _first_quartile(distances.reshape(len(scores), -1))[:, None]
+    runs = seen.sum(axis=2)
+    own = np.where(runs >= collapse.OWN, collapse.QN * _first_quartile(distances), 0)
+    ranked = np.sort(np.where(seen, scores, np.inf), axis=2)
+    middle = np.minimum(runs // 2, scores.shape[2] - 1)
+    typical = np.take_along_axis(ranked, middle[:, :, None], axis=2)[:, :, 0]
+    least = typical - np.maximum(spreads * np.maximum(shared, own), collapse.DELTAS * delta)
+    return np.asarray(seen & (runs >= collapse.FEWEST)[:, :, None] & (scores < least[:, :, None]))
+
+
+def _first_quartile(distances: Array) -> Array:
+    """Along the last axis, of what is finite; 0 where nothing is."""
+    ranked = np.sort(distances, axis=-1)
+    count = np.isfinite(ranked).sum(axis=-1)
+    at = np.maximum(count - 1, 0) * 0.25
+    below = np.floor(at).astype(int)
+    above = np.minimum(below + 1, np.maximum(count - 1, 0))
+    ends = [np.take_along_axis(ranked, index[..., None], axis=-1)[..., 0] for index in (below, above)]
+    share = at - below
+    with np.errstate(invalid="ignore"):
+        return np.where(count > 0, ends[0] * (1 - share) + ends[1] * share, 0)
+
+
+def _interval(
+    scores: Array, usable: Mask, pair: tuple[int, int], limits: Array, first: int
+) -> tuple[Array, Array, Array]:
+    """Low, high and estimate, (repetitions,)."""
+    keep = usable[:, pair[0]] & usable[:, pair[1]]
+    differences = np.where(keep, scores[:, pair[0]] - scores[:, pair[1]], 0)
+    pairs = keep.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = differences.sum(axis=1) / pairs
+        squares = np.where(keep, (differences - mean[:, None]) ** 2, 0).sum(axis=1)
+        alike = squares <= 1e-18 * np.abs(differences).max(axis=1) ** 2
+        half = limits[pairs] * np.where(alike, np.inf, np.sqrt(squares / (pairs - 1) / pairs))
+    half = np.where(pairs < first, np.inf, half)
+    mean = np.where(pairs > 0, mean, 0)
+    return mean - half, mean + half, mean
+
+
+def _wanted(
+    kind: NDArray[np.int_], numbers: list[tuple[int, int]], seen: Mask, kept: Mask, first: int, seeds: int
+) -> Mask:
+    """(repetitions, arms, seeds): what to run next."""
+    repetitions, arms, _ = seen.shape
+    worse, racing = np.zeros((repetitions, arms), dtype=bool), np.zeros((repetitions, arms), dtype=bool)
+    for index, (one, other) in enumerate(numbers):
+        worse[:, one] |= kind[:, index] == -1
+        worse[:, other] |= kind[:, index] == 1
+    dropped = worse & ~kept
+    for index, (one, other) in enumerate(numbers):
+        open_ = (kind[:, index] == 9) & ~dropped[:, one] & ~dropped[:, other]
+        racing[:, one] |= open_
+        racing[:, other] |= open_
+    numbered = np.arange(seeds)
+    begun = np.where(seen & racing[:, :, None], numbered + 1, 0).max(axis=(1, 2))
+    rounds = np.maximum(begun, first)
+    missing = racing[:, :, None] & ~seen & (numbered < rounds[:, None, None])
+    rounds = np.minimum(rounds + ~missing.any(axis=(1, 2)), seeds)
+    return np.asarray(racing[:, :, None] & ~seen & (numbered < rounds[:, None, None]))

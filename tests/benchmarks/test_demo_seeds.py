@@ -1,0 +1,68 @@
+"""The demo and its table: what it compares, and what ten of them add up to."""
+
+import csv
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from benchmarks.demo_seeds import DONE, STUDY, app, standard_name
+from ipix_tune.arms import arms_of, comparisons
+from ipix_tune.journal import Entry
+from ipix_tune.space import SearchSpace
+from ipix_tune.studyfile import load
+
+FOUND = {"interpixel.alpha": 1.0, "interpixel.distance": "cr", "interpixel.temperature": 8.0, "optim.lr": 0.1}
+
+
+def arms_of_shipped(file, values):
+    study = load(file)
+    last = study.trainer["schedule"]["epochs"]
+    entry = Entry(key="t0003", values=values, scores={last: 70.0}, state="complete", error=None, retries=0)
+    return arms_of(study, SearchSpace(study), [entry])
+
+
+def test_the_demo_compares_the_best_trial_plain_self_training_and_supervised_only():
+    found = arms_of_shipped(STUDY, FOUND)
+    assert [arm.name for arm in found] == ["top 1", "defaults", "method.name=supervised"]
+    assert [arm.config.method.name for arm in found] == ["st", "st", "supervised"]
+    assert [arm.config.interpixel.alpha for arm in found] == [1.0, 0.0, 0.0]
+    assert found[1].config.optim == found[2].config.optim
+    assert comparisons(found) == (
+        ("top 1", "defaults"),
+        ("top 1", "method.name=supervised"),
+        ("defaults", "method.name=supervised"),
+    )
+
+
+def test_what_every_demo_finds_anew_has_one_name():
+    assert standard_name("top 1") == "top 1"
+    assert standard_name("top 1 = defaults") == "defaults"
+
+
+def ended(folder, number, *verdicts):
+    study = folder / f"demo{number}"
+    (study / "tables").mkdir(parents=True)
+    (study / DONE).write_text("321")
+    with (study / "tables" / "verdicts.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["first", "second", "verdict", "words"])
+        rows.writerows([*verdict, " ".join(verdict)] for verdict in verdicts)
+
+
+def test_the_table_counts_how_often_each_comparison_was_decided(tmp_path):
+    ended(tmp_path, 0, ("defaults", "supervised", "better"), ("top 1", "defaults", "undecided"))
+    ended(tmp_path, 1, ("defaults", "supervised", "better"), ("top 1", "defaults", "worse"))
+    (tmp_path / "demo2").mkdir()
+    out = tmp_path / "demos.md"
+    assert CliRunner().invoke(app, ["table", "--folder", str(tmp_path), "--out", str(out)]).exit_code == 0
+    lines = Path(out).read_text().splitlines()
+    assert lines[0] == "# 2 demos"
+    assert "| defaults against supervised | 2 | 0 | 0 | 0 |" in lines
+    assert "| top 1 against defaults | 0 | 1 | 0 | 1 |" in lines
+    assert "| demo1 | 321 | defaults supervised better<br>top 1 defaults worse |" in lines
+
+
+def test_without_a_demo_that_ended_there_is_no_table(tmp_path):
+    found = CliRunner().invoke(app, ["table", "--folder", str(tmp_path), "--out", str(tmp_path / "demos.md")])
+    assert found.exit_code == 2
+    assert "no demo that ended" in found.output

@@ -1,0 +1,152 @@
+"""`keep_checkpoints: best` on real studies over seeds: trainings, checkpoints and Ray are real, and the scores that the
+trials report are set by the test, so that it is known which configuration is the best."""
+
+import pytest
+
+from ipix_tune.journal import Journal
+from ipix_tune.keep import needed_of_confirmation
+from ipix_tune.lineup import ARM, SEED
+from ipix_tune.space import SearchSpace
+from tests.ipix_tune.running import TINY, entries, run, tiny
+from tests.ipix_tune.studies import base
+from trainers.config import TrainConfig
+from trainers.yamlfile import load as load_config
+
+
+def with_scores(scores):
+    """What a trial runs in its actor; its scores are those of its learning rate and seed, and None fails it."""
+
+    def in_actor(config):
+        from ray import tune
+
+        from ipix_tune import trial
+        from ipix_tune.scheduler import METRICS, SCORE
+        from trainers.errors import TrainingError
+
+        score, report = scores[config["trainer"]["optim"]["lr"], config["trainer"]["seed"]], tune.report
+
+        def told(row):
+            if SCORE in row:
+                if score is None:
+                    raise TrainingError("this trial fails")
+                row = {**row, SCORE: score, METRICS: {**row[METRICS], "val/miou": score}}
+            report(row)
+
+        tune.report = told
+        try:
+            trial.in_actor(config)
+        finally:
+            tune.report = report
+
+    return in_actor
+
+
+def grid(folder, search, **changes):
+    return tiny(
+        folder,
+        trainer={**TINY["trainer"], "schedule": {"epochs": 1, "steps_per_epoch": 1}},
+        search=search,
+        sampler={"name": "grid"},
+        scheduler={"name": "none"},
+        resources={"cpus_per_worker": 1, "concurrent": 1},
+        **changes,
+    )
+
+
+def kept(place):
+    return {path.parent.name for path in place.glob("trials/*/checkpoints")}
+
+
+def exported(place):
+    return load_config(place / "best.yaml", TrainConfig).provenance["trial"]
+
+
+def test_the_kept_checkpoint_is_the_exported_trials_and_not_the_luckiest_runs(tmp_path, monkeypatch):
+    """The first configuration has the best mean; its second seed is better than its first, and the other
+    configuration's first is the best of all."""
+    scores = {(0.01, 0): 30.0, (0.01, 1): 32.0, (0.02, 0): 50.0, (0.02, 1): 5.0, (0.03, 0): None, (0.03, 1): 20.0}
+    monkeypatch.setattr("ipix_tune.trial.in_actor", with_scores(scores))
+    search = {"optim.lr": {"choice": [0.01, 0.02, 0.03]}, "seed": {"choice": [0, 1]}}
+    place = run(grid(tmp_path, search)).folder
+    found = {(one.values["optim.lr"], one.values["seed"]): (key, one.state) for key, one in entries(place).items()}
+    assert found[0.03, 0][1] == "failed"
+    assert exported(place) == found[0.01, 0][0]
+    assert kept(place) == {exported(place)}
+    assert "best so far t0000 31.00 after 1/1 epochs (mean over 2 seeds)" in (tmp_path / "console.txt").read_text()
+
+
+@pytest.mark.slow
+def test_where_more_seeds_of_a_finished_study_make_another_configuration_the_best_its_checkpoint_is_there(
+    tmp_path, monkeypatch
+):
+    scores = {(0.01, 0): 50.0, (0.02, 0): 30.0, (0.01, 1): 5.0, (0.02, 1): 29.0}
+    monkeypatch.setattr("ipix_tune.trial.in_actor", with_scores(scores))
+    file = grid(tmp_path, {"seed": {"choice": [0, 1]}, "optim.lr": {"choice": [0.01, 0.02]}}, budget={"trials": 2})
+    place = run(file).folder
+    assert exported(place) == "t0000"
+    assert kept(place) == {"t0000", "t0001"}
+    run(file, resume=True, overrides=["budget.trials=4"])
+    assert exported(place) == "t0001"
+    assert kept(place) == {"t0001"}
+
+
+@pytest.mark.slow
+def test_a_study_with_a_confirmation_keeps_what_the_confirmation_takes(tmp_path, monkeypatch):
+    scores = {(0.01, 0): 30.0, (0.02, 0): 50.0, (0.03, 0): 40.0}
+    monkeypatch.setattr("ipix_tune.trial.in_actor", with_scores(scores))
+    search = {"optim.lr": {"choice": [0.01, 0.02, 0.03]}}
+    place = run(grid(tmp_path, search, confirm={"top": 2, "defaults": False})).folder
+    assert exported(place) == "t0001"
+    assert kept(place) == {"t0001", "t0002"}
+
+
+def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
+    """Values of every kind, as they wait and as they were asked for."""
+    from ipix_tune.config import StudyConfig
+
+    data = base() | {
+        "search": {
+            "seed": {"int": [0, 1]},
+            "optim.lr": {"choice": [0.01, 1e-5]},
+            "method.teacher": {"choice": ["shared", "ema"]},
+            "method.ema_decay": {"choice": [0.99, 1], "only_if": {"method.teacher": "ema"}},
+            "interpixel.tau": {"uniform": [0.1, 0.7], "step": 0.2},
+        },
+        "points": [],
+        "sampler": {"name": "grid"},
+        "scheduler": {"name": "none"},
+        "budget": {"trials": 999},
+    }
+    study = StudyConfig.model_validate(data)
+    journal = Journal(None, study, SearchSpace(study), total=999)
+    ended = {}
+    while (given := journal.next()) is not None:
+        key, _ = given
+        settings = {one.key: one for one in journal.entries()}[key]
+        assert len(journal.unsettled()) == 24 - sum(count == 2 for count in ended.values())
+        journal.record(key, epoch=9, score=1.0)
+        journal.end(key, state="complete")
+        name = {one.key: one for one in journal.entries()}[key].scored.settings
+        ended[name] = ended.get(name, 0) + 1
+        assert (name in journal.unsettled()) == (ended[name] < 2), settings
+    assert set(ended.values()) == {2}
+
+
+def test_of_a_confirmation_the_first_complete_seed_of_arms_that_are_no_trial_is_needed():
+    from types import SimpleNamespace
+
+    from ipix_tune.journal import Entry
+
+    def entry(number, arm, seed, state="complete"):
+        return Entry(
+            key=f"c{number:04d}",
+            values={ARM: arm, SEED: seed},
+            scores={9: 1.0},
+            state=state,
+            error=None,
+            retries=0,
+        )
+
+    arms = [SimpleNamespace(name="top 1", trial="t0003"), SimpleNamespace(name="defaults", trial=None)]
+    runs = [entry(0, "top 1", 0), entry(1, "defaults", 0, "failed"), entry(2, "defaults", 2), entry(3, "defaults", 1)]
+    assert needed_of_confirmation(arms, runs) == {"c0003"}
