@@ -1,11 +1,14 @@
 import io
+import math
+import re
 
 import pytest
 from rich.console import Console
 
 from ipix_tune.config import StudyConfig
-from ipix_tune.dryrun import dry_run
+from ipix_tune.dryrun import check_run, dry_run
 from ipix_tune.plan import ResourceError
+from ipix_tune.space import SearchSpace
 from ipix_tune.spacecheck import check_study
 from tests.ipix_tune.studies import base
 from trainers.errors import DataError
@@ -41,3 +44,18 @@ def test_a_dry_run_refuses_fewer_labelled_images_than_the_batch():
 def test_a_dry_run_refuses_a_cluster_that_is_too_small():
     with pytest.raises(ResourceError):
         dry_run(study_of(), cluster={"CPU": 0.5})
+
+
+def test_a_dry_run_names_the_steps_of_every_stage_where_they_differ():
+    study = base()
+    study["trainer"]["method"] = {"name": "st", "stage_length": "passes"}
+    study["trainer"]["schedule"] = {"epochs": 6}
+    study |= {"search": {"optim.lr": {"loguniform": [0.01, 0.1]}}, "points": []}
+    checked = check_study(StudyConfig.model_validate(study), source="study", lines={})
+    lines, mean = check_run(SearchSpace(checked).to_config({"optim.lr": 0.05}), workers=1)
+    labelled, unlabelled = (int(re.search(rf"(\d+) {kind}", lines[0])[1]) for kind in ("labelled", "unlabelled"))
+    first = 2 * labelled // 8
+    later = (labelled * math.ceil(unlabelled / labelled) + unlabelled) // 8
+    assert first < later
+    assert lines[1].startswith(f"3 epochs of {first} steps, then 3 epochs of {later} steps")
+    assert mean == (first + later) / 2
