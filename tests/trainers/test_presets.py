@@ -171,7 +171,7 @@ def test_warm_ups_have_the_published_steps(configs, name):
 @pytest.mark.parametrize("name", ROWS)
 def test_the_methods_own_settings_are_the_published_ones(configs, name):
     expected = PUBLISHED[name]["method"]
-    assert {key: getattr(configs[name].method, key) for key in expected} == expected
+    assert {key: configs[name].method.model_dump(mode="json")[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
