@@ -1,34 +1,31 @@
 """All methods on `digits`, with and without the inter-pixel loss: scores, and what a step costs.
 
-    python -m ipix_tune.sweep benchmarks/methods.yaml            # the scores; continues with --resume
-    python -m analysis.report studies/methods-table                    # its tables
-    python -m benchmarks.methods cost --rows cost.jsonl          # the costs, a quarter of an hour on a quiet machine
-    python -m benchmarks.methods causes                          # why some methods stay far below
-    python -m benchmarks.methods table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md
+    python -m benchmarks.methods run --rows runs.jsonl              # the scores; goes on where it was stopped
+    python -m benchmarks.methods run --rows runs.jsonl --decay 0.9  # with averages that suit a training of this length
+    python -m benchmarks.methods cost --rows cost.jsonl             # the costs, a quarter of an hour on a quiet machine
+    python -m benchmarks.methods causes                             # why some methods stay far below
+    python -m benchmarks.methods table --runs runs.jsonl --costs cost.jsonl --out benchmarks/results/methods.md
 
 Every row has the same steps, seeds and images to be scored on. A cost is measured in a process of its own: steps of the
 method and of UniMatch by turns, the median of the ratios of neighbouring blocks.
 """
 
+import itertools
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow.parquet as pq
 import torch
 import typer
 from torch import nn
 
-from benchmarks.digits_methods import standard_error
+from benchmarks.methods_table import BLOCK, BLOCKS, render
 from trainers.config import TrainConfig
 from trainers.fit import numerics
 from trainers.layers import resolved
@@ -39,8 +36,8 @@ from trainers.yamlfile import read, set_dotted, validate
 
 STUDY = Path(__file__).with_name("methods.yaml")
 SCORE = "final/last/miou"
-BASELINE, YARDSTICK = "supervised", "unimatch"
-BLOCK, BLOCKS = 5, 7
+YARDSTICK = "unimatch"
+SEEDS = (0, 1, 2)
 BEGUN = 60
 """Steps before a method is measured: past every warm-up on labels alone but ST's first stage."""
 
@@ -165,111 +162,84 @@ def causes(
     for name, seed, changes in CAUSES:
         if only not in (None, name):
             continue
-        data = config_of(name, 0.0).model_dump(mode="json")
-        for key, value in {"seed": seed, **changes}.items():
-            set_dotted(data, key, value)
-        with tempfile.TemporaryDirectory() as folder:
-            config = Path(folder) / "config.yaml"
-            config.write_text(json.dumps(data))
-            command = [sys.executable, "-m", "trainers.train", str(config), "--run-dir", str(Path(folder) / "run")]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        last = [line for line in said.splitlines() if "val/miou" in line][-1]
-        typer.echo(f"{name}, seed {seed}, {changes or 'as in the study'}: {last}")
+        last = trained(name, 0.0, {"seed": seed, **changes})
+        said = f"val/miou {last['val/miou']:.1f}" if isinstance(last, dict) else last.stderr.strip().splitlines()[-1]
+        typer.echo(f"{name}, seed {seed}, {changes or 'as in the study'}: {said}")
+
+
+def trained(name: str, alpha: float, changes: dict[str, Any]) -> dict[str, Any] | subprocess.CompletedProcess[str]:
+    """The last record of a run in a process of its own, with ``steps``; what the process said where it failed."""
+    data = config_of(name, alpha).model_dump(mode="json")
+    for key, value in changes.items():
+        set_dotted(data, key, value)
+    with tempfile.TemporaryDirectory() as folder:
+        config, run_dir = Path(folder) / "config.yaml", Path(folder) / "run"
+        config.write_text(json.dumps(data))
+        command = [sys.executable, "-m", "trainers.train", str(config), "--run-dir", str(run_dir)]
+        said = subprocess.run(command, check=False, capture_output=True, text=True)
+        if said.returncode:
+            return said
+        records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    seconds = sum(record["time/epoch_s"] for record in records)
+    steps = data["schedule"]["epochs"] * data["schedule"]["steps_per_epoch"]
+    return records[-1] | {"time/epoch_s": seconds, "steps": steps}
+
+
+@app.command()
+def run(
+    rows: Annotated[Path, typer.Option(help="JSON lines to add to; what it has is not trained again.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Methods to train, in this order; all of them unless given.")
+    ] = None,
+    decay: Annotated[
+        float | None, typer.Option(help="`method.ema_decay` of all methods that have one, others left out.")
+    ] = None,
+) -> None:
+    """Train every method with and without the inter-pixel loss, each seed, one run after the other."""
+    for name in only or methods():
+        if decay is not None and not averages(name):
+            continue
+        for alpha, seed in itertools.product((0.0, 1.0), SEEDS):
+            key = {"method": name, "decay": decay, "alpha": alpha, "seed": seed}
+            known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+            if any(all(row[part] == value for part, value in key.items()) for row in known):
+                continue
+            changes = {} if decay is None else {"method.ema_decay": decay}
+            row = key | {"commit": commit()} | outcome(trained(name, alpha, {"seed": seed, **changes}))
+            typer.echo(json.dumps(row))
+            with rows.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def averages(name: str) -> bool:
+    """Whether the method's teacher is an average as the study has it."""
+    method = config_of(name, 0.0).method
+    return hasattr(method, "ema_decay") and getattr(method, "teacher", "ema") == "ema"
+
+
+def outcome(said: subprocess.CompletedProcess[str] | dict[str, Any]) -> dict[str, Any]:
+    """What a row has of a run: its score and steps, or why it failed."""
+    if isinstance(said, dict):
+        return {"miou": said[SCORE], "steps": said["steps"], "seconds": round(said["time/epoch_s"])}
+    return {"failed": said.stderr.strip().splitlines()[-1]}
+
+
+def commit() -> str:
+    """The commit of this tree, with a + where files differ from it."""
+    command = ["git", "-C", str(STUDY.parent), "describe", "--always", "--dirty=+", "--abbrev=7", "--exclude=*"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @app.command()
 def table(
-    studies: Annotated[list[Path], typer.Argument(help="Folders of the studies, their reports made.")],
-    rows: Annotated[Path, typer.Option(help="What `cost` wrote.")],
+    runs: Annotated[Path, typer.Option(help="What `run` wrote.")],
+    costs: Annotated[Path, typer.Option(help="What `cost` wrote.")],
     out: Annotated[Path, typer.Option(help="Markdown file to write.")],
 ) -> None:
     """Write the table."""
-    out.write_text(render(*scores(studies), costs=[json.loads(line) for line in rows.read_text().splitlines()]))
+    read_runs, read_costs = ([json.loads(line) for line in one.read_text().splitlines()] for one in (runs, costs))
+    out.write_text(render(read_runs, costs=read_costs))
     typer.echo(out.read_text())
-
-
-def scores(studies: list[Path]) -> tuple[dict[tuple[str, float], dict[int, float]], set[int]]:
-    """Score by (method, alpha) and seed, and the numbers of steps that occur (there should be one)."""
-    history, runs = (
-        [row for study in studies for row in pq.read_table(study / f"tables/{name}.parquet").to_pylist()]
-        for name in ("history", "runs")
-    )
-    last = {row["run_id"]: row for row in history if row.get(SCORE)}
-    found: dict[tuple[str, float], dict[int, float]] = defaultdict(dict)
-    steps = set()
-    for run in runs:
-        if run["state"] == "complete" and run["run_id"] in last:
-            config = json.loads(run["config"])
-            key = config["method"]["name"], float(config["interpixel"]["alpha"])
-            found[key][run["seed"]] = last[run["run_id"]][SCORE]
-            steps.add(run["epochs"] * config["schedule"]["steps_per_epoch"])
-    return found, steps
-
-
-def render(found: dict[tuple[str, float], dict[int, float]], steps: set[int], *, costs: list[dict[str, Any]]) -> str:
-    """The table as Markdown; differences are paired by seed."""
-    by_cost = {(row["method"], row["alpha"]): row for row in costs}
-    base = found[BASELINE, 0.0]
-    lines = [
-        "# All methods on `digits`, with and without the inter-pixel loss",
-        "",
-        f"The unified preset with a small network, {', '.join(map(str, sorted(steps)))} steps per run, 12 labelled "
-        "images. mIoU in % on the official validation list after the last step, mean ± standard error over the seeds; "
-        "nothing was selected on it and nothing tuned for a method. Differences are paired by seed, ± their standard "
-        "error. Seconds per step: a multiple of UniMatch's without the inter-pixel loss, by turns in one process "
-        f"({BLOCKS} blocks of {BLOCK} steps: median, smallest to largest). Passes: images through a network per step, "
-        "with gradient + without, in units of the batch of each stream; calls of single parts are not in it. "
-        "Peak memory: the whole process, libraries included. ST and ST++: the cost of a step of their first stage, on "
-        "labels alone.",
-        "",
-        "| method | inter-pixel | seeds | mIoU | against supervised-only | gain of the inter-pixel loss | passes "
-        "| s / step | peak MiB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (name, alpha), by_seed in sorted(found.items(), key=lambda item: (order(found, item[0][0]), item[0][1])):
-        values = list(by_seed.values())
-        price = by_cost.get((name, alpha))
-        priced = (
-            ["", "", ""]
-            if price is None
-            else [
-                f"{price.get('gradient', 0):g} + {price.get('no gradient', 0):g}",
-                f"{price['ratio']:.2f} ({price['low']:.2f} to {price['high']:.2f})",
-                f"{price['peak']:.0f}",
-            ]
-        )
-        cells = [
-            name,
-            "KL" if alpha else "",
-            str(len(values)),
-            f"{statistics.mean(values):.2f} ± {standard_error(values):.2f}",
-            "" if (name, alpha) == (BASELINE, 0.0) else paired(by_seed, base),
-            paired(by_seed, found[name, 0.0]) if alpha and (name, 0.0) in found else "",
-            *priced,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "ray", "optuna"))
-    lines += [
-        "",
-        "Commands: `python -m ipix_tune.sweep benchmarks/methods.yaml`, `python -m analysis.report "
-        "studies/methods-table`, `python -m benchmarks.methods cost --rows cost.jsonl`, `python -m benchmarks.methods "
-        "table studies/methods-table --rows cost.jsonl --out benchmarks/results/methods.md`.",
-        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, CPU, "
-        "1 thread per run.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def order(found: dict[tuple[str, float], dict[int, float]], name: str) -> float:
-    """Mean score of a method without the inter-pixel loss, the lowest first."""
-    return statistics.mean((found.get((name, 0.0)) or found[name, 1.0]).values())
-
-
-def paired(first: dict[int, float], second: dict[int, float]) -> str:
-    """Mean difference over the seeds that both have, with its standard error."""
-    apart = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    return f"{statistics.mean(apart):+.2f} ± {standard_error(apart):.2f} (n = {len(apart)})" if apart else ""
 
 
 if __name__ == "__main__":
