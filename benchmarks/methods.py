@@ -182,7 +182,8 @@ def trained(name: str, alpha: float, changes: dict[str, Any]) -> dict[str, Any] 
         records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     seconds = sum(record["time/epoch_s"] for record in records)
     steps = data["schedule"]["epochs"] * data["schedule"]["steps_per_epoch"]
-    return records[-1] | {"time/epoch_s": seconds, "steps": steps}
+    last: dict[str, Any] = records[-1]
+    return last | {"time/epoch_s": seconds, "steps": steps}
 
 
 @app.command()
