@@ -2,6 +2,7 @@
 
     python -m benchmarks.noise run --folder studies/noise               # goes on where it was left
     python -m benchmarks.noise table --folder studies/noise --out benchmarks/results/noise_202611.md
+    python -m benchmarks.noise recorded docs/example-report             # of a confirmation that was run
 
 Every labelled list is trained from every initialisation with every order (views and dropout included): a crossed
 design, of which `benchmarks/variance_split.py` tells how much each of the three adds to the variance of a run. All runs
@@ -101,6 +102,16 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
     }
     out.write_text(render(loaded, FACTORS))
     typer.echo(out.read_text())
+
+
+@app.command()
+def recorded(
+    study: Annotated[Path, typer.Argument(help="A confirmed study's folder, with tables/.", exists=True)],
+) -> None:
+    """What the mean over the last evaluations would have saved in a confirmation that was run."""
+    from benchmarks.noise_recorded import render
+
+    typer.echo(render(study))
 
 
 if __name__ == "__main__":

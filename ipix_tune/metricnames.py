@@ -16,7 +16,7 @@ _PATTERNS = (
     r"time/(epoch_s|step_ms|eval_s)",
     r"memory/peak_mib",
 )
-_EXAMPLES = ("val/miou", "val/student/miou", "val/teacher/miou", "val/iou/0", "train/loss")
+_EXAMPLES = ("val/miou", "val/recent/miou", "val/student/miou", "val/teacher/miou", "val/iou/0", "train/loss")
 _COSTS = ("time/step_ms", "time/epoch_s", "time/eval_s", "memory/peak_mib")
 
 

@@ -155,6 +155,9 @@ class EvaluationConfig(Section):
 
     every: Annotated[int, Field(ge=1)] = 1
     """Evaluate every so many epochs, and always after the last."""
+    recent: Annotated[int, Field(ge=1)] = 3
+    """Evaluations whose mean is `val/recent/miou`: the latest ones, at the start of a run those there are. As a study's
+    objective it may differ less between seeds than the last evaluation alone does; it is lower while scores rise."""
     mode: Literal["whole", "sliding"] = "whole"
     """Whole image, or windows of the crop's size at 2/3 stride whose softmax is summed."""
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0

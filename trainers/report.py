@@ -13,6 +13,7 @@ Metric names are flat and slashed. mIoU and IoU are in percent; other names end 
 ``train/skipped_images``        corrupt images skipped so far (only where the config allows it)
 ``val/miou``                    the network that the method evaluates, on the held-out training images
 ``val/<network>/miou``          every network there is: student, teacher, ...
+``val/recent/miou``             mean of ``val/miou`` over the latest evaluations (``evaluation.recent`` of them)
 ``val/iou/<class index>``       per class, missing where the class is absent
 ``val/absent_classes``          classes that occur neither in prediction nor in target
 ``final/<...>``                 the same on the validation list `data.val`, only in a final run

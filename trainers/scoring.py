@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from trainers.run import Run
 
 logger = logging.getLogger(__name__)
 
+RECENT = "val/recent/miou"
+
 
 def evaluate_epoch(run: Run, epoch: int) -> dict[str, float]:
     """Scores on the held-out images where they are due, the best epoch kept; after the last epoch of a final run also
@@ -24,6 +27,7 @@ def evaluate_epoch(run: Run, epoch: int) -> dict[str, float]:
     begun = time.monotonic()
     if run.data.holdout and (last or epoch % config.evaluation.every == 0):
         metrics |= _scores(run, run.data.holdout, "val")
+        metrics[RECENT] = _recent(run, metrics["val/miou"])
         if run.best is None or metrics["val/miou"] > run.best[0]:
             run.best = (metrics["val/miou"], epoch)
             _keep_best(run)
@@ -61,6 +65,12 @@ def _scores(run: Run, items: Sequence[Item], prefix: str) -> dict[str, float]:
         main=run.method.eval_network,
         prefix=prefix,
     )
+
+
+def _recent(run: Run, latest: float) -> float:
+    """The mean of ``latest`` and the evaluations just before it, `evaluation.recent` in all where there are so many."""
+    before = [record.metrics["val/miou"] for record in run.records if "val/miou" in record.metrics]
+    return fmean([*before, latest][-run.config.evaluation.recent :])
 
 
 def _peak_mib(run: Run) -> float:

@@ -49,6 +49,8 @@ def test_the_slurm_script_runs_a_study_on_two_nodes(short_folder):
         "budget.trials": 2,
         "trainer.schedule.epochs": 2,
         "trainer.schedule.steps_per_epoch": 1,
+        "trainer.data.train_scenes": 60,
+        "trainer.data.holdout.images": 8,
         "scheduler.name": "none",
         "confirm.after_search": "false",
         "storage": short_folder,

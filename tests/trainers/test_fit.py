@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -240,3 +241,20 @@ def test_ctrl_c_ends_the_command_with_code_130_and_says_how_to_go_on(tmp_path, e
     assert done.returncode == 130
     assert ("--resume" if epochs_done else "no epoch is saved yet") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_recent_score_is_the_mean_of_the_last_evaluations_also_after_a_resume(tmp_path):
+    config = tiny(evaluation={"recent": 2}, schedule={"epochs": 4, "steps_per_epoch": 2})
+    fit(config, tmp_path, callbacks=[lambda one: Verdict.STOP if one.epoch == 3 else Verdict.CONTINUE])
+    fit(config, tmp_path)
+    found = rows(tmp_path)
+    scores = [row["val/miou"] for row in found]
+    expected = [scores[0], *((one + other) / 2 for one, other in pairwise(scores))]
+    assert [row["val/recent/miou"] for row in found] == pytest.approx(expected)
+
+
+def test_epochs_without_an_evaluation_do_not_count_as_recent(tmp_path):
+    fit(tiny(evaluation={"recent": 2, "every": 2}, schedule={"epochs": 4, "steps_per_epoch": 2}), tmp_path)
+    found = rows(tmp_path)
+    assert "val/recent/miou" not in found[0]
+    assert found[3]["val/recent/miou"] == pytest.approx((found[1]["val/miou"] + found[3]["val/miou"]) / 2)
