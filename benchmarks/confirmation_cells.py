@@ -12,6 +12,7 @@ from scipy import stats
 
 from analysis.stats.choice import choose
 from analysis.stats.race import Judgement, RacePlan, judge
+from analysis.stats.schedule import Schedule
 from analysis.stats.sequential import critical_values, crossing
 from benchmarks.search_quality import problem, search_of, study_of
 from ipix_tune.config import Value
@@ -140,7 +141,10 @@ def candidate(*, comparisons: int, noise: float, repetitions: int = 40_000, seed
 def enough(*, comparisons: int, repetitions: int = 20_000) -> dict[str, Any]:
     """By noise and effect: the smallest of `BUDGETS` with which the difference is found in 80 % of the races, and the
     mean pairs spent; 0 where none is enough. On t statistics and the boundaries of `judge`."""
-    limits = {seeds: np.array(critical_values(FIRST, seeds, ERROR / comparisons)) for seeds in BUDGETS}
+    limits = {
+        seeds: Schedule(first=FIRST, stops=(seeds,), error=ERROR, comparisons=comparisons).limits(seeds)
+        for seeds in BUDGETS
+    }
     rng = np.random.default_rng(comparisons)
     draws = noise_of(rng, "normal", sd=1, arms=2, size=(repetitions, BUDGETS[-1]))
     rows = []

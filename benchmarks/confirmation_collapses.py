@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from analysis.stats.confirmed import LEVEL, mean_of
 from analysis.stats.newrun import LEVEL as NEW_RUN
 from analysis.stats.proportions import exact_interval
 from analysis.stats.race import RacePlan, leader, progress
+from benchmarks.confirmation_cells import enough
 from benchmarks.confirmation_races import Races, races
 
 Array = NDArray[np.float64]
@@ -39,17 +41,20 @@ SCENARIOS = (
 )  # fmt: skip
 EFFECTS = (0.0, 0.4, 0.6)
 WINNERS = ("Gaussian", "skewed in both", "collapses of 2 % in both", "collapses of 10 % in both")
+EXTENSIONS = (20, 30)
 PIECES = Path("studies/confirmation-collapses")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def scores_in(scenario: str, rng: np.random.Generator, *, repetitions: int, arms: int, effect: float = 0.0) -> Array:
+def scores_in(
+    scenario: str, rng: np.random.Generator, *, repetitions: int, arms: int, effect: float = 0.0, seeds: int = SEEDS
+) -> Array:
     """(repetitions, arms, seeds): noise of standard deviation `NOISE`, the first arm better by ``effect``. "In one arm"
     is the first; shared: with the same seeds in all. Skewed: a long tail (exponential) of bad seeds."""
     shared = 0.9 if scenario.endswith(".9") else SHARED
-    size = (repetitions, arms, SEEDS)
-    own, common = rng.standard_normal(size), rng.standard_normal((repetitions, 1, SEEDS))
+    size = (repetitions, arms, seeds)
+    own, common = rng.standard_normal(size), rng.standard_normal((repetitions, 1, seeds))
     tail = 1 - rng.standard_exponential(size)
     if scenario.startswith("skewed"):
         own = np.concatenate((tail[:, :1], own[:, 1:]), axis=1) if scenario.endswith("one arm") else tail
@@ -82,12 +87,20 @@ def plan_of(pairs: list[tuple[int, int]]) -> RacePlan:
 
 
 def verdicts(
-    scenario: str, *, comparisons: int, effect: float, repetitions: int, before: bool, spreads: float = SPREADS
+    scenario: str,
+    *,
+    comparisons: int,
+    effect: float,
+    repetitions: int,
+    before: bool,
+    spreads: float = SPREADS,
+    extensions: tuple[int, ...] = (),
 ) -> dict[str, Any]:
-    """The first arm, better by ``effect``, against each of so many others, which are equal."""
+    """The first arm, better by ``effect``, against each of so many others, which are equal; the plan is extended where
+    something is still undecided at its end."""
     rng = np.random.default_rng([SCENARIOS.index(scenario), comparisons, int(effect * 10)])
-    plan = plan_of([(0, other) for other in range(1, comparisons + 1)])
-    table = scores_in(scenario, rng, repetitions=repetitions, arms=comparisons + 1, effect=effect)
+    plan = replace(plan_of([(0, other) for other in range(1, comparisons + 1)]), extensions=extensions)
+    table = scores_in(scenario, rng, repetitions=repetitions, arms=comparisons + 1, effect=effect, seeds=plan.seeds)
     found = races(plan, table, before=before, spreads=spreads)
     kinds = {"better": 1, "worse": -1, "equivalent": 0, "undecided": 9}
     known = np.isfinite(found.low)
@@ -164,6 +177,12 @@ def cells(repetitions: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]
             for scenario in WINNERS:
                 cell = partial(winner, scenario, arms=arms, repetitions=repetitions // 2, before=before)
                 yield f"winner-{when}-{arms}-{scenario}", cell
+    for comparisons in (1, 10):
+        yield f"enough-{comparisons}", partial(enough, comparisons=comparisons)
+    for effect in EFFECTS:
+        for scenario in SCENARIOS:
+            cell = partial(verdicts, scenario, comparisons=1, effect=effect, repetitions=repetitions, before=False)
+            yield f"extended-{effect}-{scenario}", partial(cell, extensions=EXTENSIONS)
     for spreads in (4.0, 6.0):
         for effect in EFFECTS:
             for scenario in SCENARIOS:

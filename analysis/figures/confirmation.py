@@ -18,8 +18,8 @@ LABEL = 34
 
 
 def draw(found: Confirmed, theme: style.Theme) -> Figure:
-    """Above: a row an arm, a dot a seed, the dots of one seed joined; the bar is the arm's mean. Below: a row a
-    comparison, above 0 the first one is better; the band is within delta."""
+    """Above: a row an arm, a dot a seed, the dots of one seed joined; the bar is the mean of typical runs, and
+    collapsed ones are hollow. Below: a row a comparison, above 0 the first one is better; the band is within delta."""
     arms, pairs = len(found.arms), len(found.judgement.verdicts)
     with style.themed(theme):
         figure = Figure(figsize=(7.2, 1.9 + ROW * 1.35 * (arms + pairs)))
@@ -37,14 +37,16 @@ def _scores(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
         points = [(arm.scores[seed], row) for arm, row in zip(found.arms, rows, strict=True) if seed in arm.scores]
         axes.plot(*zip(*points, strict=True), color=theme.faint, lw=0.7, alpha=0.6, zorder=2)
     for arm, row in zip(found.arms, rows, strict=True):
-        scores = list(arm.scores.values())
-        axes.scatter(scores, [row] * len(scores), color=style.BLUE, s=22, zorder=3)
-        if scores:
-            axes.plot([np.mean(scores)] * 2, [row - 0.3, row + 0.3], color=theme.ink, lw=2, zorder=4)
+        typical = [score for seed, score in arm.scores.items() if seed not in arm.lost.collapsed]
+        collapsed = [arm.scores[seed] for seed in arm.lost.collapsed]
+        axes.scatter(typical, [row] * len(typical), color=style.BLUE, s=22, zorder=3)
+        axes.scatter(collapsed, [row] * len(collapsed), facecolors="none", edgecolors=style.BLUE, s=22, zorder=3)
+        if typical:
+            axes.plot([np.mean(typical)] * 2, [row - 0.3, row + 0.3], color=theme.ink, lw=2, zorder=4)
     axes.set_yticks(rows, [f"{_broken(arm.name)} (n = {len(arm.scores)})" for arm in found.arms])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(style.unit(found.metric))
-    axes.set_title("Scores: a line joins the runs of one seed; bars: means")
+    axes.set_title("Scores: a line joins the runs of one seed; hollow: collapsed; bars: means of the others")
 
 
 def _effects(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
