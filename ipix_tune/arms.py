@@ -16,6 +16,7 @@ from ipix_tune.leaves import get_dotted, has_val, method_keys
 from ipix_tune.plan import make_plan
 from ipix_tune.space import SearchSpace
 from trainers.config import TrainConfig
+from trainers.deadkeys import dead_keys, normal_form, without_refused
 from trainers.errors import UserError
 from trainers.yamlfile import set_dotted, validate
 
@@ -40,7 +41,7 @@ class Arm:
         of: names of the arms that it was made from, of an ablated or contrasting one.
         changes: what was set differently from those.
         trial: key of the search's trial that it repeats, of a top one.
-        values: the searched leaves that are active in it.
+        values: the searched leaves that are active in it and have an effect.
         config: its training config; the seeds in it are not used.
     """
 
@@ -54,8 +55,8 @@ class Arm:
 
     @property
     def identity(self) -> str:
-        """Equal for configurations that train alike with equal seeds."""
-        return json.dumps(self.config.model_dump(mode="json", exclude=NO_PART), sort_keys=True)
+        """Equal for configurations that train alike with equal seeds: keys that have no effect do not count."""
+        return json.dumps(normal_form(self.config).model_dump(mode="json", exclude=NO_PART), sort_keys=True)
 
 
 NO_PART = {"seed", "provenance"}
@@ -199,7 +200,8 @@ def first_seed(study: StudyConfig, space: SearchSpace, arms: Sequence[Arm]) -> i
 
 
 def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
-    """``config`` with these keys set; under another `method.name`, keys that this method does not have are left out.
+    """``config`` with these keys set. Left out are keys that another `method.name` does not have, and what is refused
+    under a new value.
 
     Raises:
         ConfigError: the training config refuses a value.
@@ -209,6 +211,7 @@ def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
         set_dotted(data, name, value)
     if (own := method_keys().get(str(data["method"]["name"]))) is not None and "method.name" in changes:
         data["method"] = {key: value for key, value in data["method"].items() if key in own}
+    without_refused(data, changes)
     named = ", ".join(f"{name}={value}" for name, value in changes.items())
     return validate(TrainConfig, data, source=f"confirm ({named})", lines={})
 
@@ -218,12 +221,12 @@ def _config(space: SearchSpace, values: Mapping[str, Value]) -> TrainConfig:
 
 
 def _arm(space: SearchSpace, name: str, config: TrainConfig, *, role: str, **known: Any) -> Arm:
-    """An arm with the searched leaves that are active in its config."""
+    """An arm with the searched leaves that are active in its config and have an effect there."""
     data, missing = config.model_dump(mode="json"), object()
     read = {key: get_dotted(data, key, missing) for key in space.dimensions if key != "seed"}
     there: dict[str, Any] = {key: value for key, value in read.items() if value is not missing}
-    active = space.active(there)
-    values = {key: value for key, value in there.items() if key in active}
+    active, dead = space.active(there), dead_keys(config)
+    values = {key: value for key, value in there.items() if key in active and key not in dead}
     return Arm(name=name, roles=(role,), values=values, config=config, **known)
 
 

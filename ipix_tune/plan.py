@@ -166,7 +166,12 @@ def make_plan(
 
 
 def render(
-    plan: Plan, *, data: Sequence[str] = (), warm: Sequence[str] = (), cost: Cost | None = None
+    plan: Plan,
+    *,
+    data: Sequence[str] = (),
+    warm: Sequence[str] = (),
+    cost: Cost | None = None,
+    warnings: Sequence[str] = (),
 ) -> RenderableType:
     """The plan as `--dry-run` prints it; ``data`` are lines about the data set, ``warm`` about earlier studies."""
     study = plan.study
@@ -190,6 +195,8 @@ def render(
         table.add_row("" if i else "cost", line)
     for i, line in enumerate(_confirmation(plan, cost)):
         table.add_row("" if i else "confirm", line)
+    for line in warnings:
+        table.add_row("warning", Text(line))
     return Group(table, Text(), _space_table(plan))
 
 

@@ -14,6 +14,7 @@ from ipix_tune import dimensions
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.leaves import canonical, get_dotted, method_keys
 from trainers.config import TrainConfig
+from trainers.deadkeys import without_refused
 from trainers.errors import ConfigError, did_you_mean
 from trainers.yamlfile import set_dotted, validate
 
@@ -107,7 +108,8 @@ class SearchSpace:
         """The training config of one trial.
 
         Where `method.name` is searched, keys of `trainer.method` that belong to another of the searched methods
-        and that the chosen one does not have are left out; a key that none of them has is an error.
+        and that the chosen one does not have are left out; a key that none of them has is an error. Likewise a key of
+        `trainer` that is refused under a searched value: `interpixel.t2_scale` under `interpixel.distance: cr`.
 
         Raises:
             ConfigError: the training config refuses the values.
@@ -122,6 +124,7 @@ class SearchSpace:
             set_dotted(data, name, value)
         if "method.name" in values and isinstance(data.get("method"), dict):
             _drop_keys_of_other_methods(data["method"], self.dimensions["method.name"], self.trainer)
+        without_refused(data, values)
         return data
 
     def describe(self) -> dict[str, dict[str, Any]]:

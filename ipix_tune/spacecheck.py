@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ipix_tune.config import Dimension, StudyConfig, Value
+from ipix_tune.deaddimensions import check_dead_dimensions
 from ipix_tune.dimensions import contains, describe_range, end_values, same
 from ipix_tune.leaves import canonical, get_dotted, method_keys, refusal, train_leaves
 from ipix_tune.metricnames import check_objective
@@ -32,6 +33,11 @@ UNSEARCHABLE = {
     "data.draw": "trials on different data cannot be compared",
     "data.train_scenes": "trials on different data cannot be compared",
     "seeds": "the best of several seeds is luck, not a setting",
+    "data.scene_seed": "trials on different data cannot be compared",
+    "data.bare_ids": "trials on different data cannot be compared",
+    "data.mask_dir": "trials on different data cannot be compared",
+    "data.num_classes": "trials on different data cannot be compared",
+    "checkpoint": "it says what is kept on disk, and no score depends on it",
     "provenance": "it is written by the export",
 }
 """Keys (and all below them) that a search must not vary, and why."""
@@ -41,7 +47,7 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
     """The study with every choice, condition and point in the leaves' own types.
 
     Raises:
-        SpaceError: with the path of the key at fault.
+        SpaceError: with the path of the key at fault; also of one that can change nothing in the whole space.
         ConfigError: the training config refuses the `trainer` section, or two values together.
     """
     for name in study.search:
@@ -73,6 +79,7 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
         _check_point(space, number, point)
     if study.sampler.name == "grid":
         space.grid()
+    check_dead_dimensions(space)
     return study
 
 

@@ -61,6 +61,8 @@ def sweep(
 ) -> None:
     """Search the space of a study file on Ray."""
     from ipix_tune.calibrate import calibration, findings_of
+    from ipix_tune.deaddimensions import check_dead_dimensions
+    from ipix_tune.space import SearchSpace
     from ipix_tune.studyfile import load
     from trainers.errors import ConfigError
 
@@ -75,6 +77,8 @@ def sweep(
         return
     if smoke:
         study = _tiny(study)
+    for line in check_dead_dimensions(SearchSpace(study)):
+        _say(console, f"warning: {line}", style="yellow")
     given = [*(f"--set={one}" for one in overrides or []), *([f"--name={name}"] if name else [])]
     given += [f"--address={address}"] if address else []
     start = ["python", "-m", "ipix_tune.sweep", str(file), *given]

@@ -40,29 +40,40 @@ def check_file(file: Path, overrides: list[str]) -> list[str]:
 
 
 def _study(file: Path, overrides: list[str]) -> list[str]:
+    from ipix_tune.deaddimensions import check_dead_dimensions, dead_fixed_keys
+    from ipix_tune.leaves import get_dotted
+    from ipix_tune.space import SearchSpace
     from ipix_tune.spacecheck import CORNERS
     from ipix_tune.studyfile import load
+    from trainers.yamlfile import keys_of, read
 
     study = load(file, overrides)
+    space, (data, _) = SearchSpace(study), read(file)
+    given = [name for name in keys_of(data.get("trainer") or {}) if get_dotted(study.trainer, name) is not None]
     return [
         f"{file}: study {study.name} is valid",
         f"checked: keys and types; {len(study.search)} search dimensions against the training config, at every choice,"
         f" both ends of every range and {CORNERS} corners of the space; {len(study.points)} points",
         "not checked: data paths and the cluster (ipix-tune sweep --dry-run does)",
+        *(f"warning: {line}" for line in check_dead_dimensions(space) + dead_fixed_keys(space, given)),
     ]
 
 
 def _training(file: Path, overrides: list[str]) -> list[str]:
+    from trainers.deadkeys import dead_keys, why_dead
     from trainers.train import load
+    from trainers.yamlfile import keys_of, read
 
     if overrides:
         raise ConfigError(f"{file} is a training config; --set belongs to study files")
     config = load(file, [])
+    dead, given = dead_keys(config), keys_of(read(file)[0])
     return [
         f"{file}: training config is valid ({config.method.name} on {config.data.name}, "
         f"{config.schedule.epochs} epochs)",
         "checked: keys, types and ranges",
         "not checked: data paths (python -m trainers.train does, before it trains)",
+        *(f"warning: {name} has no effect: {why_dead(dead[name], config)}" for name in given if name in dead),
     ]
 
 

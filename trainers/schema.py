@@ -1,13 +1,25 @@
 """The base of every config section: frozen, strict about keys, documented per field."""
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+from trainers.onlyif import OnlyIf
 
 
 class Section(BaseModel):
-    """A part of a config file. Unknown keys are refused; numbers must be finite, and true is none."""
+    """A part of a config file. Unknown keys are refused; numbers must be finite, and true is none.
+
+    A field that has an effect only under some value of another one says so by `OnlyIf` in its annotation.
+    """
+
+    section_only_if: ClassVar[OnlyIf | None] = None
+    """The same for every field of the section but those that it names."""
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {}
+    """The same for keys of other sections, by dotted name, where the config has this section: what a method makes no
+    use of."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -33,6 +45,19 @@ class Section(BaseModel):
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """With a sentence on what each field depends on."""
+        schema = handler(core_schema)
+        section = handler.resolve_ref_schema(schema)
+        for name, shown in section.get("properties", {}).items():
+            marks = [one for one in cls.model_fields[name].metadata if isinstance(one, OnlyIf)]
+            marks += [one for one in (cls.section_only_if,) if one is not None and name not in one.named]
+            for mark in marks:
+                sentence = f"Has an effect only if {mark}."
+                shown["description"] = f"{shown['description']} {sentence}" if "description" in shown else sentence
+        return schema
 
 
 def _kinds(annotation: Any) -> set[Any]:

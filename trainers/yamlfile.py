@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from trainers.errors import ConfigError, did_you_mean
+from trainers.onlyif import OnlyIf
 
 Model = TypeVar("Model", bound=BaseModel)
 Lines = Mapping[tuple[str | int, ...], int | str]
@@ -235,8 +236,18 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
             for leaf, annotation in leaves(section, dotted + ".").items():
                 found[leaf] = found[leaf] | annotation if leaf in found and found[leaf] != annotation else annotation
         if not sections or type(None) in get_args(field.annotation):
-            found[dotted] = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            limits = [one for one in field.metadata if not isinstance(one, OnlyIf)]
+            found[dotted] = Annotated[field.annotation, *limits] if limits else field.annotation
     return found
+
+
+def keys_of(data: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all values of nested mappings."""
+    return [
+        name
+        for key, value in data.items()
+        for name in (keys_of(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"])
+    ]
 
 
 def set_dotted(data: dict[str, Any], name: str, value: Any) -> None:

@@ -93,6 +93,27 @@ def test_equal_ablations_are_run_once_and_compared_with_each_that_they_came_from
     )
 
 
+def test_ablations_that_differ_only_in_keys_without_effect_are_run_once(tmp_path):
+    entries = [entry(0, 75.0), entry(1, 72.0, **{"interpixel.distance": "cr", "interpixel.alpha": 3.0})]
+    found = arms(tmp_path, {"top": 2, "ablate": {"interpixel.alpha": 0}, "defaults": False}, entries)
+    assert [arm.name for arm in found] == ["top 1", "top 2", "interpixel.alpha=0"]
+    assert found[-1].of == ("top 1", "top 2")
+    assert set(found[-1].values) == {"interpixel.alpha", "method.teacher", "optim.lr"}
+
+
+def test_under_the_other_distance_the_factor_t_squared_is_left_out(tmp_path):
+    trainer = base()["trainer"] | {"interpixel": {"t2_scale": True}}
+    confirm = {
+        "top": 1,
+        "defaults": False,
+        "ablate": {"interpixel.distance": "cr"},
+        "contrast": ["interpixel.distance"],
+    }
+    found = arms(tmp_path, confirm, [entry(0, 70.0)], trainer=trainer)
+    settings = [(arm.config.interpixel.distance, arm.config.interpixel.t2_scale) for arm in found]
+    assert settings == [("kl", True), ("cr", False)]
+
+
 def test_a_leader_that_is_the_defaults_is_one_arm_with_both_names(tmp_path):
     found = arms(tmp_path, {"top": 1, "ablate": {"interpixel.alpha": 0}}, [entry(5, 70.0, **PAPER)])
     assert [arm.name for arm in found] == ["top 1 = defaults", "top 1 = defaults with interpixel.alpha=0"]

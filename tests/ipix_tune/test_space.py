@@ -132,6 +132,28 @@ def test_switching_the_method_leaves_out_keys_that_only_another_searched_method_
     assert not hasattr(space.to_config({"method.name": "supervised"}).method, "feature_dropout")
 
 
+DISTANCES = {"interpixel.distance": {"choice": ["kl", "cr"]}, "interpixel.alpha": {"loguniform": [0.01, 10]}}
+
+
+def test_the_factor_t_squared_stands_for_the_kl_alone_where_the_distance_is_searched():
+    space = space_of(DISTANCES, trainer={"interpixel": {"t2_scale": True}})
+    found = {
+        distance: space.to_config({"interpixel.distance": distance, "interpixel.alpha": 1.0}).interpixel.t2_scale
+        for distance in ("kl", "cr")
+    }
+    assert found == {"kl": True, "cr": False}
+
+
+def test_the_factor_is_refused_where_the_correlation_is_fixed_and_where_it_is_searched_without_a_condition():
+    with pytest.raises(ConfigError, match=r"only the KL falls as 1 / t\^2"):
+        space_of({"optim.lr": {"uniform": [0.1, 0.2]}}, trainer={"interpixel": {"distance": "cr", "t2_scale": True}})
+    factor = {"interpixel.t2_scale": {"choice": [True, False]}}
+    with pytest.raises(ConfigError, match=r"only_if: \{interpixel\.distance: kl\}"):
+        space_of(DISTANCES | factor)
+    factor["interpixel.t2_scale"]["only_if"] = {"interpixel.distance": "kl"}
+    space_of(DISTANCES | factor)
+
+
 def test_switching_the_method_does_not_hide_a_misspelt_key():
     with pytest.raises(ConfigError, match="feature_droput"):
         space_of({"method.name": {"choice": ["supervised", "unimatch"]}}, trainer={"method": {"feature_droput": 0.3}})
@@ -149,7 +171,8 @@ def test_making_a_config_leaves_the_study_as_it_was():
 
 
 def test_the_description_has_the_keys_that_the_analysis_reads():
-    described = space_of(CONDITIONS | {"interpixel.tau": RANGES["interpixel.tau"]}, trainer={"method": {}}).describe()
+    search = CONDITIONS | {"interpixel.tau": RANGES["interpixel.tau"]}
+    described = space_of(search, trainer={"method": {}, "interpixel": {"alpha": 1}}).describe()
     assert described["interpixel.tau"] == {
         "kind": "quniform",
         "low": 0.0,
@@ -171,7 +194,10 @@ def test_the_description_has_the_keys_that_the_analysis_reads():
 def test_a_grid_lists_every_value_in_the_leaves_types():
     space = space_of(
         {"interpixel.tau": {"quniform": [0, 0.3, 0.1]}, "data.batch_size": {"int": [2, 4]}},
-        trainer={"data": {key: value for key, value in base()["trainer"]["data"].items() if key != "batch_size"}},
+        trainer={
+            "data": {key: value for key, value in base()["trainer"]["data"].items() if key != "batch_size"},
+            "interpixel": {"alpha": 1},
+        },
     )
     assert space.grid() == {"interpixel.tau": [0.0, 0.1, 0.2, 0.3], "data.batch_size": [2, 3, 4]}
 

@@ -3,10 +3,11 @@
 Symbols: tau `tau`, t `temperature`, Omega `omega` (pixels where the teacher's largest class probability is above tau
 and which are not padding), psi the softmax over pixels of one class channel. Per image
 
-    L = t2 / (C log|Omega|) * sum_k phi(psi(p_k), psi(q_k)),      t2 = t^2 with `t2_scale`, else 1
+    L = t2 / (C log|Omega|) * sum_k phi(psi(p_k), psi(q_k)),      t2 = t^2 for the KL with `t2_scale`, else 1
 
 with teacher logits p, student logits q, and phi the Kullback-Leibler divergence (teacher first) or 1 - Pearson
-correlation. The mean over images, then over views, is returned. alpha and the ramp are the loop's. With
+correlation. The KL's gradient falls as 1 / t^2, the correlation's hardly depends on t, so that the factor is for the KL
+alone. The mean over images, then over views, is returned. alpha and the ramp are the loop's. With
 `target: per_region` an image's L is that of the pixels inside the CutMix box and that of the pixels outside, each
 weighted by its share of Omega.
 """

@@ -1,6 +1,7 @@
 """AEL: classes on which the student is weak are shown, sampled and weighed more (methods: section 11)."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -18,54 +19,66 @@ from trainers.methods.pseudo import Target
 from trainers.methods.regions import boxes_of
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 PARTNER, SAMPLING_LABELLED, SAMPLING_UNLABELLED, COPY_PASTE = range(200, 204)
+BANK_USED = OnlyIf(
+    {"copy_paste_p": Above(0)}, {"adaptive_cutmix": True}, {"adaptive_sampling": True, "consistency_weight": Above(0)}
+)
 
 
 class AelConfig(Section):
     """AEL. The box of its CutMix follows the prediction: `views.cutmix_*` have no part in it."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        CUTMIX: NEVER,
+        TARGET: OnlyIf({"method.adaptive_cutmix": True}),
+        FEATURE_STREAM: NEVER,
+    }
+
     name: Literal["ael"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
-    consistency_mean: Literal["separate", "joint"] = "separate"
+    consistency_mean: Annotated[Literal["separate", "joint"], OnlyIf({"consistency_weight": Above(0)})] = "separate"
     """Labelled and unlabelled pixels have a weighted mean each, and these are added, as in the code; or one over both
     together."""
-    conf_thresh: Share = 0.7
+    conf_thresh: Annotated[Share, OnlyIf({"consistency_weight": Above(0)})] = 0.7
     """Confidence threshold of the teacher: 0.7 on VOC, 0 on Cityscapes. Pixels below it have no loss and stay in the
     divisor."""
-    gamma: Annotated[float, Field(ge=0)] = 2.0
+    gamma: Annotated[float, Field(ge=0), OnlyIf({"consistency_weight": Above(0)})] = 2.0
     """A pixel counts by the teacher's confidence^gamma."""
-    bank_momentum: Share = 0.999
+    bank_momentum: Annotated[Share, BANK_USED] = 0.999
     """Momentum of the classes' confidences."""
-    bank_start: Literal["uniform", "random"] = "uniform"
+    bank_start: Annotated[Literal["uniform", "random"], BANK_USED] = "uniform"
     """The classes' first confidences: 1 / C, or drawn, as in the code."""
-    bank_absent: Literal["keep", "decay"] = "keep"
+    bank_absent: Annotated[Literal["keep", "decay"], BANK_USED] = "keep"
     """Classes that a batch does not show keep their confidence, or lose some, as in the code."""
     adaptive_cutmix: bool = True
     """Paste regions of weak classes from other unlabelled images; false: unlabelled images are seen as they are."""
-    region_area: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    region_area: Annotated[float, Field(gt=0, lt=1), OnlyIf({"adaptive_cutmix": True})] = 0.03
     """Share of the crop that a connected region must have to be pasted: 0.03 on VOC, 0.005 on Cityscapes. Where there
     is none, a random box of half of the crop's area is pasted."""
-    bank_area: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    bank_area: Annotated[float, Field(gt=0, lt=1), OnlyIf({"adaptive_cutmix": True})] = 0.03
     """Share of the crop that a class must have for the image to be remembered as showing it: 0.03 on VOC, 0.01 on
     Cityscapes."""
     copy_paste_p: Probability = 0.5
     """Probability that objects are pasted onto a labelled image."""
-    copy_paste_classes: Annotated[int, Field(ge=1)] = 1
+    copy_paste_classes: Annotated[int, Field(ge=1), OnlyIf({"copy_paste_p": Above(0)})] = 1
     """Classes drawn for one, with replacement: 1 on VOC, 3 on Cityscapes."""
-    copy_paste_never: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    copy_paste_never: Annotated[tuple[Annotated[int, Field(ge=0)], ...], OnlyIf({"copy_paste_p": Above(0)})] = (0,)
     """Classes that are not pasted: the background on VOC; [0, 1, 2, 8, 10] on Cityscapes (the code has these five on
     both)."""
-    copy_paste_scale_min: Annotated[float, Field(gt=0)] = 0.1
+    copy_paste_scale_min: Annotated[float, Field(gt=0), OnlyIf({"copy_paste_p": Above(0)})] = 0.1
     """The image that an object is taken from is resized by a factor drawn from here ..."""
-    copy_paste_scale_max: Annotated[float, Field(gt=0)] = 2.0
+    copy_paste_scale_max: Annotated[float, Field(gt=0), OnlyIf({"copy_paste_p": Above(0)})] = 2.0
     """... to here, in place of `views.scale_min` and `views.scale_max`."""
-    adaptive_sampling: bool = True
+    adaptive_sampling: Annotated[bool, OnlyIf({"consistency_weight": Above(0)})] = True
     """Pixels train by chance, the more often the weaker their class."""
-    sampling_class: Literal["student", "teacher"] = "student"
+    sampling_class: Annotated[Literal["student", "teacher"], OnlyIf({"adaptive_sampling": True})] = "student"
     """Whose prediction is the class by which a pixel is drawn: the student's, as in the code, or the teacher's."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Largest decay of the teacher's average."""

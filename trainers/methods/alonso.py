@@ -1,7 +1,8 @@
 """Alonso et al.: pixel contrast with a class-wise memory of good labelled features (methods: section 14)."""
 
 import math
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -19,21 +20,26 @@ from trainers.methods.mixing import chosen_classes, drawn_images
 from trainers.methods.pseudo import Target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+CONTRAST = OnlyIf({"contrast_weight": Above(0)})
 
 
 class AlonsoConfig(Section):
     """Alonso et al. Starts are shares of the whole training: 1000 and 2000 of the paper's 150,000 steps."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {CUTMIX: NEVER, TARGET: NEVER, FEATURE_STREAM: NEVER}
+
     name: Literal["alonso"]
     pseudo_weight: Weight = 1.0
-    confidence_power: Weight = 6.0
+    confidence_power: Annotated[Weight, OnlyIf({"pseudo_weight": Above(0)})] = 6.0
     """s: a pixel's pseudo-label counts by confidence^s."""
-    pseudo_start: Share = 0.0133
+    pseudo_start: Annotated[Share, OnlyIf({"pseudo_weight": Above(0)}, {"pseudo_warmup": "gaussian"})] = 0.0133
     """Before it, pseudo-labels have no weight (`pseudo_warmup: none`) or a growing one (`gaussian`)."""
     pseudo_warmup: Literal["none", "gaussian"] = "none"
     """`none`: nothing before `pseudo_start`, as the paper; `gaussian`: a ramp up to it, and ClassMix only after it, as
@@ -42,25 +48,25 @@ class AlonsoConfig(Section):
     """lambda_ent."""
     contrast_weight: Weight = 0.1
     """lambda_contr."""
-    contrast_start: Share = 0.0133
-    bank_start: Share = 0.0067
-    memory_size: Annotated[int, Field(ge=2)] = 256
+    contrast_start: Annotated[Share, CONTRAST] = 0.0133
+    bank_start: Annotated[Share, CONTRAST] = 0.0067
+    memory_size: Annotated[int, Field(ge=2), CONTRAST] = 256
     """Vectors kept of each class."""
-    quality_thresh: Share = 0.95
+    quality_thresh: Annotated[Share, CONTRAST] = 0.95
     """phi: the teacher's confidence above which a correctly classified labelled pixel may enter the bank."""
-    bank_order: Literal["best", "worst"] = "best"
+    bank_order: Annotated[Literal["best", "worst"], CONTRAST] = "best"
     """Which candidates enter: those that the class's selector rates highest (paper), or lowest (code)."""
-    classes_per_image: Annotated[float, Field(gt=0)] | None = None
+    classes_per_image: Annotated[Annotated[float, Field(gt=0)] | None, CONTRAST] = None
     """Images bring max(1, round(memory_size / labelled images)) vectors of a class each; given, C / it times as many
     (the code has 3 on VOC, whose images show few of the classes)."""
-    memory_weights: Literal["rows", "one"] = "rows"
+    memory_weights: Annotated[Literal["rows", "one"], CONTRAST] = "rows"
     """Weights of the bank's vectors: their selector's, of mean 1 (paper), or all 1 (what the code comes to)."""
     classmix_p: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability that a strong image is mixed by classes with its neighbour's."""
-    class_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    class_fraction: Annotated[float, Field(gt=0, lt=1), OnlyIf({"classmix_p": Above(0)})] = 0.5
     """Share of the classes in an image's prediction that stay, rounded down, and one more; all else is the
     neighbour's."""
-    background: Annotated[int, Field(ge=0)] | None = 0
+    background: Annotated[Annotated[int, Field(ge=0)] | None, OnlyIf({"classmix_p": Above(0)})] = 0
     """The class that stays only where the image shows no other, on VOC the background; none: it is a class like all
     others (Cityscapes)."""
     class_weights: bool = False
@@ -70,7 +76,7 @@ class AlonsoConfig(Section):
     """Decay of the teacher's average at the start; it rises to 1 along a cosine."""
     ema_buffers: Buffers = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
-    ohem: OhemConfig | None = None
+    ohem: Annotated[OhemConfig | None, OnlyIf({"class_weights": False})] = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 

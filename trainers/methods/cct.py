@@ -1,6 +1,7 @@
 """CCT: auxiliary decoders of perturbed features learn the main decoder's answer (methods: section 9)."""
 
-from typing import Annotated, Literal, Self, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from trainers.methods.perturbations import (
     multiply_noise,
 )
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
 
@@ -31,43 +34,51 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 KINDS = ("feature_drop", "feature_noise", "dropout", "cutout", "vat", "context_mask", "object_mask")
 FIRST_STREAM = 100
 """Streams of draws from here on are the decoders'."""
+SOME_USE = OnlyIf({"consistency_weight": Above(0)}, {"interpixel.alpha": Above(0)})
 
 
 class CctConfig(Section):
     """CCT. Seven kinds of perturbation, each with a number of auxiliary decoders."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        CUTMIX: NEVER,
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+    }
+
     name: Literal["cct"]
     consistency_weight: Annotated[float, Field(ge=0)] = 30.0
     """Weight w of the mean squared difference. That is a mean over classes too, so w depends on their number."""
-    ramp: Annotated[float, Field(ge=0, le=1)] = 0.1
+    ramp: Annotated[float, Field(ge=0, le=1), OnlyIf({"consistency_weight": Above(0)})] = 0.1
     """Share of the whole training until w has its full size, along the Gaussian ramp."""
-    feature_drop: Number = 2
+    feature_drop: Annotated[Number, SOME_USE] = 2
     """Decoders of features without their most active places."""
-    feature_noise: Number = 2
+    feature_noise: Annotated[Number, SOME_USE] = 2
     """Decoders of features with noise in proportion to them."""
-    dropout: Number = 2
+    dropout: Annotated[Number, SOME_USE] = 2
     """Decoders of features without some channels."""
-    cutout: Number = 2
+    cutout: Annotated[Number, SOME_USE] = 2
     """Decoders of features with a box cut out of every object; images without objects are not cut."""
-    vat: Number = 2
+    vat: Annotated[Number, SOME_USE] = 2
     """Decoders of features with the noise that moves their answer most."""
-    context_mask: Number = 2
+    context_mask: Annotated[Number, SOME_USE] = 2
     """Decoders of features without background."""
-    object_mask: Number = 2
+    object_mask: Annotated[Number, SOME_USE] = 2
     """Decoders of features without objects."""
-    drop_min: Share = 0.7
+    drop_min: Annotated[Share, OnlyIf({"feature_drop": Above(0)})] = 0.7
     """Of the largest activity in an image, the share from which on it is dropped: drawn from `drop_min`, ..."""
-    drop_max: Annotated[float, Field(gt=0, le=1)] = 0.9
+    drop_max: Annotated[float, Field(gt=0, le=1), OnlyIf({"feature_drop": Above(0)})] = 0.9
     """... to `drop_max`."""
-    noise: Annotated[float, Field(ge=0)] = 0.3
+    noise: Annotated[float, Field(ge=0), OnlyIf({"feature_noise": Above(0)})] = 0.3
     """Largest noise as a share of the feature."""
-    dropout_p: Share = 0.5
+    dropout_p: Annotated[Share, OnlyIf({"dropout": Above(0)})] = 0.5
     """Probability that a channel is dropped."""
-    cutout_side: Annotated[float, Field(gt=0, le=1)] = 0.4
+    cutout_side: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout": Above(0)})] = 0.4
     """Sides of the box cut out, as a share of the object's."""
-    vat_eps: Annotated[float, Field(gt=0)] = 2.0
+    vat_eps: Annotated[float, Field(gt=0), OnlyIf({"vat": Above(0)})] = 2.0
     """L2 norm of the adversarial noise on an image's features."""
-    vat_xi: Annotated[float, Field(gt=0)] | None = None
+    vat_xi: Annotated[Annotated[float, Field(gt=0)] | None, OnlyIf({"vat": Above(0)})] = None
     """Step of the power iteration that finds the noise. None: the limit of small steps, so that the noise has its
     norm. The public code's 1.0e-6 leaves next to none of it; 0.1 and more find about the same as None."""
     ohem: OhemConfig | None = None

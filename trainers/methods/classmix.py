@@ -1,6 +1,7 @@
 """ClassMix: pixels of half of an image's classes are pasted onto its neighbour (methods: section 7)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,17 +16,21 @@ from trainers.methods.mixing import chosen_classes
 from trainers.methods.pseudo import Target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 
 class ClassMixConfig(Section):
     """ClassMix."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {CUTMIX: NEVER, FEATURE_STREAM: NEVER}
+
     name: Literal["classmix"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
-    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.968
+    conf_thresh: Annotated[float, Field(ge=0, lt=1), OnlyIf({"consistency_weight": Above(0)})] = 0.968
     """Confidence threshold of the teacher."""
-    confidence: Literal["mean", "per_pixel"] = "mean"
+    confidence: Annotated[Literal["mean", "per_pixel"], OnlyIf({"consistency_weight": Above(0)})] = "mean"
     """`mean`: every pixel counts by the share of confident pixels in the batch; `per_pixel`: confident ones count."""
     class_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of the classes in an image's prediction that are pasted, rounded down."""

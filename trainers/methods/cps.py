@@ -1,6 +1,7 @@
 """CPS: two networks, each trained on the other's pseudo-labels (methods: section 8)."""
 
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -11,12 +12,21 @@ from trainers.losses.functional import IGNORE, cross_entropy
 from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 
 class CpsConfig(Section):
     """CPS."""
+
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        CUTMIX: OnlyIf({"method.cutmix": True}),
+        TARGET: OnlyIf({"method.cutmix": True, "views.cutmix_p": Above(0)}),
+        FEATURE_STREAM: NEVER,
+    }
 
     name: Literal["cps"]
     cps_weight: Annotated[float, Field(ge=0)] = 1.5

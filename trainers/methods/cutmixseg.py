@@ -1,6 +1,7 @@
 """CutMix-Seg: equal class probabilities on mixed images (methods: section 6)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,19 +12,23 @@ from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.pseudo import Target, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
+from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 
 class CutMixSegConfig(Section):
     """CutMix-Seg. Its box: `views.cutmix_p: 1`, `views.cutmix_area_min` and `_max: 0.5`."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {TARGET: IF_BOXES, FEATURE_STREAM: NEVER}
+
     name: Literal["cutmixseg"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
-    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.97
+    conf_thresh: Annotated[float, Field(ge=0, lt=1), OnlyIf({"consistency_weight": Above(0)})] = 0.97
     """Confidence threshold of the teacher."""
-    confidence: Literal["mean", "per_pixel"] = "mean"
+    confidence: Annotated[Literal["mean", "per_pixel"], OnlyIf({"consistency_weight": Above(0)})] = "mean"
     """`mean`: every pixel counts by the share of confident pixels in the batch; `per_pixel`: confident ones count."""
-    over_classes: Literal["sum", "mean"] = "sum"
+    over_classes: Annotated[Literal["sum", "mean"], OnlyIf({"consistency_weight": Above(0)})] = "sum"
     """The squared difference is summed over classes, or averaged (PixelSSL)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the teacher's average, from the first step on."""

@@ -1,6 +1,7 @@
 """FixMatch for pixels: one strong view (methods: section 3)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,20 +11,24 @@ from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 
 class FixMatchConfig(Section):
     """FixMatch."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {TARGET: IF_BOXES, FEATURE_STREAM: NEVER}
+
     name: Literal["fixmatch"]
-    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    conf_thresh: Annotated[float, Field(ge=0, lt=1), OnlyIf({"unsupervised_weight": Above(0)})] = 0.95
     """Confidence threshold: pseudo-labels below it do not train the student."""
     teacher: Literal["shared", "ema"] = "shared"
     """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
+    ema_decay: Annotated[float, Field(ge=0, lt=1), OnlyIf({"teacher": "ema"})] = 0.996
     """Largest decay of the moving average; used with `teacher: ema`."""
-    ema_buffers: Buffers = "ema"
+    ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     unsupervised_weight: Annotated[float, Field(ge=0)] = 1.0
     ohem: OhemConfig | None = None

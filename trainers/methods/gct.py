@@ -1,6 +1,7 @@
 """GCT: two networks and a detector of their flaws; the better one teaches, pixel by pixel (methods: section 9)."""
 
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -12,39 +13,49 @@ from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
+FLAWS_USED = OnlyIf({"consistency_weight": Above(0)}, {"correction_weight": Above(0)}, {"interpixel.alpha": Above(0)})
 
 
 class GctConfig(Section):
     """GCT."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        CUTMIX: NEVER,
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+    }
+
     name: Literal["gct"]
     consistency_weight: Weight = 100.0
     """w_dc, of the mean squared difference between the networks. That is a mean over classes too, so it depends on
     their number."""
-    ramp_epochs: Weight = 5.0
+    ramp_epochs: Annotated[Weight, OnlyIf({"consistency_weight": Above(0)})] = 5.0
     """Epochs until w_dc has its full size, along the Gaussian ramp."""
     correction_weight: Weight = 1.0
     """w_fc, of the flaws where both networks are bad."""
-    flaw_thresh: Annotated[float, Field(gt=0, le=1)] = 0.6
+    flaw_thresh: Annotated[float, Field(gt=0, le=1), FLAWS_USED] = 0.6
     """Flaw above which a network is bad at a pixel, and does not teach there."""
-    rescale: bool = True
+    rescale: Annotated[bool, FLAWS_USED] = True
     """Rescale each image's flaws to 0 .. 1, the detector's (after a blur; to 0 where none exceeds 0.1) and the true
     ones, as the code does: `flaw_thresh` is then relative to the image's own worst pixel. False: an absolute
     threshold."""
-    detector_weight: Weight = 10.0
+    detector_weight: Annotated[Weight, FLAWS_USED] = 10.0
     """Weight of the detector's own loss, which no other network sees."""
-    detector_lr: Annotated[float, Field(gt=0)] = 1e-4
+    detector_lr: Annotated[float, Field(gt=0), OnlyIf({"detector_weight": Above(0)})] = 1e-4
     """Adam's learning rate of the detector; it falls as the others' do."""
-    detector_width: Annotated[int, Field(ge=1)] = 64
+    detector_width: Annotated[int, Field(ge=1), FLAWS_USED] = 64
     """Channels of the detector's first convolution; each of the next three has twice as many."""
-    flaw_scale: Annotated[float, Field(gt=0)] = 0.5
+    flaw_scale: Annotated[float, Field(gt=0), OnlyIf({"detector_weight": Above(0), "rescale": False})] = 0.5
     """mu: true flaws are mu sum_c |p_c - [y = c]|, blurred. With `rescale` it cancels out."""
-    dilations: Annotated[int, Field(ge=0)] = 1
+    dilations: Annotated[int, Field(ge=0), OnlyIf({"detector_weight": Above(0)})] = 1
     """nu: how often true flaws are dilated and blurred again."""
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""

@@ -1,6 +1,7 @@
 """Mean Teacher: equal class probabilities of student and averaged teacher (methods: section 5)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,20 +12,31 @@ from trainers.methods.base import Kit, Needs, Pair, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 
 class MeanTeacherConfig(Section):
     """Mean Teacher."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        CUTMIX: NEVER,
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+    }
+
     name: Literal["meanteacher"]
     consistency_weight: Annotated[float, Field(ge=0)] = 100.0
     """Weight w of the mean squared difference. That is a mean over classes too, so w depends on their number."""
-    ramp_epochs: Annotated[float, Field(ge=0)] = 5.0
+    ramp_epochs: Annotated[float, Field(ge=0), OnlyIf({"consistency_weight": Above(0)})] = 5.0
     """Epochs until w has its full size, along the Gaussian ramp."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1), OnlyIf({"consistency_weight": Above(0)}, {"interpixel.alpha": Above(0)})
+    ] = 0.99
     """Largest decay of the teacher's average."""
-    ema_buffers: Buffers = "own"
+    ema_buffers: Annotated[Buffers, OnlyIf({"consistency_weight": Above(0)}, {"interpixel.alpha": Above(0)})] = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""

@@ -1,7 +1,8 @@
 """PseudoSeg: soft pseudo-labels fused from the decoder and from refined class activation maps (methods: section 13)."""
 
 import math
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -14,38 +15,43 @@ from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput,
 from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact, without_autocast
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 CUTOUT = 0
+PSEUDO_LABELS = OnlyIf({"pseudo_weight": Above(0)})
 
 
 class PseudoSegConfig(Section):
     """PseudoSeg."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {CUTMIX: NEVER, TARGET: NEVER, FEATURE_STREAM: NEVER}
+
     name: Literal["pseudoseg"]
     pseudo_weight: Weight = 1.0
     """Weight of L_u; the others' is 1."""
-    temperature: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Annotated[float, Field(gt=0, le=1), PSEUDO_LABELS] = 0.5
     """T: the fused pseudo-label is sharpened to p^(1/T)."""
-    fusion: Share = 0.5
+    fusion: Annotated[Share, PSEUDO_LABELS] = 0.5
     """g: share of the decoder in the fused pseudo-label; the rest is the refined activation maps'."""
-    normaliser: Literal["rms", "l2"] = "rms"
+    normaliser: Annotated[Literal["rms", "l2"], PSEUDO_LABELS] = "rms"
     """Both logits are divided by the root mean square of their entries over the batch (code), or by the root of the sum
     of squares, which flattens them (the paper's Eq. 4 as it reads)."""
-    presence_thresh: Share = 0.5
+    presence_thresh: Annotated[Share, PSEUDO_LABELS, OnlyIf({"image_labels": False})] = 0.5
     """A class has an activation map on an unlabelled image where the classifier gives it at least this probability."""
     image_labels: bool = False
     """The classes that an unlabelled image shows are known, from its mask. They take the place of the classifier's, and
     the classifier learns from these images instead of the labelled ones."""
-    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    conf_thresh: Annotated[float, Field(ge=0, lt=1), PSEUDO_LABELS] = 0.0
     """Pixels whose largest pseudo-label entry is below add nothing to L_u's sum; they stay in its divisor."""
     background: Annotated[int, Field(ge=0)] | None = 0
     """The class without an activation map of its own; none: every class has one (Cityscapes)."""
-    attention_dim: Annotated[int, Field(ge=1)] = 128
+    attention_dim: Annotated[int, Field(ge=1), PSEUDO_LABELS] = 128
     """Channels of key and query."""
     cutout: Annotated[float, Field(ge=0, le=1)] = 0.195
     """Side of the square that is cut from a strong view, as a share of the crop's; 100 of 513 pixels in the code."""

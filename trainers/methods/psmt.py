@@ -1,8 +1,8 @@
 """PS-MT: two teachers that move in turns, and adversarial feature noise from their decoders (methods: section 15)."""
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal, cast
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -19,7 +19,9 @@ from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import centred_box, image_generators, noise
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
 
@@ -30,15 +32,17 @@ BOXES, NOISE = 0, 1
 class PsMtConfig(Section):
     """PS-MT."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {CUTMIX: NEVER, FEATURE_STREAM: NEVER}
+
     name: Literal["psmt"]
     psmt_weight: Annotated[float, Field(ge=0)] = 1.5
     """w; the paper has 1.5, 0.6 and 0.06 on VOC, from many labels to few, and 3 on Cityscapes."""
-    conf_thresh: Share = 0.6
+    conf_thresh: Annotated[Share, OnlyIf({"psmt_weight": Above(0)})] = 0.6
     """Confidence threshold of the averaged teachers."""
     warmup_passes: Annotated[float, Field(ge=0)] = 5.0
     """Passes over the labelled list at the beginning, in steps rounded up: all three networks learn from labels alone,
     the teachers with optimisers of their own. Part of `schedule.epochs`, where the code does it before its epochs."""
-    ramp: Share = 0.15
+    ramp: Annotated[Share, OnlyIf({"psmt_weight": Above(0)})] = 0.15
     """Share of the whole training until w has its full size along a cosine, after the warm-up: 12 of the paper's 80
     epochs."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
@@ -48,13 +52,15 @@ class PsMtConfig(Section):
     only those of the batches that they label."""
     vat_eps: Annotated[float, Field(ge=0)] = 2.0
     """L2 norm of the adversarial noise on an image's decoder features; 0: none."""
-    vat_xi: Annotated[float, Field(gt=0)] | None = None
+    vat_xi: Annotated[Annotated[float, Field(gt=0)] | None, OnlyIf({"vat_eps": Above(0)})] = None
     """Step of the power iteration that finds the noise. None: the limit of small steps, so that the noise has its norm,
     as the paper means it. The public code's 1.0e-6 leaves next to none of it, so that the published numbers are nearly
     those of `vat_eps: 0`; 0.1 and more find about the same as None."""
     cutmix_beta: Annotated[float, Field(gt=0)] = 4.0
     """The pasted box has sides of sqrt(1 - l) of the crop's, l ~ Beta(b, b)."""
-    assistant_top: Annotated[int, Field(ge=1)] | None = 7
+    assistant_top: Annotated[
+        Annotated[int, Field(ge=1)] | None, OnlyIf({"psmt_weight": Above(0)}, {"interpixel.alpha": Above(0)})
+    ] = 7
     """Of the teacher that rests, this many of the largest logits of a pixel are used, and the moving one's for all
     other classes; none: all."""
     teachers: Literal["pretrained", "random"] = "pretrained"

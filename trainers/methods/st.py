@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -18,6 +18,8 @@ from trainers.methods.base import Kit, Needs, Pair, Stage, Stateless, Step, Step
 from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +31,14 @@ FEW_LABELS = 200
 class SelfTrainingConfig(Section):
     """What ST and ST++ share."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: OnlyIf({"method.strong": ("unlabelled", "both")}),
+        CUTMIX: NEVER,
+        EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+    }
+
     labeller: Literal["final", "best"] = "final"
     """Whose masks the next stage learns from: a stage's last student, or its best on held-out images."""
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -39,13 +49,13 @@ class SelfTrainingConfig(Section):
     """Pixels that were labelled with less confidence are left out of the masks."""
     strong: Literal["unlabelled", "both", "none"] = "unlabelled"
     """Images that are jittered, made grey, blurred, and cut."""
-    cutout_p: Share = 0.5
+    cutout_p: Annotated[Share, OnlyIf({"strong": ("unlabelled", "both")})] = 0.5
     """Probability that a box of a strong image is filled with noise, and its labels with 255."""
-    cutout_area_min: Annotated[float, Field(gt=0, le=1)] = 0.02
+    cutout_area_min: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.02
     """Smallest area of that box as a share of the crop."""
-    cutout_area_max: Annotated[float, Field(gt=0, le=1)] = 0.4
+    cutout_area_max: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.4
     """Largest area."""
-    cutout_ratio_min: Annotated[float, Field(gt=0, le=1)] = 0.3
+    cutout_ratio_min: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.3
     """Aspect ratio is drawn from [r, 1 / r]."""
     ohem: OhemConfig | None = None
     """Mine hard pixels (Cityscapes); none: plain cross-entropy."""

@@ -1,6 +1,7 @@
 """Supervised-only: the lower line that every other method must beat (methods: section 4)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from trainers.batch import Labelled
 from trainers.losses.functional import cross_entropy, ohem_cross_entropy
 from trainers.methods.base import Denominator, Kit, Needs, Pair, Stateless, Step, StepOutput
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, IF_PAIRS, NEVER, STRONG_VIEWS, TARGET
+from trainers.onlyif import OnlyIf
 from trainers.schema import Section
 
 
@@ -22,6 +25,13 @@ class OhemConfig(Section):
 
 class SupervisedConfig(Section):
     """Supervised-only."""
+
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: IF_PAIRS,
+        CUTMIX: NEVER,
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+    }
 
     name: Literal["supervised"]
     ohem: OhemConfig | None = None

@@ -1,6 +1,7 @@
 """U2PL: pixels that the teacher is unsure of are negatives for the classes that it rules out (methods: section 10)."""
 
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -16,16 +17,25 @@ from trainers.methods.heads import cosines, resized_labels, rows_of
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
+from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+CONTRAST = OnlyIf({"contrast_weight": Above(0)})
 
 
 class U2plConfig(Section):
     """U2PL. CutMix is on weak views: `views.cutmix_area_min` and `_max: 0.5` is the paper's box."""
+
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        TARGET: IF_BOXES,
+        FEATURE_STREAM: NEVER,
+    }
 
     name: Literal["u2pl"]
     unsupervised_weight: Weight = 1.0
@@ -34,28 +44,30 @@ class U2plConfig(Section):
     """lambda_c: 0.1 in the paper, 1 in the released configs."""
     supervised_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs on labelled images alone before all else begins: 1 on VOC, 0 on Cityscapes."""
-    alpha0: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    alpha0: Annotated[
+        float, Field(gt=0, lt=1), OnlyIf({"unsupervised_weight": Above(0)}, {"contrast_weight": Above(0)})
+    ] = 0.2
     """alpha_0: share of pixels, those of highest entropy, that are unreliable at first; it falls to 0 by epochs."""
-    negatives_from: Literal["unreliable", "reliable", "all"] = "unreliable"
+    negatives_from: Annotated[Literal["unreliable", "reliable", "all"], CONTRAST] = "unreliable"
     """Unlabelled pixels that may be negatives."""
-    r_l: Count = 3
+    r_l: Annotated[Count, CONTRAST] = 3
     """A labelled pixel is a negative of another class among its r_l likeliest; an unlabelled one is none of its r_l
     likeliest classes."""
-    r_h: Count = 20
+    r_h: Annotated[Count, CONTRAST] = 20
     """An unlabelled pixel is a negative of the classes of rank r_l, ..., r_h - 1 (from 0). There are none where r_l is
     r_h or more, or C or more."""
-    delta_p: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    delta_p: Annotated[float, Field(ge=0, lt=1), CONTRAST] = 0.3
     """Probability of its class above which a pixel may be an anchor."""
-    temperature: Annotated[float, Field(gt=0)] = 0.5
+    temperature: Annotated[float, Field(gt=0), CONTRAST] = 0.5
     """Divisor of the cosines."""
-    anchors: Count = 256
+    anchors: Annotated[Count, CONTRAST] = 256
     """Anchors drawn of each class and step, over all processes, with replacement."""
-    negatives: Count = 50
+    negatives: Annotated[Count, CONTRAST] = 50
     """Negatives drawn for each anchor, with replacement."""
-    bank_size: Count = 30000
+    bank_size: Annotated[Count, CONTRAST] = 30000
     """Negatives kept of each class, over all processes; 31 MB a class at 256 channels, and as much in
     every checkpoint."""
-    background_size: Annotated[float, Field(gt=0)] = 1.667
+    background_size: Annotated[float, Field(gt=0), CONTRAST] = 1.667
     """Class 0's bank as a multiple of `bank_size`: 50000 of 30000."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Largest decay of the teacher's average, which begins where the labelled epochs end."""

@@ -3,7 +3,8 @@
 No code of it is public; what its abstract leaves open is read as the config and the class say.
 """
 
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -14,7 +15,9 @@ from trainers.losses.functional import IGNORE, pixel_nll
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
 
@@ -24,14 +27,16 @@ COPY_PASTE = 300
 class UccConfig(Section):
     """UCC."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {CUTMIX: NEVER, TARGET: NEVER, FEATURE_STREAM: NEVER}
+
     name: Literal["ucc"]
     cross_weight: Annotated[float, Field(ge=0)] = 1.0
     """lambda, of the heads' losses against each other."""
     copy_paste_p: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability that an unlabelled image gets the objects of a labelled one, where they lie there."""
-    copy_paste_classes: Annotated[int, Field(ge=1)] = 1
+    copy_paste_classes: Annotated[int, Field(ge=1), OnlyIf({"copy_paste_p": Above(0)})] = 1
     """Classes pasted onto one image, of those that the labelled one shows; rare ones are drawn more often."""
-    reweight: bool = True
+    reweight: Annotated[bool, OnlyIf({"cross_weight": Above(0)})] = True
     """Pixels count by exp(-KL) of the heads' answers for the weak view, the teaching one first; false: all alike."""
     ohem: OhemConfig | None = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""

@@ -1,6 +1,7 @@
 """UniMatch: two strong image views and a feature-dropout view (methods: section 2)."""
 
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -12,7 +13,9 @@ from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.unused import IF_BOXES, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
@@ -21,14 +24,20 @@ Weight = Annotated[float, Field(ge=0)]
 class UniMatchConfig(Section):
     """UniMatch. Weights are those inside the outer 1/2 of its loss."""
 
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {TARGET: IF_BOXES}
+
     name: Literal["unimatch"]
-    conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    conf_thresh: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        OnlyIf({"strong1_weight": Above(0)}, {"strong2_weight": Above(0)}, {"feature_weight": Above(0)}),
+    ] = 0.95
     """Confidence threshold: pseudo-labels below it do not train the student."""
     teacher: Literal["shared", "ema"] = "shared"
     """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
+    ema_decay: Annotated[float, Field(ge=0, lt=1), OnlyIf({"teacher": "ema"})] = 0.996
     """Largest decay of the moving average; used with `teacher: ema`."""
-    ema_buffers: Buffers = "ema"
+    ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     strong1_weight: Weight = 0.25
     strong2_weight: Weight = 0.25

@@ -96,14 +96,14 @@ def pair_of(p, q, ignore, box):
 
 
 configs = st.builds(
-    lambda **values: InterPixelConfig(alpha=1, **values),
+    lambda t2, **values: InterPixelConfig(alpha=1, t2_scale=t2 and values["distance"] == "kl", **values),
     distance=st.sampled_from(["kl", "cr"]),
     domain=st.sampled_from(["omega", "full"]),
     target=st.sampled_from(["mixed", "per_region"]),
     resolution=st.sampled_from(["input", "stride4"]),
     temperature=st.floats(0.5, 16),
     tau=st.floats(0, 0.9),
-    t2_scale=st.booleans(),
+    t2=st.booleans(),
     normalise_cr=st.booleans(),
 )
 
@@ -223,6 +223,45 @@ def test_kl_times_t_squared_hardly_depends_on_t():
     p, q = random_pair((1, 4, 20, 20), dtype=torch.float64)
     found = [float(loss_of(p, q, tau=0, temperature=t, t2_scale=True)[0]) for t in (2.0, 4.0, 8.0)]
     assert max(found) / min(found) < 1.05
+
+
+@pytest.mark.parametrize(("distance", "t2_scale"), [("kl", True), ("cr", False)])
+def test_the_gradients_size_stays_within_a_factor_of_two_over_the_temperatures(distance, t2_scale):
+    generator = torch.Generator().manual_seed(0)
+    p = torch.randn(1, 11, 64, 64, generator=generator, dtype=torch.float64) * 1.5
+    student = p + torch.randn(p.shape, generator=generator, dtype=torch.float64)
+    sizes = []
+    for temperature in (1, 2, 4, 8, 16):
+        q = student.clone().requires_grad_()
+        loss_of(p, q, tau=0, distance=distance, temperature=temperature, t2_scale=t2_scale)[0].backward()
+        sizes.append(float(q.grad.abs().sum()))
+    assert max(sizes) / min(sizes) < 2
+
+
+def test_the_kls_gradient_without_the_factor_falls_as_one_over_t_squared():
+    sizes = []
+    for temperature in (4, 8, 16):
+        p, q = random_pair((1, 4, 20, 20), dtype=torch.float64)
+        loss_of(p, q, tau=0, temperature=temperature)[0].backward()
+        sizes.append(float(q.grad.abs().sum()))
+    assert sizes[0] / sizes[1] == pytest.approx(4, rel=0.05)
+    assert sizes[1] / sizes[2] == pytest.approx(4, rel=0.05)
+
+
+def test_the_factor_t_squared_is_refused_with_the_correlation():
+    with pytest.raises(ValueError, match="only the KL falls as 1 / t\\^2"):
+        InterPixelConfig(alpha=1, distance="cr", t2_scale=True)
+
+
+@given(problem=problems(scales=(1.0, 3.0)))
+@settings(max_examples=30, deadline=None)
+def test_the_correlation_is_the_same_over_either_domain_but_for_its_epsilon(problem):
+    found = [
+        loss_and_gradient(problem, InterPixelConfig(alpha=1, distance="cr", tau=0.3, domain=domain))
+        for domain in ("omega", "full")
+    ]
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-3, abs=1e-6)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-3 * np.abs(found[0][1]).max() + 1e-6)
 
 
 def test_a_nearly_flat_channel_of_a_hundred_thousand_pixels_keeps_its_correlation_in_float32():

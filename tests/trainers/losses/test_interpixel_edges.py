@@ -82,7 +82,7 @@ def test_with_one_region_only_the_regions_loss_is_that_of_the_mixed_map(box):
             "tau": st.sampled_from([0.0, 0.6, 0.99]),
             "t2_scale": st.booleans(),
         }
-    ),
+    ).filter(lambda values: values["distance"] == "kl" or not values["t2_scale"]),
 )
 @settings(deadline=None, max_examples=150)
 def test_in_float32_every_reading_is_finite_with_finite_gradients(seed, teacher_scale, student_scale, values):
