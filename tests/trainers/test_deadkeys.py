@@ -51,7 +51,7 @@ def config(name, method, *, steps=2, **sections):
 def variants(name):
     """Parts off without and with the inter-pixel loss, and as the defaults are."""
     ramp = {"warmup_fraction": 0, "tau": 0.05}
-    plain = {"scales": [1.0]} if name in ("st", "stpp") else {}
+    plain = {"st": {"scales": [1.0]}, "stpp": {"scales": [1.0]}, "psmt": {"warmup_passes": 0}}.get(name, {})
     return [
         config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),
         config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 1, **ramp}),
