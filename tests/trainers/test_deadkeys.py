@@ -108,8 +108,8 @@ def changed(made, names):
 
 
 def changeable(made):
-    """The dead keys that are no sections, without those that another value of a dead key refuses (`interpixel.t2_scale`),
-    and GCT's `flaw_scale`, which cancels out with `rescale` but for an epsilon."""
+    """The dead keys that are no sections, without the one that another dead key's value refuses (`interpixel.t2_scale`)
+    and without GCT's `flaw_scale`, which cancels out with `rescale` but for an epsilon."""
     dead = dead_keys(made)
     together = {"method.flaw_scale"} | ({"interpixel.t2_scale"} if "interpixel.distance" in dead else set())
     return [name for name in dead if name not in together and not isinstance(value_at(made, name), BaseModel)]
