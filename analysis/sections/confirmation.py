@@ -50,9 +50,7 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
     if found is None or found.choice is None:
         return None
     arm = found.arm(found.choice.arm)
-    state = "Confirmed" if found.choice.confirmed else "Not confirmed"
-    if found.choice.qualification:
-        state += f" {found.choice.qualification}"
+    state = found.choice.headline.replace("NOT CONFIRMED", "Not confirmed").replace("CONFIRMED", "Confirmed")
     about = [one for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
     return Headline(
         headline=f"{state}: {arm.name}, {_scored(arm, found)}",

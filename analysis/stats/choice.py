@@ -17,15 +17,19 @@ class Choice:
     """Nothing is open about the leader or about this arm: each is better than or equivalent to every arm that it is
     compared with, and every arm that it is not compared with is clearly worse than another."""
     qualification: str
-    """What has to be said beside "confirmed" wherever it is said: runs that were lost, or by how much the arm is worse
-    than the leader; empty where there is nothing."""
+    """What has to be said of the arm beside "confirmed" or "not confirmed" wherever that is said: runs that were lost,
+    or by how much it is worse than the leader; empty where there is nothing."""
     words: str
+    loses_runs: bool = False
+    """Whether any of the arm's runs collapsed or failed."""
 
     @property
     def headline(self) -> str:
-        """Such as: CONFIRMED for runs that do not collapse; 2 of 10 runs were lost (2 collapsed; 3 to 56 % may)."""
+        """Such as: CONFIRMED for runs that do not collapse or fail; 1 of 10 runs was lost (1 failed; 0 to 45 % may)."""
         state = "CONFIRMED" if self.confirmed else "NOT CONFIRMED"
-        return f"{state} {self.qualification}" if self.qualification else state
+        if self.confirmed and self.loses_runs:
+            state += " for runs that do not collapse or fail"
+        return f"{state}; {self.qualification}" if self.qualification else state
 
 
 def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False) -> Choice:
@@ -61,6 +65,7 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
         confirmed=confirmed,
         qualification=qualification,
         words=f"{words}; {arm}: {qualification}" if qualification else words,
+        loses_runs=arm in judgement.lost and judgement.lost[arm].count > 0,
     )
 
 
@@ -78,7 +83,7 @@ def _unsettled(judgement: Judgement, arm: str, worse: set[str]) -> set[str]:
 
 def _qualifications(judgement: Judgement, arm: str, leader: str) -> list[str]:
     lost = judgement.lost.get(arm)
-    said = [f"for runs that do not collapse or fail; {lost.words}"] if lost is not None and lost.count else []
+    said = [lost.words] if lost is not None and lost.count else []
     one = _beside(judgement, arm).get(leader)
     if arm != leader and one is not None:
         least, most = (one.low, one.high) if one.arm == leader else (-one.high, -one.low)

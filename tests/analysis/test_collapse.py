@@ -228,6 +228,15 @@ def test_an_arm_with_lost_runs_is_confirmed_with_words_only():
     )
 
 
+def test_an_arm_with_lost_runs_that_is_not_confirmed_says_both():
+    rng = np.random.default_rng(2)
+    scores = {arm: dict(enumerate(70 + rng.normal(0, 0.5, 10))) for arm in "ab"}
+    for arm in "ab":
+        scores[arm][7 + (arm == "a")] -= 9
+    chosen = choose(judge(scores, PLAN), order=("a", "b"))
+    assert chosen.headline == "NOT CONFIRMED; 1 of 10 runs was lost (1 collapsed; 0 to 45 % may)"
+
+
 def test_the_simplest_that_is_shown_to_be_worse_within_delta_is_said_to_be():
     scores = normal(a=0.15, b=0, c=-3)
     scores["a"] = {seed: one + 0.15 + 0.01 * (seed % 2) for seed, one in scores["b"].items()}
