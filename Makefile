@@ -6,7 +6,7 @@ BIN := .venv/bin
 demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
 	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
 	@echo "report:      studies/digits/report.html"
-	@echo "best config: studies/digits/best.yaml   (train it: $(BIN)/python -m trainers.train studies/digits/best.yaml)"
+	@echo "best config: studies/digits/best.yaml   (train it: $(BIN)/ipix-tune train studies/digits/best.yaml --seeds 3)"
 
 test: .venv/.dev  ## linters, types and the default tests
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ Reads the tables that the analysis made from W&B's files and nothing else; Ray's
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,12 @@ from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import FOLDER, RUNS, Tables, load
 from ipix_tune.console import run
+from ipix_tune.final import KEY, SEEDS, head_lines, recipe
 from ipix_tune.provenance import Choice, Row, count_seeds, front_told, head, provenance, scored, trial_key
 from trainers.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -33,26 +37,55 @@ def export(
         bool | None,
         typer.Option(
             "--final/--no-final",
-            help="Also evaluate the official validation set at the end of the training; default: if there is one.",
+            help="The final recipe: fresh seeds, the held-out images given back where that can be done, data.val "
+            "evaluated at the end; default: after a confirmation. --no-final: the run as the study made it.",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Of the final recipe: how many runs are to be trained.")] = SEEDS,
+    give_back: Annotated[
+        bool | None,
+        typer.Option(
+            "--give-back/--keep-held-out",
+            help="Of the final recipe: train on the held-out images too; default: where that can be done.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write the best training config of a study."""
-    choice = export_best(study, out, trial=trial, final=final, force=force)
+    choice = export_best(study, out, trial=trial, final=final, seeds=seeds, give_back=give_back, force=force)
     typer.echo(f"{out}: {_score(choice)}")
     for caveat in choice.caveats:
         typer.echo(f"note: {caveat}", err=True)
-    typer.echo(f"train it: python -m trainers.train {out}")
+    for line in (
+        [] if choice.recipe is None else [f"held-out images: {choice.recipe.held_out}", *choice.recipe.expected]
+    ):
+        typer.echo(line)
+    typer.echo(f"train it: ipix-tune train {out}" + ("" if choice.recipe is None else f" --seeds {seeds}"))
 
 
 def export_best(
-    study: Path, out: Path, *, trial: str | None = None, final: bool | None = None, force: bool = False
+    study: Path,
+    out: Path,
+    *,
+    trial: str | None = None,
+    final: bool | None = None,
+    seeds: int = SEEDS,
+    give_back: bool | None = None,
+    force: bool = False,
 ) -> Choice:
     """Choose a run of the study in folder ``study`` and write its training config to ``out``.
 
+    Args:
+        trial: key or number of a trial to take instead of the best.
+        final: write the final recipe, see `ipix_tune.final`; None: where a confirmation chose. False: the run as the
+            study made it, not evaluated on `data.val`.
+        seeds: of the final recipe.
+        give_back: of the final recipe.
+
     Raises:
-        ExportError: no such study, trial or score; ``out`` exists and ``force`` is false.
+        ExportError: no such study, trial or score; ``out`` exists and ``force`` is false; an option of the final recipe
+            without it.
+        RecipeError: the held-out images cannot be given back.
     """
     if out.exists() and not force:
         raise ExportError(f"{out} exists; give --force to overwrite it, or another --out")
@@ -60,7 +93,14 @@ def export_best(
     choice = choose(found, trial=trial)
     if trial is None:
         choice = _with_confirmation(choice, found)
-    text = to_yaml(choice, study=study, final=final)
+    config = _config(choice, study)
+    if final or (final is None and choice.confirmed is not None):
+        rows = found.runs.to_pylist()
+        last = recipe(config, rows=rows, confirmed=choice.confirmed, seeds=seeds, give_back=give_back)
+        choice = replace(choice, recipe=last)
+    elif give_back is not None or seeds != SEEDS:
+        raise ExportError("--seeds, --give-back and --keep-held-out belong to the final recipe: give --final as well")
+    text = to_yaml(choice, config, study=study, final=final, file=str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     temporary.write_text(text)
@@ -231,33 +271,47 @@ def _key(study: Study, trial: Trial) -> str:
     return trial_key({"run_id": trial.run_id, "study": study.name})
 
 
-def to_yaml(choice: Choice, *, study: Path, final: bool | None = None) -> str:
-    """The training config with its `provenance`, below a first line that says how far to trust it.
+def _config(choice: Choice, study: Path) -> "TrainConfig":
+    """As the run was trained."""
+    from trainers.config import TrainConfig
+    from trainers.yamlfile import validate
 
-    Raises:
-        ExportError: ``final`` is asked for and the data has no validation set.
+    source = f"{study}: trial {trial_key(choice.row)}"
+    return validate(TrainConfig, json.loads(choice.row["config"]), source=source, lines={})
+
+
+def to_yaml(
+    choice: Choice,
+    config: "TrainConfig",
+    *,
+    study: Path,
+    final: bool | None = None,
+    file: str = "best.yaml",
+) -> str:
+    """The training config with its `provenance`, below comment lines that say how far to trust it.
+
+    Args:
+        config: of the run; the choice's recipe, where it has one, takes its place.
+        final: False: `data.val` is not evaluated.
+        file: what the text is for, as the command that trains it names it.
     """
     from ipix_tune.leaves import has_val as names_val
-    from trainers.config import TrainConfig
-    from trainers.yamlfile import dump, validate
+    from trainers.yamlfile import dump
 
-    row = choice.row
-    source = f"{study}: trial {trial_key(row)}"
-    config = validate(TrainConfig, json.loads(row["config"]), source=source, lines={})
+    origin, found = provenance(choice, study=study), choice.recipe
+    if found is not None:
+        config = found.config.model_copy(update={"provenance": {**origin, KEY: found.facts}})
+        lines = [*head(choice, final=config.evaluation.final, has_val=names_val(config)), *head_lines(found, file=file)]
+        return "\n".join([*lines, dump(config)])
     has_val = names_val(config)
-    if final and not has_val:
-        raise ExportError(
-            f"{source}: the data names no validation set (data.val), so there is nothing to evaluate finally; "
-            "run the study with --set trainer.data.val=..., or give --no-final"
-        )
-    use_final = has_val if final is None else final
-    config = config.model_copy(
-        update={
-            "evaluation": config.evaluation.model_copy(update={"final": use_final}),
-            "provenance": provenance(choice, study=study),
-        }
-    )
-    return "\n".join([*head(choice, final=use_final, has_val=has_val), dump(config)])
+    use_final = has_val and final is not False
+    evaluation = config.evaluation.model_copy(update={"final": use_final})
+    config = config.model_copy(update={"evaluation": evaluation, "provenance": origin})
+    lines = [
+        *head(choice, final=use_final, has_val=has_val),
+        f"# seed {config.seed} is the run's own, so that training repeats it; export --final takes fresh ones",
+    ]
+    return "\n".join([*lines, dump(config)])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from analysis.wording import validation_called
 
 if TYPE_CHECKING:
     from analysis.stats.confirmed import ArmResult, Confirmed, Mean
+    from ipix_tune.final import Recipe
 
 Row = dict[str, Any]
 NOT_UNTOUCHED = "the arm was chosen on scores that go along with these, so this is not an untouched estimate"
@@ -21,7 +22,8 @@ class Choice:
     """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations. With two
     objectives, ``front`` has the keys of the trials on the Pareto front, the best by the first objective first.
     ``confirmed`` is the arm that the confirmation chose, and all it found; None where the search alone decided.
-    ``score`` and ``against`` are the objectives by which it was chosen: means over ``seeds`` after ``epoch`` epochs."""
+    ``score`` and ``against`` are the objectives by which it was chosen: means over ``seeds`` after ``epoch`` epochs.
+    ``recipe``: the final recipe that is exported in the run's place, where it is."""
 
     row: Row
     rule: str
@@ -33,6 +35,7 @@ class Choice:
     score: float | None
     against: float | None = None
     epoch: int
+    recipe: "Recipe | None" = None
 
 
 def trial_key(row: Row) -> str:

@@ -43,6 +43,7 @@ def train(
     """Train one config, here or with --workers under Ray Train."""
     if workers is None and (gpus_per_worker or address is not None):
         raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
+    from ipix_tune.final import compared
     from trainers.seeds import planned, summary, train_in_turn
     from trainers.train import folder_of, folders_of, load
     from trainers.train import train as train_here
@@ -74,7 +75,7 @@ def train(
         return
     runs = planned(config, seeds=seeds, folder=folders_of(run_dir, file=file), resume=resume)
     done = train_in_turn(runs, one, say=typer.echo)
-    for text in summary(done):
+    for text in [*summary(done), *compared(config.provenance, done)]:
         typer.echo(text)
     if any(run.error for run in done):
         raise typer.Exit(1)

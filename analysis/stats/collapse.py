@@ -98,13 +98,26 @@ def lost_runs(
         of_arm = {seed: sign * one for seed, one in scores.get(arm, {}).items()}
         without = tuple(sorted(seed for name, seed in failed if name == arm))
         collapsed: tuple[int, ...] = ()
-        if len(of_arm) >= FEWEST:
-            own = noise({arm: of_arm}) if len(of_arm) >= OWN else 0.0
-            beyond = max(SPREADS * max(shared, own), DELTAS * delta)
-            typical = sorted(of_arm.values())[len(of_arm) // 2]
-            collapsed = tuple(sorted(seed for seed, one in of_arm.items() if one < typical - beyond))
+        if (bound := _bound(of_arm, shared, delta)) is not None:
+            collapsed = tuple(sorted(seed for seed, one in of_arm.items() if one < bound))
         found[arm] = Lost(collapsed=collapsed, failed=without, runs=len(of_arm) + len(without))
     return found
+
+
+def collapse_bound(scores: Mapping[str, Mapping[int, float]], arm: str, *, delta: float, sign: int = 1) -> float | None:
+    """The score beyond which a run of ``arm`` has collapsed, in units of the objective; None with fewer than `FEWEST`
+    scores of it. The arguments are those of :func:`lost_runs`."""
+    bound = _bound({seed: sign * one for seed, one in scores[arm].items()}, noise(scores), delta)
+    return None if bound is None else sign * bound
+
+
+def _bound(of_arm: Mapping[int, float], shared: float, delta: float) -> float | None:
+    """Of scores of which more is better; ``shared`` is the noise of all arms together."""
+    if len(of_arm) < FEWEST:
+        return None
+    own = noise({"": of_arm}) if len(of_arm) >= OWN else 0.0
+    typical = sorted(of_arm.values())[len(of_arm) // 2]
+    return typical - max(SPREADS * max(shared, own), DELTAS * delta)
 
 
 def typical_runs(scores: Mapping[str, Mapping[int, float]], lost: Mapping[str, Lost]) -> dict[str, dict[int, float]]:

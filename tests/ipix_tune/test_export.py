@@ -144,11 +144,6 @@ def test_without_a_validation_set_the_export_says_so_and_stays_not_final(tmp_pat
     assert "data.val is not given" in out.read_text()
 
 
-def test_a_final_evaluation_without_a_validation_set_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="no validation set"):
-        export_best(study_with(tmp_path, [row(0, 41.5, config=voc())]), tmp_path / "best.yaml", final=True)
-
-
 def test_the_held_out_images_stay_held_out_so_that_the_curve_can_be_compared(tmp_path):
     out = tmp_path / "best.yaml"
     export_best(study_with(tmp_path, [row(0, 41.5)]), out)
