@@ -29,20 +29,22 @@ class Answer:
     config: tuple[tuple[str, str], ...]
     cost: str
     scored_on: str
-    points: tuple[str, ...] = ()
-    """What :attr:`trust` introduces, a line each."""
+    shown: str = ""
+    """What the configuration on the first screen is called, where it has a name, and whether it is confirmed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
     """What a confirmation says on the first screen, in place of the provisional winner."""
 
+    question: str
+    """What was asked."""
     headline: str
-    """The verdict: effect, interval, number of seeds."""
+    """The answer in one sentence, of the one verdict that it stands on: effect, interval, number of seeds."""
     trust: str
-    """How far to believe it, and what is open; empty: nothing to add."""
-    points: tuple[str, ...]
-    """What ``trust`` introduces, a line each."""
+    """What else has to be known of the configuration shown: its level, its lost runs."""
+    shown: str
+    """Its name, and whether it is confirmed."""
     rule: str
     """How the configuration was chosen."""
     cost: str
@@ -62,9 +64,10 @@ def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -
     best = next((trial for trial in known if trial.run_id == confirmed.run_id), found.best)
     return replace(
         found,
+        question=confirmed.question,
         headline=confirmed.headline,
         trust=confirmed.trust,
-        points=confirmed.points,
+        shown=confirmed.shown,
         rule=confirmed.rule,
         cost=f"Search: {found.cost} {confirmed.cost}",
         best=best,
@@ -77,7 +80,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     best = study.best()
     config: tuple[tuple[str, str], ...] = ()
     if best is None or best.score is None:
-        headline, trust = "No trial has a score yet.", ""
+        headline, trust = _no_score(study), ""
     else:
         seeds, rivals = study.seeds_of(best), len(study.ranked)
         score = study.mean_score(best) or 0.0
@@ -107,6 +110,14 @@ def _provisional(study: Study, tables: Tables) -> Answer:
         scored_on=_scored_on(tables),
     )
     return found if study.against is None else of_two(found, study)
+
+
+def _no_score(study: Study) -> str:
+    failed = sum(trial.state == "failed" for trial in study.trials)
+    if failed and failed == len(study.trials):
+        return f"No answer: {'the only trial' if failed == 1 else f'all {failed} trials'} failed."
+    without = f"; {failed} of {len(study.trials)} trials failed" if failed else ""
+    return f"No answer yet: no trial that did not fail has a score{without}."
 
 
 def _trust(study: Study, tables: Tables, best: Trial, *, seeds: int, rivals: int) -> str:

@@ -14,6 +14,7 @@ from analysis.embedded import data_uri
 from analysis.figures import style
 from analysis.figures.parallel import place, ticks
 from analysis.findings import Answer
+from analysis.nextstep import NextStep
 from analysis.sections.section import Part, Section, Unanswered
 from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
@@ -44,6 +45,7 @@ def write_page(
     study: Study,
     tables: Tables,
     answer: Answer,
+    next_step: NextStep,
     sections: Sequence[Part],
     problems: Sequence[str],
 ) -> Path:
@@ -63,6 +65,7 @@ def write_page(
     text = environment.get_template("report.html.j2").render(
         study=study,
         answer=answer,
+        next=next_step,
         config=_config(tables, answer.best),
         sections=answered,
         unanswered=[one for one in sections if isinstance(one, Unanswered)],

@@ -81,6 +81,7 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
     from analysis.confirmed_results import write_confirmed
     from analysis.figures.drawing import drawing
     from analysis.findings import answer
+    from analysis.nextstep import next_step
     from analysis.page import write_page
     from analysis.results import write_results
     from analysis.sections.confirmation import confirmation_sections, confirmed_headline
@@ -108,8 +109,16 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
         if confirmed is not None:
             write_confirmed(confirmed, study_dir)
         found = answer(study, tables, confirmed=confirmed_headline(confirmed))
-    sections = [*confirmation, *pareto, *search, *surrogate]
-    return write_page(study_dir, study=study, tables=tables, answer=found, sections=sections, problems=problems)
+    place = Path("studies") / study.name if study_dir.is_absolute() else study_dir
+    return write_page(
+        study_dir,
+        study=study,
+        tables=tables,
+        answer=found,
+        next_step=next_step(study, tables, place, confirmed),
+        sections=[*confirmation, *pareto, *search, *surrogate],
+        problems=problems,
+    )
 
 
 if __name__ == "__main__":

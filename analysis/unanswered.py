@@ -12,7 +12,7 @@ from analysis.stats.study import Study
 from analysis.stats.surrogate import LEAST as LEAST_SCORED
 from analysis.stats.surrogate import Surrogate
 
-CONFIRM = "Confirm the study (a `confirm` section, then `ipix-tune confirm`)"
+CONFIRM = "Confirm the study (a confirm section, then ipix-tune confirm)"
 
 
 def no_choice(title: str, name: str) -> Unanswered:
@@ -21,7 +21,7 @@ def no_choice(title: str, name: str) -> Unanswered:
         title=title,
         why=f"Fewer than two values of {name} have {LEAST_EACH} configurations (or {LEAST_EACH} seeds of all that they "
         "have) with a score after the same number of epochs.",
-        what_would=f"More trials (`budget.trials`), or fewer values of {name}; {CONFIRM[0].lower()}{CONFIRM[1:]} to "
+        what_would=f"More trials (budget.trials), or fewer values of {name}; {CONFIRM[0].lower()}{CONFIRM[1:]} to "
         "compare two of them with equal seeds.",
     )
 
@@ -37,7 +37,7 @@ def no_pair(title: str, found: Comparison | None, *, first: str, second: str) ->
             f"interval needs {LEAST_EACH} of each, or {LEAST_EACH} seeds that all of them ran with, and scores that "
             "differ."
         )
-    contrast = f"{CONFIRM} with the two as a contrast (`confirm.contrast`): paired seeds, all else equal."
+    contrast = f"{CONFIRM} with the two as a contrast (confirm.contrast): paired seeds, all else equal."
     return Unanswered(title=title, why=why, what_would=contrast)
 
 
@@ -45,10 +45,10 @@ def no_fidelity(title: str, study: Study) -> Unanswered:
     """The rungs cannot be compared with the end."""
     full = sum(trial.epochs == study.max_epochs for trial in study.complete)
     would = (
-        f"{LEAST_FULL - full} more trials that run all {study.max_epochs} epochs (`budget.trials`, or "
-        "`ipix-tune sweep STUDY.yaml --calibrate 12`)."
+        f"{LEAST_FULL - full} more trials that run all {study.max_epochs} epochs (budget.trials, or "
+        "ipix-tune sweep STUDY.yaml --calibrate 12)."
         if full < LEAST_FULL
-        else "A scheduler with a rung before the last epoch, on an epoch that is evaluated (`evaluation.every`)."
+        else "A scheduler with a rung before the last epoch, on an epoch that is evaluated (evaluation.every)."
     )
     return Unanswered(title=title, why=why_no_fidelity(study), what_would=would)
 
@@ -61,7 +61,7 @@ def no_surrogate(title: str, study: Study) -> Unanswered:
         title=title,
         why=f"A surrogate needs at least {LEAST_SCORED} trials with scores that differ, one of them at full length; "
         f"here {scored} have a score, {full} at {study.max_epochs} epochs.",
-        what_would="More trials (`budget.trials`).",
+        what_would="More trials (budget.trials).",
     )
 
 
@@ -73,8 +73,8 @@ def unusable_surrogate(title: str, surrogate: Surrogate, check: Check) -> Unansw
         why=f"A surrogate of {surrogate.rows} scores of {len(surrogate.trials)} trials is not shown to predict better "
         f"than their mean: on trials left out its squared error is {100 * (1 - value):.0f} % of the mean's (95 % "
         f"interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %).{say_collapsed(surrogate)}",
-        what_would="More trials (`budget.trials`), or scores with less noise: more held-out images "
-        "(`data.holdout.images`), longer training. Where no searched parameter matters, no number of trials will.",
+        what_would="More trials (budget.trials), or scores with less noise: more held-out images "
+        "(data.holdout.images), longer training. Where no searched parameter matters, no number of trials will.",
     )
 
 
@@ -102,7 +102,7 @@ def no_bands(title: str) -> Unanswered:
     return Unanswered(
         title=title,
         why="Every configuration ran to the end with one seed at most.",
-        what_would=f"{CONFIRM}, or search `seed` as a grid.",
+        what_would=f"{CONFIRM}, or search seed as a grid.",
     )
 
 

@@ -1,5 +1,6 @@
 """Is it better? The section on a study's confirmation, and what the report's first screen says of it."""
 
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -7,12 +8,16 @@ from pathlib import Path
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
 from analysis.findings import Headline
+from analysis.outcome import also_shown, outcome, question_of
 from analysis.sections.section import Section
-from analysis.stats.confirmed import ArmResult, Confirmed, Mean
+from analysis.stats.choice import Choice
+from analysis.stats.confirmed import LEVEL, ArmResult, Confirmed, Mean
 from analysis.stats.verdict import ESTIMAND, Verdict, p_shown
-from analysis.wording import duration
+from analysis.wording import duration, validation_called
 
-COLUMNS = ("compared", "verdict", "difference", "interval", "seeds", "adjusted p", "better in new runs")
+COLUMNS = (
+    "verdict", "difference", "interval", "seeds", "adjusted p", "better in new runs", "better / within delta / worse",
+)  # fmt: skip
 
 
 def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:
@@ -33,30 +38,35 @@ def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]
 
 
 def _row(one: Verdict) -> tuple[str, ...]:
+    """All that is known of a comparison; it stands nowhere else in the section."""
+    chances = one.chances
     return (
-        f"{one.arm} − {one.other}",
-        one.kind,
+        one.finding,
         _signed(one.effect),
         f"{_signed(one.low)} to {_signed(one.high)}",
         str(one.pairs),
         p_shown(one.p),
         "–" if one.new_run is None else one.new_run.words.removeprefix("better in ").replace(" of new runs", ""),
+        "–"
+        if chances is None
+        else " / ".join(f"{100 * one:.0f} %" for one in (chances.better, chances.equivalent, chances.worse)),
     )
 
 
 def confirmed_headline(found: Confirmed | None) -> Headline | None:
-    """What the first screen says of a study that was confirmed: the arm that the confirmation chose, and the verdicts
-    on it. None where there is no confirmation, or no arm leads yet."""
+    """What the first screen says of a study that was confirmed: the answer to its question, and the arm that the
+    confirmation chose. None where there is no confirmation, or no arm leads yet."""
     if found is None or found.choice is None:
         return None
     arm = found.arm(found.choice.arm)
-    state = found.choice.headline.replace("NOT CONFIRMED", "Not confirmed").replace("CONFIRMED", "Confirmed")
-    about = [one for one in found.judgement.verdicts if arm.name in (one.arm, one.other)]
+    state = "confirmed" if found.choice.confirmed else "not confirmed"
+    if found.choice.confirmed and found.choice.loses_runs:
+        state += " for runs that do not collapse or fail"
     return Headline(
-        headline=f"{state}: {arm.name}, {_scored(arm, found)}",
-        trust=f"{found.choice.words}. Mean paired differences, with intervals that all hold together with probability "
-        f"{1 - found.plan.error:.0%}:",
-        points=tuple(_point(one) for one in about),
+        question=question_of(found),
+        headline=outcome(found),
+        trust=" ".join(part for part in (_level(arm, found), _qualified(found.choice), also_shown(found)) if part),
+        shown=f"{arm.name}, {state}",
         rule=f"Selection: the configuration that the confirmation chose. {_caution(found)}",
         cost=f"Confirmation: {_cost(found).rstrip('. ')}, {_spent(found)}",
         confirmed=found.choice.confirmed,
@@ -64,11 +74,19 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
     )
 
 
-def _point(one: Verdict) -> str:
-    count = f"{one.pairs} paired seed{'s' * (one.pairs != 1)}"
-    if math.isinf(one.low):
-        return f"{one.finding} ({count})"
-    return f"{one.finding}; {_signed(one.effect)} ({_signed(one.low)} to {_signed(one.high)}), {count}"
+def _level(arm: ArmResult, found: Confirmed) -> str:
+    if arm.mean is None:
+        return f"{arm.name} leads; {arm.lost.words}."
+    mean = arm.mean
+    interval = f" ({LEVEL:.0%} interval {mean.low:.2f} to {mean.high:.2f})" if math.isfinite(mean.low) else ""
+    over = f"over {mean.seeds} seed{'s' * (mean.seeds != 1)}{', lost runs left out' if arm.lost.count else ''}"
+    return f"{arm.name} leads: mean {found.metric} {mean.value:.2f}{interval} {over}; {arm.lost.words}."
+
+
+def _qualified(choice: Choice) -> str:
+    """What the choice is qualified by beside lost runs, which are told anyway."""
+    parts = [one for one in choice.qualification.split("; ") if one.startswith("shown to be worse")]
+    return f"It is {parts[0]}." if parts else ""
 
 
 def _spent(found: Confirmed) -> str:
@@ -79,28 +97,31 @@ def _spent(found: Confirmed) -> str:
 
 
 def say(found: Confirmed) -> str:
-    """What leads, and how far the race has come."""
-    leads = f"{found.choice.words}." if found.choice is not None else "No configuration leads yet."
-    return f"{leads} The confirmation is {'over' if found.judgement.over else 'not over'}: {found.judgement.reason}."
+    """How far the race has come, and what its differences are."""
+    return f"The confirmation is {'over' if found.judgement.over else 'not over'}: {found.judgement.reason}. {ESTIMAND}"
 
 
 def notes_on(found: Confirmed) -> tuple[str, ...]:
-    """Every verdict in words, what the seeds and scores are, lost runs, the validation set of `data.val`."""
+    """What intervals, seeds and scores are, lost runs, the images of `data.val`. The verdicts are in the table."""
     plan = found.plan
     notes = [
-        *(f"{one.words}." for one in found.judgement.verdicts),
-        f"{ESTIMAND} With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, "
+        f"With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, "
         "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their "
         "draw, the same for all configurations; the search used none of these seeds. " + _caution(found),
     ]
     notes.append(f"Lost runs: {'; '.join(f'{arm.name}: {arm.lost.words}' for arm in found.arms)}.")
     if official := [_official(arm) for arm in found.arms if arm.official]:
         notes.append(
-            "On the validation set that `data.val` names, evaluated once at each run's end, typical runs, with "
+            f"On the {_validation(found)}, evaluated once at each run's end, typical runs, with "
             f"intervals of the means that hold together at 95 %: {'; '.join(official)}. The winner was chosen "
             "on held-out scores that go along with these, so its own is not an untouched estimate."
         )
     return tuple(notes)
+
+
+def _validation(found: Confirmed) -> str:
+    runs = [row for arm in found.arms for row in arm.runs]
+    return validation_called(json.loads(runs[0]["config"])["data"]) if runs else "validation list"
 
 
 def _caution(found: Confirmed) -> str:
@@ -116,10 +137,6 @@ def _cost(found: Confirmed) -> str:
     open_ = sum(arm.unfinished for arm in found.arms)
     rest = f" ({open_} more were cut off)" if open_ else ""
     return f"{found.runs} runs{rest} of {found.max_epochs} epochs, {spread} seeds a configuration. "
-
-
-def _scored(arm: ArmResult, found: Confirmed) -> str:
-    return "" if arm.mean is None else f"{found.metric} {_mean(arm.mean)}."
 
 
 def _official(arm: ArmResult) -> str:

@@ -140,21 +140,21 @@ def test_without_a_confirmation_there_is_no_section_and_the_answer_stays(tmp_pat
     assert confirmed_headline(confirmed(tables)) is None
 
 
-def test_the_section_has_every_verdict_in_words_and_in_its_table(section_of):
+def test_every_verdict_stands_in_the_sections_table_and_nowhere_else_in_it(section_of):
     tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=8)))
     found, section = confirmed(tables), section_of(tables)
-    assert all(f"{one.words}." in section.notes for one in found.judgement.verdicts)
-    assert [row[:2] for row in section.table[1:]] == [
-        (f"{one.arm} − {one.other}", one.kind) for one in found.judgement.verdicts
-    ]
+    assert not any(one.finding in f"{section.reading} {' '.join(section.notes)}" for one in found.judgement.verdicts)
+    assert [row[0] for row in section.table[1:]] == [one.finding for one in found.judgement.verdicts]
 
 
 def test_the_first_screen_names_the_confirmed_arm_with_its_seeds():
     tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=8, noise=0.1)))
     said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
-    assert said.headline.startswith("Confirmed: top 1, val/miou")
-    assert "8 seeds" in said.headline
-    assert "1 seed" not in said.headline + said.trust
+    assert said.headline.startswith("top 1 beats the defaults by ")
+    assert "8 paired seeds" in said.headline
+    assert said.shown == "top 1, confirmed"
+    assert said.trust.startswith("top 1 leads: mean val/miou ")
+    assert "8 seeds" in said.trust
     assert (said.best.run_id, said.provisional) == ("s-t0001", False)
 
 
@@ -162,14 +162,16 @@ def test_a_confirmed_arm_that_the_search_never_ran_is_shown_with_its_own_config(
     effects = {TOP: 0.0, DEFAULTS: -3.0, BARE: 3.0}
     tables = found_tables(confirmed_runs(scores_of(effects, seeds=8, noise=0.1)))
     said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
-    assert said.headline.startswith(f"Confirmed: {BARE}, ")
+    assert said.headline.startswith(f"{BARE} beats the defaults by ")
+    assert said.shown == f"{BARE}, confirmed"
     assert dict(said.config) == {"interpixel.alpha": "0"}
 
 
 def test_what_is_undecided_is_not_called_confirmed():
     tables = found_tables(confirmed_runs(scores_of(dict.fromkeys(EFFECTS, 0.0), seeds=3, noise=1.0)))
     said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
-    assert said.headline.startswith("Not confirmed")
+    assert said.headline.startswith("Nothing tried is shown to beat the defaults")
+    assert said.shown.endswith(", not confirmed")
 
 
 def test_the_figure_draws_every_score_and_every_interval():
@@ -186,16 +188,6 @@ def test_before_the_first_look_the_figure_says_so():
     found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=2)))
     _, below = figure.draw(found, style.LIGHT).axes
     assert [text.get_text() for text in below.texts] == ["no interval yet"] * 3
-
-
-def test_the_first_screen_lists_every_verdict_on_the_arm_with_its_interval_and_seeds():
-    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=8, noise=0.1)))
-    said, about = confirmed_headline(found), [one for one in found.judgement.verdicts if TOP in (one.arm, one.other)]
-    assert len(said.points) == len(about) == 2
-    for point, one in zip(said.points, about, strict=True):
-        assert (
-            point == f"{one.finding}; {one.effect:+.2f} ({one.low:+.2f} to {one.high:+.2f}), {one.pairs} paired seeds"
-        )
 
 
 def test_the_cost_of_a_confirmation_stands_beside_that_of_the_search():

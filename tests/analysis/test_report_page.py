@@ -172,8 +172,9 @@ def test_a_confirmed_winner_takes_the_place_of_the_provisional_one(built):
     run_id = tables.runs["run_id"].to_pylist()[5]
     said = Headline(
         headline="A is better than B by 0.8",
+        question="Is A better than B?",
         trust="12 paired seeds",
-        points=("A against B: +0.8",),
+        shown="A, confirmed",
         rule="the leader",
         cost="Confirmation: 24 runs.",
         confirmed=True,
@@ -181,7 +182,7 @@ def test_a_confirmed_winner_takes_the_place_of_the_provisional_one(built):
     )
     found = answer(from_tables(tables), tables, confirmed=said)
     assert (found.headline, found.trust, found.best.run_id) == (said.headline, said.trust, run_id)
-    assert (found.points, found.rule) == (said.points, said.rule)
+    assert (found.question, found.shown, found.rule) == (said.question, said.shown, said.rule)
     assert found.cost.startswith("Search: ")
     assert found.cost.endswith(said.cost)
     assert not found.provisional
@@ -193,6 +194,13 @@ def test_the_training_config_to_copy_is_the_one_that_was_logged(page):
         "seed": 0,
         "data": {"holdout": {"images": 60, "source": "unlabelled", "seed": 0}},
     }
+
+
+def test_one_next_step_stands_below_the_headline_with_its_command_and_price(page):
+    assert page.count("<strong>Next:</strong>") == 1
+    step = page[page.index('<p class="headline">') : page.index('<div class="cards">')]
+    assert '<pre tabindex="0">ipix-tune confirm studies/synthetic</pre>' in step
+    assert "Price: at least 9 runs of 9 epochs" in step
 
 
 def test_every_section_says_what_n_stands_behind_it(page):

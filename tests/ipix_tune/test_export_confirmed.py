@@ -105,5 +105,5 @@ def test_the_export_and_the_report_name_the_same_arm(tmp_path, scores):
 
     choice, _, _ = exported(tmp_path, scores)
     said = confirmed_headline(confirmed(load_tables(tmp_path / "s")))
-    assert f": {choice.confirmed[0].name}, " in said.headline
+    assert said.shown.startswith(f"{choice.confirmed[0].name}, ")
     assert said.run_id == choice.row["run_id"]
