@@ -85,8 +85,8 @@ def leaders(study: StudyConfig, entries: "Iterable[Entry]", *, top: int, max_epo
 
 
 def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") -> tuple[Arm, ...]:
-    """The arms of a study's confirmation: the leading configurations, the defaults, what contrasts with the first, and
-    all of them but the contrasts with every step of the ablation. Equal ones are one arm.
+    """The arms of a study's confirmation: the leading configurations, the defaults, both with every step of the
+    ablation, what contrasts with the first, and the variants of the defaults. Equal ones are one arm.
 
     Args:
         study: with its `confirm` section.
@@ -110,7 +110,7 @@ def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") 
         bases.append(_arm(space, DEFAULTS, _config(space, given), role=DEFAULTS))
     whole = _merged(bases)
     ablated = [arm for base in whole for arm in without(study, space, base)]
-    return _merged([*whole, *ablated, *others(study, space, whole[0])])
+    return _merged([*whole, *ablated, *others(study, space, whole[0]), *variants(study, space, whole)])
 
 
 def defaults_of(study: StudyConfig) -> dict[str, Value] | None:
@@ -148,6 +148,16 @@ def others(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
                 config = _config(space, given)
                 found.append(_arm(space, title, config, role=CONTRAST, changes={name: value}, of=(arm.name,)))
     return found
+
+
+def variants(study: StudyConfig, space: SearchSpace, bases: Sequence[Arm]) -> list[Arm]:
+    """The study's variants of the defaults, which are one of ``bases``."""
+    return [
+        _arm(space, name, changed(base.config, keys), role=CONTRAST, changes=keys, of=(base.name,))
+        for base in bases
+        if DEFAULTS in base.roles
+        for name, keys in confirm_of(study).variants.items()
+    ]
 
 
 def comparisons(arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:

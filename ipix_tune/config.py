@@ -198,6 +198,8 @@ class ConfirmConfig(Section):
     ladder: every step adds its keys to those of the steps before it, and is compared with the step before."""
     contrast: list[str] = Field(default_factory=list)
     """Searched choices: the leading configuration is also run with every other value of each."""
+    variants: dict[str, dict[str, Value]] = Field(default_factory=dict)
+    """Further configurations by name: the defaults with these training config keys set, compared with the defaults."""
     first_seeds: Annotated[int, Field(ge=2)] = 3
     """Seeds of every configuration before the first look."""
     max_seeds: Annotated[int, Field(ge=2, le=30)] = 10
@@ -222,6 +224,20 @@ class ConfirmConfig(Section):
     def _every_step_switches_something_off(self) -> Self:
         if isinstance(self.ablate, list) and {} in self.ablate:
             raise ValueError(f"ablate: step {self.ablate.index({})} is empty; name the keys that it sets, or remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _variants_have_names_of_their_own(self) -> Self:
+        for name, keys in self.variants.items():
+            if name == "defaults" or name.startswith("top ") or " with " in name or " = " in name or not name.strip():
+                raise ValueError(
+                    f"variants: {name!r} is no name for a variant: `defaults`, `top 1`, ... and names that hold "
+                    "' with ' or ' = ' are those of other configurations; give another"
+                )
+            if not keys:
+                raise ValueError(f"variants: {name} sets nothing; name the keys that differ from the defaults")
+        if self.variants and self.defaults is False:
+            raise ValueError("variants are compared with the defaults, and defaults is false; give the defaults")
         return self
 
     @property

@@ -44,6 +44,8 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
         _check_values(step, path=("confirm", "ablate", *([number] if isinstance(confirm.ablate, list) else [])))
     if isinstance(confirm.defaults, dict):
         _check_values(confirm.defaults, path=("confirm", "defaults"))
+    for name, keys in confirm.variants.items():
+        _check_values(keys, path=("confirm", "variants", name))
     _check_contrast(confirm, space)
     _check_configs(study, confirm, space)
     return study
@@ -54,6 +56,9 @@ def _canonical(confirm: ConfirmConfig) -> ConfirmConfig:
     update: dict[str, Any] = {"ablate": steps if isinstance(confirm.ablate, list) else dict(*steps)}
     if isinstance(confirm.defaults, dict):
         update["defaults"] = {name: canonical(name, value) for name, value in confirm.defaults.items()}
+    update["variants"] = {
+        name: {key: canonical(key, value) for key, value in keys.items()} for name, keys in confirm.variants.items()
+    }
     return confirm.model_copy(update=update)
 
 
@@ -90,6 +95,11 @@ def _check_configs(study: StudyConfig, confirm: ConfirmConfig, space: SearchSpac
             space.to_config(given)
     except ConfigError as error:
         raise SpaceError(f"confirm.defaults: {error}", path=("confirm", "defaults")) from None
+    for name, keys in confirm.variants.items():
+        try:
+            changed(space.to_config(given or {}), keys)
+        except ConfigError as error:
+            raise SpaceError(f"confirm.variants.{name}: {error}", path=("confirm", "variants", name)) from None
     for values in probes:
         try:
             for changes in confirm.ladder:

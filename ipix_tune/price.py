@@ -43,4 +43,5 @@ def price(study: StudyConfig, *, max_epochs: int) -> Price | None:
     space = SearchSpace(study)
     bases = confirm.top + (confirm.defaults is not False)
     others = sum(len(list(every_value(space.dimensions[name]))) - 1 for name in confirm.contrast)
+    others += len(confirm.variants)
     return Price(arms=bases * (1 + len(confirm.ladder)) + others, confirm=confirm, max_epochs=max_epochs)

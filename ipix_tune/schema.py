@@ -39,6 +39,7 @@ def study_schema() -> dict[str, Any]:
     for either in confirm["ablate"]["anyOf"]:
         either.get("items", either)["propertyNames"] = {"enum": names}
     confirm["contrast"]["items"] = {"enum": names}
+    confirm["variants"]["additionalProperties"]["propertyNames"] = {"enum": names}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -197,6 +197,24 @@ def test_of_a_ladder_the_foot_is_the_simplest(tmp_path):
     assert simplest_first(found) == tuple(arm.name for arm in reversed(found))
 
 
+VARIANTS = {"CR": {"interpixel.distance": "cr", "interpixel.alpha": 3}}
+
+
+def test_a_variant_is_the_defaults_with_its_keys_set_and_is_compared_with_them_alone(tmp_path):
+    found = arms(tmp_path, {"top": 1, "variants": VARIANTS}, THREE)
+    variant = found[-1]
+    assert variant.name == "CR"
+    assert (variant.config.interpixel.distance, variant.config.interpixel.alpha) == ("cr", 3)
+    assert variant.config.optim == found[1].config.optim
+    assert [pair for pair in comparisons(found) if "CR" in pair] == [("defaults", "CR")]
+    assert {"defaults", "CR"} <= kept(found)
+
+
+def test_a_variant_of_defaults_that_lead_is_compared_with_the_leader(tmp_path):
+    found = arms(tmp_path, {"top": 1, "variants": VARIANTS}, [entry(5, 70.0, **PAPER)])
+    assert comparisons(found) == (("top 1 = defaults", "CR"),)
+
+
 def test_without_a_complete_trial_there_is_nothing_to_confirm(tmp_path):
     with pytest.raises(ConfirmError, match="no trial of the search ran all its epochs"):
         arms(tmp_path, {"top": 1}, [entry(0, 70.0, state="stopped")])

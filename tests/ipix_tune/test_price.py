@@ -9,7 +9,7 @@ from ipix_tune.price import price
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import base, write
-from tests.ipix_tune.test_arms import LADDER, THREE
+from tests.ipix_tune.test_arms import LADDER, THREE, VARIANTS
 from tests.ipix_tune.test_plan import printed
 
 
@@ -25,6 +25,13 @@ def test_the_worst_case_is_never_below_what_is_run(tmp_path):
         assert price(study, max_epochs=9).arms >= len(found)
         if ablate != LADDER:  # whose feet may be one
             assert price(study, max_epochs=9).arms == len(found)
+
+
+def test_every_variant_is_one_more(tmp_path):
+    plain, more = (
+        load(write(tmp_path, {**base(), "confirm": {"top": 1, "variants": variants}})) for variants in ({}, VARIANTS)
+    )
+    assert price(more, max_epochs=9).arms == price(plain, max_epochs=9).arms + 1
 
 
 def test_runs_and_epochs_are_arms_times_seeds(tmp_path):
