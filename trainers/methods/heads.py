@@ -1,4 +1,4 @@
-"""Heads for pixel contrast, and the distance of features to a memory (methods: section 14)."""
+"""Heads for pixel contrast, and the distance of features to a memory (methods: sections 10 and 14)."""
 
 from collections.abc import Callable
 
@@ -29,6 +29,33 @@ class ContrastHeads(nn.Module):
         selector = (self.select_memory if memory else self.select)[label]
         rating: Tensor = selector(rows[:, :, None, None])
         return exact(rating.flatten()).sigmoid()
+
+
+class RepresentationHead(nn.Module):
+    """U2PL's features in which pixels are compared (methods: section 10): (B, N, h, w) -> (B, W, h, w), two 3x3
+    convolutions, of whose outputs whole channels may be dropped, and a 1x1 one.
+
+    Args:
+        inputs, width: N and W.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.first = _conv_bn_relu(inputs, width)
+        self.second = _conv_bn_relu(width, width)
+        self.last = nn.Conv2d(width, width, 1)
+
+    def forward(self, features: Tensor, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Args:
+        kept: multipliers (B, W, 1, 1) of the channels after either 3x3 convolution; None: all are kept.
+        """
+        first, second = (1.0, 1.0) if kept is None else kept
+        compared: Tensor = self.last(self.second(self.first(features) * first) * second)
+        return compared
+
+
+def _conv_bn_relu(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def resized_labels(labels: Tensor, like: Tensor) -> Tensor:

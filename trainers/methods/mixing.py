@@ -96,6 +96,12 @@ def chosen_classes(
     return drawn.gather(1, label).view_as(prediction) & shown
 
 
+def dropped_channels(batch: SemiBatch, channels: int, *, probability: float, stream: int) -> Tensor:
+    """Multipliers (B, channels) for this process's images: 0 with ``probability``, else 1 / (1 - probability)."""
+    kept = [rng.random(channels) >= probability for rng in image_generators(batch, stream)]
+    return torch.from_numpy(np.stack(kept) / (1 - probability))
+
+
 def drawn_images(batch: SemiBatch, *, probability: float, stream: int) -> Tensor:
     """Which of this process's images are changed, (B,) bool, each with ``probability``."""
     return torch.tensor([bool(rng.random() < probability) for rng in image_generators(batch, stream)])

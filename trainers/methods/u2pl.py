@@ -13,7 +13,8 @@ from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.heads import cosines, resized_labels, rows_of
+from trainers.methods.heads import RepresentationHead, cosines, resized_labels, rows_of
+from trainers.methods.mixing import dropped_channels
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
@@ -26,6 +27,8 @@ from trainers.schema import Section
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CONTRAST = OnlyIf({"contrast_weight": Above(0)})
+STUDENT, TEACHER = (300, 301), (302, 303)
+"""Streams of draws for labelled and unlabelled images."""
 
 
 class U2plConfig(Section):
@@ -60,6 +63,8 @@ class U2plConfig(Section):
     """Probability of its class above which a pixel may be an anchor."""
     temperature: Annotated[float, Field(gt=0), CONTRAST] = 0.5
     """Divisor of the cosines."""
+    head_dropout: Annotated[float, Field(ge=0, lt=1), CONTRAST] = 0.1
+    """Probability that a channel within the representation head is dropped, the student's and the teacher's."""
     anchors: Annotated[Count, CONTRAST] = 256
     """Anchors drawn of each class and step, over all processes, with replacement."""
     negatives: Annotated[Count, CONTRAST] = 50
@@ -83,7 +88,8 @@ class U2pl(EmaMethod):
 
     - L_u = (B H W / n) mean over the n pixels with H below its (1 - alpha_t)-quantile of CE(student, class of the
       teacher's mixed answer for the weak views, eval mode).
-    - L_c, on features of stride 4: mean over the classes that are shown of mean over anchors of
+    - L_c, on the representation head's features of stride 4 (the head takes what the decoder's convolutions take):
+      mean over the classes that are shown of mean over anchors of
       -log softmax([cos(z, z+), cos(z, z-_1), ...] / temperature)_0. A class is shown by labelled pixels and by pixels
       of its pseudo-label with H at most the alpha_t-quantile; of these, the ones with a teacher's probability above
       delta_p are its anchors z, in the student's features, and the mean of the teacher's is z+. z- come from the
@@ -103,8 +109,9 @@ class U2pl(EmaMethod):
     def __init__(self, config: U2plConfig, kit: Kit) -> None:
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config, self.kit = config, kit
-        width = cast(DeepLabV3Plus, kit.student).fused_channels
-        self.head = kit.build(lambda: representation_head(width))
+        student = cast(DeepLabV3Plus, kit.student)
+        width, inputs = student.fused_channels, student.neck_channels
+        self.head = kit.build(lambda: RepresentationHead(inputs, width))
         self.head_teacher = EmaTeacher(self.head, decay=config.ema_decay, buffers=config.ema_buffers)
         sizes = [round(config.background_size * config.bank_size)] + [config.bank_size] * (kit.num_classes - 1)
         self.banks = kit.place(nn.ModuleList(ClassBank(1, size=max(size, 1), width=width) for size in sizes))
@@ -123,7 +130,7 @@ class U2pl(EmaMethod):
 
     def _labelled_only(self, step: Step) -> StepOutput:
         labelled = step.batch.labelled
-        self.head_teacher(self.teacher.features(labelled.image).fused)
+        self.head_teacher(self.teacher.features(labelled.image).neck)
         step.student.train()
         logits = step.student(labelled.image)
         nothing = torch.zeros((), device=logits.device)
@@ -153,9 +160,10 @@ class U2pl(EmaMethod):
         partner = neighbour(unlabelled.view.weak) if unlabelled.partner is None else unlabelled.partner.weak
         images = torch.cat([labelled.image, torch.where(box[:, None], partner, unlabelled.view.weak)])
         seen = self.teacher.features(images)
-        rows = self.head_teacher(seen.fused)
+        rows = self._teachers_rows(seen.neck, step.batch)
         step.student.train()
         student: Features = step.student(images, features=True)
+        compared = self.head(student.neck, self._kept(step.batch, student.neck, STUDENT))
 
         valid = target.ignore != IGNORE
         label = torch.where(valid, target.logits.argmax(dim=1), target.ignore)
@@ -176,7 +184,7 @@ class U2pl(EmaMethod):
             terms={
                 "supervised": supervised_loss(student.logits[:count], labelled, step.denominator, self.config.ohem),
                 "unsupervised": nll * step.denominator(pixels) / taught,
-                "contrast": self._contrast(self.head(student.fused), rows, seen.coarse, trusted, step.batch),
+                "contrast": self._contrast(compared, rows, seen.coarse, trusted, step.batch),
             },
             weights=self._weights(),
             pairs=(pair,) if self.kit.pairs else (),
@@ -185,6 +193,22 @@ class U2pl(EmaMethod):
                 "bank_rows": torch.cat([self.bank(one).count for one in range(classes)]).double().mean(),
             },
         )
+
+    def _kept(self, batch: SemiBatch, like: Tensor, streams: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
+        """What the head drops of labelled and unlabelled images, (2B, W, 1, 1), twice."""
+        if self.config.head_dropout == 0:
+            return None
+        width, probability = cast(DeepLabV3Plus, self.student).fused_channels, self.config.head_dropout
+        drawn = [dropped_channels(batch, 2 * width, probability=probability, stream=stream) for stream in streams]
+        first, second = torch.cat(drawn).to(like)[:, :, None, None].chunk(2, dim=1)
+        return first, second
+
+    @torch.no_grad()
+    def _teachers_rows(self, neck: Tensor, batch: SemiBatch) -> Tensor:
+        """The teacher's features (2B, W, h, w)."""
+        head = self.head_teacher.network.train(self.head_teacher.train_mode)
+        rows: Tensor = head(neck, self._kept(batch, neck, TEACHER))
+        return rows
 
     @torch.no_grad()
     def _pseudo_labels(self, unlabelled: Unlabelled) -> Target:
@@ -279,16 +303,6 @@ class U2pl(EmaMethod):
         super().load_state_dict(state)
         for prefix, part in (("head.", self.head_teacher), ("banks.", self.banks)):
             part.load_state_dict({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
-
-
-def representation_head(width: int) -> nn.Sequential:
-    """Features (B, W, h, w) -> (B, W, h, w), in which pixels are compared."""
-    return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 1),
-    )
 
 
 def quantile(values: Tensor, share: float) -> Tensor:

@@ -102,7 +102,8 @@ class Features(NamedTuple):
 
     ``logits`` (B, C, H, W); ``coarse`` (B, C, h, w), the same before upsampling; ``fused`` (B, W, h, w), what the
     classifier takes; ``low`` (B, C1, h, w), ``middle`` and ``high`` (B, C4, ...): the encoder's stride-4, last but one
-    and last stage; ``context`` (B, W, ...), what ASPP made of the last.
+    and last stage; ``context`` (B, W, ...), what ASPP made of the last; ``neck`` (B, N, h, w), context and low-level
+    features beside each other, what the decoder's convolutions take.
     """
 
     logits: Tensor
@@ -112,6 +113,7 @@ class Features(NamedTuple):
     middle: Tensor
     high: Tensor
     context: Tensor
+    neck: Tensor
 
 
 class DeepLabV3Plus(nn.Module):
@@ -120,7 +122,8 @@ class DeepLabV3Plus(nn.Module):
     ASPP and decoder are an eighth of the last stage wide, at least 32: 256 on ResNet-50 and 101, 64 on 18 and 34.
 
     ``stream_channels`` = (C1, C4): channels of the two feature maps that feature dropout acts on. ``fused_channels``:
-    W, of what the classifier takes; ``context_channels``: of ASPP's output.
+    W, of what the classifier takes; ``context_channels``: of ASPP's output; ``neck_channels``: N, of both features
+    beside each other.
     """
 
     def __init__(self, backbone: Encoder, *, num_classes: int, rates: tuple[int, int, int], upsample: str) -> None:
@@ -130,10 +133,11 @@ class DeepLabV3Plus(nn.Module):
         self.backbone = backbone
         self.stream_channels = (low, high)
         self.fused_channels = self.context_channels = width
+        self.neck_channels = width + min(48, low)
         self.upsample = Upsample(upsample)
         self.aspp = Aspp(high, width=width, rates=rates, upsample=self.upsample)
         self.reduce = _conv_bn(low, min(48, low), kernel=1)
-        self.fuse = nn.Sequential(_conv_bn(width + min(48, low), width, kernel=3), _conv_bn(width, width, kernel=3))
+        self.fuse = nn.Sequential(_conv_bn(self.neck_channels, width, kernel=3), _conv_bn(width, width, kernel=3))
         self.classify = nn.Conv2d(width, num_classes, 1)
 
     def neck(self, low: Tensor, high: Tensor) -> Tensor:
@@ -177,7 +181,9 @@ class DeepLabV3Plus(nn.Module):
             necked = self._joined(low, context)
             fused = self.fuse(necked if perturb is None else perturb(necked))
             coarse = self.classify(fused)
-            every = Features(self.upsample(coarse.contiguous(), size), coarse, fused, low, middle, high, context)
+            every = Features(
+                self.upsample(coarse.contiguous(), size), coarse, fused, low, middle, high, context, necked
+            )
             return every if features else every.logits
         low, high = self.backbone(images)
         if dropout is None:

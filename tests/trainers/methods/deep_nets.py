@@ -33,6 +33,7 @@ class DeepNet(nn.Module):
     """Features at half the image's size, a decoder whose tail is not linear."""
 
     fused_channels = WIDTH
+    neck_channels = LOW + HIGH
     context_channels = HIGH
     stream_channels = (LOW, HIGH)
 
@@ -56,7 +57,7 @@ class DeepNet(nn.Module):
         necked = self.neck(low, high)
         fused = self.fuse(necked if perturb is None else perturb(necked))
         coarse = self.classify(fused)
-        every = Features(self.upsample(coarse, images.shape[-2:]), coarse, fused, low, middle, high, high)
+        every = Features(self.upsample(coarse, images.shape[-2:]), coarse, fused, low, middle, high, high, necked)
         return every if features else every.logits
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import WIDTH, deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, count_or_one, step_of
 from trainers.methods.base import Progress, Step
+from trainers.methods.mixing import image_generators
 from trainers.methods.u2pl import U2pl, U2plConfig, _on_this_process, quantile
 
 B, SMALL = 2, SIDE // 2
@@ -53,11 +54,23 @@ def cosine(one, other):
 
 CASES = [
     {},
-    {"negatives_from": "reliable"},
+    {"negatives_from": "reliable", "head_dropout": 0},
     {"negatives_from": "all", "r_l": 2},
-    {"bank_size": 3, "r_l": 1, "r_h": 2},
+    {"bank_size": 3, "r_l": 1, "r_h": 2, "head_dropout": 0.4},
     {"bank_size": 5, "alpha0": 0.5, "temperature": 0.1, "delta_p": 0},
 ]
+
+
+def by_hand(head, neck, data, streams, probability):
+    """The head's layers one after the other, each image's channels dropped by its own draws."""
+    rngs = [rng for stream in streams for rng in image_generators(data, stream)]
+    drawn = torch.stack([torch.from_numpy(rng.random(2 * WIDTH)) for rng in rngs])
+    kept = (drawn >= probability).double() / (1 - probability)
+    features = neck
+    for number, (conv, norm, _) in enumerate((head.first, head.second)):
+        features = F.relu(norm(conv(features)))
+        features = features * kept[:, number * WIDTH : (number + 1) * WIDTH, None, None]
+    return head.last(features)
 
 
 @pytest.mark.parametrize("partner", [True, False])
@@ -76,11 +89,11 @@ def test_the_loss_is_that_of_its_steps(changes, partner):
         ignore = put(view.ignore, other.ignore if partner else swap(view.ignore), box)
         images = torch.cat([labelled.image, put(view.weak, other.weak if partner else swap(view.weak), box)])
         seen = teacher.train()(images, features=True)
-        theirs = head_teacher.train()(seen.fused)
+        theirs = by_hand(head_teacher.train(), seen.neck, data, (302, 303), config.head_dropout)
         p = F.softmax(seen.logits[B:], dim=1)
         entropy = -(p * p.log()).sum(dim=1)
     student = twin(images, features=True)
-    mine = head(student.fused)
+    mine = by_hand(head, student.neck, data, (300, 301), config.head_dropout)
 
     share = config.alpha0 * (1 - 1 / 5)  # step 3 of 10, two an epoch: the second of five epochs
     valid = [(b, i, j) for b, i, j in pixels(B, SIDE) if ignore[b, i, j] != 255]
