@@ -159,7 +159,7 @@ def cells(repetitions: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]
     for before in (False, True):
         when = "before" if before else "after"
         for comparisons in (1, 10):
-            for effect in EFFECTS:
+            for effect in EFFECTS if comparisons == 1 else (0.0, 0.4):
                 for scenario in SCENARIOS:
                     sized = partial(verdicts, scenario, comparisons=comparisons, repetitions=repetitions)
                     name = f"{when}-{comparisons}-{effect}-{scenario}"
@@ -175,16 +175,16 @@ def cells(repetitions: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]
                 )  # fmt: skip
         for arms in (5, 10):
             for scenario in WINNERS:
-                cell = partial(winner, scenario, arms=arms, repetitions=repetitions // 2, before=before)
+                cell = partial(winner, scenario, arms=arms, repetitions=repetitions // 4, before=before)
                 yield f"winner-{when}-{arms}-{scenario}", cell
     for comparisons in (1, 10):
         yield f"enough-{comparisons}", partial(enough, comparisons=comparisons)
-    for effect in EFFECTS:
+    for effect in (0.0, 0.6):
         for scenario in SCENARIOS:
             cell = partial(verdicts, scenario, comparisons=1, effect=effect, repetitions=repetitions, before=False)
             yield f"extended-{effect}-{scenario}", partial(cell, extensions=EXTENSIONS)
     for spreads in (4.0, 6.0):
-        for effect in EFFECTS:
+        for effect in (0.0, 0.6):
             for scenario in SCENARIOS:
                 cell = partial(verdicts, scenario, comparisons=1, effect=effect, repetitions=repetitions, before=False)
                 yield f"spreads-{spreads}-{effect}-{scenario}", partial(cell, spreads=spreads)

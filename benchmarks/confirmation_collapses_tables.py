@@ -70,11 +70,11 @@ def _one(cells: Cells) -> list[str]:
 
 
 def _ten(cells: Cells) -> list[str]:
-    head = ["noise", "any false at 0", "any false equivalent at +0.4", "all intervals hold at 0", "at +0.6"]
+    head = ["noise", "any false at 0", "any false equivalent at +0.4", "all intervals hold at 0", "at +0.4"]
     rows = [
         [
             scenario, _both(cells, f"10-0.0-{scenario}", "false"), _both(cells, f"10-0.4-{scenario}", "equivalent"),
-            *(_both(cells, f"10-{effect}-{scenario}", "covered") for effect in (0.0, 0.6)),
+            *(_both(cells, f"10-{effect}-{scenario}", "covered") for effect in (0.0, 0.4)),
         ]
         for scenario in SCENARIOS
     ]  # fmt: skip
@@ -101,14 +101,12 @@ def _others(cells: Cells) -> list[str]:
 
 
 def _extended(cells: Cells) -> list[str]:
-    head = ["noise", "false at 0", "better at +0.6", "false equivalent at +0.4"]
-    head += [f"interval holds the truth at {effect:g}" for effect in EFFECTS]
+    head = ["noise", "false at 0", "better at +0.6", "interval holds the truth at 0", "at +0.6"]
     rows = [
         [
             scenario, _share(cells, f"extended-0.0-{scenario}", "false"),
             _share(cells, f"extended-0.6-{scenario}", "better"),
-            _share(cells, f"extended-0.4-{scenario}", "equivalent"),
-            *(_share(cells, f"extended-{effect}-{scenario}", "covered") for effect in EFFECTS),
+            *(_share(cells, f"extended-{effect}-{scenario}", "covered") for effect in (0.0, 0.6)),
         ]
         for scenario in SCENARIOS
     ]  # fmt: skip

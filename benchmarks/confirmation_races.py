@@ -74,12 +74,23 @@ def collapsed(scores: Array, seen: Mask, delta: float, spreads: float = collapse
     distances = np.where(seen[:, :, one] & seen[:, :, other], np.abs(scores[:, :, one] - scores[:, :, other]), np.inf)
     shared = collapse.QN * _first_quartile(distances.reshape(len(scores), -1))[:, None]
     runs = seen.sum(axis=2)
-    own = np.where(runs >= collapse.OWN, collapse.QN * _first_quartile(distances), 0)
     ranked = np.sort(np.where(seen, scores, np.inf), axis=2)
     middle = np.minimum(runs // 2, scores.shape[2] - 1)
     typical = np.take_along_axis(ranked, middle[:, :, None], axis=2)[:, :, 0]
+    own = np.where(runs >= collapse.OWN, collapse.MAD * _median_above(ranked, middle, typical), 0)
     least = typical - np.maximum(spreads * np.maximum(shared, own), collapse.DELTAS * delta)
     return np.asarray(seen & (runs >= collapse.FEWEST)[:, :, None] & (scores < least[:, :, None]))
+
+
+def _median_above(ranked: Array, middle: NDArray[np.int_], typical: Array) -> Array:
+    """(repetitions, arms): the median distance to ``typical`` of the runs ranked above ``middle``; runs that were not seen
+    are infinite, and the last."""
+    index = np.arange(ranked.shape[2])
+    known = (index > middle[:, :, None]) & np.isfinite(ranked)
+    above = np.where(known, np.where(known, ranked, 0) - np.where(known, typical[:, :, None], 0), np.nan)
+    empty = np.isnan(above).all(axis=2)
+    above[empty] = 0
+    return np.asarray(np.nanmedian(above, axis=2))
 
 
 def _first_quartile(distances: Array) -> Array:

@@ -6,9 +6,11 @@ rule looks at the scores of arms and never at a comparison:
 
     a run has collapsed when it is worse than its arm's (high) median by more than max(5 s, 5 delta),
 
-where s is the noise of all arms together, or the arm's own where that is larger and known from 6 runs or more. Noise is
-Rousseeuw and Croux's Qn (Alternatives to the median absolute deviation, 1993): 2.2219 times the first quartile of the
-distances between any two runs of the same arm. `benchmarks/results/confirmation_202611.md` has what 4 and 6 instead of
+where s is the noise of all arms together, or the arm's own where that is larger and known from 6 runs or more. The noise of
+all is Rousseeuw and Croux's Qn (Alternatives to the median absolute deviation, 1993): 2.2219 times the first quartile of
+the distances between any two runs of the same arm. The arm's own is 1.4826 times the median distance from its median of
+the runs that are better than it: collapses are on the other side, so that it stays small when up to half of the runs
+collapse. `benchmarks/results/confirmation_202611.md` has what 4 and 6 instead of
 5 would change.
 """
 
@@ -27,6 +29,8 @@ OWN = 6
 """Runs with a score from which on an arm's own noise is known well enough."""
 QN = 2.2219
 """Makes Qn the standard deviation where scores are normal."""
+MAD = 1.4826
+"""Makes the median distance from the median the standard deviation where scores are normal."""
 LEVEL = 0.95
 
 
@@ -115,8 +119,10 @@ def _bound(of_arm: Mapping[int, float], shared: float, delta: float) -> float | 
     """Of scores of which more is better; ``shared`` is the noise of all arms together."""
     if len(of_arm) < FEWEST:
         return None
-    own = noise({"": of_arm}) if len(of_arm) >= OWN else 0.0
-    typical = sorted(of_arm.values())[len(of_arm) // 2]
+    ranked = sorted(of_arm.values())
+    typical = ranked[len(ranked) // 2]
+    better = np.array(ranked[len(ranked) // 2 + 1 :])
+    own = MAD * float(np.median(better - typical)) if len(ranked) >= OWN else 0.0
     return typical - max(SPREADS * max(shared, own), DELTAS * delta)
 
 
