@@ -83,8 +83,8 @@ def collapsed(scores: Array, seen: Mask, delta: float, spreads: float = collapse
 
 
 def _median_above(ranked: Array, middle: NDArray[np.int_], typical: Array) -> Array:
-    """(repetitions, arms): the median distance to ``typical`` of the runs ranked above ``middle``; runs that were not seen
-    are infinite, and the last."""
+    """(repetitions, arms): the median distance to ``typical`` of the runs ranked above ``middle``; runs that were not
+    seen are infinite, and the last."""
     index = np.arange(ranked.shape[2])
     known = (index > middle[:, :, None]) & np.isfinite(ranked)
     above = np.where(known, np.where(known, ranked, 0) - np.where(known, typical[:, :, None], 0), np.nan)
