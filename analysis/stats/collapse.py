@@ -6,12 +6,12 @@ rule looks at the scores of arms and never at a comparison:
 
     a run has collapsed when it is worse than its arm's (high) median by more than max(5 s, 5 delta),
 
-where s is the noise of all arms together, or the arm's own where that is larger and known from 6 runs or more. The noise
-of all is Rousseeuw and Croux's Qn (Alternatives to the median absolute deviation, 1993): 2.2219 times the first quartile
-of the distances between any two runs of the same arm. The arm's own is 1.4826 times the median distance from its median
-of the runs that are better than it: collapses are on the other side, so that it stays small when up to half of the runs
-collapse. `benchmarks/results/confirmation_202611.md` has what 4 and 6 instead of
-5 would change.
+where s is the noise of all arms together, or the arm's own where that is larger and known from 6 runs or more. The
+noise of all is Rousseeuw and Croux's Qn (Alternatives to the median absolute deviation, 1993): 2.2219 times the first
+quartile of the distances between any two runs of the same arm. The arm's own is 1.4826 times the median distance from
+its median of the runs that are better than it: collapses are on the other side, so that it stays small when up to
+half of the runs collapse. `benchmarks/results/confirmation_collapses_202611.md` has what 4 and 6 instead of 5 would
+change.
 """
 
 from collections.abc import Collection, Mapping
