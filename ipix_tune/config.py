@@ -194,7 +194,7 @@ class ConfirmConfig(Section):
     (false)."""
     ablate: dict[str, Value] | list[dict[str, Value]] = Field(default_factory=dict)
     """Training config keys and the values that switch a part off, such as `interpixel.alpha: 0`: every configuration is
-    also run with these. Keys that then have no effect may be given too, so that equal runs are made once. A list is a
+    also run with these. Runs that differ only in keys without effect are made once. A list is a
     ladder: every step adds its keys to those of the steps before it, and is compared with the step before."""
     contrast: list[str] = Field(default_factory=list)
     """Searched choices: the leading configuration is also run with every other value of each."""

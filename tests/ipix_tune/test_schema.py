@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from ipix_tune.deaddimensions import check_dead_dimensions
 from ipix_tune.leaves import get_dotted
 from ipix_tune.schema import FILE, schema_text, study_schema
 from ipix_tune.space import SearchSpace
@@ -85,6 +86,18 @@ def test_a_shipped_study_is_valid_and_starts_with_the_papers_defaults(path):
     config = SearchSpace(study).to_config(study.points[0]).model_dump(mode="json")
     assert {name: get_dotted(config, name) for name in PAPER[path.stem]} == PAPER[path.stem]
     assert study.trainer["interpixel"]["t2_scale"] is True
+
+
+@pytest.mark.parametrize("path", [*STUDIES, *ABLATIONS], ids=lambda path: path.stem)
+def test_a_shipped_study_searches_no_key_that_can_change_nothing(path):
+    assert check_dead_dimensions(SearchSpace(load(path))) == []
+
+
+@pytest.mark.parametrize("name", ["voc", "cityscapes"])
+def test_the_shipped_studies_second_point_is_the_papers_correlation_without_the_factor(name):
+    study = load(SPACES / f"{name}.yaml")
+    config = SearchSpace(study).to_config(study.points[1]).interpixel
+    assert (config.distance, config.alpha, config.t2_scale) == ("cr", 1, False)
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
