@@ -6,6 +6,7 @@ a resumed study find its last checkpoint by the key alone.
 
 import contextlib
 import errno
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -87,20 +88,32 @@ def over_workers(config: dict[str, Any]) -> None:
 
 
 def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Mirror | None = None) -> None:
-    """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts."""
+    """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts. The
+    second training begins when nothing refers to the error any more: its traceback holds the tensors of the first."""
     try:
         train()
     except OutOfMemory:
-        with _at_home(config) as (local, copy):
-            mirror, folder = mirror or copy, Path(local["run_dir"])
-            started = (folder / "checkpoints").exists()
-            if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
-                raise
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
-            if mirror is not None:
-                mirror.push()
-        train()
+        if not _into_parts(config, mirror):
+            raise
+    else:
+        return
+    gc.collect()
+    _free_gpu()
+    train()
+
+
+def _into_parts(config: dict[str, Any], mirror: Mirror | None) -> bool:
+    """Note in the trial's folder that it is computed in twice the parts; False: that is not allowed, or was done."""
+    with _at_home(config) as (local, copy):
+        mirror, folder = mirror or copy, Path(local["run_dir"])
+        started = (folder / "checkpoints").exists()
+        if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
+        if mirror is not None:
+            mirror.push()
+    return True
 
 
 def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:

@@ -1,7 +1,8 @@
 """This process among the others: rank, device, sums over processes, and batch norm over the global batch."""
 
+import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,7 +57,8 @@ class Process:
                 dist.broadcast(tensor, src=0)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Every parameter's gradient becomes the mean over processes. One that took no part counts as 0; where it took
+        """Every parameter's gradient becomes the mean over processes, in the memory layout of its parameter: a fused
+        optimiser goes through both side by side as they lie in memory. One that took no part counts as 0; where it took
         none on any process it stays without, so that the optimiser leaves it as it is."""
         if self.world == 1:
             return
@@ -71,7 +73,7 @@ class Process:
         for one, mean in zip(
             listed, (self.sum_(flat) / self.world).split([one.numel() for one in listed]), strict=True
         ):
-            one.grad = mean.view_as(one)
+            one.grad = torch.empty_like(one).copy_(mean.view_as(one))
 
     def total(self, summand: Tensor) -> Tensor:
         """Sum over processes. Its gradient is summed too: every process's loss depends on every process's summand."""
@@ -114,7 +116,14 @@ class Process:
         if self.world == 1:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False)
+        return DistributedDataParallel(model, device_ids=ids, **without_buffer_sync(DistributedDataParallel))
+
+
+def without_buffer_sync(wrapper: Callable[..., nn.Module]) -> dict[str, Any]:
+    """The argument with which DDP does not send rank 0's buffers before every forward pass: they are equal on all
+    processes already, since batch norm is over the global batch. PyTorch renamed it; 2.11 knows the older name only."""
+    known = inspect.signature(wrapper).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
 
 def current(device: Literal["auto", "cpu", "cuda"]) -> Process:

@@ -1,4 +1,5 @@
 import errno
+import weakref
 
 import pytest
 import torch
@@ -97,6 +98,24 @@ def test_out_of_memory_is_retried_once_in_parts_where_the_study_allows_it_and_ev
     assert [(row["epoch"], row[ACCUMULATE]) for row in sent] == [(1, 2), (2, 2)]
     _in_memory(lambda: _train(allowed, again.append), allowed)
     assert again == sent
+
+
+def test_when_the_retry_begins_the_tensors_of_the_run_that_ran_out_of_memory_are_gone(tmp_path, monkeypatch):
+    """Those that only a local variable of the failed step refers to, and those of its run."""
+    step, seen, alive = Run.train_step, [], []
+
+    def train_step(run, batch, tally):
+        if run.config.optim.accumulate == 1:
+            activation = torch.zeros(1000)
+            seen.extend([weakref.ref(activation), weakref.ref(next(run.student.parameters()))])
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        alive.append([one() is not None for one in seen])
+        step(run, batch, tally)
+
+    monkeypatch.setattr(Run, "train_step", train_step)
+    allowed = {**config(tmp_path), "on_out_of_memory": "accumulate"}
+    _in_memory(lambda: _train(allowed, lambda row: None), allowed)
+    assert alive[0] == [False, False]
 
 
 def searcher(folder):

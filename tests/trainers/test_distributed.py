@@ -14,7 +14,7 @@ from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.data.read import Reader
-from trainers.distributed import GlobalBatchNorm2d, Process, current
+from trainers.distributed import GlobalBatchNorm2d, Process, current, without_buffer_sync
 from trainers.errors import TrainingError
 from trainers.evaluate import evaluate
 from trainers.fit import fit
@@ -257,3 +257,16 @@ def test_with_one_process_both_denominators_are_the_count(mode, expected):
 def test_an_empty_count_never_divides_by_zero():
     process = Process(rank=0, world=1, device=torch.device("cpu"))
     assert float(process.denominator("global")(torch.tensor(0))) == 1.0
+
+
+def older(module, device_ids=None, broadcast_buffers=True):
+    """DDP's arguments in PyTorch 2.11."""
+
+
+def newer(module, device_ids=None, broadcast_buffers=None, forward_sync_buffers=None):
+    """DDP's arguments in PyTorch 2.15, where giving the older one is deprecated."""
+
+
+@pytest.mark.parametrize(("wrapper", "name"), [(older, "broadcast_buffers"), (newer, "forward_sync_buffers")])
+def test_ddp_is_kept_from_sending_buffers_by_the_name_that_its_version_knows(wrapper, name):
+    assert without_buffer_sync(wrapper) == {name: False}

@@ -1,0 +1,212 @@
+"""Two processes train as one does: weights, teachers, buffers, banks and optimiser states after several steps.
+
+In float64, so that all that is left of a difference is an error: in float32 sums in another order turn ReLU gates and
+thresholds after a step or two, and Adam's first step is the sign of a gradient, also where that is 0 but for rounding
+(a bias before batch norm).
+"""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from tests.trainers.test_every_method import METHODS, config
+from trainers import kit
+from trainers.batch import SemiBatch
+from trainers.distributed import Process
+from trainers.run import Run
+from trainers.tally import Tally
+
+WORLD, STEPS = 2, 3
+OTHERS = {
+    "adamw": {"optim": {"name": "adamw", "lr": 0.001, "weight_decay": 0.01}},
+    "contiguous": {"precision": {"channels_last": False}},
+    "clipped": {"optim": {"clip_norm": 0.5}},
+}
+"""Settings beside the default ones (SGD, channels_last)."""
+IN_PARTS = {
+    "in parts": {"optim": {"accumulate": 2}},
+    "in parts, contiguous": {"optim": {"accumulate": 2}, "precision": {"channels_last": False}},
+}
+"""A part of a step holds other images in two processes than in one; here two processes are compared with each other."""
+EXPLAINED = {("alonso", "heads"): 5e-3}
+"""Every process rates the whole memory, so that batch norm over all processes counts each of its n rows once for every
+process. Mean and variance are the same; the factor n / (n - 1) of the running variance is then 2n / (2n - 1)."""
+SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch")
+
+
+def in_double(batch):
+    """The batch with images in float64."""
+
+    def double(one):
+        if isinstance(one, Tensor):
+            return one.double() if one.is_floating_point() else one
+        if isinstance(one, tuple):
+            return tuple(map(double, one))
+        if dataclasses.is_dataclass(one):
+            return type(one)(**{field.name: double(getattr(one, field.name)) for field in dataclasses.fields(one)})
+        return one
+
+    return double(batch)
+
+
+def trained(name, folder, sections):
+    """All that a run holds after some steps with four images, by part and name, and the weights before them."""
+    synchronise = kit.synchronise_batch_norm
+    kit.synchronise_batch_norm = lambda module, process: synchronise(module, process).double()
+    try:
+        merged = {**sections, "data": {"batch_size": 4}, "schedule": {"epochs": 2, "steps_per_epoch": STEPS}}
+        run = Run(config(name, **merged), folder)
+        before = state_of(run)
+        for batch in run.loader.epoch(0):
+            run.train_step(in_double(batch), Tally(run.process))
+        after = state_of(run)
+        run.close()
+    finally:
+        kit.synchronise_batch_norm = synchronise
+    return before, after
+
+
+def state_of(run):
+    found = {part: {key: value.clone() for key, value in held.items()} for part, held in run.weights().items()}
+    for part, optimizer in run.optimizers.items():
+        names = {id(parameter): key for key, parameter in run.trained[part].module.named_parameters()}
+        found[f"optimiser of {part}"] = {
+            f"{names[id(parameter)]}.{key}": torch.as_tensor(value).clone()
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+            if value is not None
+        }
+    return found
+
+
+def work(rank, folder, wanted):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    try:
+        found = {(name, label): trained(name, folder, sections) for name, label, sections in wanted}
+        torch.save(found, folder / f"rank{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def together(folder, wanted):
+    """What each of two processes holds, by method and settings."""
+    mp.spawn(work, args=(folder, wanted), nprocs=WORLD)
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(WORLD)]
+
+
+def apart(one, other):
+    """The largest difference of any part, relative to what the steps changed in it; counts must be equal."""
+    (before, ours), (_, theirs) = one, other
+    assert ours.keys() == theirs.keys()
+    worst = {}
+    for part, held in ours.items():
+        assert held.keys() == theirs[part].keys(), part
+        difference, moved = 0.0, 0.0
+        for key, value in held.items():
+            if not value.is_floating_point():
+                assert torch.equal(value, theirs[part][key]), (part, key)
+                continue
+            start = before[part].get(key)
+            start = start if start is not None and start.shape == value.shape else torch.zeros_like(value)
+            difference += float((value - theirs[part][key]).double().square().sum())
+            moved += float((value - start).double().square().sum())
+        worst[part] = (difference / moved) ** 0.5 if moved else difference
+    return worst
+
+
+def assert_alike(one, other, *, name):
+    for part, difference in apart(one, other).items():
+        assert difference < EXPLAINED.get((name, part), 1e-6), (part, difference)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """With the default settings; started once."""
+    return together(tmp_path_factory.mktemp("two"), [(name, "", {}) for name in SEVERAL_NETWORKS])
+
+
+@pytest.mark.parametrize("name", SEVERAL_NETWORKS)
+def test_after_some_steps_two_processes_hold_what_one_does(name, two, tmp_path, one_thread):
+    alone = trained(name, tmp_path, {})
+    assert all(
+        not torch.equal(value, alone[0][part][key])
+        for part, held in alone[1].items()
+        if part in alone[0] and not part.startswith("optimiser")
+        for key, value in held.items()
+        if key.endswith("conv1.weight")
+    )
+    for rank in range(WORLD):
+        assert_alike(alone, two[rank][name, ""], name=name)
+
+
+@pytest.fixture(scope="module")
+def all_of_them(tmp_path_factory):
+    wanted = [(name, "", {}) for name in METHODS]
+    wanted += [(name, label, sections) for name in METHODS for label, sections in {**OTHERS, **IN_PARTS}.items()]
+    return together(tmp_path_factory.mktemp("all"), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ["", *OTHERS])
+@pytest.mark.parametrize("name", METHODS)
+def test_so_they_do_for_every_method_optimiser_and_memory_layout(name, label, all_of_them, tmp_path, one_thread):
+    alone = trained(name, tmp_path, OTHERS.get(label, {}))
+    for rank in range(WORLD):
+        assert_alike(alone, all_of_them[rank][name, label], name=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_in_parts_on_two_processes_is_the_same_in_both_memory_layouts(name, all_of_them):
+    for rank in range(WORLD):
+        assert_alike(all_of_them[rank][name, "in parts"], all_of_them[rank][name, "in parts, contiguous"], name=name)
+
+
+def one_average(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    weights = [
+        torch.zeros(4, 3, 2, 2).to(memory_format=torch.channels_last).requires_grad_(),
+        torch.zeros(5, 4).t().requires_grad_(),
+        torch.zeros(3, requires_grad=True),
+    ]
+    for number, weight in enumerate(weights[:2] if rank else weights):
+        generator = torch.Generator().manual_seed(10 * rank + number)
+        weight.grad = torch.randn(weight.shape, generator=generator)
+    Process(rank=rank, world=WORLD, device=torch.device("cpu")).average_gradients(weights)
+    torch.save([(weight.grad, weight.stride(), weight.grad.stride()) for weight in weights], folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_averaged_gradients_are_the_mean_and_lie_in_memory_as_their_weights_do(tmp_path):
+    mp.spawn(one_average, args=(tmp_path,), nprocs=WORLD)
+    for rank in range(WORLD):
+        for number, (gradient, weight_stride, stride) in enumerate(torch.load(tmp_path / f"{rank}.pt")):
+            parts = [
+                torch.randn(gradient.shape, generator=torch.Generator().manual_seed(10 * one + number))
+                for one in ((0, 1) if number < 2 else (0,))
+            ]
+            torch.testing.assert_close(gradient, sum(parts) / WORLD)
+            assert stride == weight_stride
+
+
+def test_a_batch_in_double_keeps_masks_and_boxes_as_they_are(tmp_path):
+    run = Run(config("unimatch", data={"batch_size": 4}), tmp_path)
+    batch = next(iter(run.loader.epoch(0)))
+    double = in_double(batch)
+    assert isinstance(double, SemiBatch)
+    assert double.labelled.image.dtype == torch.float64
+    assert torch.equal(double.labelled.mask, batch.labelled.mask)
+    assert double.unlabelled.boxes[0].dtype == torch.bool
