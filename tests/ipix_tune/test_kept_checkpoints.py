@@ -110,7 +110,7 @@ def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
             "optim.lr": {"choice": [0.01, 1e-5]},
             "method.teacher": {"choice": ["shared", "ema"]},
             "method.ema_decay": {"choice": [0.99, 1], "only_if": {"method.teacher": "ema"}},
-            "interpixel.tau": {"uniform": [0.1, 0.7], "step": 0.2},
+            "interpixel.tau": {"quniform": [0.1, 0.7, 0.2]},
         },
         "points": [],
         "sampler": {"name": "grid"},
