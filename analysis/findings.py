@@ -11,6 +11,7 @@ from analysis.stats.early import measured_noise
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.rivals import Rivals
+from analysis.stats.rung_noise import RungNoise
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
 from analysis.wording import OWN_LISTS, PUBLISHED_BY, PUBLISHED_SPREAD, duration, is_percent, validation_called
@@ -264,6 +265,44 @@ def say_curves(study: Study) -> str:
     return (
         f"{stopped} of {len(study.trials)} trials were stopped at the rungs ({rungs} epochs); their scores are early "
         "ones and are not compared with final scores anywhere in this report."
+    )
+
+
+def say_rung_noise(found: RungNoise | None, study: Study) -> str:
+    """How much of what the first rung ranks is luck, and what to set where it is most; empty without a rung."""
+    if not any(rung < study.max_epochs for rung in study.rungs):
+        return "" if found is None else say_noise(found)
+    if found is None:
+        return (
+            "How much of what the first rung ranks is luck is not known: no configuration ran with several seeds, and "
+            "no surrogate is good enough to say what is left."
+        )
+    return say_noise(found)
+
+
+def say_noise(found: RungNoise) -> str:
+    """The same of any rung."""
+    measured = f"n = {found.runs} runs of {found.configs} configurations, and {found.count} trials"
+    if not found.runs:
+        measured = (
+            f"{found.count} trials; the seeds' is what the surrogate leaves unexplained, which counts what it cannot "
+            "model too"
+        )
+    text = (
+        f"After {_epochs(found.epoch)} seeds of one configuration differ by {found.seeds:.3g} and all trials by "
+        f"{found.trials:.3g} (standard deviations, {measured}): {100 * found.share:.0f} % of the variance that this "
+        f"rung ranks is luck (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
+    )
+    if not found.mostly:
+        return text
+    if found.better is None:
+        return (
+            f"{text} This rung is mostly noise, and no later one is known to be better: run without a scheduler "
+            "(scheduler.name: none), or lower the noise of a score (more held-out images)."
+        )
+    return (
+        f"{text} This rung is mostly noise: set scheduler.grace_epochs to {found.better}, from where seeds differ by "
+        "less than configurations do."
     )
 
 

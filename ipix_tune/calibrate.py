@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ipix_tune import folder
 from ipix_tune.config import BudgetConfig, StudyConfig
+from ipix_tune.earlier_noise import noise_in
 
 
 def calibration(study: StudyConfig, *, trials: int) -> StudyConfig:
@@ -33,14 +34,17 @@ def findings_of(calibrated: StudyConfig, *, asked: StudyConfig, start: Sequence[
         start: the command line of that study.
     """
     from analysis import tables
-    from analysis.findings import say_fidelity, say_supported
+    from analysis.findings import say_fidelity, say_noise, say_supported
     from analysis.stats.fidelity import fidelity
     from analysis.stats.study import from_tables
 
     place = folder.study_folder(calibrated)
-    study = from_tables(tables.load(place))
+    known = tables.load(place)
+    study = from_tables(known)
     found = fidelity(study)
     lines = [say_fidelity(found, study)]
+    if (noise := noise_in(study, known, epoch=asked.scheduler.grace_epochs)) is not None:
+        lines.append(say_noise(noise))
     more: list[str] = []
     if found is not None:
         supported = say_supported(found)

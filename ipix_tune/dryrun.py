@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from ipix_tune.config import StudyConfig
 from ipix_tune.cost import measure
 from ipix_tune.deaddimensions import check_dead_dimensions
+from ipix_tune.earlier_noise import describe_rung_noise
 from ipix_tune.plan import make_plan, render
 from ipix_tune.space import SearchSpace
 from ipix_tune.warm import describe_warm_start
@@ -36,7 +37,8 @@ def dry_run(
     threads = max(1, int(study.resources.cpus_per_worker))
     cost = measure(configs, steps_per_epoch=steps, threads=threads) if measured else None
     warnings = check_dead_dimensions(space)
-    return render(plan, data=data, warm=describe_warm_start(study, space), cost=cost, warnings=warnings)
+    warm = [*describe_warm_start(study, space), *describe_rung_noise(study, max_epochs=plan.max_epochs)]
+    return render(plan, data=data, warm=warm, cost=cost, warnings=warnings)
 
 
 def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:

@@ -91,7 +91,7 @@ def describe_warm_start(study: StudyConfig, space: SearchSpace) -> list[str]:
 def _earlier(folder: str, study: StudyConfig, space: SearchSpace) -> Earlier:
     from analysis.stats.study import from_tables
 
-    found = _tables(folder)
+    found = tables_in(folder)
     metric = study.objective.metric
     if metric not in found.history.column_names:
         known = sorted(set(found.history.column_names) - {"run_id", "epoch", "time"})
@@ -124,7 +124,12 @@ def _earlier(folder: str, study: StudyConfig, space: SearchSpace) -> Earlier:
     return earlier
 
 
-def _tables(folder: str) -> Any:
+def tables_in(folder: str) -> Any:
+    """The tables of an earlier study, given by its folder or by `tables/` in it.
+
+    Raises:
+        WarmStartError: it is not there, or has none.
+    """
     from analysis import tables
     from analysis.errors import LogsError
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from analysis import findings, readings, unanswered
-from analysis.figures import comparison, curves, fidelity, forest, parallel, parameters, progress, style
+from analysis.figures import comparison, fidelity, forest, parallel, parameters, progress, style
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Part, Section
 from analysis.stats.beside import Beside
@@ -60,15 +60,6 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
         ]
     if {"kl", "cr"} <= set((study.space.get(DISTANCE) or {}).get("choices") or ()):
         found.append(_distance(study, plots, [one for one in confirmed if one.name == DISTANCE]))
-    found.append(
-        Section(
-            title="Did the rungs stop the right trials?",
-            reading=findings.say_curves(study),
-            figure=drawn(plots, "curves", partial(curves.draw, study)),
-            alt="Learning curves of all trials",
-            n=trials,
-        )
-    )
     return [*found, _fidelity(study, plots)]
 
 

@@ -1,14 +1,15 @@
-"""Sections on the budget: what was stopped too early, and how far seeds differ at every budget."""
+"""Sections on the budget: what the rungs ranked, what was stopped too early, and how far seeds differ."""
 
 from functools import partial
 from pathlib import Path
 
-from analysis import readings, unanswered
-from analysis.figures import forest, style
+from analysis import findings, readings, unanswered
+from analysis.figures import curves, forest, style
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Part, Section
 from analysis.stats.crossval import Check
 from analysis.stats.early import LIKELY, seed_noise, stopped_early
+from analysis.stats.rung_noise import rung_noise
 from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 
@@ -22,10 +23,21 @@ def stopping_sections(
     if not any(trial.curve for trial in study.trials):
         return []
     usable = surrogate if check is not None and check.usable else None
-    sections: list[Part] = []
+    sections: list[Part] = [_rungs(study, seeded, plots, usable)]
     if usable is not None and any(trial.state == "stopped" for trial in study.trials):
         sections.append(_stopped(usable, plots))
     return [*sections, _seeds(study, seeded, plots, usable)]
+
+
+def _rungs(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> Section:
+    noise = rung_noise(study, seeded, usable) if study.rungs else None
+    return Section(
+        title="Did the rungs stop the right trials?",
+        reading=f"{findings.say_curves(study)} {findings.say_rung_noise(noise, study)}".strip(),
+        figure=drawn(plots, "curves", partial(curves.draw, study)),
+        alt="Learning curves of all trials",
+        n=f"{sum(bool(trial.curve) for trial in study.trials)} trials, {study.seeds_each()}",
+    )
 
 
 def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> Part:

@@ -46,9 +46,10 @@ class Surrogate(Digested):
     """``weights`` (draws, width): of the basis' functions. ``level`` (draws,): mean over the space. ``ends`` (draws,
     trials): what the run of each trial would have come to at full budget, but for ``noise`` (draws,), the standard
     deviation of one epoch's score around it; ``seeds`` (draws,): of runs of one configuration that differ in the seed
-    only. All are scores of the study's own sign and unit. ``mode``: theta at the posterior's mode. ``pool``: of how
-    many trials ``trials`` were drawn, see :func:`sample`. ``out`` (rows,): the rows of collapsed runs, which do not
-    count, and ``collapsed`` the positions of these runs in ``trials``."""
+    only, and ``apart`` (draws, levels): the same after each of ``levels`` epochs. All are scores of the study's own
+    sign and unit. ``mode``: theta at the posterior's mode. ``pool``: of how many trials ``trials`` were drawn, see
+    :func:`sample`. ``out`` (rows,): the rows of collapsed runs, which do not count, and ``collapsed`` the positions of
+    these runs in ``trials``."""
 
     study: Study
     basis: Basis
@@ -62,6 +63,7 @@ class Surrogate(Digested):
     ends: Floats
     noise: Floats
     seeds: Floats
+    apart: Floats
     mode: Floats
     out: NDArray[np.bool_]
     collapsed: tuple[int, ...]
@@ -249,6 +251,7 @@ class Draws:
     ends: Floats
     noise: Floats
     seeds: Floats
+    apart: Floats
     mode: Floats
 
 
@@ -267,8 +270,8 @@ def draw(data: Data, mode: Floats, *, draws: int = DRAWS, seed: int = 0, pool: E
         )
         for one in part
     ]
-    level, weights, ends, noise, seeds = (np.array(part) for part in zip(*found, strict=True))
-    return Draws(level=level, weights=weights, ends=ends, noise=noise, seeds=seeds, mode=mode)
+    level, weights, ends, noise, apart = (np.array(part) for part in zip(*found, strict=True))
+    return Draws(level=level, weights=weights, ends=ends, noise=noise, seeds=apart[:, -1], apart=apart, mode=mode)
 
 
 def drawn(study: Study, data: Data, draws: Draws) -> Surrogate:
@@ -286,6 +289,7 @@ def drawn(study: Study, data: Data, draws: Draws) -> Surrogate:
         ends=study.sign * draws.ends,
         noise=draws.noise,
         seeds=draws.seeds,
+        apart=draws.apart,
         mode=draws.mode,
         out=data.out,
         collapsed=tuple(sorted({int(one) for one in data.rows.who[data.out]})),
@@ -355,8 +359,8 @@ def _normals(data: Data, rng: np.random.Generator) -> Normals:
 
 def _functions(
     data: Data, hypers: Sequence[Floats], normals: Sequence[Normals]
-) -> list[tuple[float, Floats, Floats, float, float]]:
-    """A draw of level, weights, ends, noise and seeds for each theta."""
+) -> list[tuple[float, Floats, Floats, float, Floats]]:
+    """A draw of level, weights, ends, noise and what seeds differ by at every level for each theta."""
     model, features = Model(data.basis, data.rows), data.basis.joined(data.rows.singles)
     with threadpool_limits(1, user_api="blas"):
         return [
@@ -367,7 +371,7 @@ def _functions(
 
 def _function(
     model: Model, data: Data, features: Floats, hyper: Hyper, normals: Normals
-) -> tuple[float, Floats, Floats, float, float]:
+) -> tuple[float, Floats, Floats, float, Floats]:
     """By Matheron's rule: a draw from the prior, moved by what the scores differ from its scores."""
     rows, scale = data.rows, data.scale
     for_level, for_weights, for_runs, for_rows = normals
@@ -386,5 +390,6 @@ def _function(
     top = data.centers[-1]
     ends = level + features @ weights + runs
     noise = scale * math.sqrt(hyper.noise)
-    seeds = scale * math.sqrt(hyper.run + hyper.noise)
-    return top + scale * level, scale * weights, top + scale * ends, noise, seeds
+    left = np.array([rows.distance[data.at == level].max() for level in range(len(data.levels))])
+    apart = scale * np.sqrt(hyper.run + hyper.run_drift * left + hyper.noise)
+    return top + scale * level, scale * weights, top + scale * ends, noise, apart

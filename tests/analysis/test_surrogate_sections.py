@@ -52,6 +52,7 @@ def test_every_question_has_a_section_with_its_n(sections):
         "What matters round",
         "Which changes lead",
         "How much is lost",
+        "Did the rungs stop the right trials",
         "Which trials were stopped too early",
         "How far do seeds differ",
         "Which classes gain",
@@ -72,7 +73,7 @@ def test_where_trials_were_stopped_the_mean_over_the_space_is_said_to_lean_on_th
 
 def test_every_figure_is_there_and_says_what_it_shows(sections):
     drawn = [one for one in answered(sections) if one.figure]
-    assert len(drawn) == 8
+    assert len(drawn) == 9
     for one in drawn:
         assert one.figure.stat().st_size > 1000
         assert one.alt
@@ -149,7 +150,7 @@ def test_of_noise_nothing_is_said_and_nothing_is_drawn(tmp_path):
     first, *others = sections_of(study, tables, tmp_path)
     assert "not shown to predict better than their mean" in first.why
     assert "no number of trials will" in first.what_would
-    assert [one.title for one in others][:1] == ["How far do seeds differ?"]
+    assert [one.title for one in others][:2] == ["Did the rungs stop the right trials?", "How far do seeds differ?"]
 
 
 def test_too_few_trials_are_counted_in_words(tmp_path):

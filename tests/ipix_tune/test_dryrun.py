@@ -2,15 +2,19 @@ import io
 import math
 import re
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from analysis.tables import Tables, save
 from ipix_tune.config import StudyConfig
 from ipix_tune.dryrun import check_run, dry_run
+from ipix_tune.earlier_noise import describe_rung_noise
 from ipix_tune.plan import ResourceError
 from ipix_tune.space import SearchSpace
 from ipix_tune.spacecheck import check_study
-from tests.ipix_tune.studies import base
+from tests.ipix_tune.studies import base, row
 from trainers.errors import DataError
 
 
@@ -59,3 +63,37 @@ def test_a_dry_run_names_the_steps_of_every_stage_where_they_differ():
     assert first < later
     assert lines[1].startswith(f"3 epochs of {first} steps, then 3 epochs of {later} steps")
     assert mean == (first + later) / 2
+
+
+def seeded(place, *, noise):
+    """Tables of a study of 10 configurations with 3 seeds each, whose scores after one epoch differ by ``noise``
+    between seeds and by 5 between configurations."""
+    rng = np.random.default_rng(0)
+    rows, history = [], []
+    for level in rng.normal(40, 5, 10):
+        for seed in range(3):
+            rows.append(row(len(rows), float(level), seed=seed, lr=float(level)) | {"retries": 0})
+            for epoch in range(1, 10):
+                score = float(level + rng.normal(0, noise if epoch < 3 else 0.5))
+                history.append({"run_id": rows[-1]["run_id"], "epoch": epoch, "time": None, "val/miou": score})
+    facts = {"scheduler": {"name": "none", "max_epochs": 9, "rungs": [], "grace_epochs": 1, "reduction": 3}}
+    made = Tables(runs=pa.Table.from_pylist(rows), history=pa.Table.from_pylist(history), facts=facts)
+    save(made, place)
+    return str(place)
+
+
+@pytest.mark.parametrize(("noise", "mostly"), [(15.0, True), (1.0, False)])
+def test_a_dry_run_says_where_an_earlier_study_knows_that_the_first_rung_is_mostly_noise(tmp_path, noise, mostly):
+    folder = seeded(tmp_path / "old", noise=noise)
+    study = StudyConfig.model_validate({**base(), "warm_start": [folder], "scheduler": {"grace_epochs": 1}})
+    (said,) = describe_rung_noise(study, max_epochs=9)
+    assert said.startswith(f"{folder}: After 1 epoch seeds of one configuration differ by")
+    assert ("mostly noise: set scheduler.grace_epochs to 3" in said) == mostly
+
+
+def test_a_study_of_another_length_or_without_rungs_is_told_nothing(tmp_path):
+    folder = seeded(tmp_path / "old", noise=15.0)
+    study = StudyConfig.model_validate({**base(), "warm_start": [folder], "scheduler": {"grace_epochs": 1}})
+    assert describe_rung_noise(study, max_epochs=27) == []
+    without = study.model_copy(update={"scheduler": study.scheduler.model_copy(update={"name": "none"})})
+    assert describe_rung_noise(without, max_epochs=9) == []

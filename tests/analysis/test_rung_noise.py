@@ -1,0 +1,95 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.findings import say_rung_noise
+from analysis.stats.rung_noise import rung_noise
+from analysis.stats.surrogate import fit
+from tests.analysis.made import END, UNIT, make_study, study_of_function
+
+SPACE = {"a": UNIT}
+NOISE = {3: 16.6, 9: 5.0, END: 2.0}
+"""Standard deviation of seeds by epoch; configurations differ by `CONFIGURATIONS`."""
+CONFIGURATIONS = 12.7
+
+
+def noisy(count, *, seeds=1, noise=NOISE, seed=0, stopped=False):
+    """``count`` configurations with ``seeds`` seeds each."""
+    rng = np.random.default_rng(seed)
+    configs, curves, used = [], [], []
+    for level in rng.normal(0, CONFIGURATIONS, count):
+        values = {"a": float(rng.uniform())}
+        for one in range(seeds):
+            curve = {epoch: float(40 + level + rng.normal(0, apart)) for epoch, apart in noise.items()}
+            configs.append(values)
+            curves.append({3: curve[3]} if stopped and one == 0 and level < 0 else curve)
+            used.append(one)
+    return make_study(SPACE, configs, curves, seeds=used)
+
+
+def test_the_share_is_the_seeds_variance_over_that_of_all_trials():
+    study = noisy(20, seeds=4)
+    found = rung_noise(study, study)
+    groups = {}
+    for trial in study.trials:
+        groups.setdefault(trial.settings, []).append(trial.curve[3])
+    within = np.mean([np.var(group, ddof=1) for group in groups.values()])
+    everything = np.var([trial.curve[3] for trial in study.trials], ddof=1)
+    assert found.epoch == 3
+    assert found.share == pytest.approx(within / everything)
+    assert found.low < found.share < found.high
+    assert (found.runs, found.configs, found.count) == (80, 20, 80)
+
+
+def test_a_rung_that_ranks_mostly_luck_names_the_grace_period_to_set():
+    study = noisy(40, seeds=3)
+    found = rung_noise(study, study)
+    text = say_rung_noise(found, study)
+    assert found.mostly
+    assert "This rung is mostly noise: set scheduler.grace_epochs to 9" in text
+    assert f"{100 * found.share:.0f} % of the variance that this rung ranks is luck" in text
+
+
+def test_where_a_scheduler_stopped_trials_the_later_rung_is_judged_by_what_all_differ_by():
+    search, confirmation = noisy(60, stopped=True), noisy(4, seeds=8, seed=1)
+    found = rung_noise(search, confirmation)
+    assert found.runs == 32
+    assert found.count == 60
+    assert found.better == 9
+
+
+def test_a_rung_whose_trials_differ_by_more_than_seeds_do_is_not_called_noise():
+    study = noisy(20, seeds=3, noise={3: 3.0, 9: 2.0, END: 2.0})
+    found = rung_noise(study, study)
+    assert not found.mostly
+    assert "mostly noise" not in say_rung_noise(found, study)
+
+
+def test_where_no_later_epoch_is_better_it_says_so_and_names_no_number():
+    study = noisy(30, seeds=3, noise={3: 30.0, 9: 30.0, END: 30.0})
+    found = rung_noise(study, study)
+    assert found.better is None
+    assert "run without a scheduler" in say_rung_noise(found, study)
+    assert "grace_epochs" not in say_rung_noise(found, study)
+
+
+def test_without_repeated_seeds_the_surrogates_noise_is_taken_and_said_to_be():
+    study = study_of_function(lambda values: 50 + 9 * values["a"], SPACE, 40, noise=1.0, halving=False)
+    found = rung_noise(study, study, fit(study))
+    assert found.seeds == pytest.approx(math.sqrt(2), rel=0.35)  # of the run and of the epoch
+    assert "what the surrogate leaves unexplained" in say_rung_noise(found, study)
+
+
+def test_without_either_it_says_that_it_is_not_known():
+    study = noisy(20)
+    assert rung_noise(study, study) is None
+    assert "is not known" in say_rung_noise(None, study)
+    assert say_rung_noise(None, replace(study, rungs=())) == ""
+
+
+def test_confirming_runs_of_another_length_say_nothing_of_a_rung():
+    study, longer = noisy(20), noisy(4, seeds=5)
+    longer = replace(longer, trials=tuple(replace(one, epochs=2 * END) for one in longer.trials))
+    assert rung_noise(study, longer) is None
