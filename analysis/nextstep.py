@@ -95,8 +95,10 @@ def _after_confirmation(found: Confirmed, tables: Tables, place: Path) -> NextSt
 
 
 def _more_seeds(found: Confirmed) -> tuple[int, int, str] | None:
-    """How many, for how many configurations, and why; None where nothing is open that so many may settle. What the
-    answer stands on goes before other comparisons."""
+    """How many, for how many configurations, and why; None where the choice is confirmed, or nothing is open that so
+    many may settle. What the answer stands on goes before other comparisons."""
+    if found.choice is not None and found.choice.confirmed:
+        return None
     defaults = defaults_of(found)
     asked = {None if found.choice is None else found.choice.arm, None if defaults is None else defaults.name} - {None}
     room = min(MOST_WORTH, MOST_EXTENDED - found.plan.seeds)

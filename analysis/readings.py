@@ -156,11 +156,10 @@ def say_choices(found: Sequence[Choice], unit: str) -> str:
 
 
 def say_pair(one: Beside) -> str:
-    """A choice that was confirmed with several seeds."""
-    interval = "no interval yet" if one.interval is None else f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}"
+    """Where to find a choice that was confirmed with several seeds: its verdict stands in one place."""
     return (
-        f"At equal others, by the confirmation: {one.name} {one.first} minus {one.second} {one.difference:+.2f} "
-        f"(interval {interval}, which holds together with those of all its comparisons; {one.source})."
+        f"The confirmation compared {one.name} {one.first} with {one.second} at equal others ({one.source}); its "
+        'verdict, in the table of "Is it better?", goes before anything that the search can say of it.'
     )
 
 

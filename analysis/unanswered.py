@@ -87,13 +87,18 @@ def no_seed_noise(title: str) -> Unanswered:
     )
 
 
-def no_classes(title: str) -> Unanswered:
-    """No pair of configurations can be compared."""
+def no_classes(title: str, *, confirmed: bool) -> Unanswered:
+    """No pair of configurations can be compared. ``confirmed``: the runs are those of a confirmation."""
     return Unanswered(
         title=title,
-        why=f"No other configuration ran to the end with at least {LEAST_SEEDS} of the leading one's seeds, or classes "
-        "were not scored.",
-        what_would=f"{CONFIRM}: it runs such pairs.",
+        why=f"No two configurations ran to the end with at least {LEAST_SEEDS} seeds in common and the scores of their "
+        "classes."
+        if confirmed
+        else f"No other configuration ran to the end with at least {LEAST_SEEDS} of the leading one's seeds, or "
+        "classes were not scored.",
+        what_would="More seeds (ipix-tune confirm --more-seeds), with classes scored in every run."
+        if confirmed
+        else f"{CONFIRM}: it runs such pairs.",
     )
 
 

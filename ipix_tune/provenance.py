@@ -108,7 +108,7 @@ def _confirmed_head(choice: Choice, arm: "ArmResult", found: "Confirmed") -> lis
         f"# {found.choice.headline}: {arm.name}; {found.metric} {arm.mean.value:.2f}, mean over "
         f"{count_seeds(arm.mean.seeds)} of typical runs{over}",
         f"# {found.choice.words}",
-        f"# {arm.name}: {arm.lost.words}",
+        *([] if arm.lost.count else [f"# {arm.name}: {arm.lost.words}"]),  # else it stands in the first line
         *(f"# {one.words}" for one in beside),
         f"# study {found.study}; {arm.name}"
         + (f" is trial {arm.trial}" if arm.trial else "")

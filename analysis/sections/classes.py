@@ -24,13 +24,13 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
     if best is None or best.state != "complete":
         return []
     found = None if other is None else class_changes(study, tables, best, other)
-    return [_classes(found, plots), _bands(study, plots)]
+    return [_classes(found, plots, confirmed=confirmation is not None), _bands(study, plots)]
 
 
-def _classes(found: ClassChanges | None, plots: Path) -> Part:
+def _classes(found: ClassChanges | None, plots: Path, *, confirmed: bool) -> Part:
     title = "Which classes gain, and which lose?"
     if found is None:
-        return unanswered.no_classes(title)
+        return unanswered.no_classes(title, confirmed=confirmed)
     return Section(
         title=title,
         reading=readings.say_classes(found),

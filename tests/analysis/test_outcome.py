@@ -151,6 +151,7 @@ def test_the_next_step_of_a_random_confirmation_is_one_and_fits_where_it_stands(
         assert f"{len(found.judgement.wanted)} run" in step.price
     elif "--more-seeds" in step.command:
         assert any(not one.decided for one in found.judgement.verdicts)
+        assert not found.choice.confirmed
     elif step.command:
         assert step.command.startswith("ipix-tune export studies/s --out best.yaml")
 

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from analysis.tables import build_tables, save
 from ipix_tune.export import ExportError, app, export_best
 from ipix_tune.final import RecipeError, compared
+from ipix_tune.train import app as train_app
 from tests.analysis.confirmations import BARE, DEFAULTS, TOP, confirm_run, confirmed_runs, scores_of, searched
 from tests.ipix_tune.studies import base, config_of
-from tests.trainers.runs import tiny
+from tests.trainers.runs import rows, tiny
 from trainers.config import TrainConfig
 from trainers.seeds import SeedRun
 from trainers.yamlfile import load
@@ -181,6 +182,22 @@ def test_of_a_config_that_is_no_recipe_nothing_is_compared():
 def test_options_of_the_recipe_without_it_are_refused(tmp_path):
     with pytest.raises(ExportError, match="belong to the final recipe"):
         exported(tmp_path, runs=searched(), seeds=5)
+
+
+@pytest.mark.slow
+def test_a_recipe_is_trained_with_its_fresh_seeds_and_its_runs_are_held_against_what_was_expected(
+    tmp_path, monkeypatch
+):
+    """Two steps of a small network come nowhere near the confirmation's 70: both runs have collapsed."""
+    monkeypatch.chdir(tmp_path)
+    short = tiny(schedule={"epochs": 1, "steps_per_epoch": 2})
+    exported(tmp_path, config=short, seeds=2)
+    done = CliRunner().invoke(train_app, ["best.yaml", "--seeds", "2"])
+    assert done.exit_code == 0, done.output
+    scores = [rows(tmp_path / "runs" / f"best-seed{seed}")[-1]["final/last/miou"] for seed in (9, 10)]
+    assert f"  seed 9: {scores[0]:.2f}\n  seed 10: {scores[1]:.2f}\n  mean {sum(scores) / 2:.2f} (95 % t" in done.output
+    for seed, score in zip((9, 10), scores, strict=True):
+        assert f"seed {seed} collapsed: final/last/miou {score:.2f} is below" in done.output
 
 
 def test_the_command_says_what_becomes_of_the_held_out_images_and_how_to_train(tmp_path):
