@@ -18,6 +18,7 @@ from ipix_tune.curves import recorded_values
 from ipix_tune.dimensions import contains, describe_range, nearest_value
 from ipix_tune.ranked import places
 from ipix_tune.space import SearchSpace
+from trainers.deadkeys import refused_keys
 from trainers.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def _earlier(folder: str, study: StudyConfig, space: SearchSpace) -> Earlier:
     left_out: Counter[str] = Counter()
     for trial in recorded.trials:
         values = recorded_values(space, configs[trial.run_id])
-        if (reason := _unusable(trial, values, space)) is not None:
+        reason = _unusable(trial, values, space) or _meant_otherwise(configs[trial.run_id])
+        if reason is not None:
             left_out[reason] += 1
             continue
         if trial.run_id not in where:
@@ -164,6 +166,12 @@ def _unusable(trial: "Trial", values: Mapping[str, Value], space: SearchSpace) -
         if not contains(dimension, values[name]):
             return f"with {name} outside {describe_range(dimension)}"
     return None
+
+
+def _meant_otherwise(config: Mapping[str, Any]) -> str | None:
+    """Why an earlier version's training was another than its config would be now, or None."""
+    refused = ", ".join(refused_keys(config))
+    return f"with {refused} where it is refused now: its values mean something else" if refused else None
 
 
 def foreign(past: Sequence[Past], space: SearchSpace) -> Iterator[FrozenTrial]:

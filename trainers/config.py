@@ -125,9 +125,11 @@ class InterPixelConfig(Section):
     @model_validator(mode="after")
     def _t2_is_for_kl(self) -> Self:
         if self.t2_scale and self.distance != "kl":
+            former = self.alpha * self.temperature**2
             raise ValueError(
                 f"t2_scale: true does not go with distance: {self.distance}: only the KL falls as 1 / t^2; leave it "
-                "out, or set distance: kl (a study that searches both: only_if: {interpixel.distance: kl})"
+                "out, or set distance: kl (a study that searches both: only_if: {interpixel.distance: kl}). Earlier "
+                f"versions multiplied the correlation too: alpha = {former:g} without t2_scale is that loss"
             )
         return self
 

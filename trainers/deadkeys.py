@@ -68,17 +68,25 @@ def without_refused(data: dict[str, Any], changed: Collection[str]) -> None:
     Args:
         changed: dotted names of what was laid over; none of them is taken out.
     """
+    for name, named in refused_keys(data).items():
+        if named & set(changed) and name not in changed:
+            section, _, key = name.partition(".")
+            del data[section][key]
+
+
+def refused_keys(data: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Keys of a config's plain data that it refuses because a condition does not hold, and the keys that this names."""
+    found: dict[str, frozenset[str]] = {}
     for prefix, kind in _top_sections():
         section = data.get(prefix)
-        if not isinstance(section, dict):
+        if not isinstance(section, Mapping):
             continue
         for key, field in kind.model_fields.items():
             marks = [one for one in field.metadata if isinstance(one, OnlyIf) and one.refused]
-            blamed = {
-                f"{prefix}.{name}" for mark in marks if not _holds_plainly(mark, section, kind) for name in mark.named
-            }
-            if blamed & set(changed) and f"{prefix}.{key}" not in changed:
-                section.pop(key, None)
+            unmet = [mark for mark in marks if not _holds_plainly(mark, section, kind)]
+            if unmet and section.get(key, field.get_default()) != field.get_default():
+                found[f"{prefix}.{key}"] = frozenset(f"{prefix}.{name}" for mark in unmet for name in mark.named)
+    return found
 
 
 def why_dead(mark: OnlyIf, config: TrainConfig) -> str:

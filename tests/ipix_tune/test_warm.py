@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import optuna
@@ -64,6 +65,22 @@ def test_an_earlier_studys_trials_are_no_trials_of_this_one(tmp_path):
     assert key == "t0000"
     assert [entry.key for entry in journal.entries()] == ["t0000"]
     assert (journal.started, journal.remaining, journal.epochs) == (1, 1, 0)
+
+
+def test_correlations_that_an_earlier_version_multiplied_by_t_squared_teach_nothing(tmp_path, monkeypatch):
+    import ipix_tune.warm
+
+    monkeypatch.setattr(ipix_tune.warm, "json", type("Old", (), {"loads": staticmethod(_as_multiplied)}))
+    found = earlier(saved(tmp_path, CONFIGS))
+    kept = [one for one in CONFIGS if one.interpixel.distance == "kl"]
+    assert len(found.used) <= len(kept) < len(CONFIGS)
+    assert any("interpixel.t2_scale where it is refused now" in reason for reason in found.left_out)
+
+
+def _as_multiplied(text):
+    config = json.loads(text)
+    config["interpixel"]["t2_scale"] = True
+    return config
 
 
 def test_an_earlier_studys_trials_are_no_duplicates(tmp_path):

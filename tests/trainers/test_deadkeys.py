@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from tests.trainers.runs import same_tensors, tiny
 from trainers.config import TrainConfig
-from trainers.deadkeys import conditions, dead_keys, normal_form, value_at, without_refused
+from trainers.deadkeys import conditions, dead_keys, normal_form, refused_keys, value_at, without_refused
 from trainers.methods.registry import BUILDERS
 from trainers.onlyif import Above, OnlyIf
 from trainers.run import Run
@@ -214,6 +214,14 @@ def test_what_a_change_makes_refused_is_left_out_and_what_was_given_beside_it_is
     without_refused(both, ["interpixel.distance", "interpixel.t2_scale"])
     without_refused(both, ["interpixel.alpha"])
     assert both["interpixel"]["t2_scale"] is True
+
+
+def test_what_an_earlier_version_took_and_is_refused_now_is_named_with_what_it_depends_on():
+    assert refused_keys({"interpixel": {"distance": "cr", "t2_scale": True}}) == {
+        "interpixel.t2_scale": {"interpixel.distance"}
+    }
+    assert refused_keys({"interpixel": {"distance": "cr", "t2_scale": False}}) == {}
+    assert refused_keys({"interpixel": {"t2_scale": True}, "method": None}) == {}
 
 
 def test_true_is_not_one_in_a_dependency_and_none_is_not_above_a_number():
