@@ -132,6 +132,31 @@ def test_where_less_is_better_the_incumbent_is_the_least_and_the_largest_are_sto
 
 
 def test_the_incumbent_is_at_every_moment_the_boards():
+    assert all(ours == theirs for ours, theirs in watched(study(), LrCurves()))
+
+
+def test_in_a_simulated_grid_over_seeds_the_incumbent_is_the_boards_and_has_the_best_mean():
+    """The luckiest run is the first seed of 0.01, the better configuration 0.02."""
+
+    ends = {(0.01, 0): 50.0, (0.01, 1): 10.0, (0.02, 0): 35.0, (0.02, 1): 34.0}
+
+    class SeedCurves:
+        search = None
+
+        def curve(self, values):
+            last = ends[values["optim.lr"], values["seed"]]
+            return Curve(scores=tuple(last - EPOCHS + epoch for epoch in range(1, EPOCHS + 1)), seconds=1.0)
+
+    search = {"optim.lr": {"choice": [0.01, 0.02]}, "seed": {"choice": [0, 1]}}
+    grid = study(search=search, sampler={"name": "grid"}, scheduler={"name": "none"})
+    moments = watched(grid, SeedCurves())
+    assert all(ours == theirs for ours, theirs in moments)
+    assert moments[-1][0] == ("t0002", 34.5)
+
+
+def watched(config, curves):
+    """The incumbent of the simulation and of a board that is told the same, after every score."""
+
     class Watched(Simulation):
         def _note(self, now, running, epoch, score):
             super()._note(now, running, epoch, score)
@@ -142,9 +167,9 @@ def test_the_incumbent_is_at_every_moment_the_boards():
             seen.append(((step.key, step.score), board.best()))
 
     seen, board = [], Board(metric="m", mode="max", total=15, max_epochs=EPOCHS)
-    Watched(study(), LrCurves(), max_epochs=EPOCHS, concurrent=4).run()
+    Watched(config, curves, max_epochs=EPOCHS, concurrent=4).run()
     assert len(seen) > 30
-    assert all(ours == theirs for ours, theirs in seen)
+    return seen
 
 
 def test_an_epoch_without_a_score_is_run_but_not_judged():
