@@ -62,7 +62,7 @@ class SelfTrainingConfig(Section):
     stage_length: Literal["equal", "passes"] = "equal"
     """`equal`: an epoch has as many steps in every stage, so that `schedule.epochs` counts the same for every method.
     `passes`, as published: an epoch is a pass over what the stage trains on, which is short in stage 1; see
-    `SelfTraining`. `schedule.steps_per_epoch` lies over both."""
+    `SelfTraining`. Where `schedule.steps_per_epoch` is given, it is the length of every epoch either way."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
