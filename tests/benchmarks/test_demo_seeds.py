@@ -85,3 +85,24 @@ def test_without_a_demo_that_ended_there_is_no_table(tmp_path):
     found = CliRunner().invoke(app, ["table", "--folder", str(tmp_path), "--out", str(tmp_path / "demos.md")])
     assert found.exit_code == 2
     assert "no demo that ended" in re.sub(r"[│\s]+", " ", found.output)
+
+
+def test_every_demo_has_seeds_of_its_own_and_one_that_was_broken_off_is_resumed(tmp_path, monkeypatch):
+    asked = []
+
+    def sweep(command, *, check):
+        asked.append(command)
+        study = tmp_path / command[command.index("--name") + 1]
+        study.mkdir(exist_ok=True)
+        (study / "study.yaml").touch()
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.demo_seeds.subprocess.run", sweep)
+    for _ in range(2):
+        CliRunner().invoke(app, ["run", "--folder", str(tmp_path), "--demos", "3"])
+    assert [command[command.index("--name") + 1] for command in asked] == ["demo0", "demo1", "demo1", "demo2"]
+    assert ["--resume" in command for command in asked] == [False, False, True, False]
+    assert "--set=sampler.seed=2" in asked[-1]
+    assert "--set=trainer.seed=2000" in asked[-1]
+    assert (tmp_path / "demo1" / DONE).read_text() == ""
