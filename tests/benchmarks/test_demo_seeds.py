@@ -43,7 +43,7 @@ def test_the_example_asks_of_the_loss_of_the_method_and_of_cr_at_equal_strength(
         "interpixel.tau": 0.5,
     }
     found = arms_of_shipped(STUDY.with_name("digits_confirm.yaml"), values)
-    variant = "CR at the defaults' strength"
+    variant = "CR of equal strength"
     assert comparisons(found) == (
         ("top 1", "defaults"),
         ("top 1", "interpixel.alpha=0"),
