@@ -19,7 +19,7 @@ from ipix_tune.extension import extended, judged, write_extension
 from ipix_tune.folder import study_folder
 from ipix_tune.journal import Entry, Journal
 from ipix_tune.keep import needed_of_confirmation, needed_of_search
-from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, logged_plan, looked_at, settled
+from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, load, logged_plan, looked_at, settled
 from ipix_tune.mirror import Mirror
 from ipix_tune.price import Price
 from ipix_tune.space import SearchSpace
@@ -48,6 +48,8 @@ def confirm(
         raise ConfirmError(NOT_LOGGED)
     copy = checked_copy(study)
     _check_folder(study, copy)
+    if more_seeds and copy is None:  # before a cluster is started
+        _extended(study, study_folder(study), more_seeds)
     space = SearchSpace(study)
     probe = _probe(study, space)
     lines, _ = check_run(probe, workers=study.resources.workers)
@@ -58,7 +60,7 @@ def confirm(
             _check_begun(place)
         found = settled(study, space, place, resume=resume or more_seeds > 0)
         if more_seeds:
-            found = extended(found, _entries(study, found, place), more_seeds, sign=_sign(study))
+            found = _extended(study, place, more_seeds)
             write_extension(found, place / FOLDER / PLAN)
         return _race(study, space, found, place, copy, concurrent=fit.concurrent, console=console)
 
@@ -117,6 +119,13 @@ def _check_folder(study: StudyConfig, copy: Mirror | None) -> None:
     there = copy is not None and copy.store.exists(f"{copy.key}/study.yaml")
     if not there and not (place / "study.yaml").is_file():
         raise ConfirmError(f"{place}: there is no study to confirm; run it first: ipix-tune sweep STUDY.yaml")
+
+
+def _extended(study: StudyConfig, place: Path, more_seeds: int) -> Confirmation:
+    """The confirmation in the study's folder with its plan extended; nothing is written."""
+    _check_begun(place)
+    found = load(place / FOLDER / PLAN)
+    return extended(found, _entries(study, found, place), more_seeds, sign=_sign(study))
 
 
 def _check_begun(place: Path) -> None:
