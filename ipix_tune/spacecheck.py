@@ -58,6 +58,12 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
             "with every seed, use sampler.name: grid",
             path=("search", "seed"),
         )
+    if "seed" in study.search and study.scheduler.name != "none":
+        raise SpaceError(
+            f"seed is searched, and scheduler.name = {study.scheduler.name} stops the seeds of a configuration one by "
+            "one, so that the mean over those that are left is luck; set scheduler.name: none",
+            path=("scheduler", "name"),
+        )
     study = study.model_copy(
         update={
             "search": {name: _canonical_dimension(name, dimension) for name, dimension in study.search.items()},

@@ -73,6 +73,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
 
 def _stopped(surrogate: Surrogate, plots: Path) -> Section:
     study, found, best = surrogate.study, stopped_early(surrogate), surrogate.study.best()
+    level = None if best is None else study.mean_score(best)
     lines = [
         forest.Line(
             label=f"trial {one.number} after {one.epochs} ({one.chance:.0%})",
@@ -90,7 +91,13 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
         figure=drawn(
             plots,
             "stopped",
-            partial(forest.draw, lines, title=title, unit=style.unit(study.metric), zero=best.score if best else None),
+            partial(
+                forest.draw,
+                lines,
+                title=title,
+                unit=style.unit(study.metric),
+                zero=level,
+            ),
         )
         if lines
         else None,

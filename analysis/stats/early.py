@@ -49,7 +49,8 @@ def stopped_early(surrogate: Surrogate, *, seed: int = 0) -> tuple[Stopped, ...]
     incumbent of full length."""
     study = surrogate.study
     best = study.best()
-    if best is None or best.score is None or best.state != "complete":
+    level = None if best is None else study.mean_score(best)
+    if best is None or level is None or best.state != "complete":
         return ()
     rng = np.random.default_rng(seed)
     scores = surrogate.ends + surrogate.noise[:, None] * rng.standard_normal(surrogate.ends.shape)
@@ -57,7 +58,7 @@ def stopped_early(surrogate: Surrogate, *, seed: int = 0) -> tuple[Stopped, ...]
         Stopped(
             number=trial.number,
             epochs=trial.epochs,
-            chance=float((study.sign * scores[:, column] > study.sign * best.score).mean()),
+            chance=float((study.sign * scores[:, column] > study.sign * level).mean()),
             end=summary(scores[:, column]),
         )
         for column, trial in enumerate(surrogate.trials)

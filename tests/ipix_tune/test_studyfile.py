@@ -310,6 +310,12 @@ def test_a_grid_without_early_stopping_may_repeat_seeds_and_evaluate_the_validat
     assert load(write(tmp_path, data)).search["seed"].choice == (0, 1, 2)
 
 
+def test_seeds_are_not_repeated_where_a_scheduler_stops_some_of_them(tmp_path):
+    data = base() | {"sampler": {"name": "grid"}, "points": []}
+    data["search"] = {"seed": {"choice": [0, 1, 2]}, "interpixel.alpha": {"choice": [0, 1]}}
+    assert "set scheduler.name: none" in error_of(write(tmp_path, data))
+
+
 def test_an_override_sets_a_key_of_the_training_config(tmp_path):
     study = load(write(tmp_path, base()), ["trainer.data.root=/data/VOC2012"])
     assert study.trainer["data"]["root"] == "/data/VOC2012"
