@@ -68,7 +68,10 @@ def say_importance(found: Indices, surrogate: Surrogate) -> str:
         text += f" Open, from nothing to more than that: {listed(unknown)}."
     if surrogate.fixed:
         text += f" Not considered, since no trial varies them: {listed(surrogate.fixed)}."
-    return text + " Effects of three and more parameters together are not modelled."
+    return text + (
+        " Effects of three and more parameters together are not modelled and count as noise: in simulations in which "
+        "they made a fifth of the variance, the totals' intervals held the truth in 73 % of cases."
+    )
 
 
 def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> str:
@@ -82,8 +85,12 @@ def say_marginals(surrogate: Surrogate, published: int, *, one_seed: bool) -> st
     text = (
         "Each curve is the mean over all other parameters, not the best that can be reached, as its difference from "
         f"the mean over the space. Filled dots ran to the end (n = {surrogate.complete}); hollow ones were stopped and "
-        f"stand at their expected end (n = {stopped})."
+        f"stand at their expected end (n = {stopped}). A step is rounded off: in simulations the 95 % intervals of "
+        "curves with one held the truth at 87 % of places where all trials ran in full, and at 62 % where most were "
+        "stopped."
     )
+    if surrogate.collapsed:
+        text += f" The {len(surrogate.collapsed)} trials that collapsed have no dot."
     if stopped:
         text += (
             f" The mean itself, here {np.median(surrogate.level):.1f}, is less sure than the curves: it leans on the "

@@ -173,6 +173,14 @@ def _table(*values: float) -> Factor:
     return lambda place: np.array(values)[np.round(place).astype(int)]
 
 
+def _centred(factor: float) -> Factor:
+    return lambda place: factor * (2 * place - 1)
+
+
+def _step(at: float, steepness: float) -> Factor:
+    return lambda place: 1 / (1 + np.exp(-steepness * (place - at)))
+
+
 def _g(a: float) -> Factor:
     return lambda place: (np.abs(4 * place - 2) + a) / (1 + a)
 
@@ -240,3 +248,35 @@ def objectives() -> Sequence[Objective]:
         dead="dead",
     )
     return interactions, conditional, g, ishigami
+
+
+def beyond() -> Sequence[Objective]:
+    """What the surrogate does not model well: an effect of three parameters together, and steps."""
+    log: dict[str, object] = {"loguniform": [1e-4, 1e-1]}
+    unit: dict[str, object] = {"uniform": [0, 1]}
+    three = Objective(
+        name="three",
+        search=_dimensions(lr=log, alpha=unit, tau=unit, width=log, dead=unit),
+        terms=(
+            {"lr": _bump(0.6, 0.45)},
+            {"lr": _centred(1), "alpha": _centred(1), "tau": _centred(1)},
+            {"alpha": lambda place: 0.8 * place},
+            {"width": lambda place: 0.6 * place},
+            {"tau": lambda place: 0.5 * place},
+        ),
+        pace="lr",
+        dead="dead",
+    )
+    steep = Objective(
+        name="steep",
+        search=_dimensions(lr=log, alpha=unit, tau=unit, width=log, dead=unit),
+        terms=(
+            {"lr": _step(0.8, -60)},
+            {"width": lambda place: 0.5 * _step(0.3, 60)(place)},
+            {"alpha": lambda place: 0.4 * place},
+            {"tau": lambda place: 0.5 * _bump(0.5, 0.3)(place)},
+        ),
+        pace="alpha",
+        dead="dead",
+    )
+    return three, steep

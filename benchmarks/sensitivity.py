@@ -39,11 +39,17 @@ RESAMPLED = 100
 KINDS = ("first", "total", "shapley")
 
 
-def asha_study(objective: Objective, *, trials: int, seed: int) -> Study:
-    """Trials of an objective under TPE and ASHA, in the form of the report's statistics."""
-    config = study_of(objective.search, sampler="tpe", scheduler="asha", trials=trials, seed=seed)
+def asha_study(objective: Objective, *, trials: int, seed: int, collapses: float = 0.0, searched: bool = True) -> Study:
+    """Trials of an objective under TPE and ASHA, in the form of the report's statistics.
+
+    Args:
+        collapses: the share of runs that collapse.
+        searched: by TPE under ASHA; else drawn evenly, all at full length.
+    """
+    sampler, scheduler = ("tpe", "asha") if searched else ("random", "none")
+    config = study_of(objective.search, sampler=sampler, scheduler=scheduler, trials=trials, seed=seed)
     config = config.model_copy(update={"scheduler": config.scheduler.model_copy(update={"grace_epochs": GRACE})})
-    curves = ObjectiveCurves(objective=objective, seed=seed)
+    curves = ObjectiveCurves(objective=objective, seed=seed, collapses=collapses)
     outcome = Simulation(config, curves, max_epochs=EPOCHS, concurrent=CONCURRENT).run()
     return Study(
         name=objective.name,

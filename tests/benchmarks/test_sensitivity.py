@@ -4,11 +4,12 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.objectives import EPOCHS, SPREAD, TOP, ObjectiveCurves, objectives
+from benchmarks.objectives import DROP, EPOCHS, SPREAD, TOP, ObjectiveCurves, beyond, objectives
 from benchmarks.sensitivity import asha_study, optuna_shares, render, repetition
+from benchmarks.sensitivity_collapses import row
 from ipix_tune.dimensions import from_unit
 
-BY_NAME = {one.name: one for one in objectives()}
+BY_NAME = {one.name: one for one in (*objectives(), *beyond())}
 
 
 def places_of(dimension, rng):
@@ -104,6 +105,26 @@ def test_the_trials_are_those_of_tpe_and_asha():
     assert lengths <= {3, 9, 27}
     assert {3, 27} <= lengths
     assert all(trial.state == ("complete" if trial.epochs == 27 else "stopped") for trial in study.trials)
+
+
+def test_the_stated_share_of_runs_collapses_by_the_stated_drop_to_the_end():
+    space = [{**dict.fromkeys(("first", "second", "third", "dead"), 0.5), "first": i / 400} for i in range(400)]
+    with_them, without = (ObjectiveCurves(objective=BY_NAME["ishigami"], seed=0, collapses=share) for share in (0.1, 0))
+    drops = np.array([np.subtract(without.curve(values).scores, with_them.curve(values).scores) for values in space])
+    lost = drops[:, -1] > 0
+    assert lost.mean() == pytest.approx(0.1, abs=0.04)
+    assert DROP[0] <= drops[lost, -1].min() <= drops[lost, -1].max() <= DROP[1]
+    assert (np.diff(drops, axis=1) >= -1e-9).all()
+
+
+def test_random_trials_all_run_in_full():
+    study = asha_study(BY_NAME["g"], trials=12, seed=0, searched=False)
+    assert {(one.state, one.epochs) for one in study.trials} == {("complete", EPOCHS)}
+
+
+def test_the_row_of_collapses_counts_usable_studies_and_lost_runs():
+    study = asha_study(BY_NAME["steep"], trials=30, seed=0, searched=False)
+    assert row(BY_NAME["steep"], [study, study]).startswith("| steep | 2 of 2 | ")
 
 
 def test_optunas_shares_add_up_to_one():
