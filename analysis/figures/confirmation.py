@@ -46,7 +46,7 @@ def _scores(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
     axes.set_yticks(rows, [f"{_broken(arm.name)} (n = {len(arm.scores)})" for arm in found.arms])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(style.unit(found.metric))
-    axes.set_title("Scores: a line joins the runs of one seed; hollow: collapsed; bars: means of the others")
+    axes.set_title("Scores: a line joins the runs of one seed\nhollow: collapsed; bars: means of the others")
 
 
 def _effects(found: Confirmed, axes: Axes, theme: style.Theme) -> None:

@@ -1,10 +1,13 @@
 """`ipix-tune train`: the final training through Ray Train."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from ipix_tune.train import app
 from tests.trainers.runs import rows, tiny
 from trainers.yamlfile import dump
 
@@ -27,6 +30,31 @@ def test_a_run_in_object_storage_is_refused_and_leaves_no_folder_of_that_name(tm
     assert done.returncode == 2
     assert "--run-dir s3://bucket/run: a run writes into a folder, not into object storage" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["best.yaml"]
+
+
+def test_with_workers_every_seed_is_given_to_ray_with_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.yaml").write_text(dump(tiny(schedule={"epochs": 1, "steps_per_epoch": 1}, seed=5)))
+    given = []
+
+    def train_on_ray(config, run_dir, *, workers, **rest):
+        given.append((config.seed, run_dir.name, workers))
+        run_dir.mkdir(parents=True)
+        row = {
+            "epoch": 1,
+            "step": 1,
+            "split_hash": "abc",
+            "val/miou": 60.0 + config.seed,
+            "train/loss": 1.0,
+            "time/epoch_s": 1.0,
+        }
+        (run_dir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+    monkeypatch.setattr("ipix_tune.trial.train_on_ray", train_on_ray)
+    done = CliRunner().invoke(app, ["best.yaml", "--seeds", "2", "--workers", "2"])
+    assert done.exit_code == 0, done.output
+    assert given == [(5, "best-seed5", 2), (6, "best-seed6", 2)]
+    assert "  mean 65.50 (95 % t interval" in done.output
 
 
 @pytest.mark.slow
