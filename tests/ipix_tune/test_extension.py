@@ -7,9 +7,12 @@ from analysis import tables
 from analysis.stats.confirmed import confirmed
 from analysis.stats.race import MOST_EXTENDED, RacePlan
 from ipix_tune.arms import ConfirmError
+from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.extension import extended, judged, write_extension
-from ipix_tune.journal import Entry
+from ipix_tune.journal import Entry, Journal
 from ipix_tune.lineup import Confirmation
+from ipix_tune.space import SearchSpace
+from tests.ipix_tune.studies import base
 from tests.ipix_tune.test_confirmation import confirming, ended, runs_of, searched
 
 __all__ = ["searched"]
@@ -70,6 +73,39 @@ def test_the_plans_file_keeps_all_else(tmp_path):
         "plan": {"max_seeds": 3, "extensions": [5]},
         "order": ["a"],
     }
+
+
+def played(folder, plan, score):
+    """The confirmation's journal without Ray, from where it stands to its end; the runs that it made."""
+    study = StudyConfig.model_validate({**base(), "points": [], "sampler": {"name": "random"}})
+    dimensions = {"arm": Dimension(choice=("a", "b")), "seed": Dimension(int=(0, plan.seeds - 1))}
+    study = study.model_copy(update={"search": dimensions})
+
+    def wanted(entries):
+        return [{"arm": arm, "seed": seed} for arm, seed in judged(entries, plan, sign=1).wanted]
+
+    book = Journal(folder, study, SearchSpace(study), total=2 * plan.seeds, rounds=wanted, letter="c")
+    made = []
+    while (found := book.next()) is not None:
+        key, values = found
+        made.append((key, values["arm"], values["seed"]))
+        book.record(key, epoch=1, score=score(values["arm"], values["seed"]))
+        book.end(key, state="complete")
+    return made, book.entries()
+
+
+def test_the_journal_of_an_ended_confirmation_takes_up_the_seeds_of_its_extension(tmp_path):
+    def score(arm, seed):
+        return 70 + (arm == "a") * (-1) ** seed * 0.9 + 0.1 * seed
+
+    made, entries = played(tmp_path, PLAN, score)
+    assert {seed for _, _, seed in made} == {0, 1, 2}
+    longer = extended(FOUND, entries, 2, sign=1)
+    more, entries = played(tmp_path, longer.plan, score)
+    assert {(arm, seed) for _, arm, seed in more} == {(arm, seed) for arm in "ab" for seed in (3, 4)}
+    assert not {key for key, _, _ in more} & {key for key, _, _ in made}
+    assert len(entries) == 10
+    assert played(tmp_path, longer.plan, score)[0] == []
 
 
 @pytest.mark.slow
