@@ -1,5 +1,6 @@
 """A confirmation from the tables alone: which scores count, what is said, and that the search stays free of it."""
 
+import copy
 import csv
 import math
 
@@ -291,3 +292,52 @@ def test_the_tables_for_a_paper_have_every_arm_and_every_verdict(tmp_path):
     text = (tmp_path / "tables" / "confirmation.tex").read_text()
     assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
     assert "interpixel.alpha=0" in text
+
+
+def written(found, folder):
+    write_confirmed(found, folder)
+    rows = {}
+    for name in ("confirmation", "verdicts"):
+        with (folder / "tables" / f"{name}.csv").open(newline="") as file:
+            rows[name] = list(csv.DictReader(file))
+    return rows, (folder / "tables" / "confirmation.tex").read_text()
+
+
+def test_the_captions_for_a_paper_begin_with_the_outcome(tmp_path):
+    undecided = found_in(confirmed_runs(scores_of(dict.fromkeys(EFFECTS, 0.0), seeds=3, noise=1.0)))
+    _, text = written(undecided, tmp_path)
+    assert text.startswith("% NOT CONFIRMED: ")
+    assert text.count("\\caption{NOT CONFIRMED: ") == 2
+    clear = found_in(confirmed_runs(scores_of({TOP: 3.0, DEFAULTS: 1.0, BARE: -1.0}, seeds=8, noise=0.1)))
+    assert written(clear, tmp_path)[1].count("\\caption{CONFIRMED: top 1.") == 2
+
+
+def test_lost_runs_stand_in_every_table_for_a_paper(tmp_path):
+    scores = scores_of({TOP: 3.0, DEFAULTS: 1.0, BARE: -1.0}, seeds=8, noise=0.1)
+    scores[TOP][2] -= 9
+    runs = [*confirmed_runs(without(scores, (TOP, 5))), confirm_run(90, TOP, 5, 99.0, state="failed")]
+    found = found_in(runs)
+    rows, text = written(found, tmp_path)
+    top = next(row for row in rows["confirmation"] if row["configuration"] == TOP)
+    assert (top["runs"], top["collapsed"], top["failed"]) == ("8", "1", "1")
+    assert (float(top["lost low95"]), float(top["lost high95"])) == pytest.approx(found.arm(TOP).lost.interval)
+    assert top["said"].startswith("CONFIRMED for runs that do not collapse or fail; 2 of 8 runs were lost")
+    assert "2 of 8" in text
+    assert all(row["P(better in a new run)"] for row in rows["verdicts"])
+
+
+def test_the_intervals_of_means_hold_together_over_the_arms_and_leave_out_collapsed_runs():
+    scores = scores_of(EFFECTS, seeds=8, noise=0.1)
+    scores[TOP][2] -= 9
+    arm = found_in(confirmed_runs(scores)).arm(TOP)
+    values = [one for seed, one in scores[TOP].items() if seed != 2]
+    low, high = stats.t.interval(1 - 0.05 / 3, 6, loc=np.mean(values), scale=stats.sem(values))
+    assert (arm.mean.seeds, arm.mean.low, arm.mean.high) == (7, pytest.approx(low), pytest.approx(high))
+
+
+def test_the_report_reads_the_longest_plan_that_a_run_knows():
+    scores = scores_of(EFFECTS, seeds=5)
+    runs = confirmed_runs(scores)
+    runs[0].config["confirm"] = copy.deepcopy(runs[0].config["confirm"])
+    runs[0].config["confirm"]["plan"]["extensions"] = [25]
+    assert found_in(runs).plan.extensions == (25,)
