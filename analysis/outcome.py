@@ -124,14 +124,15 @@ def also_shown(found: Confirmed) -> str:
     defaults = defaults_of(found)
     chosen = None if found.choice is None else found.choice.arm
     asked = candidates(found, defaults.name) if defaults else beside(found, chosen) if chosen else []
-    if any(one.kind == "better" for one in asked):
+    if any(one.kind == "better" for one in asked) or all(one.kind == "worse" for one in asked):
         return ""
     sides = [one for arm in found.arms for one in beside(found, arm.name) if one.kind == "better"]
-    told = [one for one in sides if not any({one.arm, one.other} == {said.arm, said.other} for said in asked)]
-    if not told:
+    if not sides:
         return ""
-    most = max(told, key=lambda one: one.effect)
-    return f"What is shown: {most.arm} beats {most.other} by {_span(most, found)}."
+    most = max(sides, key=lambda one: one.effect)
+    base = None if defaults is None else defaults.name
+    who = "the defaults beat" if most.arm == base else f"{most.arm} beats"
+    return f"What is shown: {who} {'the defaults' if most.other == base else most.other} by {_span(most, found)}."
 
 
 def _span(one: Beside, found: Confirmed) -> str:

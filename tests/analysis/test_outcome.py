@@ -208,6 +208,13 @@ def test_the_role_of_the_defaults_is_the_one_that_the_study_side_logs():
     assert arms.DEFAULTS == outcomes.DEFAULTS
 
 
+def test_that_the_defaults_beat_a_variant_stands_on_the_first_screen_where_nothing_is_shown_to_beat_them():
+    scores = scores_of({FIRST: 3.0, DEFAULTS: 3.0, BARE: 0.0}, seeds=5, noise=0.4, seed=1)
+    found = found_in(confirmed_runs(scores, plan={**PLAN, "comparisons": [[FIRST, DEFAULTS], [DEFAULTS, BARE]]}))
+    assert outcome(found).startswith("Nothing tried is shown to beat the defaults; the best candidate, top 1, is ")
+    assert "What is shown: the defaults beat interpixel.alpha=0 by " in confirmed_headline(found).trust
+
+
 def test_what_is_decided_stands_on_the_first_screen_where_the_answer_is_not():
     scores = scores_of({FIRST: 3.0, DEFAULTS: 3.0, BARE: 0.0}, seeds=5, noise=0.4, seed=1)
     arms = {**ARMS, BARE: {**ARMS[BARE], "of": [FIRST]}}
