@@ -109,7 +109,9 @@ def compare(
 
 def _figures(where: Standing, p: float, error: float, likely: Chances | None, new_run: NewRun | None) -> str:
     interval = (
-        "no interval" if math.isinf(where.low) else f"{1 - error:.0%} interval {where.low:+.2f} to {where.high:+.2f}"
+        "no interval"
+        if math.isinf(where.low)
+        else f"{100 * (1 - error):g}% interval {where.low:+.2f} to {where.high:+.2f}"
     )
     parts = [
         f"mean difference of typical runs {where.estimate:+.2f}, {interval}, {where.pairs} paired seeds, adjusted p "
