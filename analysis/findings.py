@@ -283,6 +283,11 @@ def say_rung_noise(found: RungNoise | None, study: Study) -> str:
 def say_noise(found: RungNoise) -> str:
     """The same of any rung."""
     measured = f"n = {found.runs} runs of {found.configs} configurations, and {found.count} trials"
+    alike = (
+        "; what a seed does to all configurations alike is left out, since these trials ran with one seed"
+        if found.own
+        else ""
+    )
     if not found.runs:
         measured = (
             f"{found.count} trials; the seeds' is what the surrogate leaves unexplained, which counts what it cannot "
@@ -290,8 +295,8 @@ def say_noise(found: RungNoise) -> str:
         )
     text = (
         f"After {_epochs(found.epoch)} seeds of one configuration differ by {found.seeds:.3g} and all trials by "
-        f"{found.trials:.3g} (standard deviations, {measured}): {100 * found.share:.0f} % of the variance that this "
-        f"rung ranks is luck (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
+        f"{found.trials:.3g} (standard deviations, {measured}{alike}): {100 * found.share:.0f} % of the variance that "
+        f"this rung ranks is luck (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
     )
     if not found.mostly:
         return text

@@ -86,11 +86,7 @@ def seed_noise_at(study: Study, epoch: int) -> SeedNoise | None:
     Configurations that ran with the same seeds are not independent: a seed that is good for one is often good for
     another, see :func:`_interval`.
     """
-    groups: dict[Settings, dict[int | None, float]] = {}
-    for trial in study.trials:
-        if epoch in trial.curve:
-            groups.setdefault(trial.settings, {})[trial.seed] = trial.curve[epoch]
-    several = [group for group in groups.values() if len(group) > 1]
+    several = _several(study, epoch)
     if not several:
         return None
     away = np.concatenate([np.array(list(group.values())) - np.mean(list(group.values())) for group in several])
@@ -104,6 +100,36 @@ def seed_noise_at(study: Study, epoch: int) -> SeedNoise | None:
         configs=len(several),
         runs=runs,
     )
+
+
+def own_noise_at(study: Study, epoch: int) -> SeedNoise | None:
+    """The same without what a seed adds to all configurations alike, which is no luck between trials of one seed: what
+    a least squares fit of configuration and seed leaves. None where too few configurations share seeds to tell."""
+    several = _several(study, epoch)
+    seeds = list(dict.fromkeys(seed for group in several for seed in group))
+    cells = [(at, seeds.index(seed), score) for at, group in enumerate(several) for seed, score in group.items()]
+    design = np.zeros((len(cells), len(several) + len(seeds)))
+    for row, (config, seed, _) in enumerate(cells):
+        design[row, config] = design[row, len(several) + seed] = 1
+    scores = np.array([score for *_, score in cells])
+    freedom = len(cells) - int(np.linalg.matrix_rank(design)) if cells else 0
+    if not freedom:
+        return None
+    left = scores - design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+    squares = float(left @ left)
+    low, high = (math.sqrt(squares / chi_squared(level, freedom)) for level in (0.975, 0.025))
+    return SeedNoise(
+        epoch=epoch, value=math.sqrt(squares / freedom), low=low, high=high, configs=len(several), runs=len(cells)
+    )
+
+
+def _several(study: Study, epoch: int) -> list[dict[int | None, float]]:
+    """Scores after ``epoch`` epochs by seed, of every configuration that has several."""
+    groups: dict[Settings, dict[int | None, float]] = {}
+    for trial in study.trials:
+        if epoch in trial.curve:
+            groups.setdefault(trial.settings, {})[trial.seed] = trial.curve[epoch]
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _interval(seeds: Sequence[Sequence[int | None]], away: Floats) -> tuple[float, float]:

@@ -1,12 +1,14 @@
 """How much of what a rung ranks is luck: what seeds differ by there, against what all trials differ by."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.early import seed_noise_at
+from analysis.stats.early import SeedNoise, own_noise_at, seed_noise_at
 from analysis.stats.effects import summary
 from analysis.stats.fidelity import ladder
+from analysis.stats.quantiles import chi_squared
 from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 
@@ -20,9 +22,10 @@ LEAST = 6
 class RungNoise:
     """Of the rung after ``epoch`` epochs. ``seeds`` and ``trials``: standard deviations there, of runs of one
     configuration that differ in the seed, and of ``count`` trials. ``share``: the ratio of their squares, at most 1,
-    with its interval, that of the seeds alone. ``runs`` and ``configs``: what the seeds' stands on; 0: the surrogate's,
-    which counts as noise what it cannot model. ``better``: the first epoch with a score for which the share is below
-    `MOSTLY`; None where there is none before the end, or none is known."""
+    with its interval. ``runs`` and ``configs``: what the seeds' stands on; 0: the surrogate's, which counts as noise
+    what it cannot model. ``own``: what a seed does to all configurations alike is left out of the seeds'. ``better``:
+    the first epoch with a score for which the share is below `MOSTLY`; None where there is none before the end, or none
+    is known."""
 
     epoch: int
     seeds: float
@@ -33,6 +36,7 @@ class RungNoise:
     high: float
     runs: int
     configs: int
+    own: bool
     better: int | None
 
     @property
@@ -41,14 +45,25 @@ class RungNoise:
         return self.share > MOSTLY
 
 
-Apart = tuple[float, float, float, int, int]
-"""The seeds' standard deviation with its interval, runs and configurations."""
+@dataclass(frozen=True, kw_only=True)
+class _Apart:
+    """What seeds differ by; the fields are those of `RungNoise`, the interval that of ``value``."""
+
+    value: float
+    low: float
+    high: float
+    runs: int = 0
+    configs: int = 0
+    own: bool = False
 
 
 def rung_noise(
     study: Study, seeded: Study, surrogate: Surrogate | None = None, *, epoch: int | None = None
 ) -> RungNoise | None:
     """Of the first rung; None where what seeds differ by there is not known, or too few trials have a score there.
+
+    Where the search's trials ran with one seed, what that seed does to all of them alike, such as an easy draw of
+    labelled images, changes no rank: it is left out where configurations share seeds, so that it can be told apart.
 
     For a later epoch the trials that are left are a selection, and differ less than all would. So, where a scheduler
     stopped trials, configurations are taken to differ there by as much as at the rung.
@@ -64,42 +79,51 @@ def rung_noise(
         return None
     rung = epochs[0] if epoch is None else epoch
     scores = np.array(list(study.at(rung).values()))
-    apart = _apart(seeded, surrogate, rung, length=study.max_epochs)
+    one_seed = len({trial.seed for trial in study.trials if trial.curve}) == 1
+    apart = _apart(seeded, surrogate, rung, length=study.max_epochs, one_seed=one_seed)
     if apart is None or len(scores) < LEAST or rung >= study.max_epochs or not scores.std():
         return None
     spread = float(scores.std(ddof=1))
-    share, low, high = (min(1.0, (one / spread) ** 2) for one in apart[:3])
-    between = spread**2 - apart[0] ** 2
+    least, most = (spread * math.sqrt((len(scores) - 1) / chi_squared(p, len(scores) - 1)) for p in (0.975, 0.025))
+    ratios = (apart.value / spread, apart.low / most, apart.high / least)
+    share, low, high = (min(1.0, ratio**2) for ratio in ratios)
+    between = spread**2 - apart.value**2
     selected = any(trial.state == "stopped" for trial in study.trials)
     better = None
     for later in sorted({later for trial in study.trials for later in trial.curve if rung < later < study.max_epochs}):
-        then = _apart(seeded, surrogate, later, length=study.max_epochs)
+        then = _apart(seeded, surrogate, later, length=study.max_epochs, one_seed=one_seed)
         there = np.array(list(study.at(later).values()))
         if then is None or (not selected and len(there) < LEAST):
             continue
-        whole = between + then[0] ** 2 if selected else float(there.var(ddof=1))
-        if whole > 0 and then[0] ** 2 <= MOSTLY * whole:
+        whole = between + then.value**2 if selected else float(there.var(ddof=1))
+        if whole > 0 and then.value**2 <= MOSTLY * whole:
             better = later
             break
     return RungNoise(
         epoch=rung,
-        seeds=apart[0],
+        seeds=apart.value,
         trials=spread,
         count=len(scores),
         share=share,
         low=low,
         high=high,
-        runs=apart[3],
-        configs=apart[4],
+        runs=apart.runs,
+        configs=apart.configs,
+        own=apart.own,
         better=better,
     )
 
 
-def _apart(seeded: Study, surrogate: Surrogate | None, epoch: int, *, length: int) -> Apart | None:
-    same_length = all(trial.epochs <= length for trial in seeded.trials)
-    found = seed_noise_at(seeded, epoch) if same_length else None
-    if found is not None:
-        return found.value, found.low, found.high, found.runs, found.configs
+def _apart(seeded: Study, surrogate: Surrogate | None, epoch: int, *, length: int, one_seed: bool) -> _Apart | None:
+    if all(trial.epochs <= length for trial in seeded.trials):
+        found: SeedNoise | None = own_noise_at(seeded, epoch) if one_seed else None
+        own = found is not None
+        found = found or seed_noise_at(seeded, epoch)
+        if found is not None:
+            return _Apart(
+                value=found.value, low=found.low, high=found.high, runs=found.runs, configs=found.configs, own=own
+            )
     if surrogate is None or epoch not in surrogate.levels:
         return None
-    return (*summary(surrogate.apart[:, surrogate.levels.index(epoch)]), 0, 0)
+    value, low, high = summary(surrogate.apart[:, surrogate.levels.index(epoch)])
+    return _Apart(value=value, low=low, high=high)

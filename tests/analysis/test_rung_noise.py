@@ -93,3 +93,31 @@ def test_confirming_runs_of_another_length_say_nothing_of_a_rung():
     study, longer = noisy(20), noisy(4, seeds=5)
     longer = replace(longer, trials=tuple(replace(one, epochs=2 * END) for one in longer.trials))
     assert rung_noise(study, longer) is None
+
+
+def test_what_a_seed_does_to_all_configurations_alike_is_no_luck_between_trials_of_one_seed():
+    """A search with one seed, a confirmation whose seeds move all its configurations together."""
+    rng = np.random.default_rng(0)
+    together, own = rng.normal(0, 8, 6), rng.normal(0, 2, (5, 6))
+    scores = 50 + together + own
+    configs = [{"a": 0.1 * config} for config in range(5) for _ in range(6)]
+    curves = [{3: float(score), END: float(score) + 5} for score in scores.ravel()]
+    confirmation = make_study(SPACE, configs, curves, seeds=list(range(6)) * 5)
+    search = noisy(20, noise={3: 0.1, END: 0.1})
+    found = rung_noise(search, confirmation)
+    centered = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+    assert found.seeds == pytest.approx(math.sqrt((centered**2).sum() / (4 * 5)))
+    assert found.own
+    assert "what a seed does to all configurations alike is left out" in say_rung_noise(found, search)
+    several = noisy(20, seeds=2, noise={3: 0.1, END: 0.1})
+    assert not rung_noise(several, confirmation).own
+
+
+def test_the_shares_interval_knows_how_few_trials_and_seeds_it_stands_on():
+    """Share of 1/2 in truth, 12 trials and 5 configurations of 4 seeds."""
+    held = 0
+    for seed in range(100):
+        noise = {3: CONFIGURATIONS, END: 2.0}
+        found = rung_noise(noisy(12, noise=noise, seed=seed), noisy(5, seeds=4, noise=noise, seed=1000 + seed))
+        held += found.low <= 0.5 <= found.high
+    assert held >= 92
