@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.outcome import defaults_of
 from analysis.stats.confirmed import Confirmed
-from analysis.stats.race import MOST_EXTENDED
+from analysis.stats.schedule import MOST_EXTENDED
 from analysis.stats.study import Study
 from analysis.stats.verdict import Verdict
 from analysis.tables import Tables
@@ -86,7 +86,11 @@ def _after_confirmation(found: Confirmed, tables: Tables, place: Path) -> NextSt
         )
     if found.choice is None:
         return NextStep(what="Look at the runs that failed: no configuration has enough runs to lead.")
-    unsettled = "" if found.choice.confirmed else ", knowing that no more seeds than are worth it will tell it apart"
+    unsettled = (
+        ""
+        if found.choice.confirmed
+        else ", although it is not confirmed: more seeds than are worth it would be needed to settle that"
+    )
     return NextStep(
         what=f"Train {found.choice.arm} with fresh seeds{unsettled}.",
         command=f"ipix-tune export {place} --out best.yaml && ipix-tune train best.yaml --seeds {SEEDS}",

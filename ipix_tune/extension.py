@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.stats.race import MOST_EXTENDED, Judgement, RacePlan, judge
+from analysis.stats.race import Judgement, RacePlan, judge
+from analysis.stats.schedule import MOST_EXTENDED
 from ipix_tune.arms import ConfirmError
 from ipix_tune.folder import replace_bytes
 from ipix_tune.journal import Entry

@@ -75,12 +75,14 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
 
 
 def _level(arm: ArmResult, found: Confirmed) -> str:
+    leader = found.judgement.leader
+    stands = "leads" if arm.name == leader else f"is the simplest that is equivalent to {leader}, which leads"
     if arm.mean is None:
-        return f"{arm.name} leads; {arm.lost.words}."
+        return f"{arm.name} {stands}; {arm.lost.words}."
     mean = arm.mean
     interval = f" ({LEVEL:.0%} interval {mean.low:.2f} to {mean.high:.2f})" if math.isfinite(mean.low) else ""
     over = f"over {mean.seeds} seed{'s' * (mean.seeds != 1)}{', lost runs left out' if arm.lost.count else ''}"
-    return f"{arm.name} leads: mean {found.metric} {mean.value:.2f}{interval} {over}; {arm.lost.words}."
+    return f"{arm.name} {stands}: mean {found.metric} {mean.value:.2f}{interval} {over}; {arm.lost.words}."
 
 
 def _qualified(choice: Choice) -> str:

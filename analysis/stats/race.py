@@ -15,7 +15,7 @@ import numpy as np
 from analysis.errors import PlanError
 from analysis.stats.collapse import Lost, lost_runs, typical_runs
 from analysis.stats.newrun import new_run
-from analysis.stats.schedule import Schedule
+from analysis.stats.schedule import MOST_EXTENDED, Schedule
 from analysis.stats.standing import Standing, standing
 from analysis.stats.verdict import Verdict, compare, paired_differences
 
@@ -24,8 +24,6 @@ Run = tuple[str, int]
 """Arm and seed."""
 MOST_SEEDS = 30
 """Of an arm in a plan; the boundaries of many more looks would take minutes to compute."""
-MOST_EXTENDED = 60
-"""Of an arm in a plan with its extensions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from analysis.stats.sequential import Array, boundary, crossing, normal_reached
 
 PLAN, EXTENSIONS = 0.80, 0.15
 """Shares of the error."""
+MOST_EXTENDED = 60
+"""Seeds of an arm in a plan with its extensions, at most."""
 _LEVELS = np.array([1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.8])
 """Errors between which the p of an extension's look is interpolated, as normal quantiles."""
 

@@ -189,10 +189,6 @@ class Study(Digested):
         """Epochs at which trials can be compared: the rungs, and the full length."""
         return tuple(sorted({*self.rungs, self.max_epochs}))
 
-    def budget_with(self, least: int) -> int | None:
-        """The largest of :meth:`budgets` that at least ``least`` trials reached, or None."""
-        return max((epoch for epoch in self.budgets() if len(self.at(epoch)) >= least), default=None)
-
 
 def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "search") -> Study:
     """The study in the tables, scored by ``metric``; None: by its own objective. Its trials are those of one phase:

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.stats.newrun import NewRun
 from analysis.stats.outlook import MOST_NEEDED, Chances, chance_to_settle, chances, seeds_needed
-from analysis.stats.schedule import Schedule
+from analysis.stats.schedule import MOST_EXTENDED, Schedule
 from analysis.stats.sequential import Array
 from analysis.stats.standing import Kind, Standing, standing
 
@@ -157,8 +157,14 @@ def _finding(
     if left > 0:
         chance = "" if settles is None else f", and settle it with probability {100 * settles:.0f} %"
         return f"{begin}: up to {left} more seed{'s' * (left != 1)} of the plan are left{chance}"
+    room = MOST_EXTENDED - schedule.last
+    if room <= 0:
+        return f"{begin}: the plan's seeds are spent, and no plan may have more than {MOST_EXTENDED}"
     spent = f"{begin}: the plan's seeds are spent; confirm --more-seeds goes on validly"
-    return spent if needed is None else f"{spent}, and likely needs {_between(needed)} more"
+    if needed is None:
+        return spent
+    allowed = f", where {room} are allowed" if needed[1] is None or needed[1] > room else ""
+    return f"{spent}, and likely needs {_between(needed)} more{allowed}"
 
 
 def _between(needed: tuple[int, int | None]) -> str:

@@ -199,6 +199,18 @@ def test_a_spent_plan_settles_nothing_and_names_more_seeds_with_their_uncertaint
     assert "about" not in found.words
 
 
+def test_more_seeds_than_a_plan_may_have_are_not_advised():
+    differences = 2 * np.resize(OPEN - OPEN.mean(), 60)
+    scores = scores_of(a=70 + differences[:30], b=[70] * 30)
+    found = judge(scores, RacePlan(max_seeds=30, comparisons=(("a", "b"),))).verdicts[0]
+    assert found.seeds_needed[1] is None or found.seeds_needed[1] > 30
+    assert "more, where 30 are allowed" in found.words
+    scores = scores_of(a=70 + differences, b=[70] * 60)
+    spent = judge(scores, RacePlan(max_seeds=30, extensions=(60,), comparisons=(("a", "b"),))).verdicts[0]
+    assert "the plan's seeds are spent, and no plan may have more than 60" in spent.words
+    assert "--more-seeds" not in spent.words
+
+
 def test_while_the_plan_has_seeds_no_number_is_named_but_whether_it_can_settle_it():
     scores = scores_of(a=70 + OPEN, b=[70] * 6)
     found = judge(scores, PLAN).verdicts[0]

@@ -168,6 +168,13 @@ def test_a_confirmed_arm_that_the_search_never_ran_is_shown_with_its_own_config(
     assert dict(said.config) == {"interpixel.alpha": "0"}
 
 
+def test_an_arm_that_was_taken_because_it_is_simpler_is_not_said_to_lead():
+    scores = scores_of({TOP: 0.12, DEFAULTS: 0.05, BARE: 0.0}, seeds=8, noise=0.03)
+    found = confirmed_headline(found_in(confirmed_runs(scores, prefer="simplest")))
+    assert found.shown == f"{BARE}, confirmed"
+    assert found.trust.startswith(f"{BARE} is the simplest that is equivalent to {TOP}, which leads: mean val/miou ")
+
+
 def test_what_is_undecided_is_not_called_confirmed():
     tables = found_tables(confirmed_runs(scores_of(dict.fromkeys(EFFECTS, 0.0), seeds=3, noise=1.0)))
     said = answer(from_tables(tables), tables, confirmed=confirmed_headline(confirmed(tables)))
