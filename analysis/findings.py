@@ -14,7 +14,15 @@ from analysis.stats.rivals import Rivals
 from analysis.stats.rung_noise import RungNoise
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
-from analysis.wording import OWN_LISTS, PUBLISHED_BY, PUBLISHED_SPREAD, duration, is_percent, validation_called
+from analysis.wording import (
+    OWN_LISTS,
+    PUBLISHED_BY,
+    PUBLISHED_SPREAD,
+    configurations,
+    duration,
+    is_percent,
+    validation_called,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +154,7 @@ def say_seeds(study: Study, tables: Tables) -> str:
     if found is not None:
         return (
             f"Seeds of one configuration differ by {found.value:.2f} in this study (standard deviation, 95 % interval "
-            f"{found.low:.2f} to {found.high:.2f}, n = {found.runs} runs of {found.configs} configurations)."
+            f"{found.low:.2f} to {found.high:.2f}, n = {found.runs} runs of {configurations(found.configs)})."
         )
     if "miou" not in study.metric:
         return f"By how much seeds differ in {study.metric} is not known."
@@ -282,7 +290,7 @@ def say_rung_noise(found: RungNoise | None, study: Study) -> str:
 
 def say_noise(found: RungNoise) -> str:
     """The same of any rung."""
-    measured = f"n = {found.runs} runs of {found.configs} configurations, and {found.count} trials"
+    measured = f"n = {found.runs} runs of {configurations(found.configs)}, and {found.count} trials"
     alike = (
         "; what a seed does to all configurations alike is left out, since these trials ran with one seed"
         if found.own

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from analysis.stats.early import seed_noise_at
 from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.study import Study
-from analysis.wording import PUBLISHED_BY, PUBLISHED_SPREAD, is_percent
+from analysis.wording import PUBLISHED_BY, PUBLISHED_SPREAD, configurations, is_percent
 
 if TYPE_CHECKING:
     from analysis.findings import Answer
@@ -84,7 +84,7 @@ def _whose(study: Study) -> str:
     measured = seed_noise_at(study, study.max_epochs)
     if measured is None:
         return f"mIoU elsewhere, not measured here ({PUBLISHED_BY})"
-    return f"in this study (standard deviation, {measured.runs} runs of {measured.configs} configurations)"
+    return f"in this study (standard deviation, {measured.runs} runs of {configurations(measured.configs)})"
 
 
 def say_front(found: Pareto, study: Study) -> str:

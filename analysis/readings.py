@@ -12,7 +12,7 @@ from analysis.stats.effects import Choice, PairMap
 from analysis.stats.moves import Move, Step
 from analysis.stats.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.surrogate import Surrogate
-from analysis.wording import listed
+from analysis.wording import configurations, listed
 
 Triple = tuple[float, float, float]
 
@@ -187,14 +187,15 @@ def say_stopped(found: Sequence[Stopped], surrogate: Surrogate) -> str:
     return text + f" By a surrogate of {surrogate.rows} scores; the incumbent's score is itself a lucky one."
 
 
-def say_seed_noise(found: Sequence[SeedNoise], surrogate: Surrogate | None) -> str:
-    """How far seeds differ."""
+def say_seed_noise(found: Sequence[SeedNoise], surrogate: Surrogate | None, own: SeedNoise | None = None) -> str:
+    """How far seeds differ, and how much of that is ``own``: each run's, and not the same in all configurations."""
     if found:
         last = found[-1]
+        split = "" if own is None else _say_own(own, last)
         return (
             f"After {last.epoch} epochs seeds of one configuration differ with a standard deviation of "
             f"{last.value:.2f} (95 % interval {last.low:.2f} to {last.high:.2f}, n = {last.runs} runs of "
-            f"{last.configs} configurations)."
+            f"{configurations(last.configs)}).{split}"
         )
     text = "No configuration was run with several seeds, so that seed noise cannot be measured."
     if surrogate is not None:
@@ -206,6 +207,15 @@ def say_seed_noise(found: Sequence[SeedNoise], surrogate: Surrogate | None) -> s
             f"{low:.2f} to {high:.2f}, n = {len(surrogate.trials)} trials): seeds, and what it cannot model."
         )
     return text
+
+
+def _say_own(own: SeedNoise, whole: SeedNoise) -> str:
+    shared = max(0.0, 1 - (own.value / whole.value) ** 2) if whole.value else 0.0
+    return (
+        f" {100 * shared:.0f} % of this variance is what a seed does to all configurations alike, which paired seeds "
+        f"take out of a difference; each run's own standard deviation is {own.value:.2f} (95 % interval {own.low:.2f} "
+        f"to {own.high:.2f})."
+    )
 
 
 def say_classes(found: ClassChanges) -> str:

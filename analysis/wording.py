@@ -22,6 +22,11 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"
 
 
+def configurations(count: int) -> str:
+    """Such as: 1 configuration."""
+    return f"{count} configuration{'s' * (count != 1)}"
+
+
 def duration(seconds: float) -> str:
     """Of several trials together, in words."""
     return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"

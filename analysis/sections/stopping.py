@@ -8,10 +8,11 @@ from analysis.figures import curves, forest, style
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Part, Section
 from analysis.stats.crossval import Check
-from analysis.stats.early import LIKELY, seed_noise, stopped_early
+from analysis.stats.early import LIKELY, own_noise_at, seed_noise, stopped_early
 from analysis.stats.rung_noise import rung_noise
 from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
+from analysis.wording import configurations
 
 SHOWN = 12
 
@@ -57,7 +58,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
     unit = f"standard deviation of {style.unit(study.metric)}, 95 % interval"
     return Section(
         title=title,
-        reading=readings.say_seed_noise(noise, usable),
+        reading=readings.say_seed_noise(noise, usable, own_noise_at(seeded, noise[-1].epoch) if noise else None),
         figure=drawn(
             plots,
             "seed-noise",
@@ -66,7 +67,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
         if lines
         else None,
         alt="Standard deviation between seeds at every budget, with intervals",
-        n="; ".join(f"{one.runs} runs of {one.configs} configurations at epoch {one.epoch}" for one in noise)
+        n="; ".join(f"{one.runs} runs of {configurations(one.configs)} at epoch {one.epoch}" for one in noise)
         or f"no configuration with several seeds; {seeded.seeds_each()}",
     )
 

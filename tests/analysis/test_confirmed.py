@@ -252,7 +252,7 @@ def test_before_the_second_seed_of_a_confirmation_seeds_are_read_from_the_search
     tables = build_tables([*searched(), again, *confirmed_runs(scores_of(EFFECTS, seeds=1))])
     study, found = from_tables(tables), confirmed(tables)
     sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
-    assert "n = 2 runs of 1 configurations" in sections["How far do seeds differ?"].reading
+    assert "n = 2 runs of 1 configuration)" in sections["How far do seeds differ?"].reading
 
 
 def test_classes_of_the_leading_arm_are_compared_with_the_same_without_the_loss(tmp_path):

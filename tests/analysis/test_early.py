@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from analysis.findings import say_seeds
-from analysis.stats.early import measured_noise, seed_noise, seed_noise_at, stopped_early
+from analysis.readings import say_seed_noise
+from analysis.stats.early import measured_noise, own_noise_at, seed_noise, seed_noise_at, stopped_early
 from analysis.stats.study import from_tables
 from analysis.stats.surrogate import fit
 from analysis.tables import build_tables
@@ -82,6 +83,36 @@ def test_it_covers_the_truth_where_runs_that_share_a_seed_are_alike(count):
     assert 0.92 <= hits / 400 <= 0.99
 
 
+def test_what_all_configurations_share_of_a_seed_is_told_apart_from_each_runs_own():
+    """The truth is 0.9 shared and 0.1 own; a crossed design of 6 configurations and 5 seeds."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        shared = rng.normal(0, math.sqrt(0.9), 5)
+        configs = [{"a": float(i), "b": 0.0} for i in range(6) for _ in range(5)]
+        curves = [{END: 10 * i + one + rng.normal(0, math.sqrt(0.1))} for i in range(6) for one in shared]
+        own = own_noise_at(make_study(TWO, configs, curves, seeds=[*range(5)] * 6), END)
+        hits += own.low <= math.sqrt(0.1) <= own.high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+def test_the_page_gives_the_share_of_the_seeds_variance_that_pairing_removes():
+    configs = [{"a": float(i), "b": 0.0} for i in range(3) for _ in range(3)]
+    curves = [{END: 10.0 * i + 2 * j + 0.1 * (i == j)} for i in range(3) for j in range(3)]
+    study = make_study(TWO, configs, curves, seeds=[0, 1, 2] * 3)
+    said = say_seed_noise(seed_noise(study), None, own_noise_at(study, END))
+    assert " 100 % of this variance is what a seed does to all configurations alike" in said
+    assert "own standard deviation is 0.07 " in said  # the root of 2 * 0.1**2 over 4 degrees of freedom
+
+
+def test_without_shared_seeds_nothing_is_said_to_be_shared():
+    configs = [{"a": float(i), "b": 0.0} for i in range(3) for _ in range(2)]
+    curves = [{END: 10.0 * i + j} for i in range(3) for j in range(2)]
+    study = make_study(TWO, configs, curves, seeds=[0, 1, 2, 3, 4, 5])
+    assert own_noise_at(study, END) is None
+    assert "alike" not in say_seed_noise(seed_noise(study), None, None)
+
+
 def test_a_provisional_page_says_how_far_this_studys_own_seeds_differ():
     trials = [trial(number, full(40.0 + number), **{"interpixel.tau": 0.5}) for number in range(3)]
     trials += [trial(3, full(60.0))]
@@ -89,7 +120,7 @@ def test_a_provisional_page_says_how_far_this_studys_own_seeds_differ():
     tables = build_tables(runs)
     text = say_seeds(from_tables(tables), tables)
     assert "differ by 1.00 in this study" in text
-    assert "n = 3 runs of 1 configurations" in text
+    assert "n = 3 runs of 1 configuration)" in text
 
 
 def test_confirming_runs_say_it_before_the_searchs_do():
