@@ -32,7 +32,6 @@ class Recipe:
     Args:
         config: of the first seed; the others follow it, see `trainers.seeds.with_next_seed`.
         seeds: fresh ones, above all that search and confirmation used.
-        given_back: whether the held-out images train too.
         held_out: in words, what becomes of them and why.
         expected: what to expect of the runs, in words, a line each.
         facts: the same for the provenance.
@@ -40,7 +39,6 @@ class Recipe:
 
     config: "TrainConfig"
     seeds: tuple[int, ...]
-    given_back: bool
     held_out: str
     expected: tuple[str, ...]
     facts: dict[str, Any]
@@ -81,7 +79,6 @@ def recipe(
     return Recipe(
         config=final,
         seeds=numbers,
-        given_back=back,
         held_out=held_out,
         expected=expected,
         facts={"seeds": list(numbers), "held_out_given_back": back, **facts},
