@@ -33,6 +33,8 @@ class Races:
 def races(plan: RacePlan, scores: Array, *, before: bool = False, spreads: float = collapse.SPREADS) -> Races:
     """Race to the end on ``scores``, (repetitions, arms, seeds), more being better; the arms are those of the plan.
 
+    What stands of a plan while it is extended (`analysis.stats.standing`) is not in it: extend plans of one comparison.
+
     Args:
         before: by the rule of commit 76f6436.
         spreads: what `analysis.stats.collapse.SPREADS` is; infinite: no run collapses.

@@ -17,15 +17,21 @@ ROUNDING = 1e-9
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """``estimate`` is the mean difference and the centre of the interval ``low`` to ``high``, the repeated confidence
-    interval of the last look; before the first look the interval is infinite."""
+    interval of the last look; before the first look the interval is infinite.
+
+    Where an extension has begun, looks are strict again, and a look that decides nothing takes back nothing either: if
+    the end of the plan, or of an earlier extension, decided and the mean of all pairs lies in its interval, then that
+    look stands. The intervals of all looks hold at once, so that any of them may be given.
+    """
 
     pairs: int
+    """At the look that stands."""
     estimate: float
     """NaN without a pair."""
     low: float
     high: float
     t: float
-    """Of the last look; 0 before the first, and where the spread is not known."""
+    """Of the look that stands; 0 before the first, and where the spread is not known."""
     kind: Kind
     earlier: tuple[int, Kind] | None
     """The last earlier look, as number of pairs, at which the comparison was decided, and how; None where it never
@@ -43,14 +49,21 @@ def standing(differences: Array, schedule: Schedule, delta: float) -> Standing:
         )
     halves = schedule.limits(len(means)) * errors
     kinds = [kind_of(mean - half, mean + half, delta) for mean, half in zip(means, halves, strict=True)]
-    decided = [(schedule.first + i, kind) for i, kind in enumerate(kinds[:-1]) if kind != "undecided"]
+    at, centre = len(kinds) - 1, estimate
+    if kinds[at] == "undecided":
+        ends = [stop - schedule.first for stop in reversed(schedule.stops) if stop < pairs]
+        for end in ends:
+            if kinds[end] != "undecided" and abs(estimate - means[end]) <= halves[end]:
+                at, centre = end, float(means[end])
+                break
+    decided = [(schedule.first + i, kind) for i, kind in enumerate(kinds[:at]) if kind != "undecided"]
     return Standing(
-        pairs=pairs,
-        estimate=estimate,
-        low=estimate - float(halves[-1]),
-        high=estimate + float(halves[-1]),
-        t=0.0 if math.isinf(errors[-1]) else float(means[-1] / errors[-1]),
-        kind=kinds[-1],
+        pairs=schedule.first + at,
+        estimate=centre,
+        low=centre - float(halves[at]),
+        high=centre + float(halves[at]),
+        t=0.0 if math.isinf(errors[at]) else float(means[at] / errors[at]),
+        kind=kinds[at],
         earlier=decided[-1] if decided else None,
     )
 

@@ -27,7 +27,7 @@ class Verdict:
     arm: str
     other: str
     pairs: int
-    """Seeds that both arms have a score of, neither run having collapsed."""
+    """Seeds that both arms have a score of, neither run having collapsed, at the look that the interval is of."""
     effect: float
     """Mean paired difference of these, the centre of the interval, in units of the objective; NaN without a pair."""
     low: float

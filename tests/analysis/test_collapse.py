@@ -11,6 +11,7 @@ from analysis.stats.outlook import chance_to_settle, chances, seeds_needed
 from analysis.stats.proportions import exact_interval
 from analysis.stats.race import RacePlan, judge
 from analysis.stats.schedule import Schedule
+from analysis.stats.standing import standing
 
 PLAN = RacePlan(max_seeds=10, comparisons=(("a", "b"),))
 THREE = RacePlan(max_seeds=10, comparisons=(("a", "b"), ("a", "c"), ("b", "c")))
@@ -209,6 +210,36 @@ def test_more_seeds_than_a_plan_may_have_are_not_advised():
     spent = judge(scores, RacePlan(max_seeds=30, extensions=(60,), comparisons=(("a", "b"),))).verdicts[0]
     assert "the plan's seeds are spent, and no plan may have more than 60" in spent.words
     assert "--more-seeds" not in spent.words
+
+
+DECIDED = np.array([1.4, -0.3, 1.0, 0.1, 0.9, -0.2, 1.2, 0.6, -0.1, 1.4])
+
+
+def test_what_the_plan_decided_stands_in_an_extension_whose_first_looks_are_strict():
+    scores = scores_of(a=70 + np.append(DECIDED, 0.9), b=[70] * 11)
+    plan = RacePlan(max_seeds=10, extensions=(20,), comparisons=(("a", "b"),))
+    found = judge(scores, plan).verdicts[0]
+    at_its_end = judge(scores_of(a=70 + DECIDED, b=[70] * 10), PLAN).verdicts[0]
+    assert found.kind == at_its_end.kind == "better"
+    assert (found.effect, found.low, found.high, found.pairs) == pytest.approx(
+        (at_its_end.effect, at_its_end.low, at_its_end.high, 10)
+    )
+    assert found.p < 0.05
+
+
+def test_what_the_plan_decided_is_withdrawn_where_the_later_seeds_contradict_it():
+    scores = scores_of(a=70 + np.append(DECIDED, [-0.9] * 8), b=[70] * 18)
+    found = judge(scores, RacePlan(max_seeds=10, extensions=(20,), comparisons=(("a", "b"),))).verdicts[0]
+    assert (found.kind, found.withdrawn, found.pairs) == ("undecided", "better", 18)
+    assert "which the later seeds do not bear out" in found.words
+
+
+def test_verdicts_that_stand_in_extensions_err_no_more_often_than_is_promised():
+    """All pairs to the end of two extensions, whether decided or not, with no true difference."""
+    schedule, rng = Schedule(first=3, stops=(10, 20, 30), error=0.05), np.random.default_rng(0)
+    found = [standing(rng.normal(size=rng.integers(11, 31)), schedule, 0.01) for _ in range(1500)]
+    assert np.mean([one.kind in ("better", "worse") for one in found]) < 0.05
+    assert np.mean([one.low <= 0 <= one.high for one in found]) > 0.95
 
 
 def test_while_the_plan_has_seeds_no_number_is_named_but_whether_it_can_settle_it():
