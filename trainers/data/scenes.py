@@ -19,11 +19,13 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from trainers.errors import DataError
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the code below changes the bytes it makes."""
 
 IGNORE = 255
 SETS = "ImageSets/Segmentation"
+DRAWN_FROM = 240
+"""The labelled scenes are drawn from so many first ones, so that more unlabelled scenes leave the labelled list as it is."""
 LISTS = {name: f"{SETS}/{name}.txt" for name in ("labelled", "unlabelled", "train", "val")}
 
 Pixels = NDArray[np.uint8]
@@ -146,9 +148,9 @@ def make_scenes(root: Path, *, seed: int, scenes: Scenes) -> None:
             lines[part].append(f"JPEGImages/{name}.jpg SegmentationClass/{name}.png")
             if part == "train":
                 present.append(frozenset(np.unique(mask).tolist()) - {IGNORE})
-    order = stratified_order(present, seed=seed)
-    lines["labelled"] = [lines["train"][i] for i in order[: scenes.labelled]]
-    lines["unlabelled"] = [lines["train"][i] for i in sorted(order[scenes.labelled :])]
+    labelled = stratified_order(present[:DRAWN_FROM], seed=seed)[: scenes.labelled]
+    lines["labelled"] = [lines["train"][i] for i in labelled]
+    lines["unlabelled"] = [line for i, line in enumerate(lines["train"]) if i not in set(labelled)]
     for part, path in LISTS.items():
         (root / path).write_text("".join(f"{line}\n" for line in lines[part]))
 

@@ -171,3 +171,15 @@ def test_more_training_scenes_are_more_unlabelled_ones_and_the_same_validation_s
     assert [item.name for item in more.val] == [item.name for item in usual.val]
     assert [item.image.read_bytes() for item in more.val] == [item.image.read_bytes() for item in usual.val]
     assert more.split_hash != usual.split_hash
+
+
+def test_more_training_scenes_leave_the_labelled_list_as_it_is(tmp_path):
+    lists = []
+    for unlabelled in (228, 240):
+        root = tmp_path / str(unlabelled)
+        make_scenes(root, seed=0, scenes=Scenes(unlabelled=unlabelled, val=1, size=48, object_side=(14, 28)))
+        lists.append({name: (root / path).read_text().splitlines() for name, path in LISTS.items()})
+    few, many = lists
+    assert few["labelled"] == many["labelled"]
+    assert set(many["unlabelled"]) == set(many["train"]) - set(many["labelled"])
+    assert len(many["unlabelled"]) == 240
