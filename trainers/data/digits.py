@@ -24,8 +24,8 @@ class DigitsConfig(BaseDataConfig):
     scene_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the scenes; the same seed gives the same bytes."""
     train_scenes: Annotated[int, Field(ge=24)] = 240
-    """Training scenes in all, of which 12 are on the labelled list, the same ones from 240 scenes on. A held-out part of
-    hundreds needs more than 240."""
+    """Training scenes in all, of which 12 are on the labelled list: the same ones from 240 scenes on. A held-out part
+    of hundreds needs more than 240."""
 
     def layout(self) -> Layout:
         from trainers.data.scenes import LISTS, Scenes, cached_scenes

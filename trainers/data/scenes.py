@@ -25,7 +25,7 @@ FORMAT = 4
 IGNORE = 255
 SETS = "ImageSets/Segmentation"
 DRAWN_FROM = 240
-"""The labelled scenes are drawn from so many first ones, so that more unlabelled scenes leave the labelled list as it is."""
+"""The labelled scenes are drawn from so many first ones: more unlabelled scenes leave the labelled list as it is."""
 LISTS = {name: f"{SETS}/{name}.txt" for name in ("labelled", "unlabelled", "train", "val")}
 
 Pixels = NDArray[np.uint8]
