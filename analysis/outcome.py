@@ -146,7 +146,7 @@ def _is(one: Beside, found: Confirmed) -> str:
 
 def _figures(one: Beside, sign: str) -> str:
     places = 2 if one.high - one.low < NARROW else 1
-    value, low, high = (f"{figure:{sign}.{places}f}" for figure in (one.effect, one.low, one.high))
+    value, low, high = (f"{figure:{sign}z.{places}f}" for figure in (one.effect, one.low, one.high))
     return f"{value}, from {low} to {high}"
 
 

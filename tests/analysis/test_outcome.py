@@ -222,3 +222,8 @@ def test_what_is_decided_stands_on_the_first_screen_where_the_answer_is_not():
     found = found_in(confirmed_runs(scores, arms=arms, plan=plan))
     assert outcome(found).startswith("Nothing tried is shown to beat the defaults")
     assert "What is shown: top 1 beats interpixel.alpha=0 by " in confirmed_headline(found).trust
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus_sign():
+    one = outcomes.Beside(arm="top 1", other="defaults", kind="undecided", effect=-0.04, low=-1.07, high=0.99, pairs=7)
+    assert outcomes._figures(one, "+") == "+0.0, from -1.1 to +1.0"
