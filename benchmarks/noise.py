@@ -2,7 +2,7 @@
 
     python -m benchmarks.noise run --folder studies/noise               # goes on where it was left
     python -m benchmarks.noise table --folder studies/noise --out benchmarks/results/noise_202611.md
-    python -m benchmarks.noise recorded STUDY                           # of a confirmation that was run
+    python -m benchmarks.noise recorded docs/example-report             # of a confirmation that was run
 
 Every labelled list is trained from every initialisation with every order (views and dropout included): a crossed
 design, of which `benchmarks/variance_split.py` tells how much each of the three adds to the variance of a run. All runs
