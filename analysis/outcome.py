@@ -30,14 +30,17 @@ def beside(found: Confirmed, name: str) -> list[Beside]:
     """Every verdict on an arm, read from its side."""
     sides = []
     for one in found.judgement.verdicts:
-        pairs = {"pairs": one.pairs}
         if one.arm == name:
-            sides.append(
-                Beside(arm=name, other=one.other, kind=one.kind, effect=one.effect, low=one.low, high=one.high, **pairs)
+            side = Beside(
+                arm=name, other=one.other, kind=one.kind, effect=one.effect, low=one.low, high=one.high, pairs=one.pairs
             )
+            sides.append(side)
         elif one.other == name:
-            turned = {"kind": TURNED[one.kind], "effect": -one.effect, "low": -one.high, "high": -one.low}
-            sides.append(Beside(arm=name, other=one.arm, **turned, **pairs))  # type: ignore[arg-type]
+            turned = Beside(
+                arm=name, other=one.arm, kind=TURNED[one.kind], effect=-one.effect, low=-one.high, high=-one.low,
+                pairs=one.pairs,
+            )  # fmt: skip
+            sides.append(turned)
     return sides
 
 
