@@ -20,6 +20,18 @@ settings.load_profile("no timing")
 S3_STARTS_S = 60
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` are skipped where PyTorch finds no CUDA device, instead of failing one by one."""
+    marked = [item for item in items if item.get_closest_marker("gpu") is not None]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none here"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Keeps what is made in the user's cache folder within the test session."""
