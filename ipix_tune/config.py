@@ -169,7 +169,7 @@ class ResourcesConfig(Section):
     """Processes per trial. One runs in the trial's own actor; several run under Ray Train."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
-    """Fractions share a GPU between trials; they need `workers: 1`."""
+    """0: trials train on CPUs. Fractions share a GPU, and its memory, between trials; they need `workers: 1`."""
     concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at once; none: as many as the cluster holds."""
 

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from ipix_tune.config import StudyConfig
 from ipix_tune.cost import measure
 from ipix_tune.deaddimensions import check_dead_dimensions
+from ipix_tune.devices import granted, idle_gpus
 from ipix_tune.earlier_noise import describe_rung_noise
 from ipix_tune.plan import make_plan, render
 from ipix_tune.space import SearchSpace
@@ -32,11 +33,14 @@ def dry_run(
     """
     plan = make_plan(study, cluster=cluster, nodes=nodes)
     space = SearchSpace(study)
-    configs = [space.to_config(values) for values in (*study.points[:1], plan.sample)]
+    configs = [granted(space.to_config(values), study.resources) for values in (*study.points[:1], plan.sample)]
     data, steps = check_run(configs[0], workers=study.resources.workers)
     threads = max(1, int(study.resources.cpus_per_worker))
     cost = measure(configs, steps_per_epoch=steps, threads=threads) if measured else None
     warnings = check_dead_dimensions(space)
+    asked = space.to_config(plan.sample).precision.device
+    if (idle := idle_gpus(asked, study.resources, cluster or {})) is not None:
+        warnings = [*warnings, idle]
     warm = [*describe_warm_start(study, space), *describe_rung_noise(study, max_epochs=plan.max_epochs)]
     return render(plan, data=data, warm=warm, cost=cost, warnings=warnings)
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ipix_tune.config import ResourcesConfig, StudyConfig, Value
 from ipix_tune.cost import Cost
+from ipix_tune.devices import describe_device
 from ipix_tune.dimensions import describe_range
 from ipix_tune.price import price
 from ipix_tune.space import SearchSpace
@@ -33,7 +34,7 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A study before it starts. ``epochs_expected`` is None without early stopping."""
+    """A study before it starts. ``epochs_expected`` is None without early stopping. ``device``: `precision.device`."""
 
     study: StudyConfig
     trials: int
@@ -43,6 +44,7 @@ class Plan:
     epochs_at_most: int
     epochs_expected: float | None
     fit: Fit | None
+    device: str
     sample: dict[str, Value]
 
 
@@ -140,7 +142,8 @@ def make_plan(
     """
     space = SearchSpace(study)
     sample = space.sample(random.Random(study.sampler.seed))
-    max_epochs = space.to_config(sample).schedule.epochs
+    drawn = space.to_config(sample)
+    max_epochs = drawn.schedule.epochs
     grid_size = None
     trials = study.budget.trials
     if study.sampler.name == "grid":
@@ -161,6 +164,7 @@ def make_plan(
         if levels
         else None,
         fit=None if cluster is None else fit_resources(study.resources, cluster=cluster, nodes=nodes),
+        device=drawn.precision.device,
         sample=sample,
     )
 
@@ -191,6 +195,7 @@ def render(
     if plan.epochs_expected is not None and plan.epochs_expected < plan.epochs_at_most:
         table.add_row("", f"about {plan.epochs_expected:.0f} expected, if trials reach the rungs in random order")
     table.add_row("resources", _resources(plan))
+    table.add_row("device", describe_device(plan.device, study.resources))
     for i, line in enumerate(_cost_lines(plan, cost)):
         table.add_row("" if i else "cost", line)
     for i, line in enumerate(_confirmation(plan, cost)):

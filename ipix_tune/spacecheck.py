@@ -10,6 +10,7 @@ from typing import Any
 
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.deaddimensions import check_dead_dimensions
+from ipix_tune.devices import refused
 from ipix_tune.dimensions import contains, describe_range, end_values, same
 from ipix_tune.leaves import canonical, get_dotted, method_keys, refusal, train_leaves
 from ipix_tune.metricnames import check_objective
@@ -281,6 +282,8 @@ def _check_trial(study: StudyConfig, config: TrainConfig) -> None:
             "among them; change it or resources.workers",
             path=("resources", "workers"),
         )
+    if why := refused(config.precision.device, study.resources):
+        raise SpaceError(why, path=("trainer", "precision", "device"))
     scheduler, epochs, every = study.scheduler, config.schedule.epochs, config.evaluation.every
     if scheduler.name == "none":
         return

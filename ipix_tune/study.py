@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ipix_tune import folder
 from ipix_tune.config import StudyConfig
+from ipix_tune.devices import idle_gpus
 from ipix_tune.dryrun import check_run
 from ipix_tune.engine import Outcome, Work, board_of, checked_copy, drive, near, opened, say
 from ipix_tune.mirror import Keeper, Mirror
@@ -38,6 +39,8 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     for line in lines:
         console.print(line, highlight=False)
     with opened(study, first, copy, resume=resume, address=address) as (place, fit):
+        if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
+            say(console, f"warning: {idle}")
         return _search(study, space, make_plan(study), place, copy, concurrent=fit.concurrent, console=console)
 
 

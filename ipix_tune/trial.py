@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.config import ResourcesConfig
+from ipix_tune.devices import granted, limit_memory, refused
 from ipix_tune.mirror import Mirror, scratch
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import FAILED, UNWRITABLE
@@ -66,6 +67,8 @@ def in_actor(config: dict[str, Any]) -> None:
     from ray import tune
 
     try:
+        if config["trainer"]["precision"]["device"] != "cpu":
+            limit_memory(config["resources"]["gpus_per_worker"])
         with _at_home(config) as (local, mirror):
             _in_memory(lambda: _train(local, tune.report, mirror), local, mirror)
     except Exception as error:
@@ -210,6 +213,7 @@ def train_on_ray(
     from its checkpoint when it is started again.
 
     Raises:
+        ConfigError: `precision.device: cuda` without GPUs for the workers.
         ResourceError: the cluster cannot hold the workers.
         UserError, TrainingError: as `trainers.fit.fit`.
     """
@@ -218,12 +222,14 @@ def train_on_ray(
     from ipix_tune.plan import fit_resources
 
     resources = ResourcesConfig(workers=workers, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker)
+    if why := refused(config.precision.device, resources):
+        raise ConfigError(why)
     with connected(address, nested=True):
         cluster, nodes = inventory()
         fit_resources(resources, cluster=cluster, nodes=nodes)
         data = trial_config(
             "final",
-            trainer=config.model_dump(mode="json"),
+            trainer=granted(config, resources).model_dump(mode="json"),
             run_dir=run_dir,
             metric="val/miou",
             resources=resources,

@@ -193,6 +193,7 @@ class PrecisionConfig(Section):
     """Numbers and devices."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one; of a study's trial, where `resources.gpus_per_worker` grants it one."""
     amp: Literal["off", "bf16"] = "off"
     """Autocast of forward passes; upsampling and losses stay in float32."""
     channels_last: bool = True
