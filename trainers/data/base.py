@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainers.data.layout import Layout
 from trainers.schema import Section
@@ -50,6 +50,8 @@ class BaseDataConfig(Section):
     train: str | None = None
     """Instead of the two: one list of all training images with masks, from which `draw` takes the labelled ones."""
     draw: DrawConfig | None = None
+    list_encoding: str = "utf-8"
+    """Encoding of split files that begin with no byte order mark; with one they are read by it (UTF-8, 16 and 32)."""
     val: str | None = None
     """Split file of the images that results are reported on, such as a benchmark's official validation set; read only
     in a final run."""
@@ -63,6 +65,17 @@ class BaseDataConfig(Section):
     not depend on it."""
     on_corrupt: Literal["error", "skip"] = "error"
     """An image that cannot be decoded stops the run by name, or is replaced by the next one and counted."""
+
+    @field_validator("list_encoding")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        try:
+            b"".decode(name)
+        except (LookupError, ValueError):
+            raise ValueError(
+                f'Python knows no encoding of texts "{name}"; some are utf-8, utf-16-le, cp1252, latin-1, gb18030'
+            ) from None
+        return name
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:

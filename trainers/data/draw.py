@@ -10,7 +10,7 @@ from trainers.data.base import BaseDataConfig
 from trainers.data.cityscapes import CityscapesConfig
 from trainers.data.folder import FolderConfig
 from trainers.data.layout import Item, Layout
-from trainers.data.lists import read_split, write_split
+from trainers.data.lists import first_columns, read_split, write_split
 from trainers.data.presence import classes_present
 from trainers.data.splits import split_hash, stratified_order
 from trainers.data.voc import VocConfig
@@ -113,7 +113,7 @@ def _layout(root: Path, path: Path, mask_dir: str | None) -> Layout:
     if (root / "leftImg8bit").is_dir():
         config = CityscapesConfig.model_validate({"name": "cityscapes", "root": str(root), **UNUSED})
     elif (root / "JPEGImages").is_dir():
-        first = _first_column(path)
+        first = first_columns(path)[0]
         voc = {"bare_ids": "/" not in first and "." not in first, "mask_dir": mask_dir}
         config = VocConfig.model_validate({"name": "voc", "root": str(root), **voc, **UNUSED})
     else:
@@ -122,15 +122,8 @@ def _layout(root: Path, path: Path, mask_dir: str | None) -> Layout:
 
 
 def _root_above(path: Path) -> Path:
-    first = _first_column(path).removeprefix("/")
+    names = [name.removeprefix("/") for name in first_columns(path)]
     for folder in path.absolute().parents:
-        if (folder / first).is_file() or (folder / "JPEGImages" / f"{first}.jpg").is_file():
+        if any((folder / name).is_file() or (folder / "JPEGImages" / f"{name}.jpg").is_file() for name in names):
             return folder
-    raise DataError(f'{path}: no folder above it holds "{first}", its first image; give the data root with --root')
-
-
-def _first_column(path: Path) -> str:
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
-        if line.strip():
-            return line.split("\t")[0].strip() if "\t" in line else line.split()[0]
-    raise DataError(f"{path}: the split file names no image")
+    raise DataError(f'{path}: no folder above it holds "{names[0]}", its first image; give the data root with --root')

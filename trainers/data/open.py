@@ -129,7 +129,8 @@ def _read(config: DataConfig, layout: Layout, key: str, *, labelled: bool) -> tu
     if name is None:
         why = " (evaluation.final is true)" if key == "val" else ""
         raise ConfigError(f"data.{key}: no split file is named{why}; give its path, relative to data.root or absolute")
-    return read_split(split_path(layout, name, key=key), layout, labelled=labelled)
+    path = split_path(layout, name, key=key)
+    return read_split(path, layout, labelled=labelled, encoding=config.list_encoding)
 
 
 def _refuse_overlap(val: Sequence[Item], training: Sequence[Item]) -> None:
