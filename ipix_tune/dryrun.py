@@ -82,6 +82,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
         f"{each}, {config.data.batch_size} labelled images each",
     ]
     lines += [f"no {name} image shows {', '.join(absent)}" for name, absent in summary.absent.items() if absent]
+    lines += data.said
     if summary.corrupt:
         lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")
     return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs

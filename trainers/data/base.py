@@ -57,6 +57,11 @@ class BaseDataConfig(Section):
     in a final run."""
     holdout: HoldoutConfig | None = None
     """Images on which a search is scored; none is allowed only where `evaluation.final` is true."""
+    copies: Literal["refuse", "as_listed"] = "refuse"
+    """Images that the lists hold more than once: under another name, through a link, or as a file of equal content.
+    `refuse`: what a list names again is left out and said, and an image of `val` that trains is an error. `as_listed`:
+    for a published split that has such images; nothing is left out, and the plan says how many there are. Copies of a
+    held-out image never train."""
     loader_workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per training process. The images do not depend on it."""
     cache_gb: Annotated[float, Field(ge=0)] = 8.0

@@ -8,6 +8,7 @@ import typer
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.cityscapes import CityscapesConfig
+from trainers.data.copies import Same, listed_once
 from trainers.data.folder import FolderConfig
 from trainers.data.layout import Item, Layout
 from trainers.data.lists import first_columns, read_split, write_split
@@ -43,17 +44,19 @@ def draw(
 def draw_splits(
     source: Path, *, sizes: list[int], out: Path, seed: int, root: Path | None = None, mask_dir: str | None = None
 ) -> list[str]:
-    """Write `<out>/<size>/labelled.txt` and `unlabelled.txt` for every size; returns a line of report for each.
+    """Write `<out>/<size>/labelled.txt` and `unlabelled.txt` for every size; returns lines of report.
 
     Raises DataError where the images cannot be found, a size is larger than their number, or other lists lie there.
     """
-    items = _images(source, root, mask_dir)
+    listed = _images(source, root, mask_dir)
+    once = listed_once(listed, Same(item.image for item in listed), key="train")
+    items = once.items
     if sizes[-1] > len(items):
         raise DataError(f"--sizes: {sizes[-1]} is more than the {len(items)} images of {source}")
     present = classes_present(items)
     classes = set().union(*present)
     order = stratified_order(present, seed=seed)
-    report = []
+    report = [] if once.said is None else [once.said.removeprefix("data.train: ")]
     for size in sizes:
         labelled = [items[i] for i in order[:size]]
         unlabelled = [items[i] for i in sorted(order[size:])]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainers.data import DataConfig
+from trainers.data.copies import Same, listed_once, refuse_overlap, scored_and_trained
 from trainers.data.layout import Item, Layout
 from trainers.data.lists import read_split, split_path
 from trainers.data.splits import hold_out, split_hash, stratified_order
@@ -20,6 +21,7 @@ class OpenData:
         holdout: training images with masks on which a search is scored; in neither of the two lists above.
         val: the images of the list `val`, empty unless the run is final.
         split_hash: digest of labelled, unlabelled and holdout by relative names.
+        said: lines for the user about images that lists name more than once.
     """
 
     classes: tuple[str, ...]
@@ -28,6 +30,7 @@ class OpenData:
     holdout: tuple[Item, ...]
     val: tuple[Item, ...]
     split_hash: str
+    said: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -53,9 +56,22 @@ def open_data(config: DataConfig, *, final: bool) -> OpenData:
     layout = config.layout()
     if not layout.root.is_dir():
         raise DataError(f"data.root: no folder at {layout.root}; give the folder of the data set")
-    labelled, unlabelled, holdout = _drawn(config, layout) if config.train or config.draw else _listed(config, layout)
-    val = _read(config, layout, "val", labelled=True) if final else ()
-    _refuse_overlap(val, (*labelled, *unlabelled, *holdout))
+    lists = _read_lists(config, layout, final=final)
+    same = Same(item.image for items in lists.values() for item in items)
+    as_listed = config.copies == "as_listed"
+    once = {key: listed_once(items, same, key=key, keep=as_listed) for key, items in lists.items()}
+    said = [found.said for found in once.values() if found.said is not None]
+    lists = {key: found.items for key, found in once.items()}
+    try:
+        labelled, unlabelled, holdout = (_drawn if "train" in lists else _listed)(config, lists, same)
+    except ConfigError as error:  # there may be too few images because some were left out
+        raise ConfigError("; ".join([str(error), *said])) from None
+    val = lists.get("val", ())
+    overlap = scored_and_trained(val, (*labelled, *unlabelled, *holdout), same)
+    if as_listed and overlap:
+        said.append(f"data.copies: as_listed: {len(overlap)} of {len(val)} validation images train too")
+    elif overlap:
+        refuse_overlap(overlap)
     return OpenData(
         classes=layout.classes,
         labelled=labelled,
@@ -63,38 +79,51 @@ def open_data(config: DataConfig, *, final: bool) -> OpenData:
         holdout=holdout,
         val=val,
         split_hash=split_hash(labelled=labelled, unlabelled=unlabelled, holdout=holdout, version=layout.version),
+        said=tuple(said),
     )
 
 
-_Lists = tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]
+_Items = tuple[Item, ...]
 
 
-def _listed(config: DataConfig, layout: Layout) -> _Lists:
-    """Lists from split files. Images held out leave both lists."""
-    labelled = _read(config, layout, "labelled", labelled=True)
-    named = config.unlabelled or (config.labelled is None and layout.lists.get("unlabelled"))
-    unlabelled = _read(config, layout, "unlabelled", labelled=False) if named else ()
-    holdout: tuple[Item, ...] = ()
-    if config.holdout is not None:
-        source = labelled if config.holdout.source == "labelled" else unlabelled
-        holdout, _ = _hold_out(config, source)
-        names = {item.image for item in holdout}
-        labelled, unlabelled = (
-            tuple(item for item in items if item.image not in names) for items in (labelled, unlabelled)
-        )
+def _read_lists(config: DataConfig, layout: Layout, *, final: bool) -> dict[str, _Items]:
+    """Every list of the config by its key, as it stands in its file."""
+    lists = {}
+    if config.train or config.draw:
+        lists["train"] = _read(config, layout, "train", labelled=True)
+    else:
+        lists["labelled"] = _read(config, layout, "labelled", labelled=True)
+        if config.unlabelled or (config.labelled is None and layout.lists.get("unlabelled")):
+            lists["unlabelled"] = _read(config, layout, "unlabelled", labelled=False)
+    if final:
+        lists["val"] = _read(config, layout, "val", labelled=True)
+    return lists
+
+
+def _listed(config: DataConfig, lists: dict[str, _Items], same: Same) -> tuple[_Items, _Items, _Items]:
+    """Labelled, unlabelled and held-out images from split files. Images held out leave both lists, and so does every
+    copy of them."""
+    labelled, unlabelled = lists["labelled"], lists.get("unlabelled", ())
+    if config.holdout is None:
+        return labelled, unlabelled, ()
+    holdout, _ = _hold_out(config, labelled if config.holdout.source == "labelled" else unlabelled, same)
+    held = {same(item.image) for item in holdout}
+    labelled, unlabelled = (
+        tuple(item for item in items if same(item.image) not in held) for items in (labelled, unlabelled)
+    )
     return labelled, unlabelled, holdout
 
 
-def _drawn(config: DataConfig, layout: Layout) -> _Lists:
+def _drawn(config: DataConfig, lists: dict[str, _Items], same: Same) -> tuple[_Items, _Items, _Items]:
     """The labelled split drawn from one list. A holdout from the unlabelled images is cut off first, so that splits of
     every size are scored on the same images."""
     from trainers.data.presence import classes_present
 
     assert config.draw is not None
-    pool = _read(config, layout, "train", labelled=True)
-    holdout: tuple[Item, ...] = ()
+    pool = lists["train"]
+    holdout: _Items = ()
     if config.holdout is not None and config.holdout.source == "unlabelled":
-        holdout, pool = _hold_out(config, pool)
+        holdout, pool = _hold_out(config, pool, same)
     if config.draw.labelled > len(pool):
         raise ConfigError(
             f"data.draw.labelled: {config.draw.labelled} is more than the {len(pool)} images to draw from; lower it"
@@ -103,18 +132,21 @@ def _drawn(config: DataConfig, layout: Layout) -> _Lists:
     labelled = tuple(pool[i] for i in order[: config.draw.labelled])
     unlabelled = tuple(pool[i] for i in sorted(order[config.draw.labelled :]))
     if config.holdout is not None and config.holdout.source == "labelled":
-        holdout, labelled = _hold_out(config, labelled)
+        holdout, labelled = _hold_out(config, labelled, same)
+        held = {same(item.image) for item in holdout}
+        unlabelled = tuple(item for item in unlabelled if same(item.image) not in held)
     return labelled, unlabelled, holdout
 
 
-def _hold_out(config: DataConfig, items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+def _hold_out(config: DataConfig, items: Sequence[Item], same: Same) -> tuple[_Items, _Items]:
     assert config.holdout is not None
     key, wanted, source = "data.holdout.images", config.holdout.images, config.holdout.source
     if not items:
         raise ConfigError(f"data.holdout.source: there is no {source} list to cut a holdout from")
-    if wanted >= len(items):
-        raise ConfigError(f"{key}: {wanted} of {len(items)} {source} images would leave none to train on; lower it")
-    held, rest = hold_out(items, wanted, seed=config.holdout.seed)
+    images = len({same(item.image) for item in items})
+    if wanted >= images:
+        raise ConfigError(f"{key}: {wanted} of {images} {source} images would leave none to train on; lower it")
+    held, rest = hold_out(items, wanted, seed=config.holdout.seed, same=lambda item: same(item.image))
     for item in held:
         if item.mask is None:
             raise DataError(
@@ -131,13 +163,3 @@ def _read(config: DataConfig, layout: Layout, key: str, *, labelled: bool) -> tu
         raise ConfigError(f"data.{key}: no split file is named{why}; give its path, relative to data.root or absolute")
     path = split_path(layout, name, key=key)
     return read_split(path, layout, labelled=labelled, encoding=config.list_encoding)
-
-
-def _refuse_overlap(val: Sequence[Item], training: Sequence[Item]) -> None:
-    lines = {item.image: item.where for item in training}
-    for item in val:
-        if item.image in lines:
-            raise DataError(
-                f"{item.where}: {item.name} is in the validation set and in the training images ({lines[item.image]}); "
-                "take it out of one"
-            )

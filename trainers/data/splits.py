@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -29,13 +29,21 @@ def stratified_order(present: Sequence[frozenset[int]], *, seed: int) -> list[in
     return order + left
 
 
-def hold_out(items: Sequence[Item], images: int, *, seed: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+def hold_out(
+    items: Sequence[Item], images: int, *, seed: int, same: Callable[[Item], Hashable] = lambda item: item.image
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """(held out, rest), both in list order. Each image's lot depends on its name and `seed` alone, so that lists which
-    differ in a few images hold out mostly the same ones."""
-    lots = sorted(range(len(items)), key=lambda i: hashlib.sha256(f"{seed} {items[i].name}".encode()).digest())
-    chosen = set(lots[:images])
-    held = tuple(item for i, item in enumerate(items) if i in chosen)
-    return held, tuple(item for i, item in enumerate(items) if i not in chosen)
+    differ in a few images hold out mostly the same ones.
+
+    Args:
+        items: of one list.
+        images: how many are held out; items of one image go together and count once.
+        same: equal for items of the same image.
+    """
+    lots = sorted(items, key=lambda item: hashlib.sha256(f"{seed} {item.name}".encode()).digest())
+    chosen = set(list(dict.fromkeys(same(item) for item in lots))[:images])
+    held = tuple(item for item in items if same(item) in chosen)
+    return held, tuple(item for item in items if same(item) not in chosen)
 
 
 def split_hash(

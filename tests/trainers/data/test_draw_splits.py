@@ -67,8 +67,8 @@ def test_bare_ids_and_another_mask_folder(tmp_path, write_image):
 
 
 def test_a_cityscapes_root_needs_no_list(tmp_path, write_image):
-    for city in ("jena", "ulm"):
-        write_image(tmp_path / f"leftImg8bit/train/{city}/{city}_1_leftImg8bit.png", np.zeros((4, 4, 3)))
+    for shade, city in enumerate(("jena", "ulm")):
+        write_image(tmp_path / f"leftImg8bit/train/{city}/{city}_1_leftImg8bit.png", np.full((4, 4, 3), shade))
         write_image(tmp_path / f"gtFine/train/{city}/{city}_1_gtFine_labelIds.png", np.full((4, 4), 7))
     result = run(tmp_path, "--sizes", "1", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
