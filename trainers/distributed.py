@@ -1,4 +1,13 @@
-"""This process among the others: rank, device, sums over processes, and batch norm over the global batch."""
+"""This process among the others: rank, device, sums over processes, and batch norm over the global batch.
+
+Gradients of the student are averaged by DDP, which sends them while the backward pass goes on; so are those of the
+networks beside it in CPS, GCT, CCT, UCC, U2PL and PS-MT, whose teachers train in the warm-up alone. Two methods' heads
+are averaged after the backward pass instead (`Process.average_gradients`): DDP wants one forward pass as the only way
+in, through the same parameters on every process and at every call.
+
+- Alonso et al.: a class's two selectors are used where a step's images and the memory show the class.
+- PseudoSeg: classifier, attention and refinement are called one by one, the classifier also inside Grad-CAM.
+"""
 
 import inspect
 import os
@@ -103,7 +112,7 @@ class Process:
         """See `trainers.methods.base.Denominator`."""
 
         def divisor(count: Tensor) -> Tensor:
-            total = count.detach().to(torch.float32).clone()
+            total = exact(count.detach()).clone()
             if mode == "global" and self.world > 1:
                 total = self.sum_(total) / self.world
                 return total.clamp(min=1 / self.world)

@@ -43,6 +43,7 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelle
         labelled=labelled,
         unlabelled=unlabelled,
         batch_size=config.data.batch_size,
+        in_ddp=process.wrapped,
         total=process.total,
         gather=process.gather,
     )

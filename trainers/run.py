@@ -173,13 +173,19 @@ class Run:
                 output = self.method.losses(self._step(part))
             loss = self._total(output, tally) / config.optim.accumulate
             loss.backward()
-        for one in self.companions.values():
-            self.process.average_gradients(one.module.parameters())
+        self.average_companions()
         for name, optimizer in self.optimizers.items():
             clip(self.trained[name].module, config.optim.clip_norm)
             optimizer.step()
         self.method.after_step()
         self.step += 1
+
+    def average_companions(self) -> None:
+        """After the backward pass: the gradients of what trains beside the student become those of all processes, where
+        DDP has not made them so."""
+        for one in self.companions.values():
+            if not one.in_ddp:
+                self.process.average_gradients(one.module.parameters())
 
     def _step(self, part: SemiBatch) -> Step:
         return Step(

@@ -92,8 +92,7 @@ def gradients(name, folder):
     run = Run(config(name, data={"batch_size": 4}), folder)
     output = run.method.losses(run._step(next(iter(run.loader.epoch(0)))))
     run._total(output, Tally(run.process)).backward()
-    for one in run.companions.values():
-        run.process.average_gradients(one.module.parameters())
+    run.average_companions()
     return {
         f"{part}.{key}": parameter.grad.clone()
         for part, one in run.trained.items()

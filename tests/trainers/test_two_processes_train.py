@@ -25,7 +25,7 @@ from trainers.distributed import Process
 from trainers.run import Run
 from trainers.tally import Tally
 
-WORLD, STEPS = 2, 3
+WORLD, STEPS = 2, 5
 OTHERS = {
     "adamw": {"optim": {"name": "adamw", "lr": 0.001, "weight_decay": 0.01}},
     "contiguous": {"precision": {"channels_last": False}},
@@ -37,9 +37,9 @@ IN_PARTS = {
     "in parts, contiguous": {"optim": {"accumulate": 2}, "precision": {"channels_last": False}},
 }
 """A part of a step holds other images in two processes than in one; here two processes are compared with each other."""
-EXPLAINED = {("alonso", "heads"): 5e-3}
-"""Every process rates the whole memory, so that batch norm over all processes counts each of its n rows once for every
-process. Mean and variance are the same; the factor n / (n - 1) of the running variance is then 2n / (2n - 1)."""
+LARGEST = 1e-7
+"""Of a difference, relative to what the steps changed. Rounding is 1e-12 and less; where Adam divides the rounding of a
+gradient that is 0 by its own size, 1e-8."""
 SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch")
 
 
@@ -132,9 +132,9 @@ def apart(one, other):
     return worst
 
 
-def assert_alike(one, other, *, name):
+def assert_alike(one, other):
     for part, difference in apart(one, other).items():
-        assert difference < EXPLAINED.get((name, part), 1e-5), (part, difference)
+        assert difference < LARGEST, (part, difference)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_after_some_steps_two_processes_hold_what_one_does(name, two, tmp_path, 
         if key.endswith("conv1.weight")
     )
     for rank in range(WORLD):
-        assert_alike(alone, two(rank, name), name=name)
+        assert_alike(alone, two(rank, name))
 
 
 @pytest.fixture(scope="module", params=["", *OTHERS])
@@ -179,7 +179,7 @@ def test_so_they_do_for_every_method_optimiser_and_memory_layout(name, every_met
     label, sections, held = every_method
     alone = trained(name, tmp_path, sections)
     for rank in range(WORLD):
-        assert_alike(alone, held(rank, name, label), name=name)
+        assert_alike(alone, held(rank, name, label))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def in_parts(tmp_path_factory):
 def test_a_step_in_parts_on_two_processes_is_the_same_in_both_memory_layouts(name, in_parts):
     for rank in range(WORLD):
         first, second = (in_parts(rank, name, label) for label in IN_PARTS)
-        assert_alike(first, second, name=name)
+        assert_alike(first, second)
 
 
 def one_average(rank, folder):

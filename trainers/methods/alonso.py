@@ -144,7 +144,8 @@ class Alonso(EmaMethod):
             "contrast": nll.new_zeros(()),
         }
         if progress.step >= config.contrast_start * progress.total_steps:
-            terms["contrast"] = self._contrast(clean.fused, labelled.mask) + self._contrast(strong.fused, label)
+            on_labelled = self._contrast(clean.fused, labelled.mask, step.batch)
+            terms["contrast"] = on_labelled + self._contrast(strong.fused, label, step.batch)
         pairs = tuple(
             one.pair(name, logits, None)
             for name, (_, one), logits in zip(("s1", "s2"), mixed, strong.logits.chunk(2), strict=True)
@@ -232,8 +233,9 @@ class Alonso(EmaMethod):
         score, rows = self.kit.gather(score[here]), self.kit.gather(rows[here])
         return rows[score.sort(descending=True, stable=True).indices[:most].flip(0)]
 
-    def _contrast(self, fused: Tensor, labels: Tensor) -> Tensor:
-        """L_contr of features (B, W, h, w) with labels (B, H, W)."""
+    def _contrast(self, fused: Tensor, labels: Tensor, batch: SemiBatch) -> Tensor:
+        """L_contr of features (B, W, h, w) with labels (B, H, W). Each process rates its share of the memory, so that
+        every vector counts once in the selectors' batch statistics."""
         predicted = self.heads.predict(self.heads.project(fused))
         label = resized_labels(labels, predicted)
         rows = [rows_of(predicted, label == one) for one in range(self.kit.num_classes)]
@@ -243,11 +245,12 @@ class Alonso(EmaMethod):
             memory = self.bank.of(one)
             if number < 2 or len(memory) < 2:
                 continue
-            weights = self.heads.rate(memory, one, memory=True)
+            mine = memory[batch.rank :: batch.world]
+            weights = self.heads.rate(mine, one, memory=True)
             if self.config.memory_weights == "one":
                 weights = torch.ones_like(weights)
             rating = self.heads.rate(rows[one].detach(), one, memory=False)
-            loss = loss + weighted_distance(rows[one], rating, memory, weights, self.kit.total)
+            loss = loss + weighted_distance(rows[one], rating, mine, weights, self.kit.total)
         mean: Tensor = loss / self.kit.num_classes
         return mean
 

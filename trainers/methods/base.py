@@ -61,10 +61,11 @@ with its place, as (1, 3, H, W) float32, normalised, on the device. One that can
 class Trained:
     """A module that is trained beside the student, by an optimiser of its own.
 
-    Its gradients are averaged over processes after the backward pass, so that it may be called as it is, and need not
-    take part in every step.
-
     Args:
+        in_ddp: it trains through what :attr:`Kit.in_ddp` gave for it, and there only, so that DDP averages its
+            gradients over processes while the backward pass goes on. That asks for one ``forward`` as the only way in,
+            which uses the same parameters on every process and at every call. False: its gradients are averaged after
+            the backward pass, so that it may be called as it is, by whatever processes, classes and steps need it.
         backbone: the part of it that trains at ``optim.lr``; all else, or all where None, trains at the head's rate.
         adam_lr: given, all of it trains by Adam at this rate instead, which falls as the others do.
     """
@@ -72,11 +73,17 @@ class Trained:
     module: nn.Module
     backbone: nn.Module | None = None
     adam_lr: float | None = None
+    in_ddp: bool = False
 
 
 def alone(summand: Tensor) -> Tensor:
     """The sum over processes where there is one."""
     return summand
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """A module as training calls it where there is one process."""
+    return module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,7 @@ class Kit:
         seed: of the weights of modules of the method's own.
         labelled, unlabelled: images in these lists.
         batch_size: labelled images of a step, over all processes; as many unlabelled ones.
+        in_ddp: a module as training calls it: in DDP where there are several processes. See :class:`Trained`.
         total: sums a tensor over processes, with gradient.
         gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
         pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
@@ -107,6 +115,7 @@ class Kit:
     labelled: int = 1
     unlabelled: int = 1
     batch_size: int = 1
+    in_ddp: Callable[[nn.Module], nn.Module] = bare
     total: Callable[[Tensor], Tensor] = alone
     gather: Callable[[Tensor], Tensor] = Tensor.detach
 

@@ -115,13 +115,14 @@ class Cct(Stateless):
         student = cast(DeepLabV3Plus, kit.student)
         self.upsample = student.upsample
         width, classes = student.context_channels, kit.num_classes
-        self.decoders = kit.build(lambda: nn.ModuleList(auxiliary_decoder(width, classes) for _ in self.kinds))
+        self.decoders = kit.build(lambda: Decoders(auxiliary_decoder(width, classes) for _ in self.kinds))
+        self.training_decoders = kit.in_ddp(self.decoders)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student}
 
     def trained(self) -> dict[str, Trained]:
-        return {"decoders": Trained(module=self.decoders)}
+        return {"decoders": Trained(module=self.decoders, in_ddp=True)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
@@ -151,13 +152,13 @@ class Cct(Stateless):
     def _auxiliary(self, features: Tensor, target: Tensor, batch: SemiBatch) -> list[Tensor]:
         """Logits (B, C, H, W) of every auxiliary decoder."""
         label, size = target.argmax(dim=1), (target.shape[-2], target.shape[-1])
-        answers = []
-        for stream, (kind, decoder) in enumerate(
-            zip(self.kinds, cast(nn.ModuleList, self.decoders), strict=True), start=FIRST_STREAM
-        ):
-            changed = self._perturbed(kind, features, label, batch, decoder=decoder, stream=stream)
-            answers.append(self.upsample(decoder(changed), size))
-        return answers
+        changed = [
+            self._perturbed(kind, features, label, batch, decoder=decoder, stream=stream)
+            for stream, (kind, decoder) in enumerate(
+                zip(self.kinds, cast(Decoders, self.decoders), strict=True), start=FIRST_STREAM
+            )
+        ]
+        return [self.upsample(answer, size) for answer in self.training_decoders(changed)]
 
     def _perturbed(
         self, kind: str, features: Tensor, label: Tensor, batch: SemiBatch, *, decoder: nn.Module, stream: int
@@ -186,6 +187,13 @@ class Cct(Stateless):
                 return keep_objects(features, label)
             case _:
                 return keep_context(features, label)
+
+
+class Decoders(nn.ModuleList):
+    """Auxiliary decoders, each for features of its own."""
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [decoder(one) for decoder, one in zip(self, features, strict=True)]
 
 
 def auxiliary_decoder(width: int, num_classes: int) -> nn.Sequential:

@@ -54,6 +54,7 @@ class Cps(Stateless):
     def __init__(self, config: CpsConfig, kit: Kit) -> None:
         self.config = config
         self.student, self.peer = kit.student, kit.peer()
+        self.training_peer = kit.in_ddp(self.peer)
         self.needs = Needs(unlabelled=True, boxes=1 if config.cutmix else 0)
         self.pairs = kit.pairs
 
@@ -61,7 +62,7 @@ class Cps(Stateless):
         return {"student": self.student, "peer": self.peer}
 
     def trained(self) -> dict[str, Trained]:
-        return {"peer": Trained(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone)}
+        return {"peer": Trained(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True)}
 
     def losses(self, step: Step) -> StepOutput:
         step.student.train()
@@ -72,7 +73,7 @@ class Cps(Stateless):
         labelled, unlabelled = step.batch.labelled, step.batch.unlabelled
         assert unlabelled is not None
         images, count = torch.cat([labelled.image, unlabelled.view.weak]), len(labelled.image)
-        first, second = step.student(images), self.peer(images)
+        first, second = step.student(images), self.training_peer(images)
         ignore = torch.cat([labelled.mask, unlabelled.view.ignore])
         return self._output(
             step,
@@ -95,8 +96,8 @@ class Cps(Stateless):
                 other = None if partner is None else Target(logits=network(partner.weak), ignore=partner.ignore)
                 targets.append(mixed_target(own, other, box))
         images = torch.where(box[:, None], neighbour(view.weak) if partner is None else partner.weak, view.weak)
-        supervised = step.student(labelled.image), self.peer(labelled.image)
-        students = step.student(images), self.peer(images)
+        supervised = step.student(labelled.image), self.training_peer(labelled.image)
+        students = step.student(images), self.training_peer(images)
         return self._output(step, supervised=supervised, students=students, targets=targets, pairs_from=0, box=box)
 
     def _output(

@@ -81,14 +81,15 @@ class Gct(Stateless):
         self.config, self.pairs = config, kit.pairs
         self.student, self.peer = kit.student, kit.peer()
         self.detector = kit.build(lambda: FlawDetector(kit.num_classes, width=config.detector_width))
+        self.training_peer, self.training_detector = kit.in_ddp(self.peer), kit.in_ddp(self.detector)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "peer": self.peer}
 
     def trained(self) -> dict[str, Trained]:
         return {
-            "peer": Trained(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone),
-            "detector": Trained(module=self.detector, adam_lr=self.config.detector_lr),
+            "peer": Trained(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True),
+            "detector": Trained(module=self.detector, adam_lr=self.config.detector_lr, in_ddp=True),
         }
 
     def losses(self, step: Step) -> StepOutput:
@@ -97,7 +98,7 @@ class Gct(Stateless):
         step.student.train()
         self.peer.train()
         images, count = torch.cat([labelled.image, unlabelled.view.weak]), len(labelled.image)
-        logits = step.student(images), self.peer(images)
+        logits = step.student(images), self.training_peer(images)
         p = [probabilities(one) for one in logits]
         held = {name: weight.detach() for name, weight in self.detector.named_parameters()}
         flaws = [exact(functional_call(self.detector, held, (images, one))) for one in p]
@@ -141,7 +142,7 @@ class Gct(Stateless):
     def _detector_loss(self, step: Step, p: Tensor) -> Tensor:
         """D_i, of probabilities p of the labelled images."""
         labelled = step.batch.labelled
-        flaws = exact(self.detector(labelled.image, p))
+        flaws = exact(self.training_detector(labelled.image, p))
         true = true_flaws(
             p,
             labelled.mask,

@@ -80,11 +80,14 @@ def weighted_distance(
 ) -> Tensor:
     """Mean over all pairs of row p and memory vector z of w_p w_z (1 - cos(p, z)), each w its rating over the mean one.
 
-    The rows are those of all processes: the mean of the results over processes is that. No matrix of pairs is made:
-    with weights of mean 1 it is 1 - mean_p(w_p p / |p|) . mean_z(w_z z / |z|).
+    Rows and memory vectors are those of all processes, of which each brings its own: the mean of the results over
+    processes is that. No matrix of pairs is made: with weights of mean 1 it is
+    1 - mean_p(w_p p / |p|) . mean_z(w_z z / |z|).
     """
-    middle = (memory_rating[:, None] * F.normalize(exact(memory), dim=1)).sum(dim=0) / memory_rating.sum()
+    held = (memory_rating[:, None] * F.normalize(exact(memory), dim=1)).sum(dim=0)
+    sums = torch.stack([memory_rating.sum(), rating.sum(), torch.ones_like(rating.sum())])
+    middle, (held_rating, rated, processes) = total(torch.cat([held, sums])).tensor_split([len(held)])
     with without_autocast(rows.device):
-        distance = 1 - F.normalize(exact(rows), dim=1) @ middle
-    processes = total(torch.ones((), device=rows.device, dtype=rating.dtype))
-    return processes * (rating * distance).sum() / total(rating.sum())
+        distance = 1 - F.normalize(exact(rows), dim=1) @ (middle / held_rating)
+    mean: Tensor = processes * (rating * distance).sum() / rated
+    return mean

@@ -115,6 +115,7 @@ class PsMt(Stateless):
             )
             for network in networks
         ]
+        self.training_teachers = [kit.in_ddp(network) for network in networks]
         self.ensemble = Ensemble(*networks)
         self.active: int | None = None
 
@@ -124,7 +125,9 @@ class PsMt(Stateless):
 
     def trained(self) -> dict[str, Trained]:
         return {
-            f"teacher{number}": Trained(module=teacher.network, backbone=cast(DeepLabV3Plus, teacher.network).backbone)
+            f"teacher{number}": Trained(
+                module=teacher.network, backbone=cast(DeepLabV3Plus, teacher.network).backbone, in_ddp=True
+            )
             for number, teacher in enumerate(self.teachers, 1)
         }
 
@@ -146,8 +149,8 @@ class PsMt(Stateless):
     def _from_labels(self, step: Step) -> StepOutput:
         labelled, terms = step.batch.labelled, {}
         logits = {"supervised": step.student(labelled.strong[0])}
-        for number, teacher in enumerate(self.teachers, 1):
-            logits[f"supervised_teacher{number}"] = teacher.network.train()(labelled.image)
+        for number, teacher in enumerate(self.training_teachers, 1):
+            logits[f"supervised_teacher{number}"] = teacher.train()(labelled.image)
         for name, one in logits.items():
             terms[name] = supervised_loss(one, labelled, step.denominator, self.config.ohem)
         return StepOutput(terms=terms, weights=dict.fromkeys(terms, 1.0), pairs=None)

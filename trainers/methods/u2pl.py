@@ -112,13 +112,14 @@ class U2pl(EmaMethod):
         student = cast(DeepLabV3Plus, kit.student)
         width, inputs = student.fused_channels, student.neck_channels
         self.head = kit.build(lambda: RepresentationHead(inputs, width))
+        self.training_head = kit.in_ddp(self.head)
         self.head_teacher = EmaTeacher(self.head, decay=config.ema_decay, buffers=config.ema_buffers)
         sizes = [round(config.background_size * config.bank_size)] + [config.bank_size] * (kit.num_classes - 1)
         self.banks = kit.place(nn.ModuleList(ClassBank(1, size=max(size, 1), width=width) for size in sizes))
         self.begun = False
 
     def trained(self) -> dict[str, Trained]:
-        return {"head": Trained(module=self.head)}
+        return {"head": Trained(module=self.head, in_ddp=True)}
 
     def bank(self, label: int) -> ClassBank:
         return cast(ClassBank, cast(nn.ModuleList, self.banks)[label])
@@ -163,7 +164,7 @@ class U2pl(EmaMethod):
         rows = self._teachers_rows(seen.neck, step.batch)
         step.student.train()
         student: Features = step.student(images, features=True)
-        compared = self.head(student.neck, self._kept(step.batch, student.neck, STUDENT))
+        compared = self.training_head(student.neck, self._kept(step.batch, student.neck, STUDENT))
 
         valid = target.ignore != IGNORE
         label = torch.where(valid, target.logits.argmax(dim=1), target.ignore)

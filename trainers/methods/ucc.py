@@ -63,13 +63,14 @@ class Ucc(Stateless):
         self.head = cast(DeepLabV3Plus, kit.peer())
         self.head.backbone = nn.Identity()  # type: ignore[assignment]
         self.second = SecondHead(self.student, self.head)
+        self.training_head = kit.in_ddp(FromFeatures(self.head))
         self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "second": self.second}
 
     def trained(self) -> dict[str, Trained]:
-        return {"head": Trained(module=self.head)}
+        return {"head": Trained(module=self.head, in_ddp=True)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
@@ -110,7 +111,7 @@ class Ucc(Stateless):
     def _both(self, step: Step, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of both heads."""
         seen: Features = step.student(images, features=True)
-        return seen.logits, head_logits(self.head, seen.low, seen.high, (images.shape[-2], images.shape[-1]))
+        return seen.logits, self.training_head(seen.low, seen.high, (images.shape[-2], images.shape[-1]))
 
     def _count(self, mask: Tensor) -> None:
         counts = torch.stack([(mask == one).sum() for one in range(self.kit.num_classes)]).double()
@@ -142,14 +143,23 @@ class SecondHead(nn.Module):
 
     def __init__(self, network: DeepLabV3Plus, head: DeepLabV3Plus) -> None:
         super().__init__()
-        self.network, self.head = network, head
+        self.network, self.answer = network, FromFeatures(head)
 
     def forward(self, images: Tensor) -> Tensor:
         low, _, high = self.network.backbone.stages(images)
-        return head_logits(self.head, low, high, (images.shape[-2], images.shape[-1]))
+        logits: Tensor = self.answer(low, high, (images.shape[-2], images.shape[-1]))
+        return logits
 
 
-def head_logits(head: DeepLabV3Plus, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (B, C, *size) of an encoder's features."""
-    logits: Tensor = head.upsample(head.tail(head.neck(low, high)), size)
-    return logits
+class FromFeatures(nn.Module):
+    """A network's pyramid pooling and decoder, of features that another's encoder gave."""
+
+    def __init__(self, head: DeepLabV3Plus) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, C, *size) of an encoder's stride-4 and last stage."""
+        head = self.head
+        logits: Tensor = head.upsample(head.tail(head.neck(low, high)), size)
+        return logits
