@@ -78,6 +78,7 @@ def build(
 def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: bool = False) -> Path:
     """The figures, the tables of results and the page, from the tables; returns the page's path. What has not changed
     since the last report is not worked out again."""
+    from analysis.class_results import write_classes
     from analysis.confirmed_results import write_confirmed
     from analysis.figures.drawing import drawing
     from analysis.findings import answer
@@ -106,6 +107,7 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
         checked = fit_and_check(study, keep=study_dir / FOLDER / SURROGATE, pool=pool)
         surrogate = surrogate_sections(study, tables, plots, checked, confirmed)
         write_results(study, study_dir)
+        write_classes(study, tables, study_dir)
         if confirmed is not None:
             write_confirmed(confirmed, study_dir)
         found = answer(study, tables, confirmed=confirmed_headline(confirmed))

@@ -11,7 +11,7 @@ import typer
 from ipix_tune.console import run
 from trainers.errors import ConfigError
 from trainers.progress import line
-from trainers.report import METRICS, EpochRecord, closing_lines, read_records
+from trainers.report import METRICS, EpochRecord, closing_lines, named_classes, read_records
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
@@ -55,7 +55,7 @@ def train(
             raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
         from ipix_tune.trial import train_on_ray
 
-        with _following(folder, epochs=config.schedule.epochs):
+        with _following(folder, epochs=config.schedule.epochs, classes=named_classes(config)):
             train_on_ray(
                 config,
                 folder.absolute(),
@@ -82,7 +82,7 @@ def train(
 
 
 @contextmanager
-def _following(folder: Path, *, epochs: int) -> Iterator[None]:
+def _following(folder: Path, *, epochs: int, classes: Sequence[str] | None) -> Iterator[None]:
     """Print the epochs that workers, wherever they are, add to the run's folder."""
     seen = len(read_records(folder / METRICS))
     done = threading.Event()
@@ -90,7 +90,7 @@ def _following(folder: Path, *, epochs: int) -> Iterator[None]:
     def show() -> None:
         nonlocal seen
         for record in read_records(folder / METRICS)[seen:]:
-            typer.echo(line(record, epochs=epochs))
+            typer.echo(line(record, epochs=epochs, classes=classes))
             seen = record.epoch
 
     def follow() -> None:

@@ -16,7 +16,7 @@ from trainers.fit import TrainResult, fit
 from trainers.layers import resolved
 from trainers.progress import ProgressLine
 from trainers.remote import is_uri, without_query
-from trainers.report import closing_lines
+from trainers.report import closing_lines, named_classes
 from trainers.seeds import planned, summary, train_in_turn
 from trainers.yamlfile import parse_value, read, set_dotted, validate
 
@@ -114,7 +114,9 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
         raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
     console = Console()
     try:
-        with ProgressLine(console, epochs=config.schedule.epochs, shown=first) as progress:
+        with ProgressLine(
+            console, epochs=config.schedule.epochs, shown=first, classes=named_classes(config)
+        ) as progress:
             result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step)
     except KeyboardInterrupt:
         if first:

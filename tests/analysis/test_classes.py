@@ -1,7 +1,10 @@
+import csv
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from analysis.class_results import write_classes
 from analysis.logs.run import LoggedRun
 from analysis.stats.classes import class_changes, rival, seed_bands
 from analysis.stats.study import from_tables
@@ -85,3 +88,13 @@ def test_a_band_is_the_interval_of_the_mean_over_seeds():
     assert band.seeds == 5
     assert band.epochs == (3, 9)
     assert (band.low[-1], band.high[-1]) == pytest.approx((scores.mean() - half, scores.mean() + half), abs=1e-3)
+
+
+def test_the_table_of_classes_names_them_and_has_the_mean_of_each_over_seeds(tmp_path):
+    study, tables = logged([FIRST.tolist(), [[*row[:2], None] for row in SECOND.tolist()]])
+    write_classes(study, tables, tmp_path)
+    with (tmp_path / "tables" / "classes.csv").open(newline="") as file:
+        rows = {row["trials"]: row for row in csv.DictReader(file)}
+    first, second = rows["0 1 2 3 4"], rows["5 6 7 8 9"]
+    assert [float(first[name]) for name in NAMES] == pytest.approx(FIRST.mean(0))
+    assert second["dog"] == ""

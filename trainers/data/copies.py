@@ -85,7 +85,7 @@ def listed_once(items: Sequence[Item], same: Same, *, key: str, keep: bool = Fal
 
 def _said(pairs: Sequence[tuple[Item, Item]], key: str, *, keep: bool) -> str:
     count, many = len(pairs), len(pairs) > 1
-    lines = f"{count} lines name an image again and are" if many else "1 line names an image again and is"
+    lines = f"{count} duplicate lines are" if many else "1 duplicate line is"
     again, before = pairs[0]
     return (
         f"data.{key}: {lines} {'kept' if keep else 'left out'}{', first' if many else ''}: {again.where} "

@@ -82,7 +82,7 @@ def test_an_image_that_a_list_names_again_counts_once_and_is_named(opened, folde
     data = opened(labelled=LABELLED + again, holdout={"images": 2})
     assert (len(data.labelled), len(data.holdout)) == (4, 2)
     (line,) = data.said
-    assert line.startswith("data.labelled: 6 lines name an image again and are left out, first: ")
+    assert line.startswith("data.labelled: 6 duplicate lines are left out, first: ")
     assert "given-labelled.txt:7 " in line
     assert line.endswith("given-labelled.txt:1)")
 
@@ -122,7 +122,7 @@ def test_copies_of_held_out_images_do_not_train_even_as_listed(opened):
     data = opened(labelled=LABELLED * 2, holdout={"images": 2}, copies="as_listed")
     assert (len(data.labelled), len(data.holdout)) == (8, 4)
     assert not set(contents(data.holdout)) & set(contents(data.labelled))
-    assert "6 lines name an image again and are kept" in data.said[0]
+    assert "6 duplicate lines are kept" in data.said[0]
 
 
 def test_an_image_with_two_annotations_keeps_both_on_one_side(opened, folder_root, write_image):
@@ -138,7 +138,7 @@ def test_an_image_with_two_annotations_keeps_both_on_one_side(opened, folder_roo
 
 
 def test_more_labels_than_images_are_refused_however_often_the_list_names_them(opened):
-    with pytest.raises(ConfigError, match="24 is more than the 20 images.*20 lines name an image again"):
+    with pytest.raises(ConfigError, match=r"24 is more than the 20 images.*20 duplicate lines are left out"):
         opened(train=(LABELLED + REST) * 2, draw={"labelled": 24}, final=False, holdout={"images": 2})
 
 
