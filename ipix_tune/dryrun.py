@@ -9,6 +9,7 @@ from ipix_tune.cost import measure
 from ipix_tune.deaddimensions import check_dead_dimensions
 from ipix_tune.devices import granted, idle_gpus
 from ipix_tune.earlier_noise import describe_rung_noise
+from ipix_tune.memoryplan import gpu_bytes_here, plan_memory
 from ipix_tune.plan import make_plan, render
 from ipix_tune.space import SearchSpace
 from ipix_tune.warm import describe_warm_start
@@ -42,7 +43,10 @@ def dry_run(
     if (idle := idle_gpus(asked, study.resources, cluster or {})) is not None:
         warnings = [*warnings, idle]
     warm = [*describe_warm_start(study, space), *describe_rung_noise(study, max_epochs=plan.max_epochs)]
-    return render(plan, data=data, warm=warm, cost=cost, warnings=warnings)
+    memory, too_much = plan_memory(configs[0], study.resources, steps_per_epoch=steps, gpu_bytes=gpu_bytes_here())
+    if too_much is not None:
+        warnings = [*warnings, too_much]
+    return render(plan, data=data, warm=warm, memory=memory, cost=cost, warnings=warnings)
 
 
 def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:

@@ -174,10 +174,12 @@ def render(
     *,
     data: Sequence[str] = (),
     warm: Sequence[str] = (),
+    memory: Sequence[str] = (),
     cost: Cost | None = None,
     warnings: Sequence[str] = (),
 ) -> RenderableType:
-    """The plan as `--dry-run` prints it; ``data`` are lines about the data set, ``warm`` about earlier studies."""
+    """The plan as `--dry-run` prints it; ``data`` are lines about the data set, ``warm`` about earlier studies,
+    ``memory`` about what a trial takes."""
     study = plan.study
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -196,6 +198,8 @@ def render(
         table.add_row("", f"about {plan.epochs_expected:.0f} expected, if trials reach the rungs in random order")
     table.add_row("resources", _resources(plan))
     table.add_row("device", describe_device(plan.device, study.resources))
+    for i, line in enumerate(memory):
+        table.add_row("" if i else "memory", line)
     for i, line in enumerate(_cost_lines(plan, cost)):
         table.add_row("" if i else "cost", line)
     for i, line in enumerate(_confirmation(plan, cost)):

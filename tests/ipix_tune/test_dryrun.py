@@ -97,3 +97,28 @@ def test_a_study_of_another_length_or_without_rungs_is_told_nothing(tmp_path):
     assert describe_rung_noise(study, max_epochs=27) == []
     without = study.model_copy(update={"scheduler": study.scheduler.model_copy(update={"name": "none"})})
     assert describe_rung_noise(without, max_epochs=9) == []
+
+
+def printed_plan(study):
+    console = Console(file=io.StringIO(), width=300)
+    console.print(dry_run(study, cluster={"CPU": 2, "GPU": 1}))
+    return console.file.getvalue()
+
+
+def test_a_dry_run_prints_the_memory_of_a_trial_on_a_cpu():
+    assert re.search(
+        r"memory +about \d+\.\d GiB of a worker \(estimated\): .* for Python and PyTorch", printed_plan(study_of())
+    )
+
+
+def gpu_study(gpus):
+    study = base() | {"resources": {"gpus_per_worker": gpus}}
+    return check_study(StudyConfig.model_validate(study), source="study", lines={})
+
+
+@pytest.mark.parametrize(("gib", "gpus", "warned"), [(80, 1, False), (1, 1, True), (4, 0.5, False), (2, 0.5, True)])
+def test_a_dry_run_warns_where_the_gpu_has_less_memory_than_a_worker_takes(monkeypatch, gib, gpus, warned):
+    monkeypatch.setattr("ipix_tune.dryrun.gpu_bytes_here", lambda: gib * 1024**3)
+    text = printed_plan(gpu_study(gpus))
+    assert re.search(r"about 1\.\d GiB of a worker's GPU \(estimated\)", text)
+    assert ("a worker is estimated to take" in text) == warned
