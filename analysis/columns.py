@@ -29,9 +29,13 @@ table has them). History rows hold ``epoch`` and the trainer's metrics under the
 that is logged twice is the same row.
 """
 
+from pathlib import Path
 from typing import Literal
 
 SCHEMA_VERSION = 1
+
+IDENTITY = "study.id"
+"""File in a study's folder: the study's identity, with which its run ids begin and which is its runs' group."""
 
 Phase = Literal["search", "confirm"]
 CONFIRM: Phase = "confirm"
@@ -76,3 +80,16 @@ HISTORY_COLUMNS = {"run_id": "string", "epoch": "int64", "time": "double"}
 """Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their names."""
 
 PARAM_PREFIX = "param."
+
+
+def identity_of(folder: Path) -> str | None:
+    """The identity of the study in a folder; None where the folder does not say."""
+    try:
+        return (folder / IDENTITY).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def key_of(run_id: str) -> str:
+    """The trial's key (``t0003``), which is the last part of its run's id."""
+    return run_id.rpartition("-")[2]

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.columns import CONFIRM
+from analysis.columns import CONFIRM, key_of
 from analysis.pareto_findings import of_two
 from analysis.stats.compare import Comparison
 from analysis.stats.early import measured_noise
@@ -60,8 +60,8 @@ class Headline:
     """What was spent beside the search."""
     confirmed: bool
     """Whether the configuration shown is confirmed; else it is called provisional."""
-    run_id: str
-    """A run of the configuration to show and to copy."""
+    key: str
+    """Key of a run of the configuration to show and to copy."""
 
 
 def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -> Answer:
@@ -70,7 +70,7 @@ def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -
     if confirmed is None:
         return found
     known = (*study.trials, *from_tables(tables, phase=CONFIRM).trials)
-    best = next((trial for trial in known if trial.run_id == confirmed.run_id), found.best)
+    best = next((trial for trial in known if key_of(trial.run_id) == confirmed.key), found.best)
     return replace(
         found,
         question=confirmed.question,

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.columns import HISTORY_COLUMNS
+from analysis.columns import HISTORY_COLUMNS, identity_of
 from analysis.errors import LogsError
 from analysis.index import Entry, load_index, save_index, stamp_of
 from analysis.logs.offline import read_files, run_files
@@ -111,9 +111,10 @@ def find_sources(study_dir: Path, *, online: str | None = None, api: Any = None)
     if online is not None:
         from analysis.logs.online import find_runs, none_found
 
-        served = find_runs(online, study=study_dir.name, api=api)
+        group = identity_of(study_dir) or study_dir.name
+        served = find_runs(online, study=group, api=api)
         if not served and not files:
-            raise none_found(online, study_dir.name)
+            raise none_found(online, group)
     if not files and not served:
         raise LogsError(f"{logs}: no run can be read. The folder holds no run files.")
     return [

@@ -79,7 +79,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
         },
     }
     if address is None:
-        options |= {"include_dashboard": nested, "num_cpus": os.cpu_count(), "address": "local"}
+        options |= {"include_dashboard": nested, "num_cpus": usable_cpus(), "address": "local"}
     else:
         options["address"] = address
         options["runtime_env"]["py_modules"] = _our_code()
@@ -98,6 +98,14 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             free_groups()
         if started:
             ray.shutdown()
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: fewer than the machine has under an affinity (Slurm, taskset) or a quota
+    (containers)."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def _see_that_it_answers(address: str | None) -> None:

@@ -258,8 +258,9 @@ class LoggingConfig(Section):
 
     mode: Literal["offline", "online", "disabled"] = "offline"
     """The environment variable WANDB_MODE takes precedence."""
-    project: str = "ipix-tune"
-    entity: str | None = None
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "ipix-tune"
+    """Without slash, backslash and # ? % : which W&B refuses; a team's name belongs into `entity`."""
+    entity: Annotated[str, Field(pattern=r"^[^/\\#?%:]+$")] | None = None
 
 
 class StudyConfig(Section):

@@ -86,9 +86,7 @@ def load_study(place: Path, overrides: list[str]) -> "StudyConfig":
     study = load(place / STUDY, overrides)
     if is_uri(study.storage):
         return study
-    if study.name != place.absolute().name:
-        raise ConfirmError(f"{place}: holds the study {study.name}; give the folder that name again")
-    return study.model_copy(update={"storage": str(place.absolute().parent)})
+    return study.model_copy(update={"name": place.absolute().name, "storage": str(place.absolute().parent)})
 
 
 if __name__ == "__main__":

@@ -10,18 +10,21 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.columns import CONFIRM
+from ipix_tune import wandb_probe
 from ipix_tune.arms import ConfirmError, confirm_of, defaults_of, with_seed
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.confirmcheck import NOT_LOGGED
 from ipix_tune.dryrun import check_run
 from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened, say
 from ipix_tune.extension import extended, judged, write_extension
-from ipix_tune.folder import study_folder
+from ipix_tune.folder import study_folder, trials_of
+from ipix_tune.identity import identity
 from ipix_tune.journal import Entry, Journal
 from ipix_tune.keep import needed_of_confirmation, needed_of_search
 from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, load, logged_plan, looked_at, settled
 from ipix_tune.mirror import Mirror
 from ipix_tune.price import Price
+from ipix_tune.shell import wandb_mode
 from ipix_tune.space import SearchSpace
 from ipix_tune.study import facts_of
 from trainers.config import TrainConfig
@@ -44,7 +47,7 @@ def confirm(
             folder, storage, data, resources.
     """
     confirm_of(study)
-    if study.logging.mode == "disabled":
+    if wandb_mode(study.logging) == "disabled":
         raise ConfirmError(NOT_LOGGED)
     copy = checked_copy(study)
     _check_folder(study, copy)
@@ -53,7 +56,7 @@ def confirm(
     space = SearchSpace(study)
     probe = _probe(study, space)
     lines, _ = check_run(probe, workers=study.resources.workers)
-    for line in lines:
+    for line in [*lines, *wandb_probe.probe(study)]:
         console.print(line, highlight=False)
     with opened(study, probe, copy, resume=True, address=address) as (place, fit):
         if more_seeds:
@@ -167,9 +170,17 @@ def _race(
         return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
 
     whole, study = study, _by_first_objective(study)
-    runs = as_study(study, found)
+    runs = as_study(study, found, place)
     total = len(found.arms) * found.plan.seeds
-    journal = Journal(place / FOLDER, runs, SearchSpace(runs), total=total, rounds=next_round, letter=LETTER)
+    journal = Journal(
+        place / FOLDER,
+        runs,
+        SearchSpace(runs),
+        total=total,
+        rounds=next_round,
+        letter=LETTER,
+        there=trials_of(place, copy),
+    )
     max_epochs = found.arms[0].config.schedule.epochs
     board = board_of(study, journal.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
     say(
@@ -216,7 +227,7 @@ def _sign(study: StudyConfig) -> int:
 
 def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[Entry]:
     """What the confirmation's record has; nothing is written."""
-    runs = as_study(_by_first_objective(study), found)
+    runs = as_study(_by_first_objective(study), found, place)
     return Journal(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()
 
 
@@ -225,10 +236,10 @@ def _by_first_objective(study: StudyConfig) -> StudyConfig:
     return study.model_copy(update={"objective": study.objective.model_copy(update={"against": None})})
 
 
-def as_study(study: StudyConfig, found: Confirmation) -> StudyConfig:
-    """The runs as a search space of two dimensions, for the journal."""
+def as_study(study: StudyConfig, found: Confirmation, place: Path) -> StudyConfig:
+    """The runs as a search space of two dimensions, for the journal of the study in ``place``."""
     names = tuple(arm.name for arm in found.arms)
     dimensions = {ARM: Dimension(choice=names), SEED: Dimension(int=(0, found.plan.seeds - 1))}
-    update = {"name": f"{study.name}-{FOLDER}", "search": dimensions, "points": [], "warm_start": []}
+    update = {"name": f"{identity(place, study)}-{FOLDER}", "search": dimensions, "points": [], "warm_start": []}
     sampler = study.sampler.model_copy(update={"name": "random"})
     return study.model_copy(update={**update, "sampler": sampler})

@@ -109,7 +109,7 @@ def opened(
         fit = fit_resources(study.resources, cluster=total, nodes=nodes)
         check_nodes(config.data, folder.study_folder(study).parent if copy is None else study.storage)
         if study.record not in ("journal", "memory"):
-            open_record(folder.study_folder(study), record=study.record, study=study.name)
+            open_record(folder.study_folder(study), record=study.record)
         with folder.prepared(study, resume=resume, copy=copy) as place:
             if nested:
                 cluster.free_leftovers(place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase
+from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase, key_of
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import FOLDER, RUNS, Tables, load
 from ipix_tune.console import run
@@ -268,7 +268,7 @@ def _front(study: Study) -> tuple[str, ...]:
 
 
 def _key(study: Study, trial: Trial) -> str:
-    return trial_key({"run_id": trial.run_id, "study": study.name})
+    return key_of(trial.run_id)
 
 
 def _config(choice: Choice, study: Path) -> "TrainConfig":

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ipix_tune.config import StudyConfig
+from ipix_tune.identity import IDENTITY, new_identity
 from ipix_tune.mirror import Mirror
 from trainers.checkpoint import differences
 from trainers.environment import describe
@@ -86,6 +87,8 @@ def prepare(study: StudyConfig, *, resume: bool) -> Path:
             f"{folder}: no space left on the study's disk: {free / 1e6:.0f} MB free, {FREE_BYTES / 1e6:.0f} MB needed "
             "at least. Free some, or give another --set storage=..."
         )
+    if not resume:
+        replace_bytes(folder / IDENTITY, new_identity(study.name).encode())
     replace_bytes(file, dump(study).encode())
     replace_bytes(folder / ENVIRONMENT, json.dumps(describe(), indent=2).encode())
     return folder
@@ -167,3 +170,8 @@ def remove_checkpoints(folder: Path, *, of: set[str]) -> None:
     """Delete the checkpoints of these trials; configs, metrics and environments stay."""
     for key in of:
         shutil.rmtree(folder / "trials" / key / "checkpoints", ignore_errors=True)
+
+
+def trials_of(folder: Path, copy: Mirror | None = None) -> set[str]:
+    """Names of the folders of all trials of a study, those of its copy in object storage among them."""
+    return {path.name for path in (folder / "trials").glob("*")} | (copy.trials() if copy is not None else set())

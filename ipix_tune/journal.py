@@ -8,7 +8,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 from analysis.columns import State
 from analysis.stats.best import Scored, Settings, settings_of
 from ipix_tune.config import StudyConfig, Value
-from ipix_tune.record import PLACE, open_record
+from ipix_tune.identity import check_record, identity
+from ipix_tune.record import open_record, told
 from ipix_tune.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
 from ipix_tune.space import SearchSpace
 from ipix_tune.standing import scored
@@ -75,6 +76,10 @@ class Journal:
             asked when no trial is waiting or running. Then the sampler is not used.
         letter: what the keys begin with.
         sampler: where configurations come from, if not from the sampler that the study file names.
+        there: names of the folders of trials that are there already, all of which the record must know.
+
+    Raises:
+        IdentityError: it does not know one of them.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Journal:
         rounds: Callable[[Sequence[Entry]], Sequence[dict[str, Value]]] | None = None,
         letter: str = "t",
         sampler: optuna.samplers.BaseSampler | None = None,
+        there: Collection[str] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -106,21 +112,25 @@ class Journal:
             sampler = saved[1]
         elif sampler is None:
             sampler = self._new_sampler(study)
-        storage = open_record(folder, record=study.record, study=study.name)
-        if study.name in optuna.get_all_study_names(storage):  # creating it once more would add a record
-            self._study = optuna.load_study(study_name=study.name, storage=storage, sampler=sampler)
+        storage = open_record(folder, record=study.record)
+        name = study.name if folder is None else identity(folder, study)
+        begun = name in optuna.get_all_study_names(storage)
+        if not begun and folder is not None:
+            check_record(0, there, letter=letter, folder=folder, record=told(folder, record=study.record))
+        if begun:  # creating it once more would add a record
+            self._study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         else:
             self._study = optuna.create_study(
-                study_name=study.name,
+                study_name=name,
                 storage=storage,
                 sampler=sampler,
                 directions=["maximize" if mode == "max" else "minimize" for mode in modes],
             )
-        if folder is not None and PLACE not in self._study.user_attrs:
-            self._study.set_user_attr(PLACE, str(folder))
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
         known = self._study.get_trials(deepcopy=False)
+        if folder is not None:
+            check_record(len(known), there, letter=letter, folder=folder, record=told(folder, record=study.record))
         asked = [trial for trial in known if trial.state != TrialState.WAITING]
         self._saved = None if saved is None else saved[0]
         self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.columns import key_of
 from analysis.wording import validation_called
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class Choice:
 
 def trial_key(row: Row) -> str:
     """The key under which the study's folder `trials` holds the run: the last part of the run's id."""
-    run_id, study = str(row["run_id"]), str(row["study"])
-    return run_id.removeprefix(f"{study}-")
+    return key_of(str(row["run_id"]))
 
 
 def head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.study import get_all_study_names, load_study
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,8 +16,6 @@ from ipix_tune.journalfile import WAIT_S, PatientJournalFile
 from trainers.patience import patiently
 
 JOURNAL, SNAPSHOT = "journal.log", "journal.pkl"
-PLACE = "place"
-"""Attribute of a study in a database: the folder that it belongs to."""
 
 
 class SnapshotStorage(InMemoryStorage):
@@ -65,16 +62,15 @@ for _name in (
     setattr(SnapshotStorage, _name, _saving(_name))
 
 
-def open_record(folder: Path | None, *, record: str, study: str) -> BaseStorage:
+def open_record(folder: Path | None, *, record: str) -> BaseStorage:
     """The storage of a study's journal.
 
     Args:
         folder: the study's folder; None: memory only, and nothing is written.
         record: ``journal``, ``memory``, or a database's URL.
-        study: the study's name.
 
     Raises:
-        FolderError: the database cannot be opened, or holds another study of that name.
+        FolderError: the database cannot be opened.
     """
     if folder is None:
         return InMemoryStorage()
@@ -83,16 +79,13 @@ def open_record(folder: Path | None, *, record: str, study: str) -> BaseStorage:
     if record == "memory":
         return SnapshotStorage(folder / SNAPSHOT)
     try:
-        shown = make_url(record).render_as_string(hide_password=True)
-        storage = RDBStorage(record)
-        place = str(folder)
-        if study in get_all_study_names(storage):
-            place = load_study(storage=storage, study_name=study).user_attrs.get(PLACE, place)
+        return RDBStorage(record)
     except (ImportError, SQLAlchemyError) as error:
         raise FolderError(f"record: the database cannot be opened: {str(error).splitlines()[0]}") from None
-    if place != str(folder):
-        raise FolderError(
-            f"record: {shown} holds a study {study} of the folder {place}; give this one another --name, or another "
-            "database"
-        )
-    return storage
+
+
+def told(folder: Path, *, record: str) -> str:
+    """Where a record lies, for a message: a file's path, or a database's URL without its password."""
+    if record in ("journal", "memory"):
+        return str(folder / (JOURNAL if record == "journal" else SNAPSHOT))
+    return make_url(record).render_as_string(hide_password=True)

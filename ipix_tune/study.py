@@ -12,9 +12,11 @@ from ipix_tune.config import StudyConfig
 from ipix_tune.devices import idle_gpus
 from ipix_tune.dryrun import check_run
 from ipix_tune.engine import Outcome, Work, board_of, checked_copy, drive, near, opened, say
+from ipix_tune.identity import IDENTITY
 from ipix_tune.mirror import Keeper, Mirror
 from ipix_tune.plan import Plan, make_plan
 from ipix_tune.space import SearchSpace
+from ipix_tune.wandb_probe import probe
 from trainers.config import TrainConfig
 from trainers.errors import OutputError
 from trainers.remote import without_query
@@ -36,7 +38,7 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
         from ipix_tune.warm import describe_warm_start
 
         lines += [f"warm start: {line}" for line in describe_warm_start(study, space)]
-    for line in lines:
+    for line in [*lines, *probe(study)]:
         console.print(line, highlight=False)
     with opened(study, first, copy, resume=resume, address=address) as (place, fit):
         if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
@@ -61,7 +63,7 @@ def _search(
     from ipix_tune.samplers import SAMPLER
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
 
-    journal = Journal(place, study, space, total=plan.trials)
+    journal = Journal(place, study, space, total=plan.trials, there=folder.trials_of(place, copy))
     scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
     if isinstance(scheduler, KeyedAsha):
         scheduler.replay(journal.entries())
@@ -77,7 +79,7 @@ def _search(
     work = Work(
         phase="search",
         journal=journal,
-        record=(JOURNAL, SNAPSHOT, SAMPLER),
+        record=(IDENTITY, JOURNAL, SNAPSHOT, SAMPLER),
         scheduler=scheduler,
         board=board,
         training=space.to_config,

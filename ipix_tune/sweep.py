@@ -94,9 +94,12 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
     from ipix_tune.cluster import connected, inventory
     from ipix_tune.dryrun import dry_run as plan
     from ipix_tune.objectstore import store_of
+    from ipix_tune.wandb_probe import probe
 
     if (store := store_of(study)) is not None:
         store.check()
+    for line in probe(study):
+        _say(console, line, style="yellow")
     with connected(address, nested=False):
         cluster, nodes = inventory()
     console.print(plan(study, cluster=cluster, nodes=nodes, measured=measured))

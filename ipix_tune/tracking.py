@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.columns import SCHEMA_VERSION, Phase, State
-from ipix_tune import wandb_sweep
+from ipix_tune import shell, wandb_sweep
 from ipix_tune.config import StudyConfig, Value
+from ipix_tune.identity import identity
+from ipix_tune.shell import wandb_mode
 from trainers.environment import git_commit, package_versions
 
 logger = logging.getLogger(__name__)
@@ -45,14 +47,15 @@ class Tracker:
         phase: Phase = "search",
         describe: Callable[[dict[str, Value]], dict[str, Any]] = lambda values: {"search": values},
     ) -> None:
-        self.mode = os.environ.get("WANDB_MODE") or study.logging.mode
-        os.environ.pop("WANDB_SERVICE", None)  # another program's W&B process may hold runs of the same ids
+        self.mode = wandb_mode(study.logging)
+        shell.clear()
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the client would call home, also offline
         self.failures = 0
         self.unsent = False
         """Whether a run was logged to disk only, though it was to go to the server."""
         self._folder = folder
         self._study = study
+        self._identity = identity(folder, study)
         self._facts = facts
         self._phase = phase
         self._describe = describe
@@ -123,33 +126,19 @@ class Tracker:
     def _init(self, key: str, *, mode: str) -> Any:
         import wandb
 
-        run_id = f"{self._study.name}-{key}"
         return wandb.init(
             project=self._study.logging.project,
             entity=self._study.logging.entity,
-            id=run_id,
-            name=run_id,
-            group=self._study.name,
+            id=f"{self._identity}-{key}",
+            name=f"{self._study.name}-{key}",
+            group=self._identity,
             job_type=self._phase,
             dir=str(self._folder),
             mode=mode,  # type: ignore[arg-type]
             config=self._configs[key],
             resume="allow" if mode == "online" else None,
             reinit="create_new",
-            settings=wandb.Settings(
-                x_transaction_log_flush_interval=FLUSH_S,
-                console="off",
-                silent=True,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_save_requirements=False,  # for every run the client reads all packages; `origin` has the versions
-                disable_git=True,
-                disable_code=True,
-                init_timeout=INIT_S,
-                finish_timeout=FINISH_S,
-                finish_timeout_raises=True,
-                sweep_id=self._sweep,
-            ),
+            settings=client_settings(sweep=self._sweep),
         )
 
     def log(self, key: str, *, epoch: int, metrics: dict[str, float]) -> None:
@@ -231,6 +220,26 @@ class Tracker:
             self.failures += 1
             if self.failures == 1:
                 logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
+
+
+def client_settings(*, sweep: str | None = None) -> Any:
+    """How W&B's client treats a run; ``sweep``: the id of the W&B sweep that it belongs to."""
+    import wandb
+
+    return wandb.Settings(
+        x_transaction_log_flush_interval=FLUSH_S,
+        console="off",
+        silent=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,  # for every run the client reads all packages; `origin` has the versions
+        disable_git=True,
+        disable_code=True,
+        init_timeout=INIT_S,
+        finish_timeout=FINISH_S,
+        finish_timeout_raises=True,
+        sweep_id=sweep,
+    )
 
 
 def score_key(epoch: int) -> str:

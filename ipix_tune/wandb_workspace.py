@@ -11,6 +11,7 @@ import typer
 from ipix_tune.config import StudyConfig
 from ipix_tune.console import run
 from ipix_tune.folder import STUDY, replace_bytes
+from ipix_tune.identity import identity
 from ipix_tune.plan import make_plan
 from ipix_tune.studyfile import load
 from ipix_tune.tracking import ask_server, score_key
@@ -26,8 +27,8 @@ FILE = "wandb_workspace.json"
 DISTANCE = "interpixel.distance"
 
 
-def workspace(study: StudyConfig, *, entity: str) -> "Workspace":
-    """The study's workspace; nothing is asked of any server.
+def workspace(study: StudyConfig, *, entity: str, group: str) -> "Workspace":
+    """The workspace of the runs of ``group``; nothing is asked of any server.
 
     Raises:
         UserError: wandb-workspaces is not installed.
@@ -43,7 +44,7 @@ def workspace(study: StudyConfig, *, entity: str) -> "Workspace":
         name=study.name,
         sections=sections(study),
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("Group") == study.name, expr.Metric("JobType") == "search")
+            filters=expr.And(expr.Metric("Group") == group, expr.Metric("JobType") == "search")
         ),
     )
 
@@ -136,7 +137,8 @@ def save(folder: Path, study: StudyConfig) -> str:
     """
     import wandb
 
-    workspace(study, entity="")
+    group = identity(folder, study)
+    workspace(study, entity="", group=group)
     mode = os.environ.get("WANDB_MODE", "online")
     if mode != "online":
         raise UserError(f"WANDB_MODE is {mode}, and a workspace is saved on a W&B server; unset it, or give --out FILE")
@@ -145,7 +147,8 @@ def save(folder: Path, study: StudyConfig) -> str:
     except OSError as error:
         raise UserError(f"no W&B server answers ({error}); try again later, or give --out FILE") from None
     try:
-        made = workspace(study, entity=study.logging.entity or wandb.Api().default_entity or "")
+        entity = study.logging.entity or wandb.Api().default_entity or ""
+        made = workspace(study, entity=entity, group=group)
         place = {"entity": made.entity, "project": made.project}
         before = json.loads((folder / FILE).read_bytes()) if (folder / FILE).exists() else {}
         if place == {name: before.get(name) for name in place}:
@@ -171,7 +174,8 @@ def wandb_workspace(
     if out is None:
         typer.echo(f"workspace: {save(study, config)}")
         return
-    spec = specification(workspace(config, entity=config.logging.entity or ""))
+    entity = config.logging.entity or ""
+    spec = specification(workspace(config, entity=entity, group=identity(study, config)))
     try:
         out.write_text(json.dumps(spec, indent=2) + "\n")
     except OSError as error:

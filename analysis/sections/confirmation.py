@@ -5,6 +5,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+from analysis.columns import key_of
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
 from analysis.findings import Headline
@@ -70,7 +71,7 @@ def confirmed_headline(found: Confirmed | None) -> Headline | None:
         rule=f"Selection: the configuration that the confirmation chose. {_caution(found)}",
         cost=f"Confirmation: {_cost(found).rstrip('. ')}, {_spent(found)}",
         confirmed=found.choice.confirmed,
-        run_id=f"{found.study}-{arm.trial}" if arm.trial else str(arm.runs[0]["run_id"]),
+        key=arm.trial or key_of(str(arm.runs[0]["run_id"])),
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from ipix_tune.config import StudyConfig
 from ipix_tune.folder import FolderError
+from ipix_tune.identity import IDENTITY
 from ipix_tune.journal import Journal
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base
@@ -52,13 +53,13 @@ def test_optuna_itself_reads_a_database(tmp_path):
     assert [trial.state.name for trial in optuna.load_study(study_name="small", storage=url).trials] == ["COMPLETE"] * 2
 
 
-def test_a_database_that_holds_another_folders_study_of_that_name_is_refused(tmp_path):
+def test_two_studies_of_one_name_share_a_database(tmp_path):
     url = f"sqlite:///{tmp_path}/studies.db"
-    for name in ("one", "two"):
+    for name, trials in (("one", 2), ("two", 3)):
         (tmp_path / name).mkdir()
-    journal(tmp_path / "one", url)
-    with pytest.raises(FolderError, match=r"holds a study small of the folder .*one"):
-        journal(tmp_path / "two", url)
+        (tmp_path / name / IDENTITY).write_text(f"small-{name}")
+        go_on(journal(tmp_path / name, url), trials)
+    assert [len(journal(tmp_path / name, url).entries()) for name in ("one", "two")] == [2, 3]
 
 
 @pytest.mark.parametrize("url", ["no url", "sqlite:////no/such/folder/studies.db", "nonsense://x"])
