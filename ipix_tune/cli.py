@@ -67,6 +67,12 @@ def validate(ctx: typer.Context) -> None:
 
 
 @app.command(context_settings=_FORWARD, add_help_option=False)
+def repair(ctx: typer.Context) -> None:
+    """Log again what a study's W&B files lack of what its record knows."""
+    _forward(ctx, "ipix_tune.repair")
+
+
+@app.command(context_settings=_FORWARD, add_help_option=False)
 def wandb_sync(ctx: typer.Context) -> None:
     """Send runs that were logged to disk only to the W&B server."""
     _forward(ctx, "ipix_tune.wandb_sync")

@@ -54,13 +54,13 @@ def confirm(
     again = shlex.join(["python", "-m", "ipix_tune.confirm", str(study), *given, "--resume"])
     say(console, f"after any interruption go on with: {again}")
     outcome = confirm_study(config, resume=resume, address=address, console=console, more_seeds=more_seeds)
-    finish(config, outcome, console=console)
+    made = finish(config, outcome, console=console)
     if outcome.cut_short is not None:
         say(console, outcome.cut_short)
         say(console, f"go on with: {again}")
     if outcome.by_user:
         sys.exit(130)
-    if outcome.cut_short is not None or outcome.scored == 0:
+    if outcome.cut_short is not None or outcome.scored == 0 or not made:
         sys.exit(1)
 
 

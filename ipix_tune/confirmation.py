@@ -21,12 +21,12 @@ from ipix_tune.folder import study_folder, trials_of
 from ipix_tune.identity import identity
 from ipix_tune.journal import Entry, Journal
 from ipix_tune.keep import needed_of_confirmation, needed_of_search
-from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, load, logged_plan, looked_at, settled
+from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, load, looked_at, settled
 from ipix_tune.mirror import Mirror
 from ipix_tune.price import Price
+from ipix_tune.run_facts import RunFacts, facts_of_confirmation
 from ipix_tune.shell import wandb_mode
 from ipix_tune.space import SearchSpace
-from ipix_tune.study import facts_of
 from trainers.config import TrainConfig
 
 LETTER = "c"
@@ -190,20 +190,13 @@ def _race(
     for arm in found.arms:
         origin = f" (trial {arm.trial})" if arm.trial else ""
         say(console, f"  {arm.name}{origin}")
-    facts = facts_of(study, space, found.config(found.arms[0].name, 0), max_epochs=max_epochs, rungs=())
-    facts["scheduler"] |= {"name": "none"}
-    shared = logged_plan(study, found)
     searched = _needed_of_search(whole, space, found, place, max_epochs=max_epochs)
-    values_of = {arm.name: dict(arm.values) for arm in found.arms}
     work = Work(
-        phase=CONFIRM,
+        facts=facts_of_confirmation(study, space, found),
         journal=journal,
         record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL, SNAPSHOT)),
         scheduler=FIFOScheduler(),
         board=board,
-        training=lambda values: found.config(str(values[ARM]), int(str(values[SEED]))),
-        describe=lambda values: {"search": values_of[str(values[ARM])], CONFIRM: {**values, **shared}},
-        facts=facts,
         over=lambda: None,
         needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
     )
@@ -219,6 +212,15 @@ def _needed_of_search(
     journal = Journal(place, study, space, total=0)
     board = board_of(study, journal.entries(), total=0, max_epochs=max_epochs, phase="search")
     return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
+
+
+def facts_and_entries(study: StudyConfig, space: SearchSpace, place: Path) -> tuple[RunFacts, Sequence[Entry]] | None:
+    """What the runs of the confirmation in a study's folder say in the logs, and what its record has; None where none
+    has begun. Nothing is written."""
+    if not (place / FOLDER / PLAN).is_file():
+        return None
+    found, study = load(place / FOLDER / PLAN), _by_first_objective(study)
+    return facts_of_confirmation(study, space, found), _entries(study, found, place)
 
 
 def _sign(study: StudyConfig) -> int:

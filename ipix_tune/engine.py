@@ -17,14 +17,19 @@ from ipix_tune.devices import granted
 from ipix_tune.mirror import Keeper, Mirror, copy_of
 from ipix_tune.nodes import check_nodes
 from ipix_tune.plan import Fit, fit_resources
+from ipix_tune.run_facts import RunFacts
 from ipix_tune.stop import Stop
 from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
+    from ipix_tune.complete_logs import Lack
     from ipix_tune.journal import Entry, Journal
     from ipix_tune.live import Board
 
 Values = dict[str, Value]
+
+TOLD = 5
+"""Trials that a message names at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ class Outcome:
         settled: why it ended early without anything being wrong; None where it did not.
         scored: trials that ended with a score.
         needed: keys of the trials that have ended and whose checkpoints are still needed.
+        lacking: trials that the logs, and so all tables, lack in whole or in part, in words.
         copy: the folder's copy in object storage, where there is one.
     """
 
@@ -49,6 +55,7 @@ class Outcome:
     settled: str | None
     scored: int
     needed: frozenset[str]
+    lacking: tuple[str, ...] = ()
     copy: Mirror | None = None
 
 
@@ -57,26 +64,20 @@ class Work:
     """What the engine is to run.
 
     Args:
-        phase: the job type of its W&B runs.
+        facts: what its W&B runs say.
         journal: gives the trials and keeps what became of them.
         record: names of the files in the study's folder that hold that.
         scheduler: Ray Tune's; says which go on.
         board: what is known of the trials, those that ended before this driver among them.
-        training: a trial's values to its training config.
-        describe: what W&B's config says of a trial, by its values.
-        facts: what is the same for all runs, as `analysis.columns` lists it.
         over: the key of the budget that is used up, or None.
         needed: keys of the trials that have ended and whose checkpoints are still needed.
     """
 
-    phase: Phase
+    facts: RunFacts
     journal: "Journal"
     record: tuple[str, ...]
     scheduler: Any
     board: "Board"
-    training: Callable[[Values], TrainConfig]
-    describe: Callable[[Values], dict[str, Any]]
-    facts: dict[str, Any]
     over: Callable[[], str | None]
     needed: Callable[[], set[str]]
 
@@ -137,7 +138,7 @@ def drive(
         keeper.save_record()  # a trial must not leave a copy before the record's copy knows it
         config: dict[str, Any] = trial_config(
             key,
-            trainer=granted(work.training(values), study.resources).model_dump(mode="json"),
+            trainer=granted(work.facts.training(values), study.resources).model_dump(mode="json"),
             run_dir=(place if copy is None else Path(copy.key)) / "trials" / key,
             metric=study.objective.metric,
             against=None if study.objective.against is None else study.objective.against.metric,
@@ -149,7 +150,8 @@ def drive(
 
     nested = study.resources.workers > 1
     stop = Stop(place, over=work.over)
-    tracker = Tracker(place, study, work.facts, phase=work.phase, describe=work.describe)
+    facts = work.facts
+    tracker = Tracker(place, study, facts.shared, phase=facts.phase, describe=facts.describe)
 
     checkpoints = folder.Checkpoints(place)
 
@@ -208,15 +210,15 @@ def drive(
         stop.storage_fault = str(error)
     finally:
         tracker.close()
+    lacking: Sequence[Lack] = ()
     if stop.storage_fault is None:
         journal.write_seconds()
+        lacking = _completed(place, study, work, copy, console=console)
         keeper.save()
     if tracker.unsent:
         say(console, f"W&B took no runs for a while; send what it lacks with: ipix-tune wandb-sync {near(place)}")
     if tracker.failures:
-        console.print(
-            f"W&B failed {tracker.failures} times; what it lacks is in trials/*/metrics.jsonl", style="yellow"
-        )
+        console.print(f"W&B failed {tracker.failures} times", style="yellow")
     return Outcome(
         folder=place,
         headline=board.headline(),
@@ -225,8 +227,22 @@ def drive(
         settled=journal.settled() if journal.remaining and not stop.stop_all() else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
         needed=frozenset(work.needed()),
+        lacking=tuple(lack.words for lack in lacking),
         copy=copy,
     )
+
+
+def _completed(
+    place: Path, study: StudyConfig, work: Work, copy: Mirror | None, *, console: Console
+) -> "Sequence[Lack]":
+    """What the logs lack, also after they were made whole."""
+    from ipix_tune.complete_logs import complete
+
+    lacked, lacking = complete(place, study, work.facts, work.journal.entries(), copy=copy)
+    if lacked:
+        told = ", ".join(lack.words for lack in lacked[:TOLD]) + (", ..." if len(lacked) > TOLD else "")
+        say(console, f"W&B's files lacked {len(lacked)} trials that the record knows, and were completed: {told}")
+    return lacking
 
 
 def board_of(study: StudyConfig, entries: "Sequence[Entry]", *, total: int, max_epochs: int, phase: Phase) -> "Board":

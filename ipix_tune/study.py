@@ -1,9 +1,7 @@
 """A study from its file to its end: prepare, search, leave everything in its folder."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -11,13 +9,14 @@ from ipix_tune import folder
 from ipix_tune.config import StudyConfig
 from ipix_tune.devices import idle_gpus
 from ipix_tune.dryrun import check_run
-from ipix_tune.engine import Outcome, Work, board_of, checked_copy, drive, near, opened, say
+from ipix_tune.engine import TOLD, Outcome, Work, board_of, checked_copy, drive, near, opened, say
 from ipix_tune.identity import IDENTITY
 from ipix_tune.mirror import Keeper, Mirror
 from ipix_tune.plan import Plan, make_plan
+from ipix_tune.run_facts import facts_of_search
+from ipix_tune.shell import wandb_mode
 from ipix_tune.space import SearchSpace
 from ipix_tune.wandb_probe import probe
-from trainers.config import TrainConfig
 from trainers.errors import OutputError
 from trainers.remote import without_query
 
@@ -77,48 +76,33 @@ def _search(
     )
     journal.settled = budget.settled
     work = Work(
-        phase="search",
+        facts=facts_of_search(study, space, plan),
         journal=journal,
         record=(IDENTITY, JOURNAL, SNAPSHOT, SAMPLER),
         scheduler=scheduler,
         board=board,
-        training=space.to_config,
-        describe=lambda values: {"search": values},
-        facts=facts_of(study, space, space.to_config(plan.sample), max_epochs=plan.max_epochs, rungs=plan.rungs),
         over=budget.over,
         needed=lambda: needed_of_search(study, journal, board),
     )
     return drive(study, work, place, copy, concurrent=concurrent, console=console)
 
 
-def facts_of(
-    study: StudyConfig, space: SearchSpace, config: TrainConfig, *, max_epochs: int, rungs: Sequence[int]
-) -> dict[str, Any]:
-    """What is the same for every run of the study, as `analysis.columns` lists it."""
-    import socket
-
-    from ipix_tune.tracking import origin_facts
-    from trainers.data.open import open_data
-
-    data = open_data(config.data, final=False)
-    return {
-        "space": space.describe(),
-        "scheduler": {
-            **study.scheduler.model_dump(),
-            "max_epochs": max_epochs,
-            "rungs": list(rungs),
-        },
-        "classes": list(data.classes),
-        "origin": origin_facts(
-            world_size=study.resources.workers, host=socket.gethostname(), split_hash=data.split_hash
-        ),
-    }
-
-
-def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
+def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     """Tables, report and best config from the study's logs, and the checkpoints that need not be kept removed. What
-    fails here is said; the study itself is safe."""
-    _finish(study, outcome, console=console)
+    fails here is said; the study itself is safe.
+
+    Returns:
+        whether all of it was made, from complete logs.
+    """
+    made = _finish(study, outcome, console=console)
+    if outcome.lacking:
+        lacking = ", ".join(outcome.lacking[:TOLD]) + (", ..." if len(outcome.lacking) > TOLD else "")
+        say(console, f"INCOMPLETE: W&B's files lack {len(outcome.lacking)} trials that the record knows: {lacking}")
+        say(
+            console,
+            f"tables, report and best config are made without them. Mend the cause (the study's disk, W&B's "
+            f"settings), then: ipix-tune repair {near(outcome.folder)}",
+        )
     if outcome.copy is not None:
         try:
             outcome.copy.push(joined=True)
@@ -126,33 +110,37 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
             say(console, f"the study is safe in {near(outcome.folder)}; its copy is not complete: {error}")
         else:
             say(console, f"copy:        {without_query(study.storage)}/{study.name}")
+    return made and not outcome.lacking
 
 
-def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
+def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     from analysis.report import build
     from ipix_tune.export import export_best
     from ipix_tune.provenance import count_seeds, trial_key
 
     place, best = outcome.folder, outcome.folder / "best.yaml"
+    if wandb_mode(study.logging) == "disabled":
+        say(console, f"nothing was logged (W&B is disabled): no report, no best config; see {near(place)}/trials")
+        return True
     try:
         page = build(place)
     except Exception as error:
         logger.debug("no report", exc_info=True)
         say(console, f"the trials are safe, the report failed: {error}")
         say(console, f"make it with: python -m analysis.report {near(place)}")
-        return
+        return False
     say(console, f"report:      {near(page)}")
     if outcome.scored == 0:
         say(console, "no trial ended with a score: there is no best config; the table says why")
-        return
+        return True
     try:
         choice = export_best(place, best, force=True)
     except Exception as error:
         logger.debug("no best config", exc_info=True)
         say(console, f"the trials are safe, the export failed: {error}")
         say(console, f"make it with: python -m ipix_tune.export {near(place)} --out best.yaml")
-        return
-    if study.keep_checkpoints != "all" and outcome.cut_short is None:
+        return False
+    if study.keep_checkpoints != "all" and outcome.cut_short is None and not outcome.lacking:
         named = {trial_key(choice.row), *choice.front, *outcome.needed}
         kept = named if study.keep_checkpoints == "best" else set[str]()
         folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("*")} - kept)
@@ -170,3 +158,4 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> None:
         say(console, f"budget.no_improvement ended the search: {outcome.settled}")
     for caveat in choice.caveats:
         say(console, f"note: {caveat}")
+    return True

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,10 +126,11 @@ def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address
 
         _say(console, f"search: {outcome.headline}")
         try:
-            outcome = confirm(study, resume=None, address=address, console=console)
+            confirmation = confirm(study, resume=None, address=address, console=console)
+            outcome = replace(confirmation, lacking=(*outcome.lacking, *confirmation.lacking))
         except UserError as error:
             unconfirmed = f"the search is safe, and was not confirmed: {error}"
-    finish(study, outcome, console=console)
+    made = finish(study, outcome, console=console)
     if outcome.cut_short is not None:
         _say(console, outcome.cut_short, style="yellow")
         if not smoke:
@@ -137,7 +139,7 @@ def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address
         _say(console, unconfirmed, style="yellow")
     if outcome.by_user:
         sys.exit(130)
-    if outcome.cut_short is not None or outcome.scored == 0 or unconfirmed is not None:
+    if outcome.cut_short is not None or outcome.scored == 0 or unconfirmed is not None or not made:
         sys.exit(1)
 
 

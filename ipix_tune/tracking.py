@@ -36,6 +36,7 @@ class Tracker:
         facts: what is the same for all runs (space, scheduler, classes, origin), as `analysis.columns` lists it.
         phase: the runs' job type.
         describe: what the logged config says of a run, by its values.
+        to_disk: log to disk only, whatever the study says.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Tracker:
         *,
         phase: Phase = "search",
         describe: Callable[[dict[str, Value]], dict[str, Any]] = lambda values: {"search": values},
+        to_disk: bool = False,
     ) -> None:
-        self.mode = wandb_mode(study.logging)
+        self.mode = "offline" if to_disk else wandb_mode(study.logging)
+        self.metric = study.objective.metric
         shell.clear()
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the client would call home, also offline
         self.failures = 0

@@ -1,0 +1,136 @@
+"""Complete logs: what W&B's files lack of what the study's record knows is logged again.
+
+Every answer is made from W&B's files. A disk that was full for a while, or a client that died, leaves a run without
+some of its epochs or without its end. The record (scores and ends) and the trials' own `metrics.jsonl` know them: they
+are written to a further file under the same run, which the reader joins with the first.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.columns import key_of
+from analysis.errors import LogsError
+from analysis.reading import read_study
+from analysis.tables import Tables
+from ipix_tune.config import StudyConfig
+from ipix_tune.journal import Entry
+from ipix_tune.mirror import Mirror
+from ipix_tune.run_facts import RunFacts
+from ipix_tune.shell import wandb_mode
+from ipix_tune.tracking import Tracker
+from ipix_tune.trial import IN_PARTS
+from trainers.report import METRICS, EpochRecord, read_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """What the logs lack of one trial: ``epochs``, all or some of its rows, or only its end."""
+
+    entry: Entry
+    epochs: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """The trial, and what is missing."""
+        return f"{self.entry.key} ({len(self.epochs)} epochs)" if self.epochs else f"{self.entry.key} (its end)"
+
+
+def lacks(entries: Sequence[Entry], tables: Tables | None) -> list[Lack]:
+    """The trials that have ended and are not whole in the logs: an epoch up to the last one with a score has no row, or
+    the log says another end than the record.
+
+    Args:
+        entries: as the record has them.
+        tables: made from the logs; None: there are no logs.
+    """
+    states: dict[str, str] = {}
+    epochs: dict[str, set[int]] = {}
+    if tables is not None:
+        states = {key_of(row["run_id"]): row["state"] for row in tables.runs.select(["run_id", "state"]).to_pylist()}
+        for row in tables.history.select(["run_id", "epoch"]).to_pylist():
+            epochs.setdefault(key_of(row["run_id"]), set()).add(row["epoch"])
+    found = []
+    for entry in entries:
+        if entry.state == "running":
+            continue
+        known = epochs.get(entry.key, set())
+        missing = tuple(epoch for epoch in range(1, max(entry.scores, default=0) + 1) if epoch not in known)
+        if missing or states.get(entry.key) != entry.state:
+            found.append(Lack(entry=entry, epochs=missing))
+    return found
+
+
+def complete(
+    place: Path, study: StudyConfig, facts: RunFacts, entries: Sequence[Entry], *, copy: Mirror | None = None
+) -> tuple[list[Lack], list[Lack]]:
+    """Log again what the logs lack. W&B's client must hold no open run in this process.
+
+    Args:
+        place: the study's folder.
+        study: the study file.
+        facts: of the phase that the entries belong to.
+        entries: as the record has them.
+        copy: of the study in object storage, which has the trials' own files.
+
+    Returns:
+        what was lacking, and what still is.
+    """
+    if wandb_mode(study.logging) == "disabled":
+        return [], []
+    lacking = lacks(entries, _tables(place))
+    if not lacking:
+        return [], []
+    tracker = Tracker(place, study, facts.shared, phase=facts.phase, describe=facts.describe, to_disk=True)
+    try:
+        for lack in lacking:
+            _log(tracker, lack, facts, place, copy)
+    finally:
+        tracker.close()
+    return lacking, lacks(entries, _tables(place))
+
+
+def _tables(place: Path) -> Tables | None:
+    try:
+        return read_study(place).tables
+    except LogsError:
+        return None
+
+
+def _log(tracker: Tracker, lack: Lack, facts: RunFacts, place: Path, copy: Mirror | None) -> None:
+    entry = lack.entry
+    tracker.start(entry.key, values=entry.values, trainer=facts.training(entry.values).model_dump(mode="json"))
+    parts = place / "trials" / entry.key / IN_PARTS
+    if parts.is_file():
+        tracker.in_parts(entry.key, int(parts.read_text()))
+    records = {record.epoch: record for record in _records(place, entry.key, copy)}
+    for epoch in lack.epochs:
+        record = records.get(epoch)
+        if record is not None:
+            tracker.split(entry.key, record.split_hash)
+            tracker.log(entry.key, epoch=epoch, metrics=record.metrics)
+        elif epoch in entry.scores:
+            tracker.log(entry.key, epoch=epoch, metrics={tracker.metric: entry.scores[epoch]})
+    last = max(entry.scores, default=0)
+    tracker.finish(
+        entry.key,
+        state=entry.state,
+        error=entry.error,
+        retries=entry.retries,
+        objective=entry.scores.get(last),
+        epochs=last,
+    )
+
+
+def _records(place: Path, key: str, copy: Mirror | None) -> list[EpochRecord]:
+    """The epochs that the trial itself wrote down."""
+    name = f"trials/{key}/{METRICS}"
+    if copy is None or (place / name).is_file():
+        return read_records(place / name)
+    if not copy.store.exists(f"{copy.key}/{name}"):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / METRICS
+        path.write_bytes(copy.store.get(f"{copy.key}/{name}"))
+        return read_records(path)

@@ -1,0 +1,65 @@
+"""`ipix-tune repair STUDY`: log again what a study's W&B files lack of what its record knows."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ipix_tune.console import run
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def repair(
+    study: Annotated[Path, typer.Argument(help="A study's folder, or its study file.")],
+) -> None:
+    """Make a study's logs whole: epochs and ends that W&B's files lack are written to further files, from the study's
+    record and the trials' own metrics.jsonl. Then make its report anew."""
+    from analysis.report import build
+    from ipix_tune import folder
+    from ipix_tune.complete_logs import complete
+    from ipix_tune.confirm import load_study
+    from ipix_tune.confirmation import facts_and_entries
+    from ipix_tune.engine import checked_copy, near, say
+    from ipix_tune.journal import Journal
+    from ipix_tune.plan import make_plan
+    from ipix_tune.run_facts import facts_of_search
+    from ipix_tune.shell import clear, wandb_mode
+    from ipix_tune.space import SearchSpace
+    from trainers.errors import UserError
+
+    console = Console()
+    for line in clear():
+        say(console, line)
+    config = load_study(study, [])
+    if wandb_mode(config.logging) == "disabled":
+        raise UserError(
+            f"{study}: W&B is disabled for this study (logging.mode, or WANDB_MODE); to log it after all, set "
+            "logging.mode: offline in its study.yaml"
+        )
+    copy, space = checked_copy(config), SearchSpace(config)
+    lacking = []
+    with folder.prepared(config, resume=True, copy=copy) as place:
+        there = folder.trials_of(place, copy)
+        search = Journal(place, config, space, total=0, there=there).entries()
+        phases = [(facts_of_search(config, space, make_plan(config)), search)]
+        confirmed = facts_and_entries(config, space, place)
+        for facts, entries in [*phases, *([] if confirmed is None else [confirmed])]:
+            lacked, left = complete(place, config, facts, entries, copy=copy)
+            lacking += left
+            ended = sum(entry.state != "running" for entry in entries)
+            say(console, f"{facts.phase}: {len(lacked)} of {ended} trials that ended were not whole in the logs")
+            for lack in lacked:
+                say(console, f"  {'still lacking' if lack in left else 'logged again'}: {lack.words}")
+        if copy is not None:
+            copy.push(joined=True)
+        if lacking:
+            sys.exit(1)
+        say(console, f"report:      {near(build(place))}")
+
+
+if __name__ == "__main__":
+    run(app)
