@@ -13,7 +13,6 @@ from rich.console import Console
 from analysis.columns import Phase
 from ipix_tune import cluster, folder
 from ipix_tune.config import StudyConfig, Value
-from ipix_tune.devices import granted
 from ipix_tune.mirror import Keeper, Mirror, copy_of
 from ipix_tune.nodes import check_nodes
 from ipix_tune.plan import Fit, fit_resources
@@ -138,7 +137,7 @@ def drive(
         keeper.save_record()  # a trial must not leave a copy before the record's copy knows it
         config: dict[str, Any] = trial_config(
             key,
-            trainer=granted(work.facts.training(values), study.resources).model_dump(mode="json"),
+            trainer=work.facts.training(values).model_dump(mode="json"),
             run_dir=(place if copy is None else Path(copy.key)) / "trials" / key,
             metric=study.objective.metric,
             against=None if study.objective.against is None else study.objective.against.metric,

@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.columns import CONFIRM, Phase
 from ipix_tune.config import StudyConfig, Value
+from ipix_tune.devices import granted
 from ipix_tune.lineup import ARM, SEED, Confirmation, logged_plan
 from ipix_tune.plan import Plan
 from ipix_tune.space import SearchSpace
@@ -37,7 +38,7 @@ def facts_of_search(study: StudyConfig, space: SearchSpace, plan: Plan) -> RunFa
     """Of the trials of the search."""
     return RunFacts(
         phase="search",
-        training=space.to_config,
+        training=lambda values: granted(space.to_config(values), study.resources),
         describe=lambda values: {"search": values},
         shared=_shared(study, space, space.to_config(plan.sample), max_epochs=plan.max_epochs, rungs=plan.rungs),
     )
@@ -52,7 +53,7 @@ def facts_of_confirmation(study: StudyConfig, space: SearchSpace, found: Confirm
     values_of = {arm.name: dict(arm.values) for arm in found.arms}
     return RunFacts(
         phase=CONFIRM,
-        training=lambda values: found.config(str(values[ARM]), int(str(values[SEED]))),
+        training=lambda values: granted(found.config(str(values[ARM]), int(str(values[SEED]))), study.resources),
         describe=lambda values: {"search": values_of[str(values[ARM])], CONFIRM: {**values, **plan}},
         shared=shared,
     )
