@@ -5,7 +5,7 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from trainers.schema import Section
 
@@ -253,14 +253,24 @@ class ConfirmConfig(Section):
         return tuple(accumulate(self.steps, lambda before, step: before | step))
 
 
+def _taken_by_wandb(name: str) -> str:
+    """A name of a W&B project or entity; W&B refuses some characters."""
+    refused = sorted(set(name) & set("/\\#?%:"))
+    if refused:
+        raise ValueError(
+            f"W&B refuses {' '.join(refused)} in a name. A team stands in logging.entity, its project alone in "
+            "logging.project"
+        )
+    return name
+
+
 class LoggingConfig(Section):
     """Weights & Biases."""
 
     mode: Literal["offline", "online", "disabled"] = "offline"
     """The environment variable WANDB_MODE takes precedence."""
-    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "ipix-tune"
-    """Without slash, backslash and # ? % : which W&B refuses; a team's name belongs into `entity`."""
-    entity: Annotated[str, Field(pattern=r"^[^/\\#?%:]+$")] | None = None
+    project: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_taken_by_wandb)] = "ipix-tune"
+    entity: Annotated[str, Field(min_length=1), AfterValidator(_taken_by_wandb)] | None = None
 
 
 class StudyConfig(Section):

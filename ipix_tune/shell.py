@@ -45,8 +45,8 @@ def wandb_mode(logging: LoggingConfig) -> str:
         return logging.mode
     if asked not in MODES:
         raise ConfigError(
-            f"WANDB_MODE = {asked}: allowed are {', '.join(MODES)}{did_you_mean(asked, MODES)}. It takes precedence "
-            "over logging.mode; unset it, or give one of these"
+            f"WANDB_MODE = {asked} takes precedence over logging.mode: unset it, or set it to one of "
+            f"{', '.join(MODES)}{did_you_mean(asked, MODES)}"
         )
     return asked
 

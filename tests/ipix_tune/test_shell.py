@@ -1,11 +1,15 @@
 """What stands in the shell's environment breaks no study in silence."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ipix_tune.config import LoggingConfig, StudyConfig
 from ipix_tune.shell import CLEARED, SILENT, check_logged, clear, wandb_mode
 from ipix_tune.wandb_probe import probe
-from tests.ipix_tune.studies import base
+from tests.ipix_tune.studies import base, write
 from trainers.errors import ConfigError
 
 
@@ -26,7 +30,7 @@ def test_a_variable_that_would_break_the_study_is_removed_and_named(name):
 @pytest.mark.parametrize("mode", ["Offline", "dryrun", "shared", "off"])
 def test_an_unknown_wandb_mode_is_refused_with_the_ones_that_are_allowed(monkeypatch, mode):
     monkeypatch.setenv("WANDB_MODE", mode)
-    with pytest.raises(ConfigError, match=rf"WANDB_MODE = {mode}: allowed are offline, online, disabled"):
+    with pytest.raises(ConfigError, match=rf"WANDB_MODE = {mode} .*set it to one of offline, online, disabled"):
         wandb_mode(LoggingConfig())
 
 
@@ -47,10 +51,19 @@ def test_the_probe_passes_where_the_variable_is_ignored(monkeypatch, request, na
     assert [line.split()[0] for line in probe(study(request))] == [name]
 
 
-def test_a_setting_that_wandb_refuses_is_named_before_the_first_trial(monkeypatch, request):
-    monkeypatch.setenv("WANDB_BASE_URL", "wandb.example.org")
-    with pytest.raises(ConfigError, match=r"takes no run with these and this shell's WANDB_ variables: .*url"):
-        probe(study(request))
+def test_a_setting_that_wandb_refuses_is_named_before_the_first_trial(tmp_path):
+    """In a process of its own: the client reads its settings once."""
+    run = subprocess.run(
+        [sys.executable, "-m", "ipix_tune.sweep", str(write(tmp_path, base())), f"--set=storage={tmp_path}"],
+        env={**os.environ, "WANDB_BASE_URL": "wandb.example.org"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "W&B takes no run with these and this shell's WANDB_ variables" in " ".join(run.stderr.split())
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "small").exists()
 
 
 @pytest.mark.parametrize("project", ["team/voc", "voc:1", "a#b", "50%", "what?", "a\\b", "x" * 129, ""])
