@@ -57,6 +57,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
         UserError: whatever would stop the trial at its start.
     """
     from trainers.data.check import check_data
+    from trainers.data.describe import data_lines
     from trainers.data.loader import TrainLoader
     from trainers.data.open import open_data
     from trainers.distributed import current
@@ -80,13 +81,6 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     each = f"{steps[0]} steps an epoch"
     if len(set(steps)) > 1:
         each = ", then ".join(f"{epochs} epochs of {one} steps" for epochs, one in zip(lengths, steps, strict=True))
-    counts = ", ".join(f"{count} {name}" for name, count in summary.images.items() if name != "val")
-    lines = [
-        f"{config.data.name}: {counts}; {data.num_classes} classes; split {summary.split_hash[:12]}",
-        f"{each}, {config.data.batch_size} labelled images each",
-    ]
-    lines += [f"no {name} image shows {', '.join(absent)}" for name, absent in summary.absent.items() if absent]
-    lines += data.said
-    if summary.corrupt:
-        lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")
+    first, *others = data_lines(config.data, data, summary)
+    lines = [first, f"{each}, {config.data.batch_size} labelled images each", *others]
     return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs

@@ -11,6 +11,7 @@ from trainers.data.evaluation import eval_batches
 from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.distributed import Process
+from trainers.errors import DataError
 from trainers.metrics import confusion_matrix, scores
 
 
@@ -28,7 +29,11 @@ def evaluate(
 ) -> dict[str, float]:
     """Scores of every network on ``items``: ``<prefix>/<network>/miou`` each, and all scores of ``main`` under
     ``<prefix>``. The networks are left in eval mode. A compiled network runs as it was before: images have many
-    sizes, and each would be compiled."""
+    sizes, and each would be compiled.
+
+    Raises:
+        DataError: a file cannot be read, or every pixel of all masks is ignored: no score is not a score of 0.
+    """
     counts = {
         name: torch.zeros(num_classes, num_classes, dtype=torch.int64, device=process.device) for name in networks
     }
@@ -48,6 +53,12 @@ def evaluate(
     found: dict[str, float] = {}
     for name, matrix in counts.items():
         process.sum_(matrix)
+        if not bool(matrix.any()):
+            key = "data.val" if prefix.startswith("final") else "data.holdout"
+            raise DataError(
+                f"{key}: every pixel of its {len(items)} masks is 255 = ignore, there is nothing to score; mend the "
+                "masks, or say in data.label_map what their values mean"
+            )
         one = scores(matrix, absent=config.evaluation.absent, prefix=prefix)
         found[f"{prefix}/{name}/miou"] = one[f"{prefix}/miou"]
         if name == main:

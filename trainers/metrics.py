@@ -1,5 +1,6 @@
 """Confusion matrices and what follows from them (methods: section 20). Counts are int64, scores in percent."""
 
+import math
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ def scores(confusion: Tensor, *, absent: Literal["skip", "zero"], prefix: str) -
     """``<prefix>/miou``, ``<prefix>/iou/<class>`` and ``<prefix>/absent_classes`` from summed counts.
 
     A class that occurs in neither prediction nor target has no IoU of its own; ``zero`` counts it as 0 in the mean.
+    Where nothing was counted at all the mean is NaN: no score is not 0.
     """
     counts = confusion.double().cpu()
     intersection = counts.diag()
@@ -30,7 +32,7 @@ def scores(confusion: Tensor, *, absent: Literal["skip", "zero"], prefix: str) -
     considered = iou[present] if absent == "skip" else iou
     found = {f"{prefix}/iou/{index}": float(iou[index]) for index in range(len(iou)) if present[index]}
     return {
-        f"{prefix}/miou": float(considered.mean()) if len(considered) else 0.0,
+        f"{prefix}/miou": float(considered.mean()) if counts.any() else math.nan,
         f"{prefix}/absent_classes": float((~present).sum()),
         **found,
     }

@@ -108,7 +108,7 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
     if "val/miou" in last.metrics:
         lines.append(
             f"held-out training images: mIoU {last.metrics['val/miou']:.2f} % in the last epoch, "
-            f"{best.metrics['val/miou']:.2f} % in the best (epoch {best.epoch})"
+            f"{best.metrics['val/miou']:.2f} % in the best (epoch {best.epoch}){_left_out(config, last, 'val')}"
         )
     names = named_classes(config) or ()
     prefix = "final/last" if "final/last/miou" in last.metrics else "val"
@@ -116,7 +116,7 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
         text = f"{validation_called(config)}: mIoU {last.metrics['final/last/miou']:.2f} % with the last weights"
         if "final/best/miou" in last.metrics:
             text += f", {last.metrics['final/best/miou']:.2f} % with those of epoch {best.epoch}"
-        lines.append(text)
+        lines.append(text + _left_out(config, last, "final/last"))
     iou = {name: last.metrics.get(f"{prefix}/iou/{index}") for index, name in enumerate(names)}
     if any(value is not None for value in iou.values()):
         shown = ", ".join(
@@ -128,3 +128,11 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
         "seeds of one config differ, so one run decides nothing"
     )
     return lines
+
+
+def _left_out(config: "TrainConfig", record: EpochRecord, prefix: str) -> str:
+    """How many classes the mean is not over: neither there nor predicted."""
+    absent = int(record.metrics.get(f"{prefix}/absent_classes", 0))
+    if not absent or config.evaluation.absent == "zero":
+        return ""
+    return f", without {absent} class{'es' if absent > 1 else ''} that no image there shows"

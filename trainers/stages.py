@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as ops
 
 from trainers.data.open import OpenData
-from trainers.data.read import CorruptError, Reader
+from trainers.data.opening import CorruptError
+from trainers.data.read import Reader
 from trainers.data.views import normalise
 from trainers.distributed import Process
 from trainers.errors import ConfigError

@@ -11,6 +11,9 @@ import typer
 from rich.console import Console
 
 from trainers.config import TrainConfig
+from trainers.data.check import check_data
+from trainers.data.describe import data_lines
+from trainers.data.open import open_data
 from trainers.errors import ConfigError, TrainingError, UserError
 from trainers.fit import TrainResult, fit
 from trainers.layers import resolved
@@ -113,6 +116,9 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
     if not resume and (run_dir / "checkpoints").exists():
         raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
     console = Console()
+    if first:
+        for text in describe_data(config):
+            console.print(text, highlight=False, soft_wrap=True)
     try:
         with ProgressLine(
             console, epochs=config.schedule.epochs, shown=first, classes=named_classes(config)
@@ -129,6 +135,16 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
             console.print(text, highlight=False, soft_wrap=True)
         console.print(f"run: {run_dir}", highlight=False, soft_wrap=True)
     return result
+
+
+def describe_data(config: TrainConfig) -> list[str]:
+    """What the run will read, checked as `--dry-run` does; opens and decodes it.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    data = open_data(config.data, final=config.evaluation.final)
+    return data_lines(config.data, data, check_data(data, config.data))
 
 
 @contextmanager

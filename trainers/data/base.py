@@ -4,7 +4,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trainers.data.layout import Layout
+from trainers.data.labelmap import LabelMapConfig, label_map_of
+from trainers.data.layout import Decoding, Layout
+from trainers.errors import ConfigError
 from trainers.schema import Section
 
 PAGE = 4096
@@ -69,7 +71,18 @@ class BaseDataConfig(Section):
     `~/.cache`, below `ipix-tune/decoded`: every loader worker of every trial reads them there. 0: none. The curve does
     not depend on it."""
     on_corrupt: Literal["error", "skip"] = "error"
-    """An image that cannot be decoded stops the run by name, or is replaced by the next one and counted."""
+    """A training image that cannot be opened or decoded (damaged, a broken link, larger than Pillow opens) stops the
+    run by name, or is replaced by the next one and counted."""
+    label_map: LabelMapConfig | None = None
+    """What the masks hold, where that is not class indices: values to classes ({0: 0, 255: 1}), colours to classes
+    ({255 0 0: 1, "#00ff00": ignore}), or `reduce_zero`: 0 is ignored and all else lies one too high, as in ADE20K.
+    A value that is not named is an error; 255 is ignored unless it is named."""
+    value_range: tuple[float, float] | None = None
+    """Of grey images deeper than 8 bits (16 and 32 bits, float): the values that become black and white; what lies
+    outside is clipped. None: all 16 bits, floats from 0 to 1, and other kinds are refused."""
+    exif: Literal["apply", "ignore"] = "apply"
+    """Whether images and masks are turned by the EXIF orientation in their own file, as viewers do. `ignore` where
+    masks were drawn on the pixels as they are stored."""
 
     @field_validator("list_encoding")
     @classmethod
@@ -91,6 +104,25 @@ class BaseDataConfig(Section):
         if (self.train or self.draw) and (self.labelled is not None or self.unlabelled is not None):
             raise ValueError("give either train with draw, or labelled with unlabelled, not both")
         return self
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and given[0] >= given[1]:
+            raise ValueError("the first value is the darkest and must be below the second")
+        return given
+
+    def decoding(self, num_classes: int) -> Decoding:
+        """How the files are read.
+
+        Raises:
+            ConfigError: `label_map` cannot be used with so many classes.
+        """
+        try:
+            label_map = None if self.label_map is None else label_map_of(self.label_map, num_classes=num_classes)
+        except ValueError as error:
+            raise ConfigError(f"data.label_map: {error}") from error
+        return Decoding(label_map=label_map, exif=self.exif, value_range=self.value_range)
 
     @property
     def store_bytes(self) -> int:

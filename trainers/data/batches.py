@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 from trainers.data.finish import finish
 from trainers.data.layout import Item
 from trainers.data.open import OpenData
+from trainers.data.opening import CorruptError
 from trainers.data.order import Stream, Walk, generator
-from trainers.data.read import CorruptError, Reader, mask_from_png
+from trainers.data.read import Reader, mask_from_png
 from trainers.data.strong import Strong, table
 from trainers.data.views import Geometry, draw_box, normalise
 from trainers.errors import DataError, UserError

@@ -1,14 +1,69 @@
 """`check_data`: opens what a run will open, before it runs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainers.data import DataConfig
+from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
 from trainers.data.open import OpenData
-from trainers.data.read import CorruptError, check_sizes, image_size, read_image, read_mask
+from trainers.data.opening import CorruptError
+from trainers.data.pixels import read_header
+from trainers.data.read import check_sizes, read_image, read_mask
+from trainers.errors import DataError
+
+
+@dataclass(kw_only=True)
+class Masks:
+    """What the masks of one list hold.
+
+    Args:
+        images_with_class: in how many images each class occurs, by class index.
+        count: masks in all.
+        with_ignored: masks in which a pixel is ignored (255).
+        all_ignored: masks in which every pixel is.
+        pixels, ignored: pixels in all, and ignored ones.
+    """
+
+    images_with_class: tuple[int, ...]
+    count: int = 0
+    with_ignored: int = 0
+    all_ignored: int = 0
+    pixels: int = 0
+    ignored: int = 0
+
+    def add(self, mask: NDArray[np.uint8]) -> None:
+        """Count a mask (H, W) uint8."""
+        counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+        shown = counts[: len(self.images_with_class)] > 0
+        self.images_with_class = tuple(int(n) for n in np.add(self.images_with_class, shown))
+        self.count += 1
+        self.pixels += mask.size
+        self.ignored += int(counts[IGNORE])
+        self.with_ignored += int(counts[IGNORE] > 0)
+        self.all_ignored += int(counts[IGNORE] == mask.size)
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What the images of all lists are.
+
+    Args:
+        kinds: images by mode and depth.
+        sizes: every (height, width).
+        turned: images that their EXIF orientation turns.
+        brightest: largest value of the labelled images, 0 .. 255; None: none was decoded.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    turned: int = 0
+    brightest: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,65 +72,102 @@ class DataSummary:
 
     Args:
         images: images by list (`labelled`, `unlabelled`, `holdout`, `val`).
-        images_with_class: for labelled and holdout, in how many images each class occurs, by class index.
+        masks: of every list whose masks are read.
         absent: per list, the names of the classes that occur in none of its images.
         corrupt: messages about images that `on_corrupt: skip` will replace.
+        seen: sizes and kinds of the images.
     """
 
     images: dict[str, int]
-    images_with_class: dict[str, tuple[int, ...]]
+    masks: dict[str, Masks]
     absent: dict[str, tuple[str, ...]]
     corrupt: tuple[str, ...]
     split_hash: str
+    seen: Seen
+
+    @property
+    def images_with_class(self) -> dict[str, tuple[int, ...]]:
+        """Per list, in how many images each class occurs, by class index."""
+        return {name: masks.images_with_class for name, masks in self.masks.items()}
 
 
 def check_data(data: OpenData, config: DataConfig) -> DataSummary:
-    """Decode every labelled and held-out image and mask; open the header of every other file.
+    """Decode every labelled and held-out image, and every mask that is read; open the header of every other file, and
+    decode it where only its pixels tell whether it can be read.
 
-    Raises DataError, naming the file and the split line: an image that cannot be decoded (unless `on_corrupt` allows
-    it in training), a mask of another size than its image, a class index out of range.
+    Raises:
+        DataError: names the file and the split line: an image that cannot be decoded (unless `on_corrupt` allows it in
+            training), one whose pixels have no known meaning, a mask of another size than its image, a class index
+            out of range; or a list in which every pixel is ignored.
     """
     corrupt: list[str] = []
-    counts = {
-        "labelled": _decode(data.labelled, data, corrupt if config.on_corrupt == "skip" else None),
-        "holdout": _decode(data.holdout, data, None),
+    forgiven = corrupt if config.on_corrupt == "skip" else None
+    seen = Seen()
+    masks = {
+        "labelled": _check_list(data.labelled, data, seen, forgiven, decode=True),
+        "holdout": _check_list(data.holdout, data, seen, None, decode=True),
     }
-    _open_headers(data.unlabelled, corrupt if config.on_corrupt == "skip" else None, with_mask=False)
-    _open_headers(data.val, None, with_mask=True)
+    if data.val:
+        masks["val"] = _check_list(data.val, data, seen, None, decode=False)
+    for item in data.unlabelled:
+        _forgiving(functools.partial(_open_image, item, seen, decode=False), forgiven)
+    for name, found in masks.items():
+        if found.count and found.ignored == found.pixels:
+            raise DataError(_nothing_left(name, found.count))
     return DataSummary(
         images={name: len(getattr(data, name)) for name in ("labelled", "unlabelled", "holdout", "val")},
-        images_with_class=counts,
+        masks=masks,
         absent={
-            name: tuple(kind for kind, images in zip(data.classes, count, strict=True) if images == 0)
-            for name, count in counts.items()
+            name: tuple(kind for kind, images in zip(data.classes, found.images_with_class, strict=True) if images == 0)
+            for name, found in masks.items()
         },
         corrupt=tuple(corrupt),
         split_hash=data.split_hash,
+        seen=seen,
     )
 
 
-def _decode(items: Sequence[Item], data: OpenData, corrupt: list[str] | None) -> tuple[int, ...]:
-    images_with_class = np.zeros(data.num_classes, dtype=np.int64)
-    for item in items:
-        try:
-            image, mask = read_image(item), read_mask(item, num_classes=data.num_classes)
-        except CorruptError as error:
-            if corrupt is None:
-                raise
-            corrupt.append(str(error))
-            continue
-        check_sizes(item, image.shape[1:], mask.shape)
-        images_with_class += np.bincount(mask.numpy().ravel(), minlength=256)[: data.num_classes] > 0
-    return tuple(int(count) for count in images_with_class)
+def _nothing_left(name: str, count: int) -> str:
+    use = "learn from" if name == "labelled" else "score"
+    return (
+        f"data.{name}: every pixel of its {count} masks is 255 = ignore, there is nothing to {use}; mend the masks, or "
+        "say in data.label_map what their values mean"
+    )
 
 
-def _open_headers(items: Sequence[Item], corrupt: list[str] | None, *, with_mask: bool) -> None:
+def _check_list(
+    items: Sequence[Item], data: OpenData, seen: Seen, forgiven: list[str] | None, *, decode: bool
+) -> Masks:
+    masks = Masks(images_with_class=(0,) * data.num_classes)
+
+    def check(item: Item) -> None:
+        size = _open_image(item, seen, decode=decode)
+        mask = read_mask(item, num_classes=data.num_classes)
+        check_sizes(item, size, mask.shape)
+        masks.add(mask.numpy())
+
     for item in items:
-        try:
-            size = image_size(item.image, item)
-            if with_mask and item.mask is not None:
-                check_sizes(item, size, image_size(item.mask, item))
-        except CorruptError as error:
-            if corrupt is None:
-                raise
-            corrupt.append(str(error))
+        _forgiving(functools.partial(check, item), forgiven)
+    return masks
+
+
+def _forgiving(check: Callable[[], object], forgiven: list[str] | None) -> None:
+    try:
+        check()
+    except CorruptError as error:
+        if forgiven is None:
+            raise
+        forgiven.append(str(error))
+
+
+def _open_image(item: Item, seen: Seen, *, decode: bool) -> tuple[int, int]:
+    """Size of an image, counted; its brightest value too where it is decoded because of its list."""
+    header = read_header(item.image, item)
+    if decode or header.by_pixels:
+        image = read_image(item)
+        if decode:
+            seen.brightest = max(seen.brightest or 0, int(image.max()))
+    seen.kinds[header.kind] += 1
+    seen.sizes.add(header.size)
+    seen.turned += header.turned != 1
+    return header.size

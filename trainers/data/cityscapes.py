@@ -53,6 +53,7 @@ class CityscapesConfig(BaseDataConfig):
             classes=CLASSES,
             resolve=self._resolve,
             label_ids_suffix=LABEL_IDS_SUFFIX,
+            decoding=self.decoding(len(CLASSES)),
         )
 
     def _resolve(self, columns: tuple[str, ...]) -> tuple[str, str | None]:

@@ -1,7 +1,7 @@
 """Decoded images on this node's disk, shared by all loader workers and all trials that read the same data.
 
 One LMDB file for each data folder: read through memory maps, written by one process at a time, whole after a kill. An
-image is found by its path, size and time of change, so that a changed file is decoded anew.
+image is found by its file's state and how it was decoded, so that a changed file is decoded anew.
 """
 
 import functools
@@ -14,13 +14,14 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.data.filestate import file_state
 from trainers.data.layout import cache_folder
 
 logger = logging.getLogger(__name__)
 
 READERS = 4096
 """Processes that can read at the same time."""
-_SHAPE = struct.Struct("<HHH")
+_SHAPE = struct.Struct("<III")
 
 
 class DecodedStore:
@@ -93,9 +94,7 @@ def store_of(root: Path, *, limit: int) -> DecodedStore | None:
 
 def _key(source: Path, kind: str) -> bytes | None:
     """None where the file is not to be had; whoever reads it will say so."""
-    try:
-        state = source.stat()
-    except OSError:
-        return None
-    text = f"{source.absolute()}|{state.st_size}|{state.st_mtime_ns}|{kind}"
-    return hashlib.blake2b(text.encode(), digest_size=20).digest()
+    state = file_state(source)
+    return (
+        None if state is None else hashlib.blake2b(f"{state}|{kind}|{_SHAPE.format}".encode(), digest_size=20).digest()
+    )

@@ -37,4 +37,11 @@ class DigitsConfig(BaseDataConfig):
         cache = cache_folder() if self.root is None else Path(self.root).expanduser()
         scenes = Scenes(unlabelled=self.train_scenes - Scenes.labelled)
         root = cached_scenes(cache, seed=self.scene_seed, scenes=scenes)
-        return Layout(root=root, classes=CLASSES, resolve=plain_columns, lists=LISTS, version=root.name)
+        return Layout(
+            root=root,
+            classes=CLASSES,
+            resolve=plain_columns,
+            lists=LISTS,
+            version=root.name,
+            decoding=self.decoding(len(CLASSES)),
+        )

@@ -42,4 +42,9 @@ class FolderConfig(BaseDataConfig):
 
     def layout(self) -> Layout:
         classes = self.classes or tuple(f"class {index}" for index in range(self.num_classes))
-        return Layout(root=local_root(self.root), classes=classes, resolve=plain_columns)
+        return Layout(
+            root=local_root(self.root),
+            classes=classes,
+            resolve=plain_columns,
+            decoding=self.decoding(self.num_classes),
+        )

@@ -1,13 +1,38 @@
 """What a data layout tells the readers, and the images it leads to. No torch here: configs import it."""
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from trainers.data.labelmap import LabelMap
 
 Resolve = Callable[[tuple[str, ...]], tuple[str, str | None]]
 """Turns the columns of a split line into an image path and a mask path, relative to the root unless absolute. Raises
 ValueError with the reason where a line cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How the files of a data set are read; every reader finds it in the items.
+
+    Args:
+        label_map: from what masks hold to class indices; None: they hold indices.
+        exif: whether pixels are turned as an EXIF orientation says.
+        value_range: values of images deeper than 8 bits that become 0 and 255; None: the range of their kind.
+    """
+
+    label_map: LabelMap | None = None
+    exif: Literal["apply", "ignore"] = "apply"
+    value_range: tuple[float, float] | None = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Tells ways of reading apart in caches."""
+        return hashlib.sha256(repr((self.label_map, self.exif, self.value_range)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +45,7 @@ class Item:
         root: folder relative to which the image is named in hashes and messages.
         where: `file:line` of the split that names it.
         label_ids: mask values are Cityscapes label ids, still to be mapped to train ids.
+        decoding: how both files are read.
     """
 
     image: Path
@@ -27,6 +53,7 @@ class Item:
     root: Path | None = None
     where: str = ""
     label_ids: bool = False
+    decoding: Decoding = Decoding()
 
     @property
     def name(self) -> str:
@@ -55,6 +82,7 @@ class Layout:
         label_ids_suffix: end of the file names of masks that hold Cityscapes label ids.
         lists: the data set's own split files by config key (`labelled`, `val`, ...), used where the config names none.
         version: tells images of the same names apart; a part of the split's hash.
+        decoding: how the files are read.
     """
 
     root: Path
@@ -63,6 +91,7 @@ class Layout:
     label_ids_suffix: str | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    decoding: Decoding = Decoding()
 
 
 def plain_columns(columns: tuple[str, ...]) -> tuple[str, str | None]:

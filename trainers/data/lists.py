@@ -45,7 +45,16 @@ def read_split(path: Path, layout: Layout, *, labelled: bool, encoding: str = "u
         image, mask = _read_line(line, layout, files, where=where, labelled=labelled)
         suffix = layout.label_ids_suffix
         label_ids = mask is not None and suffix is not None and mask.name.endswith(suffix)
-        items.append(Item(image=image, mask=mask, root=layout.root, where=where, label_ids=label_ids))
+        items.append(
+            Item(
+                image=image,
+                mask=mask,
+                root=layout.root,
+                where=where,
+                label_ids=label_ids,
+                decoding=layout.decoding,
+            )
+        )
     if not items:
         raise DataError(f"{path}: the split file names no image")
     return tuple(items)

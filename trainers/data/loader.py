@@ -120,7 +120,8 @@ class TrainLoader:
             return found["image"].to(device), found["ignore"].to(device)
 
         def classes() -> Sequence[frozenset[int]]:
-            return classes_present(self._maker.data.labelled)
+            skip = self._config.data.on_corrupt == "skip"
+            return classes_present(self._maker.data.labelled, skip_corrupt=skip)
 
         return Asked(labelled=labelled, unlabelled=unlabelled, classes=cache(classes))
 

@@ -128,7 +128,8 @@ def _drawn(config: DataConfig, lists: dict[str, _Items], same: Same) -> tuple[_I
         raise ConfigError(
             f"data.draw.labelled: {config.draw.labelled} is more than the {len(pool)} images to draw from; lower it"
         )
-    order = stratified_order(classes_present(pool), seed=config.draw.seed)
+    present = classes_present(pool, skip_corrupt=config.on_corrupt == "skip")
+    order = stratified_order(present, seed=config.draw.seed)
     labelled = tuple(pool[i] for i in order[: config.draw.labelled])
     unlabelled = tuple(pool[i] for i in sorted(order[config.draw.labelled :]))
     if config.holdout is not None and config.holdout.source == "labelled":

@@ -9,35 +9,49 @@ from pathlib import Path
 
 import numpy as np
 
+from trainers.data.filestate import file_state
+from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item, cache_folder
+from trainers.data.opening import CorruptError
 
-IGNORE = 255
 
-
-def classes_present(items: Sequence[Item]) -> list[frozenset[int]]:
+def classes_present(items: Sequence[Item], *, skip_corrupt: bool = False) -> list[frozenset[int]]:
     """The class indices in each item's mask, 255 left out.
 
     Ten thousand masks take half a minute to read, and every trial of a study asks: the answer is kept under the masks'
-    paths, sizes and times of change. A cache that cannot be written or read is done without.
+    states and how they are read. A cache that cannot be written or read is done without.
+
+    Args:
+        skip_corrupt: a mask that cannot be opened or decoded shows no class, in place of an error.
+
+    Raises:
+        DataError: by name, a mask cannot be read.
     """
     stamp = hashlib.sha256()
     for item in items:
         assert item.mask is not None
-        status = item.mask.stat()
-        stamp.update(f"{item.mask.absolute()}\t{status.st_size}\t{status.st_mtime_ns}\t{item.label_ids}\n".encode())
+        stamp.update(f"{file_state(item.mask)}\t{item.label_ids}\t{item.decoding.digest}\n".encode())
     file = cache_folder() / "classes" / f"{stamp.hexdigest()[:24]}.json"
     try:
         return [frozenset(classes) for classes in json.loads(file.read_text())]
     except (OSError, ValueError):
-        present = [_in_mask(item) for item in items]
-        _keep(file, json.dumps([sorted(classes) for classes in present]))
+        found = [_in_mask(item, skip_corrupt=skip_corrupt) for item in items]
+        present = [frozenset() if classes is None else classes for classes in found]
+        if None not in found:
+            _keep(file, json.dumps([sorted(classes) for classes in present]))
         return present
 
 
-def _in_mask(item: Item) -> frozenset[int]:
+def _in_mask(item: Item, *, skip_corrupt: bool) -> frozenset[int] | None:
+    """None: it cannot be decoded."""
     from trainers.data.read import mask_array
 
-    counts = np.bincount(mask_array(item).ravel(), minlength=256)
+    try:
+        counts = np.bincount(mask_array(item).ravel(), minlength=256)
+    except CorruptError:
+        if not skip_corrupt:
+            raise
+        return None
     return frozenset(np.flatnonzero(counts[:IGNORE]).tolist())
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,30 +13,29 @@ from torch import Tensor
 
 from trainers.data.cityscapes import LABEL_IDS, LARGEST_LABEL_ID
 from trainers.data.decoded import store_of
+from trainers.data.filestate import file_state, settled_state
+from trainers.data.labelmap import IGNORE, LabelMap
 from trainers.data.layout import Item
+from trainers.data.pixels import index_array, read_header, rgb_array
 from trainers.errors import DataError
 
-IGNORE = 255
 CACHE_BYTES = 256 * 2**20
 """Decoded images that one process keeps, at most."""
 WORTH_BYTES = 2**16
 """Smaller images are decoded faster than they are stored."""
 
 
-class CorruptError(DataError):
-    """A file cannot be decoded; the only error that `on_corrupt: skip` forgives."""
-
-
 def read_image(item: Item) -> Tensor:
-    """The image as RGB, (3, H, W) uint8. Raises CorruptError, by name, where it cannot be decoded."""
-    return torch.from_numpy(np.ascontiguousarray(_decode(item.image, "RGB", item).transpose(2, 0, 1)))
+    """The image as RGB, (3, H, W) uint8. Raises DataError, by name: CorruptError where it cannot be opened or decoded,
+    MeaningError where what its pixels mean is not known."""
+    return torch.from_numpy(np.ascontiguousarray(rgb_array(item.image, item).transpose(2, 0, 1)))
 
 
 def read_mask(item: Item, *, num_classes: int | None = None) -> Tensor:
-    """The mask's class indices, (H, W) uint8, 255 = ignore; Cityscapes label ids come mapped to train ids.
+    """The mask's class indices, (H, W) uint8, 255 = ignore, after the item's label map.
 
-    Raises CorruptError where it cannot be decoded, DataError where it is no index mask or, given `num_classes`, where
-    an index is neither below it nor 255.
+    Raises CorruptError where it cannot be opened or decoded, DataError where it is no index mask, where its label map
+    does not name a value, or, given `num_classes`, where an index is neither below it nor 255.
     """
     return torch.from_numpy(mask_array(item, num_classes=num_classes))
 
@@ -44,42 +44,48 @@ def mask_array(item: Item, *, num_classes: int | None = None) -> NDArray[np.uint
     """What `read_mask` gives, as an array."""
     if item.mask is None:
         raise DataError(f"{item.where or item.image}: no mask lies beside {item.name}")
-    mask = _decode(item.mask, None, item)
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        if mask.dtype == bool:
-            mask = mask.astype(np.uint8)
-        else:
-            raise DataError(
-                f"{item.mask}: a mask holds one class index of 8 bits per pixel, this file is {mask.dtype} "
-                f"{mask.shape}; convert colours to indices (named in {item.where or item.name})"
-            )
-    if item.label_ids:
-        mask = _TRAIN_IDS[mask]
-    if num_classes is not None:
-        found = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE])
-        if len(found) and found[-1] >= num_classes:
-            raise DataError(
-                f"{item.mask}: class index {found[-1]}, allowed are 0 .. {num_classes - 1} and 255 = ignore "
-                f"(named in {item.where or item.name}); mend the mask or the class count"
-            )
-    return mask
-
-
-def image_size(path: Path, item: Item) -> tuple[int, int]:
-    """(height, width) from the file's header. Raises CorruptError where it is no image."""
+    label_map = item.decoding.label_map or (CITYSCAPES_IDS if item.label_ids else None)
+    colours = label_map is not None and label_map.of_colours
+    found = index_array(item.mask, item, colours=colours)
+    if not colours and (
+        found.ndim != 2 or (found.dtype.kind not in "ui") or (label_map is None and found.itemsize > 1)
+    ):
+        raise DataError(
+            f"{item.mask}: a mask holds one class index of 8 bits per pixel, this file is {found.dtype} {found.shape} "
+            f"(named in {item.where or item.name}); say what its values or colours mean in data.label_map"
+        )
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _corrupt(path, item, error) from error
+        mask = found.astype(np.uint8) if label_map is None else label_map(found)
+    except ValueError as error:
+        lossy = "; JPEG changes values, store masks as PNG" if item.mask.suffix.lower() in (".jpg", ".jpeg") else ""
+        raise DataError(f"{item.mask}: {error} (named in {item.where or item.name}){lossy}") from error
+    if num_classes is not None:
+        shown = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE])
+        if len(shown) and shown[-1] >= num_classes:
+            raise DataError(
+                f"{item.mask}: class index {shown[-1]}, allowed are 0 .. {num_classes - 1} and 255 = ignore "
+                f"(named in {item.where or item.name}); mend the mask or the class count, or say in data.label_map "
+                f"what its values mean ({_listed(np.unique(found))})"
+            )
+    return np.ascontiguousarray(mask)
+
+
+def _listed(values: NDArray[Any], *, most: int = 8) -> str:
+    shown = ", ".join(map(str, values[:most].tolist()))
+    return shown + (f", ... {values[-1]}" if len(values) > most else "")
 
 
 def check_sizes(item: Item, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
     """DataError where image and mask differ in size, given as (height, width)."""
     if tuple(image) != tuple(mask):
+        turned = read_header(item.image, item).turned
+        by_exif = (
+            f". The image is turned by its EXIF orientation ({turned}) and the mask is not: where masks were drawn on "
+            "the pixels as stored, set data.exif: ignore"
+        )
         raise DataError(
             f"{item.mask}: the mask is {mask[1]} x {mask[0]} pixels, its image {item.image} {image[1]} x {image[0]} "
-            f"(named in {item.where or item.name}); they must be equal"
+            f"(named in {item.where or item.name}); they must be equal{by_exif if turned != 1 else ''}"
         )
 
 
@@ -98,11 +104,11 @@ class Reader:
         self._num_classes = num_classes
         self._free = cache_bytes
         self._store_bytes = store_bytes
-        self._kept: dict[tuple[Path, bool], tuple[Tensor, Tensor | None]] = {}
+        self._kept: dict[tuple[Path, Path | None, bool, str], tuple[Tensor, Tensor | None]] = {}
 
     def __call__(self, item: Item, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
         """(image (3, H, W) uint8, mask (H, W) uint8 or None). Not to be written to."""
-        key = (item.image, with_mask)
+        key = (item.image, item.mask if with_mask else None, item.label_ids, item.decoding.digest)
         if key not in self._kept:
             image, mask = self._image(item), self._mask(item) if with_mask else None
             if mask is not None:
@@ -115,10 +121,11 @@ class Reader:
         return self._kept[key]
 
     def _image(self, item: Item) -> Tensor:
-        return self._shared(item, item.image, "rgb", lambda: read_image(item))
+        how = f"rgb, {item.decoding.exif}, {item.decoding.value_range}"
+        return self._shared(item, item.image, how, lambda: read_image(item))
 
     def _mask(self, item: Item) -> Tensor:
-        kind = f"mask of {self._num_classes} classes{', label ids' if item.label_ids else ''}"
+        kind = f"mask of {self._num_classes} classes{', label ids' if item.label_ids else ''}, {item.decoding.digest}"
         return self._shared(item, item.mask, kind, lambda: read_mask(item, num_classes=self._num_classes))
 
     def _shared(self, item: Item, source: Path | None, kind: str, decode: Callable[[], Tensor]) -> Tensor:
@@ -129,8 +136,9 @@ class Reader:
         kept = store.get(source, kind=kind)
         if kept is not None:
             return torch.from_numpy(kept)
+        state = settled_state(source)
         decoded = decode()
-        if decoded.numel() >= WORTH_BYTES:
+        if decoded.numel() >= WORTH_BYTES and state == file_state(source):
             store.put(source, decoded.numpy(), kind=kind)
         return decoded
 
@@ -148,29 +156,11 @@ def mask_from_png(png: bytes) -> Tensor:
         return torch.from_numpy(np.array(image))
 
 
-def _decode(path: Path, mode: str | None, item: Item) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.array(image if mode is None else image.convert(mode))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file (named in {item.where or item.name})") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _corrupt(path, item, error) from error
-
-
-def _corrupt(path: Path, item: Item, error: Exception) -> CorruptError:
-    return CorruptError(
-        f"{path}: cannot be decoded, {error} (named in {item.where or item.name}); replace the file, take its line "
-        "out, or set data.on_corrupt: skip"
-    )
-
-
-def _train_ids() -> NDArray[np.uint8]:
+def _cityscapes_ids() -> LabelMap:
     """Label id -> train id; ids above the largest stay as they are, so that the range check finds them."""
-    table = np.arange(256, dtype=np.uint8)
-    table[: LARGEST_LABEL_ID + 1] = IGNORE
-    table[list(LABEL_IDS)] = range(len(LABEL_IDS))
-    return table
+    ignored = dict.fromkeys(range(LARGEST_LABEL_ID + 1), IGNORE)
+    train_ids = {label_id: train_id for train_id, label_id in enumerate(LABEL_IDS)}
+    return LabelMap(pairs=tuple((ignored | train_ids).items()), others_stay=True)
 
 
-_TRAIN_IDS = _train_ids()
+CITYSCAPES_IDS = _cityscapes_ids()

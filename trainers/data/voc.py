@@ -50,7 +50,12 @@ class VocConfig(BaseDataConfig):
     bare ids without it use SegmentationClass."""
 
     def layout(self) -> Layout:
-        return Layout(root=local_root(self.root), classes=CLASSES, resolve=self._resolve)
+        return Layout(
+            root=local_root(self.root),
+            classes=CLASSES,
+            resolve=self._resolve,
+            decoding=self.decoding(len(CLASSES)),
+        )
 
     def _resolve(self, columns: tuple[str, ...]) -> tuple[str, str | None]:
         bare = "/" not in columns[0] and not PurePosixPath(columns[0]).suffix

@@ -38,7 +38,8 @@ def no_more_decoding(monkeypatch):
     def refuse(*_args, **_kinds):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("trainers.data.read._decode", refuse)
+    for decoder in ("rgb_array", "index_array"):
+        monkeypatch.setattr(f"trainers.data.read.{decoder}", refuse)
 
 
 @pytest.fixture

@@ -1,0 +1,292 @@
+"""What the pixels of an image file mean: any mode and depth that Pillow reads, as RGB of 8 bits, or refused by name.
+
+============================  ===============================================================================
+1, L, P, RGB, CMYK, YCbCr     as Pillow converts them; RGB of 16 bits by its upper 8, which is all Pillow gives
+grey of 12 or 16 bits         by its upper 8 bits
+grey of 32 bits, signed       only with `data.value_range`, since no range goes without saying
+float                         0 .. 1, or `data.value_range`
+transparency, alpha           where all is opaque; else refused
+more than three bands         refused, also where Pillow would drop some; likewise two, and several pages
+============================  ===============================================================================
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from trainers.data.layout import Item
+from trainers.data.opening import CorruptError, MeaningError, opened
+
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT, SUBFILE = 0x112, 258, 262, 277, 339, 254
+"""Tags of TIFF; EXIF uses the first too."""
+WHITE_IS_ZERO, SIGNED = 0, 2
+COLOUR_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
+"""Samples that a photometric interpretation has, without further bands."""
+INVERSE_TURN = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+PLAIN = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "RGBX")
+WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+FULL_SIXTEEN = {("PNG", "I;16"), ("PNG", "I"), ("PPM", "I"), ("PPM", "I;16"), ("JPEG2000", "I;16"), ("TIFF", "I;16")}
+"""Formats and modes of grey whose range is that of 16 unsigned bits, or of their own number of bits."""
+FLOAT_SLACK = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the header of an image file says.
+
+    Args:
+        size: (height, width) of the pixels as they are read, turned where they are turned.
+        kind: mode and depth in words, such as "16-bit grey".
+        turned: EXIF orientation by which the pixels are turned, 1: they are not.
+        by_pixels: only the pixels tell whether the file can be read.
+    """
+
+    size: tuple[int, int]
+    kind: str
+    turned: int
+    by_pixels: bool
+
+
+def read_header(path: Path, item: Item) -> Header:
+    """Raises CorruptError where it is no image, MeaningError where it is one that is not read."""
+    with _understood(path, item) as image:
+        _refuse_unread(path, image, item)
+        orientation = _orientation(image)
+        turned = 1 if item.decoding.exif == "ignore" else orientation
+        height, width = image.height, image.width
+        laid = orientation in INVERSE_TURN and orientation >= 5
+        if laid and (turned == 1) == (image.format == "TIFF"):  # Pillow gives a TIFF's size as turned
+            height, width = width, height
+        return Header(
+            size=(height, width), kind=_kind(image), turned=turned, by_pixels=image.mode == "F" or _has_alpha(image)
+        )
+
+
+def rgb_array(path: Path, item: Item) -> NDArray[np.uint8]:
+    """The image (H, W, 3), as viewers turn it unless `data.exif: ignore`.
+
+    Raises:
+        CorruptError: it cannot be opened or decoded.
+        MeaningError: what its pixels mean is not known, or not supported.
+    """
+    with _understood(path, item) as image:
+        _refuse_unread(path, image, item)
+        turn = _turn(image, item)
+        return turned(_rgb(path, image, item), turn)
+
+
+def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
+    """What a mask's file holds: values (H, W), or with ``colours`` (H, W, 3) uint8. Turned as an image is. Raises as
+    :func:`rgb_array`."""
+    with _understood(path, item) as image:
+        _refuse_pages(path, image, item)
+        _refuse_bands(path, image, item)
+        step, turn = _shade_step(image), _turn(image, item)
+        if colours:
+            return turned(_colours(path, image, item), turn)
+        if _tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode == "L":
+            raise MeaningError(
+                f"{path}: white is zero in this TIFF, so that its values are no class indices {_at(item)}"
+            )
+        values = np.array(image)
+        if image.mode == "1":
+            values = values.astype(np.uint8)
+        return turned(values // step if step > 1 else values, turn)
+
+
+def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (H, W, ...) as an EXIF orientation of 1 .. 8 says they are to be shown."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+@contextlib.contextmanager
+def _understood(path: Path, item: Item) -> Iterator[Image.Image]:
+    """As `opened`; a TIFF whose kind Pillow does not read is refused by its bands and bits, instead of as damaged."""
+    try:
+        with opened(path, item) as image:
+            yield image
+    except CorruptError as error:
+        bands = _unread_tiff(path) if isinstance(error.__cause__, UnidentifiedImageError) else None
+        if bands is None:
+            raise
+        raise MeaningError(f"{path}: a TIFF of {bands} is not read {_at(item)}; {_BANDS_REMEDY}") from error
+
+
+_BANDS_REMEDY = "write images of one or three bands of 8 or 16 bits"
+
+
+def _unread_tiff(path: Path) -> str | None:
+    """Bands and bits of a TIFF whose header is whole; None where it is none."""
+    with contextlib.suppress(Exception), path.open("rb") as file:
+        start = file.read(8)
+        start += file.read(8) if start[2:4] in (b"\x2b\0", b"\0\x2b") else b""  # BigTIFF
+        directory = TiffImagePlugin.ImageFileDirectory_v2(start)
+        file.seek(directory.next)
+        directory.load(file)
+        bits = directory.get(BITS, (1,))
+        bits = bits if isinstance(bits, tuple) else (bits,)
+        sort = {1: "unsigned", 2: "signed", 3: "float"}.get(_first(directory.get(SAMPLE_FORMAT, 1)), "unknown")
+        return f"{directory.get(SAMPLES, 1)} bands of {bits[0]} bits ({sort})"
+    return None
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _at(item: Item) -> str:
+    return f"(named in {item.where or item.name})"
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: int) -> int:
+    return int(_first(image.tag_v2.get(tag, default))) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
+
+
+def _orientation(image: Image.Image) -> int:
+    """Of the file as it is stored; asked before the pixels are loaded, since Pillow then turns a TIFF. A damaged EXIF
+    block says nothing, as in viewers."""
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
+        return 1  # asking would decode it
+    try:
+        orientation = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:
+        return 1
+    return orientation if orientation in INVERSE_TURN else 1
+
+
+def _turn(image: Image.Image, item: Item) -> int:
+    """Load the pixels; the orientation by which they are still to be turned."""
+    orientation = _orientation(image)
+    image.load()
+    if image.format == "PNG":
+        orientation = _orientation(image)
+    ignored = item.decoding.exif == "ignore"
+    if image.format == "TIFF":
+        return INVERSE_TURN.get(orientation, 1) if ignored else 1
+    return 1 if ignored else orientation
+
+
+def _refuse_unread(path: Path, image: Image.Image, item: Item) -> None:
+    """Where the header tells that the pixels are not read."""
+    _refuse_pages(path, image, item)
+    _refuse_bands(path, image, item)
+    grey_of_known_range = (image.format, image.mode) in FULL_SIXTEEN
+    white_is_zero = _tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode in ("I;16", "I", "F")
+    signed_bytes = image.mode == "L" and _tiff_tag(image, SAMPLE_FORMAT, 1) == SIGNED
+    deep = image.mode.startswith(("I", "F"))
+    if white_is_zero or signed_bytes or not (deep or image.mode in (*PLAIN, *WITH_ALPHA)):
+        sort = " where white is zero" if white_is_zero else " of signed values" if signed_bytes else ""
+        raise MeaningError(
+            f"{path}: {image.format} images of mode {image.mode}{sort} are not read {_at(item)}; {_BANDS_REMEDY}"
+        )
+    if deep and image.mode != "F" and not grey_of_known_range and item.decoding.value_range is None:
+        raise MeaningError(
+            f"{path}: {_kind(image)} has no range that goes without saying {_at(item)}; set data.value_range: "
+            "[darkest, brightest]"
+        )
+
+
+def _refuse_pages(path: Path, image: Image.Image, item: Item) -> None:
+    """Animations and stacks, of which Pillow gives the first page. Reduced copies of a page, masks of one, previews of
+    a photograph and layers of a drawing are no pages."""
+    if image.format in ("MPO", "PSD") or not getattr(image, "is_animated", False):
+        return
+    pages = int(getattr(image, "n_frames", 1))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        whole = 0
+        for page in range(pages):
+            image.seek(page)
+            whole += not _tiff_tag(image, SUBFILE, 0) & 0b101
+        image.seek(0)
+        pages = whole
+    if pages > 1:
+        raise MeaningError(f"{path}: {pages} pages, of which one would be read {_at(item)}; write a file for each page")
+
+
+def _refuse_bands(path: Path, image: Image.Image, item: Item) -> None:
+    """Bands of a TIFF that Pillow drops; a single alpha is seen to with the pixels."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    samples = _tiff_tag(image, SAMPLES, 1)
+    further = samples - COLOUR_SAMPLES.get(_tiff_tag(image, PHOTOMETRIC, 1), samples)
+    if further > (1 if image.mode in WITH_ALPHA else 0):
+        raise MeaningError(
+            f"{path}: {samples} bands {_at(item)}, of which only {samples - further} would be read; {_BANDS_REMEDY}"
+        )
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in WITH_ALPHA or "transparency" in image.info
+
+
+def _rgb(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
+    """Of a loaded image, not yet turned."""
+    if image.mode.startswith(("I", "F")):
+        grey = _grey(path, image, item)
+        return np.broadcast_to(grey[..., None], (*grey.shape, 3))
+    return _colours(path, image, item)
+
+
+def _colours(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
+    if not _has_alpha(image):
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = np.array(image.convert("RGBA"))
+    if (clear := (pixels[..., 3] < 255).mean()) > 0:
+        raise MeaningError(
+            f"{path}: its band of transparency (or fourth band) is not opaque in {100 * clear:.1f} % of the pixels "
+            f"{_at(item)}, and what lies there is not known; write the image with three bands"
+        )
+    return pixels[..., :3]
+
+
+def _grey(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits as (H, W) uint8."""
+    values, asked = np.array(image), item.decoding.value_range
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise MeaningError(f"{path}: holds values that are NaN or infinite {_at(item)}; write a number in their place")
+    if asked is None and values.dtype.kind != "f":
+        bits = _tiff_tag(image, BITS, 16)
+        return (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    low, high = asked or (0.0, 1.0)
+    if asked is None and (values.min() < low - FLOAT_SLACK or values.max() > high + FLOAT_SLACK):
+        raise MeaningError(
+            f"{path}: float values of {values.min():.4g} .. {values.max():.4g}, read without data.value_range are "
+            f"0 .. 1 {_at(item)}; set data.value_range: [darkest, brightest]"
+        )
+    return np.rint((values.astype(np.float64) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
+
+
+def _shade_step(image: Image.Image) -> int:
+    """Pillow spreads grey of 2 and 4 bits over 0 .. 255; by how much, where a mask's values are wanted as stored."""
+    return {"L;2": 85, "L;4": 17}.get(_raw_mode(image)[:3], 1) if image.mode == "L" else 1
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels are stored, in Pillow's words; unknown once they are loaded."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0].args if tiles else ""
+    return str(arguments if isinstance(arguments, str) else _first(arguments))
+
+
+def _kind(image: Image.Image) -> str:
+    """Mode and depth in words."""
+    if image.mode == "F":
+        return "float grey"
+    if image.mode.startswith("I"):
+        bits = (
+            _tiff_tag(image, BITS, 16) if image.mode == "I;16" or image.format != "TIFF" else _tiff_tag(image, BITS, 32)
+        )
+        return f"{'signed ' if _tiff_tag(image, SAMPLE_FORMAT, 1) == SIGNED else ''}{bits}-bit grey"
+    return f"16-bit {image.mode}" if ";16" in _raw_mode(image) else image.mode
