@@ -135,4 +135,4 @@ def _left_out(config: "TrainConfig", record: EpochRecord, prefix: str) -> str:
     absent = int(record.metrics.get(f"{prefix}/absent_classes", 0))
     if not absent or config.evaluation.absent == "zero":
         return ""
-    return f", without {absent} class{'es' if absent > 1 else ''} that no image there shows"
+    return f", without {absent} class{'es' if absent > 1 else ''} neither in the masks nor predicted"
