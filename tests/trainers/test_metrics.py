@@ -101,3 +101,11 @@ def test_the_learning_rate_follows_the_poly_rule_in_every_group(step, power):
     expected = 0.2 * (1 - step / 100) ** power
     assert backbone_lr == pytest.approx(expected)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([expected, 10 * expected])
+
+
+@pytest.mark.parametrize("absent", ["skip", "zero"])
+def test_no_counted_pixel_is_no_score_and_not_a_score_of_zero(absent):
+    found = scores(torch.zeros(3, 3, dtype=torch.int64), absent=absent, prefix="val")
+    assert np.isnan(found["val/miou"])
+    wrong = scores(torch.tensor([[0, 4], [0, 0]]), absent=absent, prefix="val")
+    assert wrong["val/miou"] == 0

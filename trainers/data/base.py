@@ -71,8 +71,8 @@ class BaseDataConfig(Section):
     `~/.cache`, below `ipix-tune/decoded`: every loader worker of every trial reads them there. 0: none. The curve does
     not depend on it."""
     on_corrupt: Literal["error", "skip"] = "error"
-    """A training image that cannot be opened or decoded (damaged, a broken link, larger than Pillow opens) stops the
-    run by name, or is replaced by the next one and counted."""
+    """A training image that cannot be opened or decoded (damaged, gone since the lists were read, larger than Pillow
+    opens) stops the run by name, or is replaced by the next one and counted."""
     label_map: LabelMapConfig | None = None
     """What the masks hold, where that is not class indices: values to classes ({0: 0, 255: 1}), colours to classes
     ({255 0 0: 1, "#00ff00": ignore}), or `reduce_zero`: 0 is ignored and all else lies one too high, as in ADE20K.

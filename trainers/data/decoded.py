@@ -14,7 +14,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.data.filestate import file_state
+from trainers.data.facts import state_of
 from trainers.data.layout import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def store_of(root: Path, *, limit: int) -> DecodedStore | None:
 
 def _key(source: Path, kind: str) -> bytes | None:
     """None where the file is not to be had; whoever reads it will say so."""
-    state = file_state(source)
-    return (
-        None if state is None else hashlib.blake2b(f"{state}|{kind}|{_SHAPE.format}".encode(), digest_size=20).digest()
-    )
+    if (state := state_of(source)) is None:
+        return None
+    text = f"{state}|{kind}|{_SHAPE.format}"
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).digest()

@@ -37,8 +37,11 @@ def _sizes(summary: DataSummary) -> str:
 
 def _warnings(config: DataConfig, summary: DataSummary) -> list[str]:
     seen, lines = summary.seen, []
+    nowhere = set.intersection(*(set(absent) for absent in summary.absent.values()))
     for name, masks in summary.masks.items():
-        if config.label_map is None and summary.absent[name] and 2 * masks.with_ignored >= masks.count > 0:
+        classes_seen = sum(images > 0 for images in masks.images_with_class)
+        unseen = summary.absent[name] and (classes_seen < 2 or nowhere)  # a short list may lack a class by chance
+        if config.label_map is None and unseen and 2 * masks.with_ignored >= masks.count > 0:
             lines.append(_absent_beside_ignored(CALLED[name], summary.absent[name], masks))
         if masks.all_ignored:
             lines.append(

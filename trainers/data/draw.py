@@ -1,21 +1,25 @@
 """`python -m trainers.data.splits`: draws nested, stratified labelled splits and writes them as files."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.cityscapes import CityscapesConfig
 from trainers.data.copies import Same, listed_once
 from trainers.data.folder import FolderConfig
-from trainers.data.layout import Item, Layout
+from trainers.data.labelmap import IGNORE, LabelMap, LabelMapConfig, label_map_of
+from trainers.data.layout import Decoding, Item, Layout
 from trainers.data.lists import first_columns, read_split, write_split
-from trainers.data.presence import classes_present
+from trainers.data.presence import values_present
 from trainers.data.splits import split_hash, stratified_order
 from trainers.data.voc import VocConfig
-from trainers.errors import DataError, UserError
+from trainers.errors import ConfigError, DataError, UserError
+from trainers.yamlfile import parse_value
 
 app: typer.Typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -31,10 +35,15 @@ def draw(
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other splits.")] = 0,
     root: Annotated[Path | None, typer.Option(help="Data root, where it does not lie above the split file.")] = None,
     mask_dir: Annotated[str | None, typer.Option(help="VOC: folder of the masks, e.g. SegmentationClassAug.")] = None,
+    label_map: Annotated[
+        str | None, typer.Option(help="What the masks hold, as data.label_map: '{0: 0, 255: 1}' or reduce_zero.")
+    ] = None,
 ) -> None:
     """Draw labelled splits: nested from small to large, every class shown as early as possible."""
     try:
-        for line in draw_splits(source, sizes=_sizes(sizes), out=out, seed=seed, root=root, mask_dir=mask_dir):
+        given = None if label_map is None else parse_value(label_map, source="--label-map")
+        asked = {"sizes": _sizes(sizes), "root": root, "mask_dir": mask_dir, "label_map": given}
+        for line in draw_splits(source, out=out, seed=seed, **asked):
             typer.echo(line)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
@@ -42,18 +51,33 @@ def draw(
 
 
 def draw_splits(
-    source: Path, *, sizes: list[int], out: Path, seed: int, root: Path | None = None, mask_dir: str | None = None
+    source: Path,
+    *,
+    sizes: list[int],
+    out: Path,
+    seed: int = 0,
+    root: Path | None = None,
+    mask_dir: str | None = None,
+    label_map: Any = None,
 ) -> list[str]:
-    """Write `<out>/<size>/labelled.txt` and `unlabelled.txt` for every size; returns lines of report.
+    """Write `<out>/<size>/labelled.txt` and `unlabelled.txt` for every size; returns lines of report, and a warning
+    where 255 may stand for a class.
 
-    Raises DataError where the images cannot be found, a size is larger than their number, or other lists lie there.
+    Args:
+        label_map: as `data.label_map`.
+
+    Raises:
+        DataError: the images cannot be found, a size is larger than their number, or other lists lie there.
+        ConfigError: the label map cannot be used.
     """
     listed = _images(source, root, mask_dir)
     once = listed_once(listed, Same(item.image for item in listed), key="train")
-    items = once.items
+    decoding = Decoding(label_map=_label_map(label_map))
+    items = tuple(replace(item, decoding=decoding) for item in once.items)
     if sizes[-1] > len(items):
         raise DataError(f"--sizes: {sizes[-1]} is more than the {len(items)} images of {source}")
-    present = classes_present(items)
+    values = values_present(items)
+    present = [shown - {IGNORE} for shown in values]
     classes = set().union(*present)
     order = stratified_order(present, seed=seed)
     report = [] if once.said is None else [once.said.removeprefix("data.train: ")]
@@ -68,7 +92,22 @@ def draw_splits(
             f"{out / str(size)}: {size} labelled, {len(unlabelled)} unlabelled, {len(shown)} of {len(classes)} classes "
             f"labelled, hash {digest}"
         )
+    ignored = sum(IGNORE in shown for shown in values)
+    if label_map is None and len(classes) < 2 and 2 * ignored >= len(items):
+        report.append(
+            f"warning: the masks show {len(classes)} class, and 255 = ignore in {ignored} of {len(items)}: where 255 "
+            "stands for a class, say so with --label-map '{0: 0, 255: 1}'"
+        )
     return report
+
+
+def _label_map(given: Any) -> LabelMap | None:
+    if given is None:
+        return None
+    try:
+        return label_map_of(TypeAdapter(LabelMapConfig).validate_python(given), num_classes=IGNORE)
+    except ValueError as error:  # also pydantic's
+        raise ConfigError(f"--label-map: {str(error).splitlines()[-1].strip()}; write '{{0: 0, 255: 1}}'") from error
 
 
 def _sizes(text: str) -> list[int]:

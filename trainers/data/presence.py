@@ -9,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.data.filestate import file_state
+from trainers.data.facts import state_of
 from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item, cache_folder
 from trainers.data.opening import CorruptError
 
 
 def classes_present(items: Sequence[Item], *, skip_corrupt: bool = False) -> list[frozenset[int]]:
-    """The class indices in each item's mask, 255 left out.
+    """The class indices in each item's mask; as :func:`values_present` without 255."""
+    return [values - {IGNORE} for values in values_present(items, skip_corrupt=skip_corrupt)]
+
+
+def values_present(items: Sequence[Item], *, skip_corrupt: bool = False) -> list[frozenset[int]]:
+    """The class indices in each item's mask, and 255 where a pixel is ignored.
 
     Ten thousand masks take half a minute to read, and every trial of a study asks: the answer is kept under the masks'
     states and how they are read. A cache that cannot be written or read is done without.
@@ -30,7 +35,9 @@ def classes_present(items: Sequence[Item], *, skip_corrupt: bool = False) -> lis
     stamp = hashlib.sha256()
     for item in items:
         assert item.mask is not None
-        stamp.update(f"{file_state(item.mask)}\t{item.label_ids}\t{item.decoding.digest}\n".encode())
+        stamp.update(
+            f"{state_of(item.mask)}\t{item.label_ids}\t{item.decoding.digest}\n".encode(errors="surrogateescape")
+        )
     file = cache_folder() / "classes" / f"{stamp.hexdigest()[:24]}.json"
     try:
         return [frozenset(classes) for classes in json.loads(file.read_text())]
@@ -52,7 +59,7 @@ def _in_mask(item: Item, *, skip_corrupt: bool) -> frozenset[int] | None:
         if not skip_corrupt:
             raise
         return None
-    return frozenset(np.flatnonzero(counts[:IGNORE]).tolist())
+    return frozenset(np.flatnonzero(counts).tolist())
 
 
 def _keep(file: Path, text: str) -> None:

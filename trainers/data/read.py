@@ -13,7 +13,8 @@ from torch import Tensor
 
 from trainers.data.cityscapes import LABEL_IDS, LARGEST_LABEL_ID
 from trainers.data.decoded import store_of
-from trainers.data.filestate import file_state, settled_state
+from trainers.data.facts import state_of
+from trainers.data.filestate import settled_state
 from trainers.data.labelmap import IGNORE, LabelMap
 from trainers.data.layout import Item
 from trainers.data.pixels import index_array, read_header, rgb_array
@@ -138,7 +139,7 @@ class Reader:
             return torch.from_numpy(kept)
         state = settled_state(source)
         decoded = decode()
-        if decoded.numel() >= WORTH_BYTES and state == file_state(source):
+        if decoded.numel() >= WORTH_BYTES and state == state_of(source):
             store.put(source, decoded.numpy(), kind=kind)
         return decoded
 

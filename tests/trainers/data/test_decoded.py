@@ -4,10 +4,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.disks import small_disk
 from trainers.data.decoded import DecodedStore, store_of
-from trainers.data.layout import Item
+from trainers.data.layout import Decoding, Item
+from trainers.data.presence import classes_present
 from trainers.data.read import Reader, read_image, read_mask
 
 SIZE = (200, 160)
@@ -132,3 +134,57 @@ def test_processes_that_fill_it_at_once_leave_every_image_whole(tmp_path):
         kept = store.get(source, kind="rgb")
         assert kept.shape == (3, 50, 40)
         assert (kept == number).all()
+
+
+def replaced(path, write_image, pixels):
+    """Another content under the same name, size and time of change, as `rsync -t` or an unpacked archive leaves it."""
+    before = path.stat()
+    write_image(path, pixels)
+    data = path.read_bytes()
+    path.write_bytes(data + b"\0" * (before.st_size - len(data)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_a_file_replaced_by_one_of_equal_size_and_time_is_decoded_anew(item, write_image, all_sizes):
+    reader()(item, with_mask=True)
+    replaced(item.image, write_image, np.zeros((*SIZE, 3)))
+    replaced(item.mask, write_image, np.ones(SIZE))
+    image, mask = reader()(item, with_mask=True)
+    assert image.sum() == 0
+    assert mask.unique().tolist() == [1]
+
+
+def test_the_classes_of_a_mask_replaced_by_one_of_equal_size_and_time_are_read_anew(item, write_image):
+    assert classes_present([item]) == [{0, 1, 2}]
+    replaced(item.mask, write_image, np.ones(SIZE))
+    assert classes_present([item]) == [{1}]
+
+
+@pytest.mark.parametrize("shape", [(1, 70_000), (70_000, 1)])
+def test_images_with_sides_above_65535_are_kept_too(tmp_path, write_image, shape, monkeypatch):
+    values = np.arange(70_000).reshape(shape) % 251
+    write_image(tmp_path / "long.png", values)
+    long = Item(image=tmp_path / "long.png", root=tmp_path)
+    first, _ = reader()(long, with_mask=False)
+    no_more_decoding(monkeypatch)
+    again, _ = reader()(long, with_mask=False)
+    assert np.array_equal(again[0], values)
+    assert torch.equal(first, again)
+
+
+def test_ways_of_reading_an_image_are_kept_apart(tmp_path, all_sizes):
+    exif = Image.Exif()
+    exif[0x112] = 3
+    values = np.arange(200, dtype=np.float32).reshape(10, 20) / 200
+    Image.fromarray(values).save(tmp_path / "f.tif")
+    Image.fromarray((values * 255).astype(np.uint8)).save(tmp_path / "turned.png", exif=exif)
+
+    def read(name, **decoding):
+        return reader()(Item(image=tmp_path / name, root=tmp_path, decoding=Decoding(**decoding)), with_mask=False)[0]
+
+    for _ in range(2):
+        assert torch.equal(read("turned.png").flip(1, 2), read("turned.png", exif="ignore"))
+        assert read("f.tif").max() == 254
+        assert read("f.tif", value_range=(0, 0.5)).max() == 255
