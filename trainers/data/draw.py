@@ -42,8 +42,10 @@ def draw(
     """Draw labelled splits: nested from small to large, every class shown as early as possible."""
     try:
         given = None if label_map is None else parse_value(label_map, source="--label-map")
-        asked = {"sizes": _sizes(sizes), "root": root, "mask_dir": mask_dir, "label_map": given}
-        for line in draw_splits(source, out=out, seed=seed, **asked):
+        lines = draw_splits(
+            source, sizes=_sizes(sizes), out=out, seed=seed, root=root, mask_dir=mask_dir, label_map=given
+        )
+        for line in lines:
             typer.echo(line)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
