@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,11 @@ workers die, and ask for a new group."""
 
 ANSWER_S = 5.0
 """Longest wait for a cluster's port to answer. Ray itself would wait minutes for a head that is not there."""
+
+HEALTH_S = 60.0
+"""Longest wait for Ray's health check at an address that is given."""
+NO_HEAD = "Timed out while waiting for GCS"
+"""What it says where nothing answers that speaks Ray's protocol."""
 
 JOBS = ".jobs"
 """File in a study's folder: a node of the cluster and the Ray job of every driver so far."""
@@ -125,6 +132,25 @@ def _see_that_it_answers(address: str | None) -> None:
             f"no Ray cluster at {named}: {error}. Start one with: ray start --head --port {port}; or leave out "
             "--address and RAY_ADDRESS for a Ray on this machine"
         ) from None
+    _see_that_it_is_ray(f"{host}:{port}")
+
+
+def _see_that_it_is_ray(named: str) -> None:
+    """Ray's own health check, in a process that can be ended: where something else listens, Ray waits for ever.
+
+    Raises:
+        ClusterError: none answers, or it has not ended after `HEALTH_S`. Of what else is wrong `ray.init` says more.
+    """
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", named]
+    try:
+        said = subprocess.run(check, capture_output=True, check=False, timeout=HEALTH_S, text=True).stderr
+    except subprocess.TimeoutExpired:
+        said = NO_HEAD
+    if NO_HEAD in said:
+        raise ClusterError(
+            f"something listens at {named} and does not answer as a Ray cluster's head. Give the port of "
+            "`ray start --head` (6379 unless set), not the dashboard's (8265) or Ray Client's (10001)"
+        )
 
 
 def _refused(address: str | None, error: Exception) -> ClusterError:

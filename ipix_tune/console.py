@@ -1,17 +1,56 @@
 """Where every command line of the study side ends: a user's mistake is one line on stderr and exit code 2."""
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 
 from trainers.errors import TrainingError, UserError
 
 
+def outlive_output() -> None:
+    """From now on a terminal that was closed, or a pipe whose reader has gone, ends nothing: what is printed is
+    dropped. A study is worth more than the lines that it prints."""
+    sys.stdout = _Lasting(sys.stdout)  # type: ignore[assignment]
+    sys.stderr = _Lasting(sys.stderr)  # type: ignore[assignment]
+
+
+class _Lasting:
+    """A stream that goes on as the null device where it cannot be written any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As a text stream's."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._let_go()
+            return len(text)
+
+    def flush(self) -> None:
+        """As a text stream's."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
 def run(app: typer.Typer, *, args: Sequence[str] | None = None, prog_name: str | None = None) -> NoReturn:
     """Run a command line and leave the process: 0, 1 where the work went wrong, 2 for a mistake of the user's, 130
     where it was interrupted."""
+    outlive_output()
     try:
         result = app(args=args, prog_name=prog_name, standalone_mode=True)
     except UserError as error:

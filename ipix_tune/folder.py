@@ -1,5 +1,6 @@
 """The study's folder: what lies where, whose it is, and that only one driver works in it."""
 
+import errno
 import fcntl
 import json
 import os
@@ -133,7 +134,12 @@ def only_driver(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                raise FolderError(
+                    f"{folder / LOCK}: cannot be locked: {error.strerror} ({errno.errorcode.get(error.errno or 0)}). "
+                    "Its file system must pass on flock (docs/cluster.md, Storage); give another --set storage=..."
+                ) from None
             lock.seek(0)
             raise FolderError(
                 f"{folder}: another driver runs this study ({lock.read().strip() or 'unknown'}); stop it first"

@@ -79,7 +79,8 @@ def open_record(folder: Path | None, *, record: str) -> BaseStorage:
     if record == "memory":
         return SnapshotStorage(folder / SNAPSHOT)
     try:
-        return RDBStorage(record)
+        waits = {"connect_args": {"timeout": WAIT_S}} if make_url(record).get_backend_name() == "sqlite" else {}
+        return RDBStorage(record, engine_kwargs={"pool_pre_ping": True, **waits})
     except (ImportError, SQLAlchemyError) as error:
         raise FolderError(f"record: the database cannot be opened: {str(error).splitlines()[0]}") from None
 

@@ -16,6 +16,7 @@ from rich.console import Console
 LOW_BYTES = 100 * 1024**2
 """Free space on the study's disk below which no study goes on."""
 LOOK_EVERY_S = 5.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WAIT_S = 60.0
 """How long the study's disk may be full or away before the study ends."""
 
@@ -23,7 +24,8 @@ WAIT_S = 60.0
 class Stop(Stopper):
     """A Ray Tune stopper; trials that it cuts off keep their checkpoints and stay open in the journal.
 
-    The first SIGINT or SIGTERM ends the study cleanly; the second ends the process at once.
+    The first SIGINT, SIGTERM or SIGHUP (a terminal that is closed) ends the study cleanly; the second ends the process
+    at once. A SIGHUP that is ignored, as under `nohup`, stays ignored.
 
     Args:
         folder: the study's folder, whose disk is watched.
@@ -71,7 +73,7 @@ class Stop(Stopper):
 
     @contextmanager
     def on_signals(self, console: Console) -> Iterator[None]:
-        """Listen for SIGINT and SIGTERM while the study runs."""
+        """Listen for the signals while the study runs."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -83,7 +85,9 @@ class Stop(Stopper):
             self.by_user = True
             console.print("stopping: trials keep their checkpoints (once more: stop at once)", style="yellow")
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        heard = [number for number in ENDING if not (nohup and number == signal.SIGHUP)]
+        before = {number: signal.signal(number, stop) for number in heard}
         try:
             yield
         finally:

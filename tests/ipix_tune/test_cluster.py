@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from ipix_tune import cluster
 from ipix_tune.cluster import ClusterError, connected
 
 
@@ -19,6 +20,15 @@ def test_an_address_where_nothing_listens_is_refused_within_ten_seconds(silent_a
     with pytest.raises(ClusterError, match=f"no Ray cluster at {silent_address}: .*refused.*ray start --head"):
         connected(silent_address, nested=False).__enter__()
     assert time.monotonic() - began < 10
+
+
+def test_an_address_where_something_else_than_ray_listens_is_refused(monkeypatch):
+    """Ray itself waits for ever there."""
+    monkeypatch.setattr(cluster, "HEALTH_S", 5.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        named = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=f"something listens at {named} and does not answer as a Ray cluster"):
+            connected(named, nested=False).__enter__()
 
 
 def test_auto_means_the_address_of_the_environment(silent_address, monkeypatch):

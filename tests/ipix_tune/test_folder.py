@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -63,6 +64,19 @@ def test_a_second_driver_is_refused_by_the_first_ones_process_number(tmp_path):
         other.stdin.close()
         other.wait()
     with folder.only_driver(place):
+        pass
+
+
+def test_a_lock_that_the_file_system_refuses_is_not_called_another_driver(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    place = folder.prepare(study(tmp_path), resume=False)
+    monkeypatch.setattr(folder.fcntl, "flock", refuse)
+    with (
+        pytest.raises(FolderError, match=r"cannot be locked: No locks available \(ENOLCK\)"),
+        folder.only_driver(place),
+    ):
         pass
 
 

@@ -57,14 +57,29 @@ def test_a_disk_that_is_bad_for_a_moment_does_not_end_a_study(tmp_path, impatien
     assert not ended.stop_all()
 
 
-def test_the_first_sigterm_asks_the_study_to_end_and_the_handlers_come_back(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def number(request):
+    """A signal that does what it does by default, also where the tests run under nohup."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_the_first_signal_asks_the_study_to_end_and_the_handlers_come_back(tmp_path, number):
     ended = Stop(tmp_path, over=lambda: None)
     with ended.on_signals(Console(quiet=True)):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         assert ended.stop_all()
     assert ended.by_user
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_under_nohup_a_closed_terminal_does_not_end_a_study(tmp_path, number):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ended = Stop(tmp_path, over=lambda: None)
+    with ended.on_signals(Console(quiet=True)):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert not ended.by_user
 
 
 def test_the_second_signal_ends_the_process_at_once(tmp_path):
