@@ -11,7 +11,7 @@ in, through the same parameters on every process and at every call.
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,18 +91,24 @@ class Process:
         total: Tensor = _Sum.apply(summand)
         return total
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """(n, ...) of all processes, one below the other by rank, without gradient; n may differ between them."""
+    def gather(self, rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+        """(n, ...) of all processes, one below the other by rank, without gradient; n may differ between them.
+
+        Args:
+            counts: n of every process. None: they tell each other, for which the host waits.
+        """
         rows = rows.detach().contiguous()
         if self.world == 1:
             return rows
-        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
-        dist.all_gather(counts, torch.tensor([len(rows)], device=self.device))
-        longest = max(int(count) for count in counts)
+        if counts is None:
+            told = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+            dist.all_gather(told, torch.full((1,), len(rows), device=self.device))
+            counts = torch.cat(told).tolist()
+        longest = max(counts)
         padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
         every = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(every, padded)
-        return torch.cat([one[: int(count)] for one, count in zip(every, counts, strict=True)])
+        return torch.cat([one[:count] for one, count in zip(every, counts, strict=True)])
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -1,6 +1,7 @@
 """Evaluation on whole images or sliding windows (methods: section 20); each image counted once over all processes."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from trainers.data.read import Reader
 from trainers.distributed import Process
 from trainers.errors import DataError
 from trainers.metrics import confusion_matrix, scores
+from trainers.precision import many_sizes
 
 
 @torch.no_grad()
@@ -39,17 +41,19 @@ def evaluate(
     }
     for network in networks.values():
         network.eval()
-    for images, masks in eval_batches(
-        items, reader=reader, device=process.device, rank=process.rank, world=process.world
-    ):
-        for name, network in networks.items():
-            with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
-                seen = rescaled(images, config.evaluation.scale)
-                if config.evaluation.mode == "sliding":
-                    prediction = predict_sliding(network, seen, window=config.data.crop, num_classes=num_classes)
-                else:
-                    prediction = network.forward(seen).max(dim=1).indices
-            counts[name] += confusion_matrix(brought_to(prediction, masks.shape[-2:]), masks, num_classes)
+    windows = config.evaluation.mode == "sliding"
+    with nullcontext() if windows else many_sizes():
+        for images, masks in eval_batches(
+            items, reader=reader, device=process.device, rank=process.rank, world=process.world
+        ):
+            for name, network in networks.items():
+                with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
+                    seen = rescaled(images, config.evaluation.scale)
+                    if windows:
+                        prediction = predict_sliding(network, seen, window=config.data.crop, num_classes=num_classes)
+                    else:
+                        prediction = network.forward(seen).max(dim=1).indices
+                counts[name] += confusion_matrix(brought_to(prediction, masks.shape[-2:]), masks, num_classes)
     found: dict[str, float] = {}
     for name, matrix in counts.items():
         process.sum_(matrix)

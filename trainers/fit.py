@@ -170,23 +170,28 @@ def _replace(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def numerics(precision: PrecisionConfig) -> Iterator[None]:
-    """PyTorch's global switches for the length of a run."""
+    """PyTorch's global switches for the length of a run.
+
+    New tensors stay uninitialised also in deterministic mode. PyTorch would fill each with NaN, so that a program which
+    reads memory that it has not written gives the same wrong numbers every time; that is a kernel for every tensor.
+    """
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
+        torch.utils.deterministic.fill_uninitialized_memory,
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(precision.cpu_threads)
-    if precision.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(precision.deterministic)
     torch.backends.cudnn.benchmark = not precision.deterministic
     torch.backends.cudnn.deterministic = precision.deterministic
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[2:]
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[2:4]
+        torch.utils.deterministic.fill_uninitialized_memory = before[4]
         torch.set_num_threads(threads)

@@ -10,12 +10,14 @@ from trainers.losses.functional import IGNORE
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out. The
-    host does not wait for them."""
+    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out.
+
+    By `bincount`, which counts in a GPU's shared memory and, of integers, is allowed in deterministic mode, where a
+    scatter would sort and have one warp go through all pixels of a pair of classes. The host waits for it twice.
+    """
     last = num_classes**2
     cell = torch.where(target == IGNORE, last, target * num_classes + prediction).flatten()
-    counts = torch.zeros(last + 1, dtype=torch.int64, device=cell.device)
-    return counts.scatter_add_(0, cell, torch.ones_like(cell))[:last].view(num_classes, num_classes)
+    return torch.bincount(cell, minlength=last + 1)[:last].view(num_classes, num_classes)
 
 
 def scores(confusion: Tensor, *, absent: Literal["skip", "zero"], prefix: str) -> dict[str, float]:

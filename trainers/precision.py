@@ -1,6 +1,7 @@
 """What is computed in float32 or more, whatever a step's precision is."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -14,3 +15,15 @@ def exact(values: Tensor) -> Tensor:
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Operators inside compute in the type of what they are given. Shapes without values (`meta`) know no autocast."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def many_sizes() -> Iterator[None]:
+    """For images of many sizes: cuDNN takes the algorithm that it expects to be fast, instead of trying all of them for
+    every convolution at every new size."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

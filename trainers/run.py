@@ -28,6 +28,7 @@ from trainers.methods.registry import build_method
 from trainers.models.build import build_model
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.optim import build_optimizer, clip, set_poly_lr
+from trainers.precision import many_sizes
 from trainers.report import EpochRecord
 from trainers.stages import stage_epochs, unlabelled_images
 from trainers.tally import Tally
@@ -111,7 +112,7 @@ class Run:
         if epoch == self.epochs[stage].start:
             skip = self.config.data.on_corrupt == "skip"
             images = unlabelled_images(self.data, reader=self.reader, process=self.process, skip_corrupt=skip)
-            with self._autocast():
+            with self._autocast(), many_sizes():
                 self.method.begin(stage, images)
             seed = int(generator(self.config.init_seed, Stream.STAGE, stage).integers(2**31))
             fresh = build_model(self.config.model, num_classes=self.data.num_classes, seed=seed)

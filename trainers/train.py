@@ -149,7 +149,9 @@ def describe_data(config: TrainConfig) -> list[str]:
 
 @contextmanager
 def process_group(config: TrainConfig) -> Iterator[None]:
-    """torch.distributed, where torchrun started this process."""
+    """torch.distributed, where torchrun started this process. After an error NCCL's group is left as it is: taking it
+    down waits for collectives in which this process will not take part, while torchrun ends the others once this one
+    has ended."""
     if "WORLD_SIZE" not in os.environ:
         yield
         return
@@ -160,8 +162,11 @@ def process_group(config: TrainConfig) -> Iterator[None]:
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        if not cuda:
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def run() -> None:

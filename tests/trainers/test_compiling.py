@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from tests.trainers.runs import rows, tensors, tiny
+from trainers import run as run_module
 from trainers.fit import fit
+from trainers.models.build import build_model
+from trainers.run import Run
+from trainers.tally import Tally
 
 SCHEDULE = {"epochs": 1, "steps_per_epoch": 2}
 
@@ -23,6 +27,51 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one_and_keeps_what_was_compile
     kept = tmp_path / "cache" / "ipix-tune" / "compiled"
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(kept)
     assert any(path.is_file() for path in kept.rglob("*"))
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs that Dynamo made; they run as they are, so that nothing waits for a compiler."""
+    made = []
+
+    def backend(graph, inputs):
+        made.append(graph)
+        return graph.forward
+
+    def compile_networks(networks, mode):
+        for network in networks:
+            network.compile(backend=backend, dynamic=False)
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(run_module, "compile_networks", compile_networks)
+    yield made
+    torch._dynamo.reset()
+
+
+def test_a_compiled_forward_makes_and_copies_no_upsampling_weights(graphs):
+    network = build_model(tiny().model, num_classes=3, seed=0)
+    run_module.compile_networks([network], "default")
+    images = torch.rand(2, 3, 33, 33, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network(images), network.forward(images))
+    (graph,) = graphs
+    names = {str(node.target) for node in graph.graph.nodes if node.op.startswith("call")}
+    assert any("bmm" in name for name in names)
+    assert not {name for name in names if any(word in name for word in ("eye", "interpolate", "contiguous_format"))}
+    assert not any(
+        isinstance(one, torch.device) for node in graph.graph.nodes for one in (*node.args, *node.kwargs.values())
+    )
+
+
+@pytest.mark.parametrize("method", ["cct", "psmt"])
+def test_nothing_is_compiled_after_the_first_step(graphs, method, tmp_path):
+    settings = {"cct": {"name": "cct"}, "psmt": {"name": "psmt", "warmup_passes": 0}}[method]
+    run = Run(tiny(method=settings, schedule={"epochs": 1, "steps_per_epoch": 3}), tmp_path)
+    counts, tally = [], Tally(run.process)
+    for batch in run.loader.epoch(0):
+        run.train_step(batch, tally)
+        counts.append(len(graphs))
+    assert counts[0] > 0
+    assert counts == [counts[0]] * 3
 
 
 @pytest.mark.gpu

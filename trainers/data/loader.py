@@ -16,6 +16,7 @@ from trainers.data.order import Stream, Walk
 from trainers.data.presence import classes_present
 from trainers.errors import ConfigError, DataError
 from trainers.methods.base import Asked, Needs
+from trainers.transfer import to_device
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
@@ -113,11 +114,11 @@ class TrainLoader:
 
         def labelled(index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
             found = self._maker.asked_labelled(index, draw, scale=scale)
-            return found["image"].to(device), found["mask"].to(device)
+            return to_device(found["image"], device), to_device(found["mask"], device)
 
         def unlabelled(index: int, draw: int) -> tuple[Tensor, Tensor]:
             found = self._maker.asked_unlabelled(index, draw)
-            return found["image"].to(device), found["ignore"].to(device)
+            return to_device(found["image"], device), to_device(found["ignore"], device)
 
         def classes() -> Sequence[frozenset[int]]:
             skip = self._config.data.on_corrupt == "skip"

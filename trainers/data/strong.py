@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from trainers.config import ViewsConfig
@@ -182,10 +183,29 @@ def blurred(image: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
 
 
 def _banded(weights: Tensor, length: int, place: Tensor) -> Tensor:
-    """The matrices (B, length, length) that apply the filters (B, 2 reach + 1) to a line with reflected ends."""
-    source = (torch.arange(length, device=weights.device)[:, None] + place).abs()
+    """The matrices (B, length, length) that apply the filters (B, 2 reach + 1) to a line with reflected ends. On a GPU
+    without a scatter: in deterministic mode that sorts, and the host waits."""
+    if weights.is_cuda:
+        return _compared(weights, length)
+    source = (torch.arange(length)[:, None] + place).abs()
     source = torch.where(source >= length, 2 * (length - 1) - source, source)
-    band = torch.zeros(len(weights), length, length, device=weights.device)
+    band = torch.zeros(len(weights), length, length)
     return band.scatter_add_(
         2, source.expand(len(weights), -1, -1), weights[:, None].expand(-1, length, -1).contiguous()
     )
+
+
+def _compared(weights: Tensor, length: int) -> Tensor:
+    """The same numbers: each entry is the weight of the pixel itself and those of its mirror images before the line's
+    first pixel and behind its last, as far as the filter reaches them, added from left to right."""
+    reach = weights.shape[1] // 2
+    column = torch.arange(length, device=weights.device)
+    row, none = column[:, None], reach + 1
+    padded = F.pad(weights, (1, 1))
+
+    def at(offset: Tensor) -> Tensor:
+        return padded[:, offset.clamp(-none, none) + none]
+
+    before = torch.where(column > 0, -column - row, none)
+    behind = torch.where(column < length - 1, 2 * (length - 1) - column - row, none)
+    return at(before) + at(column - row) + at(behind)

@@ -51,8 +51,27 @@ class _PixelNll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
         logits, target, ignored, normaliser, nll = ctx.saved_tensors
-        gradient = (exact(logits) - normaliser[:, None]).exp_().scatter_(1, target, torch.expm1(-nll)[:, None])
+        gradient = with_class((exact(logits) - normaliser[:, None]).exp_(), target, torch.expm1(-nll)[:, None])
         return gradient.mul_(slopes[0].masked_fill(ignored, 0.0)[:, None]).to(logits.dtype), None
+
+
+def with_class(maps: Tensor, label: Tensor, values: Tensor) -> Tensor:
+    """Maps (B, C, ...) with ``values`` (B, 1, ...) at the class ``label`` (B, 1, ...) of every pixel; ``maps`` may be
+    overwritten. On a GPU by comparison: in deterministic mode a scatter sorts there, and the host waits."""
+    if not maps.is_cuda:
+        return maps.scatter_(1, label, values)
+    return torch.where(is_class(label, maps.shape[1]), values, maps)
+
+
+def is_class(label: Tensor, num_classes: int) -> Tensor:
+    """Which class each pixel has, (B, C, ...) bool of labels (B, 1, ...); 255 is none."""
+    classes = torch.arange(num_classes, device=label.device)
+    return label == classes.view(-1, *[1] * (label.dim() - 2))
+
+
+def class_sizes(label: Tensor, num_classes: int) -> Tensor:
+    """Pixels of each class in each image, (B, C) int64, of labels (B, ...)."""
+    return is_class(label.flatten(1)[:, None], num_classes).sum(dim=2)
 
 
 def pixel_nll(logits: Tensor, labels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from trainers.precision import exact, without_autocast
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def adversarial_noise(
     features: Tensor,
     tails: Sequence[Callable[[Tensor], Tensor]],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainers.batch import Labelled, SemiBatch
 from trainers.errors import ConfigError
-from trainers.losses.functional import IGNORE, pixel_nll, probabilities
+from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
 from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import half_box, image_generators
@@ -22,6 +22,7 @@ from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
+from trainers.transfer import Reading, to_device
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -108,7 +109,8 @@ class Ael(EmaMethod):
     softmax(sqrt(1 - conf)) among those that may be pasted, from a crop of another labelled image that shows it.
 
     Means and banks are over the images of all processes. The inter-pixel loss takes the mixed unlabelled images. The
-    teacher is evaluated.
+    teacher is evaluated. The host waits twice a step: for the confidences as the last step left them, by which images
+    are read, and for where the teacher sees which class in them.
     """
 
     needs = Needs(unlabelled=True)
@@ -122,6 +124,7 @@ class Ael(EmaMethod):
             self.confidence = torch.from_numpy(drawn)
         else:
             self.confidence = torch.full((kit.num_classes,), 1 / kit.num_classes, dtype=torch.float64)
+        self._sent: tuple[Tensor, Reading] | None = None
         self.shown = torch.zeros(kit.num_classes, kit.unlabelled, dtype=torch.bool)
         if config.copy_paste_p > 0 and set(range(kit.num_classes)) <= set(config.copy_paste_never):
             raise ConfigError(
@@ -132,7 +135,6 @@ class Ael(EmaMethod):
     def losses(self, step: Step) -> StepOutput:
         config, unlabelled = self.config, step.batch.unlabelled
         assert unlabelled is not None
-        view = unlabelled.view
         labelled = self._enriched(step)
         target, images, box = self._mixed(step)
         answer = Target(logits=self.teacher(labelled.image), ignore=torch.where(labelled.mask == IGNORE, IGNORE, 0))
@@ -164,7 +166,7 @@ class Ael(EmaMethod):
             metrics={
                 "mask_ratio": sums[1][2],
                 "pasted": box.double().mean(),
-                "weakest_class": self.confidence.min().to(view.weak.device),
+                "weakest_class": self.confidence.min(),
             },
         )
 
@@ -176,10 +178,10 @@ class Ael(EmaMethod):
         if config.copy_paste_p == 0:
             return labelled
         shown = step.asked.classes()
+        need = by_need(self._known_confidence(), power=0.5, never=config.copy_paste_never)
         for place, rng in enumerate(image_generators(step.batch, COPY_PASTE)):
             if rng.random() >= config.copy_paste_p:
                 continue
-            need = by_need(self.confidence, power=0.5, never=config.copy_paste_never)
             for label in sorted({*rng.choice(self.kit.num_classes, size=config.copy_paste_classes, p=need).tolist()}):
                 having = [index for index, classes in enumerate(shown) if label in classes]
                 if not having:
@@ -202,37 +204,51 @@ class Ael(EmaMethod):
             own = Target(logits=self.teacher(view.weak), ignore=view.ignore)
             return own, view.weak, torch.zeros_like(view.ignore, dtype=torch.bool)
         rngs = image_generators(batch, PARTNER)
-        labels = [int(rng.choice(self.kit.num_classes, p=by_need(self.confidence))) for rng in rngs]
-        partners = [self._partner(step, label, rng) for label, rng in zip(labels, rngs, strict=True)]
-        images, ignore, places = (torch.stack(column) for column in zip(*partners, strict=True))
+        need = by_need(self._known_confidence())
+        labels = [int(rng.choice(self.kit.num_classes, p=need)) for rng in rngs]
+        places = [self._place(label, rng) for label, rng in zip(labels, rngs, strict=True)]
+        assert step.asked is not None
+        crops = [
+            step.asked.unlabelled(place, int(rng.integers(2**31))) for place, rng in zip(places, rngs, strict=True)
+        ]
+        images, ignore = (torch.stack(column) for column in zip(*crops, strict=True))
         logits, theirs = self.teacher(torch.cat([view.weak, images])).chunk(2)
         own, other = Target(logits=logits, ignore=view.ignore), Target(logits=theirs, ignore=ignore)
         assert unlabelled.index is not None
-        self._remember(unlabelled.index, own)
-        self._remember(places, other)
-        seen = torch.where(ignore == IGNORE, IGNORE, theirs.argmax(dim=1)).cpu().numpy()
+        device = view.weak.device
+        seen, *tables = Reading(
+            torch.where(ignore == IGNORE, IGNORE, theirs.argmax(dim=1)).to(torch.uint8),
+            self._seen_on(unlabelled.index, own, batch.world),
+            self._seen_on(to_device(torch.tensor(places), device), other, batch.world),
+        )()
+        for index, *shown in torch.cat(tables).tolist():
+            self.shown[:, index] = torch.tensor(shown, dtype=torch.bool)
         least = self.config.region_area
-        boxes = [region(one == label, rng, least=least) for one, label, rng in zip(seen, labels, rngs, strict=True)]
-        box = torch.stack(boxes).to(view.weak.device)
+        boxes = [
+            region(one == label, rng, least=least) for one, label, rng in zip(seen.numpy(), labels, rngs, strict=True)
+        ]
+        box = to_device(torch.stack(boxes), device)
         return own.mixed(box, other), torch.where(box[:, None], images, view.weak), box
 
-    def _partner(self, step: Step, label: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """A view (3, H, W) of an unlabelled image that shows the class, its padding, and its place in the list."""
-        assert step.asked is not None
+    def _known_confidence(self) -> Tensor:
+        """The confidences on the host, whereto the step that found them has sent them."""
+        if self._sent is None or self._sent[0] is not self.confidence:
+            self._sent = self.confidence, Reading(self.confidence)
+        return self._sent[1]()[0]
+
+    def _place(self, label: int, rng: np.random.Generator) -> int:
+        """Where in the list an unlabelled image is that shows the class."""
         having = self.shown[label].nonzero().flatten()
         places = having if len(having) else torch.arange(self.shown.shape[1])
-        place = int(places[int(rng.integers(len(places)))])
-        image, ignore = step.asked.unlabelled(place, int(rng.integers(2**31)))
-        return image, ignore, torch.tensor(place, device=image.device)
+        return int(places[int(rng.integers(len(places)))])
 
-    def _remember(self, places: Tensor, seen_on: Target) -> None:
-        """Which classes the teacher sees on these images (B, ...), which lie at ``places`` (B,) of the list."""
-        label = torch.where(seen_on.ignore == IGNORE, IGNORE, seen_on.logits.argmax(dim=1)).flatten(1)
-        sizes = torch.stack([(label == one).sum(dim=1) for one in range(self.kit.num_classes)], dim=1)
-        seen = sizes >= self.config.bank_area * label.shape[1]
-        indices, rows = self.kit.gather(places).tolist(), self.kit.gather(seen.long()).cpu()
-        for index, row in zip(indices, rows, strict=True):
-            self.shown[:, index] = row > 0
+    def _seen_on(self, places: Tensor, answer: Target, world: int) -> Tensor:
+        """For the images of all processes (B, 1 + C) int64: their place in the list, of this process's images
+        ``places`` (B,), and for each class whether the teacher sees it there."""
+        label = torch.where(answer.ignore == IGNORE, IGNORE, answer.logits.argmax(dim=1))
+        seen = class_sizes(label, self.kit.num_classes) >= self.config.bank_area * label[0].numel()
+        table = torch.cat([places[:, None], seen.long()], dim=1)
+        return self.kit.gather(table, [len(table)] * world)
 
     def _weighted(self, logits: Tensor, taught: Target, batch: SemiBatch, stream: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sum of v CE over the pixels, sum of v, and the share of pixels that have both.
@@ -255,7 +271,7 @@ class Ael(EmaMethod):
         need = 1 - self.confidence
         rate = need / need.max().clamp(min=torch.finfo(need.dtype).tiny)
         chance = np.stack([rng.random(seen.shape[1:]) for rng in image_generators(batch, stream)])
-        return torch.from_numpy(chance).to(seen.device) < rate.to(seen.device)[seen]
+        return to_device(torch.from_numpy(chance), seen.device) < rate[seen]
 
     @torch.no_grad()
     def _learn(self, logits: Tensor, mask: Tensor) -> None:
@@ -265,11 +281,13 @@ class Ael(EmaMethod):
         label = torch.where(labelled, mask, 0)
         right = p.gather(1, label[:, None])[:, 0]
         here = [(label == one) & labelled for one in range(classes)]
-        summed = torch.stack([torch.stack([right[one].sum(), one.sum().double()]) for one in here])
-        total, count = self.kit.total(summed).cpu().unbind(dim=1)
-        moved = self.confidence.lerp(total / count.clamp(min=1), 1 - self.config.bank_momentum)
+        summed = torch.stack([torch.stack([torch.where(one, right, 0.0).sum(), one.sum().double()]) for one in here])
+        total, count = self.kit.total(summed).unbind(dim=1)
+        before = to_device(self.confidence, count.device)
+        moved = before.lerp(total / count.clamp(min=1), 1 - self.config.bank_momentum)
         kept = torch.full_like(count, self.config.bank_absent == "keep", dtype=torch.bool) & (count == 0)
-        self.confidence = torch.where(kept, self.confidence, moved)
+        self.confidence = torch.where(kept, before, moved)
+        self._sent = self.confidence, Reading(self.confidence)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {**super().state_dict(), "confidence": self.confidence, "shown": self.shown}

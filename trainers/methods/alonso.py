@@ -1,7 +1,7 @@
 """Alonso et al.: pixel contrast with a class-wise memory of good labelled features (methods: section 14)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, cast
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from trainers.batch import Labelled, SemiBatch
 from trainers.data.views import neighbour
-from trainers.losses.functional import IGNORE, pixel_nll, probabilities
+from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.bank import ClassBank
 from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.heads import ContrastHeads, resized_labels, rows_of, weighted_distance
+from trainers.methods.heads import ContrastHeads, resized_labels, rows_by_class, weighted_distance
 from trainers.methods.mixing import chosen_classes, drawn_images
 from trainers.methods.pseudo import Target
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -24,6 +24,7 @@ from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
 from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
+from trainers.transfer import Reading, to_device
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -93,7 +94,8 @@ class Alonso(EmaMethod):
 
     The bank has projections by the averaged heads of teacher features that are classified correctly and with a
     confidence above phi; of those, the best by the averaged memory selector. The inter-pixel loss takes both mixed
-    views.
+    views. The host waits once a step, for how many pixels each class has; they are counted before the student's passes
+    and asked for after them.
     """
 
     needs = Needs(unlabelled=True, strong=2, boxes=0)
@@ -120,32 +122,39 @@ class Alonso(EmaMethod):
         assert unlabelled is not None
         progress, view = step.progress, unlabelled.view
         own = Target(logits=self.teacher(view.weak), ignore=view.ignore)
+        seen = None
         if progress.step >= config.bank_start * progress.total_steps:
-            self._fill(self.teacher.features(labelled.image), step.batch)
+            seen = self._candidates(self.teacher.features(labelled.image), labelled.mask)
         mixed = [self._mixed(step, own, stream) for stream in range(2)]
-        step.student.train()
-        clean: Features = step.student(labelled.image, features=True)
-        strong: Features = step.student(torch.cat([images for images, _ in mixed]), features=True)
         target = Target(
             logits=torch.cat([one.logits for _, one in mixed]), ignore=torch.cat([one.ignore for _, one in mixed])
         )
         label, confidence = target.pseudo_labels()
         label = torch.where(target.ignore == IGNORE, target.ignore, label)
+        counted = None if seen is None else self._counted(seen, labelled.mask, label, step.batch.world)
+        step.student.train()
+        clean: Features = step.student(labelled.image, features=True)
+        strong: Features = step.student(torch.cat([images for images, _ in mixed]), features=True)
         weights = self._class_weights(labelled.mask, label)
         nll = pixel_nll(strong.logits, label) * _each(weights, label)
         valid = target.ignore != IGNORE
         p = probabilities(strong.logits)
         entropy = torch.special.entr(p).sum(dim=1) / math.log(self.kit.num_classes) * valid
-        every = torch.tensor(label.numel(), device=label.device)
+        every = torch.full((), label.numel(), device=label.device)
         terms = {
             "supervised": self._supervised(clean.logits, labelled, step, weights),
             "pseudo": (confidence.to(nll.dtype) ** config.confidence_power * nll).sum() / step.denominator(every),
             "entropy": entropy.sum() / step.denominator(valid.sum()),
             "contrast": nll.new_zeros(()),
         }
+        nothing = torch.zeros(step.batch.world, 3, self.kit.num_classes, dtype=torch.int64)  # the bank is empty
+        numbers = nothing if counted is None else counted()[0]
+        if seen is not None:
+            self._fill(seen, numbers[:, 0], step.batch)
         if progress.step >= config.contrast_start * progress.total_steps:
-            on_labelled = self._contrast(clean.fused, labelled.mask, step.batch)
-            terms["contrast"] = on_labelled + self._contrast(strong.fused, label, step.batch)
+            terms["contrast"] = self._contrast(clean.fused, labelled.mask, numbers[:, 1], step.batch) + self._contrast(
+                strong.fused, label, numbers[:, 2], step.batch
+            )
         pairs = tuple(
             one.pair(name, logits, None)
             for name, (_, one), logits in zip(("s1", "s2"), mixed, strong.logits.chunk(2), strict=True)
@@ -186,7 +195,7 @@ class Alonso(EmaMethod):
             last=config.background,
             stream=stream,
         )
-        drawn = drawn_images(batch, probability=config.classmix_p, stream=stream).to(images.device)
+        drawn = to_device(drawn_images(batch, probability=config.classmix_p, stream=stream), images.device)
         others = ~chosen & drawn[:, None, None]
         target = own.mixed(others, Target(logits=neighbour(own.logits), ignore=neighbour(own.ignore)))
         return torch.where(others[:, None], neighbour(images), images), target
@@ -201,45 +210,67 @@ class Alonso(EmaMethod):
         """(C,), after these labels are counted; 1 for a class that was not seen yet."""
         if not self.config.class_weights:
             return None
-        flat = torch.cat([one.flatten() for one in labels])
-        counts = torch.stack([(flat == label).sum() for label in range(self.kit.num_classes)]).double()
-        self.seen = self.seen.to(flat.device) + self.kit.total(counts)
+        counts = sum(class_sizes(one, self.kit.num_classes).sum(dim=0) for one in labels)
+        self.seen = to_device(self.seen, labels[0].device) + self.kit.total(cast(Tensor, counts).double())
         there = self.seen > 0
-        median = self.seen[there].median() if bool(there.any()) else self.seen.sum()
+        median = torch.where(there, self.seen, torch.nan).nanmedian()
         return torch.where(there, (median / self.seen.clamp(min=1)).sqrt(), 1.0)
 
     @torch.no_grad()
-    def _fill(self, features: Features, batch: SemiBatch) -> None:
-        """New vectors into the bank."""
-        heads = cast(ContrastHeads, self.head_teacher.network).train(self.head_teacher.train_mode)
-        projected = heads.project(features.fused)
+    def _candidates(self, features: Features, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The averaged heads' projections (B, W, h, w) of the labelled images, and the classes for whose bank their
+        pixels are good enough (B, h, w), 255 where for none."""
+        heads = self.head_teacher.network.train(self.head_teacher.train_mode)
+        projected = cast(ContrastHeads, heads).project(features.fused)
         confidence, prediction = probabilities(features.coarse).max(dim=1)
-        label = resized_labels(batch.labelled.mask, projected)
+        label = resized_labels(mask, projected)
         good = (prediction == label) & (confidence > self.config.quality_thresh)
+        return projected, torch.where(good, label, IGNORE)
+
+    def _counted(self, seen: tuple[Tensor, Tensor], mask: Tensor, label: Tensor, world: int) -> Reading:
+        """Pixels of each class, of each process (world, 3, C): candidates for the bank, then at the features'
+        resolution those of labelled images and those of mixed ones."""
+        projected, good = seen
+        maps = (good, resized_labels(mask, projected), resized_labels(label, projected))
+        counts = torch.stack([class_sizes(one, self.kit.num_classes).sum(dim=0) for one in maps])
+        return Reading(self.kit.gather(counts[None], [1] * world))
+
+    @torch.no_grad()
+    def _fill(self, seen: tuple[Tensor, Tensor], numbers: Tensor, batch: SemiBatch) -> None:
+        """New vectors into the bank.
+
+        Args:
+            seen: as :meth:`_candidates` gives it.
+            numbers: candidates of each process and class (world, C), on the host.
+        """
+        projected, label = seen
+        heads = cast(ContrastHeads, self.head_teacher.network).train(self.head_teacher.train_mode)
         most = min(self.per_image * len(label) * batch.world, self.config.memory_size)
-        candidates = [rows_of(projected, good & (label == one)) for one in range(self.kit.num_classes)]
-        numbers = self.kit.total(torch.tensor([len(rows) for rows in candidates], device=label.device))
-        for one, (rows, number) in enumerate(zip(candidates, numbers.tolist(), strict=True)):
-            if number > most:
-                rows = self._best(rows, heads.rate(rows, one, memory=True), most)
-            elif number:
-                rows = self.kit.gather(rows)
+        candidates = rows_by_class(projected, label, numbers[batch.rank].tolist())
+        for one, (rows, counts) in enumerate(zip(candidates, numbers.T.tolist(), strict=True)):
+            if sum(counts) > most:
+                rows = self._best(rows, heads.rate(rows, one, memory=True), most, counts)
+            elif sum(counts):
+                rows = self.kit.gather(rows, counts)
             self.bank.push(one, rows)
 
-    def _best(self, rows: Tensor, score: Tensor, most: int) -> Tensor:
-        """The ``most`` best rows of all processes, the best last."""
+    def _best(self, rows: Tensor, score: Tensor, most: int, counts: Sequence[int]) -> Tensor:
+        """The ``most`` best rows of all processes, of which each has ``counts``; the best last."""
         score = score if self.config.bank_order == "best" else -score
-        here = score.sort(descending=True, stable=True).indices[:most]
-        score, rows = self.kit.gather(score[here]), self.kit.gather(rows[here])
+        here, kept = score.sort(descending=True, stable=True).indices[:most], [min(most, count) for count in counts]
+        score, rows = self.kit.gather(score[here], kept), self.kit.gather(rows[here], kept)
         return rows[score.sort(descending=True, stable=True).indices[:most].flip(0)]
 
-    def _contrast(self, fused: Tensor, labels: Tensor, batch: SemiBatch) -> Tensor:
+    def _contrast(self, fused: Tensor, labels: Tensor, counts: Tensor, batch: SemiBatch) -> Tensor:
         """L_contr of features (B, W, h, w) with labels (B, H, W). Each process rates its share of the memory, so that
-        every vector counts once in the selectors' batch statistics."""
+        every vector counts once in the selectors' batch statistics.
+
+        Args:
+            counts: pixels of each process and class (world, C) at the features' resolution, on the host.
+        """
         predicted = self.heads.predict(self.heads.project(fused))
-        label = resized_labels(labels, predicted)
-        rows = [rows_of(predicted, label == one) for one in range(self.kit.num_classes)]
-        numbers = self.kit.total(torch.tensor([len(one) for one in rows], device=label.device)).tolist()
+        rows = rows_by_class(predicted, resized_labels(labels, predicted), counts[batch.rank].tolist())
+        numbers = counts.sum(dim=0).tolist()
         loss = predicted.new_zeros((), dtype=torch.promote_types(predicted.dtype, torch.float32))
         for one, number in enumerate(numbers):
             memory = self.bank.of(one)

@@ -86,6 +86,17 @@ def bare(module: nn.Module) -> nn.Module:
     return module
 
 
+def own_rows(rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+    """The rows of all processes where there is one."""
+    return rows.detach()
+
+
+class Gather(Protocol):
+    """See :class:`Kit`."""
+
+    def __call__(self, rows: Tensor, counts: Sequence[int] | None = None) -> Tensor: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kit:
     """What a method is built from.
@@ -100,7 +111,8 @@ class Kit:
         batch_size: labelled images of a step, over all processes; as many unlabelled ones.
         in_ddp: a module as training calls it: in DDP where there are several processes. See :class:`Trained`.
         total: sums a tensor over processes, with gradient.
-        gather: rows of all processes below one another, by rank, without gradient; their numbers may differ.
+        gather: rows of all processes below one another, by rank, without gradient; their numbers may differ. Where
+            ``counts`` says how many each process has, the host waits for nothing.
         pairs: whether the inter-pixel loss is attached; without it no pairs are wanted.
         feature_pairs: whether it wants the feature-dropout stream too.
     """
@@ -117,7 +129,7 @@ class Kit:
     batch_size: int = 1
     in_ddp: Callable[[nn.Module], nn.Module] = bare
     total: Callable[[Tensor], Tensor] = alone
-    gather: Callable[[Tensor], Tensor] = Tensor.detach
+    gather: Gather = own_rows
 
     def build(self, make: Callable[[], nn.Module]) -> nn.Module:
         """A module of the method's own, its weights drawn from the run's seed, in its place."""

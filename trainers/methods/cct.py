@@ -103,7 +103,7 @@ class Cct(Stateless):
     p is the main decoder's answer for the unlabelled weak view, detached; q_k that of auxiliary decoder k for the same
     encoder features (the output of the pyramid pooling), perturbed. Auxiliary decoders are two convolutions without
     batch norm. The inter-pixel loss takes p and the mean of all q_k: one pair, whatever their number, through which
-    each is reached. Auxiliary decoders are not evaluated.
+    each is reached. Auxiliary decoders are not evaluated. The host waits once a step, for where objects are (cutout).
     """
 
     needs = Needs(unlabelled=True)
@@ -133,7 +133,7 @@ class Cct(Stateless):
         target = main.logits.detach()
         answers = self._auxiliary(main.context, target, step.batch)
         p = probabilities(target)
-        pixels = torch.tensor(target[:, 0].numel(), device=target.device)
+        pixels = torch.full((), target[:, 0].numel(), device=target.device)
         apart = torch.stack([(probabilities(one) - p).square().mean(dim=1).sum() for one in answers]).mean()
         pairs: tuple[Pair, ...] = ()
         if self.pairs:
@@ -152,8 +152,9 @@ class Cct(Stateless):
     def _auxiliary(self, features: Tensor, target: Tensor, batch: SemiBatch) -> list[Tensor]:
         """Logits (B, C, H, W) of every auxiliary decoder."""
         label, size = target.argmax(dim=1), (target.shape[-2], target.shape[-1])
+        shown = label.cpu() if "cutout" in self.kinds else label
         changed = [
-            self._perturbed(kind, features, label, batch, decoder=decoder, stream=stream)
+            self._perturbed(kind, features, shown if kind == "cutout" else label, batch, decoder=decoder, stream=stream)
             for stream, (kind, decoder) in enumerate(
                 zip(self.kinds, cast(Decoders, self.decoders), strict=True), start=FIRST_STREAM
             )

@@ -71,7 +71,7 @@ class ClassMix(EmaMethod):
         step.student.train()
         clean, strong = step.student(labelled.image), step.student(images)
         confidence, label = probabilities(target.logits).max(dim=1)
-        pixels = torch.tensor(label.numel(), device=label.device)
+        pixels = torch.full((), label.numel(), device=label.device)
         confident = confidence >= config.conf_thresh
         share = confident.sum() / step.denominator(pixels)
         nll = pixel_nll(strong, torch.where(target.ignore == IGNORE, target.ignore, label))

@@ -66,7 +66,7 @@ class CutMixSeg(EmaMethod):
         step.student.train()
         clean, strong = step.student(labelled.image), step.student(pasted(unlabelled, 0))
         p, valid = probabilities(target.logits), target.ignore != IGNORE
-        pixels = torch.tensor(valid.numel(), device=valid.device)
+        pixels = torch.full((), valid.numel(), device=valid.device)
         confident = p.amax(dim=1) >= config.conf_thresh
         share = confident.sum() / step.denominator(pixels)
         kappa = confident.to(p.dtype) if config.confidence == "per_pixel" else share

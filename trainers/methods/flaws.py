@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as ops
 
-from trainers.losses.functional import IGNORE
+from trainers.losses.functional import IGNORE, is_class
+from trainers.models.deeplabv3plus import Upsample
 
 FAINT = 0.1
 """A detector's map that nowhere exceeds this shows no flaw at all."""
@@ -35,11 +36,13 @@ class FlawDetector(nn.Module):
             )
         )
         self.classify = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        self.upsample = Upsample("bilinear")
 
     def forward(self, images: Tensor, probabilities: Tensor) -> Tensor:
         size = (images.shape[-2], images.shape[-1])
         coarse = self.classify(self.encode(torch.cat([images, probabilities.to(images.dtype)], dim=1)))
-        return F.interpolate(coarse, size=size, mode="bilinear", align_corners=True)[:, 0]
+        maps: Tensor = self.upsample(coarse, size)
+        return maps[:, 0]
 
 
 def true_flaws(probabilities: Tensor, labels: Tensor, *, scale: float, dilations: int, rescale: bool) -> Tensor:
@@ -52,8 +55,7 @@ def true_flaws(probabilities: Tensor, labels: Tensor, *, scale: float, dilations
         rescale: each image's map to 0 .. 1.
     """
     known = labels != IGNORE
-    right = torch.where(known, labels, torch.zeros_like(labels))
-    one_hot = torch.zeros_like(probabilities).scatter_(1, right[:, None], 1.0)
+    one_hot = is_class(labels[:, None], probabilities.shape[1]).to(probabilities.dtype)
     wrong = scale * (probabilities - one_hot).abs().sum(dim=1) * known
     flaws = blurred(wrong, part=8)
     for _ in range(dilations):

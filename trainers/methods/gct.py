@@ -104,7 +104,7 @@ class Gct(Stateless):
         flaws = [exact(functional_call(self.detector, held, (images, one))) for one in p]
         seen = [handled(one, rescale=config.rescale) for one in flaws]
         both_bad = (seen[0] > config.flaw_thresh) & (seen[1] > config.flaw_thresh)
-        pixels = step.denominator(torch.tensor(both_bad.numel(), device=both_bad.device))
+        pixels = step.denominator(torch.full((), both_bad.numel(), device=both_bad.device))
         terms: dict[str, Tensor] = {}
         pairs = []
         for own, other, name in ((0, 1, ""), (1, 0, "_peer")):

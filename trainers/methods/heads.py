@@ -1,6 +1,6 @@
 """Heads for pixel contrast, and the distance of features to a memory (methods: sections 10 and 14)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,12 @@ class ContrastHeads(nn.Module):
         self.select_memory = nn.ModuleList(_mlp(width, 1, nn.LeakyReLU(0.2)) for _ in range(num_classes))
 
     def rate(self, rows: Tensor, label: int, *, memory: bool) -> Tensor:
-        """How much each row counts, (n,) in 0 .. 1."""
+        """How much each row counts, (n,) in 0 .. 1. Computed in float32 also under autocast: batch norm over several
+        processes sends what it has in its own type, float32 of rows but the rows' type of none."""
         selector = (self.select_memory if memory else self.select)[label]
-        rating: Tensor = selector(rows[:, :, None, None])
-        return exact(rating.flatten()).sigmoid()
+        with without_autocast(rows.device):
+            rating: Tensor = selector(exact(rows)[:, :, None, None])
+        return rating.flatten().sigmoid()
 
 
 class RepresentationHead(nn.Module):
@@ -64,9 +66,25 @@ def resized_labels(labels: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(labels[:, None].float(), size=size, mode="nearest")[:, 0].long()
 
 
-def rows_of(features: Tensor, mask: Tensor) -> Tensor:
-    """The vectors (n, W) of features (B, W, h, w) where ``mask`` (B, h, w)."""
-    return features.permute(0, 2, 3, 1)[mask]
+def all_rows(features: Tensor) -> Tensor:
+    """The vectors (B h w, W) of features (B, W, h, w), pixel by pixel."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def rows_by_class(features: Tensor, labels: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """The vectors (n, W) of features (B, W, h, w) that belong to each class, in the order of the pixels.
+
+    Args:
+        labels: (B, h, w); of no class where they are as many or more than there are classes.
+        counts: n of each class. The host knows them, and waits for nothing here.
+    """
+    order = labels.flatten().argsort(stable=True)[: sum(counts)]
+    return list(all_rows(features)[order].split(list(counts)))
+
+
+def places_of(masks: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """Where each of the masks (K, n) is True, indices in rising order; ``counts``: how many, which the host knows."""
+    return list(torch.nonzero_static(masks, size=sum(counts))[:, 1].split(list(counts)))
 
 
 def cosines(anchors: Tensor, keys: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class MeanTeacher(EmaMethod):
         step.student.train()
         logits = step.student(images)
         apart = (probabilities(logits) - probabilities(target)).square().mean(dim=1)
-        pixels = torch.tensor(apart.numel(), device=apart.device)
+        pixels = torch.full((), apart.numel(), device=apart.device)
         pair = Pair(
             view="weak",
             teacher=target[count:],

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from trainers.batch import SemiBatch
-from trainers.losses.functional import IGNORE
+from trainers.losses.functional import IGNORE, class_sizes
+from trainers.transfer import to_device
 
 WORDS = 2**32
 
@@ -20,6 +21,7 @@ def image_generators(batch: SemiBatch, stream: int) -> list[np.random.Generator]
     return [np.random.default_rng([*divmod(batch.seed, WORDS), stream, place]) for place in _places(batch)]
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def noise(batch: SemiBatch, like: Tensor, stream: int) -> Tensor:
     """Standard normal numbers of the shape and type of ``like`` (B, ...), on its device."""
     drawn = []
@@ -85,12 +87,11 @@ def chosen_classes(
     order = torch.rand(batch.world * count, num_classes, generator=generator)[batch.rank * count :][:count]
     shown = prediction != IGNORE
     label = torch.where(shown, prediction, torch.zeros_like(prediction)).flatten(1)
-    present = torch.zeros(count, num_classes + 1, dtype=torch.bool, device=prediction.device)
-    present = present.scatter_(1, torch.where(shown.flatten(1), label, num_classes), True)[:, :num_classes]
+    present = class_sizes(prediction, num_classes) > 0
     if last is not None:
         present[:, last] &= present.sum(dim=1) == 1
     wanted = (present.sum(dim=1) * fraction).floor() + more
-    order = order.to(prediction.device)
+    order = to_device(order, prediction.device)
     place = torch.where(present, order, torch.inf).argsort(dim=1).argsort(dim=1)
     drawn = present & (place < wanted[:, None])
     return drawn.gather(1, label).view_as(prediction) & shown

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.methods.regions import boxes_of
+from trainers.transfer import to_device
 
 SMALLEST_OBJECT = 50
 """Pixels of the smallest region that guided cutout takes for an object. The public code counts the corners of its
@@ -30,24 +31,26 @@ def drop_strongest(features: Tensor, rng: np.random.Generator, *, low: float, hi
 def multiply_noise(features: Tensor, rng: np.random.Generator, *, strength: float) -> Tensor:
     """F-Noise: z + z n, with n ~ U(-strength, strength) of an image's shape, the same for the batch."""
     drawn = rng.uniform(-strength, strength, size=features.shape[1:])
-    return features * (1 + torch.from_numpy(drawn).to(features))
+    return features * (1 + to_device(torch.from_numpy(drawn).to(features.dtype), features.device))
 
 
 def drop_channels(features: Tensor, rngs: Sequence[np.random.Generator], *, probability: float) -> Tensor:
     """DropOut: whole channels of each image to 0, the rest divided by their share."""
     kept = np.stack([rng.random(features.shape[1]) >= probability for rng in rngs])
-    return features * (torch.from_numpy(kept).to(features) / (1 - probability))[:, :, None, None]
+    share = to_device(torch.from_numpy(kept).to(features.dtype), features.device) / (1 - probability)
+    return features * share[:, :, None, None]
 
 
 def cut_objects(features: Tensor, label: Tensor, rngs: Sequence[np.random.Generator], *, share: float) -> Tensor:
     """G-Cutout: inside the bounding box of every connected region of foreground, 0 in a box of ``share`` of its sides.
-    An image without such a region is left whole."""
+    An image without such a region is left whole. Regions are found on the host, which waits for ``label`` where it is
+    not there."""
     size = (label.shape[-2], label.shape[-1])
     kept = np.ones((len(label), *size), dtype=bool)
     for image, rng, shown in zip(kept, rngs, (label > 0).cpu().numpy(), strict=True):
         for rows, columns in boxes_of(shown, least=SMALLEST_OBJECT):
             image[_part(rows, rng, share), _part(columns, rng, share)] = False
-    return features * _resized(torch.from_numpy(kept).to(features.device), features)
+    return features * _resized(to_device(torch.from_numpy(kept), features.device), features)
 
 
 def _part(side: slice, rng: np.random.Generator, share: float) -> slice:

@@ -20,6 +20,7 @@ from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
 from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact, without_autocast
 from trainers.schema import Section
+from trainers.transfer import to_device
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -228,7 +229,7 @@ class PseudoSeg(Stateless):
     def fused(self, decoder: Tensor, refined: Tensor) -> Tensor:
         """The pseudo-label (B, C, h, w), summing to 1 over classes."""
         config, p, m = self.config, exact(decoder), exact(refined)
-        squares, entries = p.square().sum() + m.square().sum(), torch.tensor(2.0 * p.numel(), device=p.device)
+        squares, entries = p.square().sum() + m.square().sum(), torch.full((), 2.0 * p.numel(), device=p.device)
         scale = self.kit.total(squares)
         if config.normaliser == "rms":
             scale = scale / self.kit.total(entries)
@@ -240,7 +241,7 @@ class PseudoSeg(Stateless):
         """The squares that are cut out, (B, H, W) bool."""
         size = (batch.labelled.image.shape[-2], batch.labelled.image.shape[-1])
         drawn = [centred_box(rng, size, share=self.config.cutout) for rng in image_generators(batch, CUTOUT)]
-        return torch.stack(drawn).to(batch.labelled.image.device)
+        return to_device(torch.stack(drawn), batch.labelled.image.device)
 
     def _resized(self, refined: Tensor, like: Tensor) -> Tensor:
         resized: Tensor = cast(DeepLabV3Plus, self.student).upsample(refined, (like.shape[-2], like.shape[-1]))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainers.batch import SemiBatch
 from trainers.data.views import neighbour
 from trainers.errors import ConfigError
-from trainers.losses.functional import IGNORE, pixel_nll
+from trainers.losses.functional import IGNORE, is_class, pixel_nll
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
@@ -24,6 +24,7 @@ from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
+from trainers.transfer import to_device
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 BOXES, NOISE = 0, 1
@@ -210,7 +211,8 @@ class PsMt(Stateless):
         moving, resting = self.teachers[self.active](images), self.teachers[1 - self.active](images)
         top = self.config.assistant_top
         if top is not None and top < resting.shape[1]:
-            chosen = torch.zeros_like(resting, dtype=torch.bool).scatter_(1, resting.topk(top, dim=1).indices, True)
+            best = resting.topk(top, dim=1).indices.split(1, dim=1)
+            chosen = torch.stack([is_class(one, resting.shape[1]) for one in best]).any(dim=0)
             resting = torch.where(chosen, resting, moving)
         mean: Tensor = (moving + resting) / 2
         return mean
@@ -222,7 +224,7 @@ class PsMt(Stateless):
         drawn = [
             centred_box(rng, size, share=math.sqrt(1 - rng.beta(beta, beta))) for rng in image_generators(batch, BOXES)
         ]
-        return torch.stack(drawn).to(batch.labelled.image.device)
+        return to_device(torch.stack(drawn), batch.labelled.image.device)
 
     def after_step(self) -> None:
         if self.active is not None:

@@ -21,6 +21,7 @@ from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
+from trainers.transfer import to_device
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LABELLED, UNLABELLED = 0, 1
@@ -171,8 +172,8 @@ class SelfTraining(Stateless):
             box = random_box(rng, side, area=area, ratio_min=config.cutout_ratio_min)
             holes.append(box & drawn)
             fills.append(torch.from_numpy(rng.random((3, side, side), dtype="float32")))
-        hole = torch.stack(holes).to(images.device)
-        fill = normalise(torch.stack(fills)).to(images.device, images.dtype)
+        hole = to_device(torch.stack(holes), images.device)
+        fill = to_device(normalise(torch.stack(fills)).to(images.dtype), images.device)
         return torch.where(hole[:, None], fill, images), hole
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:

@@ -1,6 +1,6 @@
 """U2PL: pixels that the teacher is unsure of are negatives for the classes that it rules out (methods: section 10)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, cast
 
 import torch
@@ -13,7 +13,7 @@ from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.heads import RepresentationHead, cosines, resized_labels, rows_of
+from trainers.methods.heads import RepresentationHead, all_rows, cosines, places_of, resized_labels
 from trainers.methods.mixing import dropped_channels
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -23,6 +23,7 @@ from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
 from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
+from trainers.transfer import Reading, to_device
 
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -100,7 +101,8 @@ class U2pl(EmaMethod):
     Quantiles, anchors and banks are over the images of all processes. Before `supervised_epochs` have passed the
     student learns from labelled images alone, and the teacher, whose weights are the student's until then, forwards
     them for its batch statistics. The inter-pixel loss takes teacher and student on the mixed images. The teacher is
-    evaluated.
+    evaluated. The host waits once a step, for how many pixels each class has; they are counted before the student's
+    pass and asked for after it.
     """
 
     needs = Needs(unlabelled=True, boxes=1)
@@ -162,30 +164,34 @@ class U2pl(EmaMethod):
         images = torch.cat([labelled.image, torch.where(box[:, None], partner, unlabelled.view.weak)])
         seen = self.teacher.features(images)
         rows = self._teachers_rows(seen.neck, step.batch)
-        step.student.train()
-        student: Features = step.student(images, features=True)
-        compared = self.training_head(student.neck, self._kept(step.batch, student.neck, STUDENT))
 
         valid = target.ignore != IGNORE
         label = torch.where(valid, target.logits.argmax(dim=1), target.ignore)
         entropy = torch.special.entr(probabilities(seen.logits[count:])).sum(dim=1)
         share = self._unreliable_share(step.progress)
-        every = self.kit.gather(entropy[valid])
-        unreliable = (entropy >= quantile(every, 1 - share)) & valid
-        reliable = (entropy <= quantile(every, share)) & valid
-        kept = torch.where(unreliable, IGNORE, label)
-        pixels = torch.tensor(label.numel(), device=label.device)
-        taught = step.denominator((kept != IGNORE).sum())
-        nll = pixel_nll(student.logits[count:], kept).sum() / taught
+        low, high = self._quantiles(entropy, valid, (share, 1 - share), step.batch.world)
+        unreliable = (entropy >= high) & valid
+        reliable = (entropy <= low) & valid
         trusted = torch.cat([labelled.mask, torch.where(reliable, label, IGNORE)])
         doubtful = {"unreliable": unreliable, "reliable": valid & ~unreliable, "all": valid}[self.config.negatives_from]
-        self._fill(rows, seen.coarse, labelled.mask, doubtful, count)
+        negatives = self._negatives(seen.coarse, labelled.mask, doubtful)
+        shown, candidates = self._shown(seen.coarse, trusted)
+        counted = self._counted(negatives, shown, candidates, step.batch.world)
+        step.student.train()
+        student: Features = step.student(images, features=True)
+        compared = self.training_head(student.neck, self._kept(step.batch, student.neck, STUDENT))
+        kept = torch.where(unreliable, IGNORE, label)
+        pixels = torch.full((), label.numel(), device=label.device)
+        taught = step.denominator((kept != IGNORE).sum())
+        nll = pixel_nll(student.logits[count:], kept).sum() / taught
+        (counts,) = counted()
+        self._fill(rows, negatives, counts[..., :2], step.batch.rank)
         pair = Target(logits=seen.logits[count:], ignore=target.ignore).pair("weak", student.logits[count:], box)
         return StepOutput(
             terms={
                 "supervised": supervised_loss(student.logits[:count], labelled, step.denominator, self.config.ohem),
                 "unsupervised": nll * step.denominator(pixels) / taught,
-                "contrast": self._contrast(compared, rows, seen.coarse, trusted, step.batch),
+                "contrast": self._contrast(compared, rows, candidates, counts[..., 2:], step.batch),
             },
             weights=self._weights(),
             pairs=(pair,) if self.kit.pairs else (),
@@ -201,7 +207,7 @@ class U2pl(EmaMethod):
             return None
         width, probability = cast(DeepLabV3Plus, self.student).fused_channels, self.config.head_dropout
         drawn = [dropped_channels(batch, 2 * width, probability=probability, stream=stream) for stream in streams]
-        first, second = torch.cat(drawn).to(like)[:, :, None, None].chunk(2, dim=1)
+        first, second = to_device(torch.cat(drawn).to(like.dtype), like.device)[:, :, None, None].chunk(2, dim=1)
         return first, second
 
     @torch.no_grad()
@@ -225,67 +231,101 @@ class U2pl(EmaMethod):
         return self.config.alpha0 * (1 - (progress.step // progress.steps_per_epoch) / epochs)
 
     @torch.no_grad()
-    def _fill(self, rows: Tensor, coarse: Tensor, mask: Tensor, doubtful: Tensor, count: int) -> None:
+    def _quantiles(self, entropy: Tensor, valid: Tensor, shares: Sequence[float], world: int) -> list[Tensor]:
+        """Those of the entropies (B, H, W) of all processes, where ``valid``."""
+        values = torch.where(valid, entropy, torch.inf).flatten()
+        every = self.kit.gather(values, [len(values)] * world)
+        number, ordered = every.isfinite().sum(), every.sort().values
+        return [quantile(ordered, number, share) for share in shares]
+
+    @torch.no_grad()
+    def _negatives(self, coarse: Tensor, mask: Tensor, doubtful: Tensor) -> tuple[Tensor, Tensor]:
+        """Which pixels of labelled and of unlabelled images are negatives of each class, (C, B, h, w) bool each.
+
+        Args:
+            coarse: the teacher's logits (2B, C, h, w).
+            mask: labels of the labelled images (B, H, W).
+            doubtful: the unlabelled pixels that may be negatives (B, H, W).
+        """
+        config, classes, count = self.config, self._each_class(coarse), len(mask)
+        label, doubtful = resized_labels(mask, coarse), resized_labels(doubtful.long(), coarse) == 1
+        rank = coarse.argsort(dim=1, descending=True, stable=True).argsort(dim=1).transpose(0, 1)
+        known = (label != IGNORE) & (label != classes) & (rank[:, :count] < config.r_l)
+        return known, doubtful & (rank[:, count:] >= config.r_l) & (rank[:, count:] < config.r_h)
+
+    @torch.no_grad()
+    def _shown(self, coarse: Tensor, trusted: Tensor) -> tuple[Tensor, Tensor]:
+        """Which pixels show each class, and which of these are candidates for its anchors, (C, 2B, h, w) bool each.
+
+        Args:
+            coarse: the teacher's logits (2B, C, h, w).
+            trusted: labels, or pseudo-labels where reliable (2B, H, W), 255 elsewhere.
+        """
+        here = resized_labels(trusted, coarse) == self._each_class(coarse)
+        return here, here & (probabilities(coarse) > self.config.delta_p).transpose(0, 1)
+
+    def _each_class(self, like: Tensor) -> Tensor:
+        return torch.arange(self.kit.num_classes, device=like.device)[:, None, None, None]
+
+    def _counted(self, negatives: tuple[Tensor, Tensor], shown: Tensor, candidates: Tensor, world: int) -> Reading:
+        """Of each process (world, C, 6): negatives among labelled and unlabelled pixels; labelled and unlabelled
+        pixels that show a class; of these the candidates for anchors."""
+        parts = [*negatives, *shown.chunk(2, dim=1), *candidates.chunk(2, dim=1)]
+        counts = torch.stack([part.flatten(1).sum(dim=1) for part in parts], dim=1)
+        return Reading(self.kit.gather(counts[None], [1] * world))
+
+    @torch.no_grad()
+    def _fill(self, rows: Tensor, negatives: tuple[Tensor, Tensor], counts: Tensor, rank: int) -> None:
         """New negatives into the banks, those of labelled images first.
 
         Args:
             rows: the teacher's features (2B, W, h, w).
-            coarse: its logits there.
-            mask: labels of the labelled images (B, H, W).
-            doubtful: the unlabelled pixels that may be negatives (B, H, W).
+            counts: negatives of each process, class and kind (world, C, 2), on the host.
         """
-        config = self.config
-        label = resized_labels(mask, rows)
-        doubtful = resized_labels(doubtful.long(), rows) == 1
-        rank = coarse.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        halves = [
+            (all_rows(part), places_of(where.flatten(1), counts[rank, :, kind].tolist()), counts[..., kind].T.tolist())
+            for kind, (part, where) in enumerate(zip(rows.chunk(2), negatives, strict=True))
+        ]
         for one in range(self.kit.num_classes):
             bank = self.bank(one)
-            place = rank[:, one]
-            known = (label != IGNORE) & (label != one) & (place[:count] < config.r_l)
-            unknown = doubtful & (place[count:] >= config.r_l) & (place[count:] < config.r_h)
-            for part, where in ((rows[:count], known), (rows[count:], unknown)):
-                new = self.kit.gather(rows_of(part, where)[-bank.rows.shape[1] :])
+            size = bank.rows.shape[1]
+            for part, places, numbers in halves:
+                new = self.kit.gather(part[places[one][-size:]], [min(number, size) for number in numbers[one]])
                 if len(new):
                     bank.push(0, new)
 
-    def _contrast(self, student: Tensor, rows: Tensor, coarse: Tensor, trusted: Tensor, batch: SemiBatch) -> Tensor:
+    def _contrast(self, student: Tensor, rows: Tensor, candidates: Tensor, counts: Tensor, batch: SemiBatch) -> Tensor:
         """L_c.
 
         Args:
             student, rows: the student's and the teacher's features (2B, W, h, w).
-            coarse: the teacher's logits there.
-            trusted: labels, or pseudo-labels where reliable (2B, H, W), 255 elsewhere.
+            candidates: which pixels may be anchors of each class (C, 2B, h, w).
+            counts: of each process (world, C, 4) on the host: labelled and unlabelled pixels that show a class, and of
+                these the candidates.
         """
         config, generator = self.config, torch.Generator().manual_seed(batch.seed)
-        label, likely = resized_labels(trusted, rows), probabilities(coarse) > config.delta_p
+        here = counts[batch.rank, :, 2:].sum(dim=1).tolist()
+        mine_of, own, taught = places_of(candidates.flatten(1), here), all_rows(student), all_rows(rows)
         shown, losses = 0, exact(student).sum() * 0  # batch norm's backward pass needs all processes, anchors or not
         for one in range(self.kit.num_classes):
-            here = label == one
-            counts = self._counts(here, here & likely[:, one], len(label) // 2)
-            shown += bool(counts[:, :2].sum())
+            numbers = counts[:, one]
+            shown += bool(numbers[:, :2].sum())
             memory = self.bank(one).of(0)
-            if not counts[:, 2:].sum() or not len(memory):
+            if not numbers[:, 2:].sum() or not len(memory):
                 continue
-            where = here & likely[:, one]
-            summed = self.kit.total(exact(rows_of(rows, where)).sum(dim=0))
-            positive = summed / float(counts[:, 2:].sum())
-            drawn = torch.randint(int(counts[:, 2:].sum()), (config.anchors,), generator=generator)
+            summed = self.kit.total(exact(taught[mine_of[one]]).sum(dim=0))
+            positive = summed / float(numbers[:, 2:].sum())
+            drawn = torch.randint(int(numbers[:, 2:].sum()), (config.anchors,), generator=generator)
             negatives = torch.randint(len(memory), (config.anchors, config.negatives), generator=generator)
-            mine, places = _on_this_process(drawn, counts[:, 2:], batch.rank)
+            mine, places = _on_this_process(drawn, numbers[:, 2:], batch.rank)
             if not len(mine):
                 continue
-            anchors = exact(rows_of(student, where))[places.to(student.device)]
-            others = exact(memory[negatives[mine].to(memory.device)])
+            anchors = exact(own[mine_of[one]])[to_device(places, student.device)]
+            others = exact(memory[to_device(negatives[mine], memory.device)])
             keys = torch.cat([positive.expand(len(mine), 1, -1), others], dim=1)
             nll = -(cosines(anchors, keys) / config.temperature).log_softmax(dim=1)[:, 0]
             losses = losses + batch.world * nll.sum() / config.anchors
         return losses / max(shown, 1)
-
-    def _counts(self, here: Tensor, candidates: Tensor, count: int) -> Tensor:
-        """Of each process, (world, 4) on the CPU: labelled and unlabelled pixels that show a class, and of these the
-        candidates for anchors."""
-        numbers = [part.sum() for both in (here, candidates) for part in (both[:count], both[count:])]
-        return self.kit.gather(torch.stack(numbers)[None]).cpu()
 
     def after_step(self) -> None:
         if self.begun:
@@ -306,14 +346,15 @@ class U2pl(EmaMethod):
             part.load_state_dict({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
 
 
-def quantile(values: Tensor, share: float) -> Tensor:
-    """The value below which ``share`` of ``values`` (n,) lies, between two of them by linear interpolation; 0 of none.
-    By sorting: torch.quantile takes 16 million values at most."""
-    if not len(values):
-        return values.new_zeros(())
-    ordered, place = values.sort().values, share * (len(values) - 1)
-    lower = int(place)
-    return ordered[lower].lerp(ordered[min(lower + 1, len(values) - 1)], place - lower)
+def quantile(ordered: Tensor, number: Tensor, share: float) -> Tensor:
+    """The value below which ``share`` of the first ``number`` of ``ordered`` (n,) lies, between two of them by linear
+    interpolation; 0 of none. Not by torch.quantile, which takes 16 million values at most."""
+    place = share * (number.double() - 1).clamp(min=0)
+    lower = place.long()
+    upper = torch.minimum(lower + 1, (number - 1).clamp(min=0))
+    below, above = ordered[torch.stack([lower, upper])]
+    found = below.lerp(above, (place - lower).to(ordered.dtype))
+    return torch.where(number > 0, found, torch.zeros_like(found))
 
 
 def _on_this_process(drawn: Tensor, counts: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 No code of it is public; what its abstract leaves open is read as the config and the class say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, cast
 
 import torch
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainers.batch import SemiBatch
-from trainers.losses.functional import IGNORE, pixel_nll
+from trainers.losses.functional import IGNORE, class_sizes, pixel_nll
 from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -20,6 +20,7 @@ from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
 from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact
 from trainers.schema import Section
+from trainers.transfer import Reading
 
 COPY_PASTE = 300
 
@@ -51,7 +52,7 @@ class Ucc(Stateless):
     The heads are pyramid pooling and decoder, on one encoder.
 
     Both heads are evaluated; the score is that of the student's own. The inter-pixel loss sees both directions, without
-    the pasted pixels.
+    the pasted pixels. The host waits once a step, for the classes of the labelled crops.
     """
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
@@ -76,8 +77,7 @@ class Ucc(Stateless):
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
         assert unlabelled is not None
         view, count = unlabelled.view, len(labelled.image)
-        self._count(labelled.mask)
-        pasted = self.pasted(step.batch)
+        pasted = self.pasted(step.batch, self._classes(labelled.mask))
         images = torch.where(pasted[:, None], labelled.image, view.strong[0])
         step.student.train()
         self.head.train()
@@ -113,18 +113,25 @@ class Ucc(Stateless):
         seen: Features = step.student(images, features=True)
         return seen.logits, self.training_head(seen.low, seen.high, (images.shape[-2], images.shape[-1]))
 
-    def _count(self, mask: Tensor) -> None:
-        counts = torch.stack([(mask == one).sum() for one in range(self.kit.num_classes)]).double()
-        self.seen = self.seen + self.kit.total(counts).cpu()
+    def _classes(self, mask: Tensor) -> list[list[int]]:
+        """The classes that each labelled image shows, after their pixels are counted."""
+        sizes = class_sizes(mask, self.kit.num_classes)
+        here, total = Reading(sizes, self.kit.total(sizes.sum(dim=0).double()))()
+        self.seen = self.seen + total
+        return [row.nonzero().flatten().tolist() for row in here]
 
-    def pasted(self, batch: SemiBatch) -> Tensor:
-        """Where the labelled image is pasted onto the unlabelled one, (B, H, W) bool."""
+    def pasted(self, batch: SemiBatch, classes: Sequence[list[int]]) -> Tensor:
+        """Where the labelled image is pasted onto the unlabelled one, (B, H, W) bool.
+
+        Args:
+            classes: those that each labelled image shows.
+        """
         mask = batch.labelled.mask
         where = torch.zeros_like(mask, dtype=torch.bool)
         for place, rng in enumerate(image_generators(batch, COPY_PASTE)):
             if rng.random() >= self.config.copy_paste_p:
                 continue
-            shown = [int(one) for one in mask[place].unique() if one != IGNORE]
+            shown = classes[place]
             rarity = 1 / self.seen[shown].numpy()
             count = min(self.config.copy_paste_classes, len(shown))
             for label in rng.choice(shown, size=count, replace=False, p=rarity / rarity.sum()) if shown else []:

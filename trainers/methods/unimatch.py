@@ -17,6 +17,7 @@ from trainers.methods.unused import IF_BOXES, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.onlyif import Above, OnlyIf
 from trainers.schema import Section
+from trainers.transfer import to_device
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -117,7 +118,7 @@ class UniMatch(PseudoLabelMethod):
 
         def draw(channels: int) -> Tensor:
             kept = torch.rand(2, batch.world * per_process, channels, 1, 1, generator=generator) < keep
-            return (kept.float() / keep)[:, mine].flatten(0, 1).to(device)
+            return to_device((kept.float() / keep)[:, mine].flatten(0, 1), device)
 
         low, high = self.stream_channels
         return draw(low), draw(high)

@@ -3,7 +3,6 @@
 Shape letters: B images, C classes, H x W input pixels. C1, C4 channels of the stride-4 and the last stage.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ class Upsample(nn.Module):
     def _product(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         (height, width), (batch, channels) = features.shape[-2:], features.shape[:2]
         down, across = (
-            _weights(self.mode, before, after, features.device).to(features.dtype)
+            _weights(self.mode, before, after, features.device, features.dtype)
             for before, after in ((height, size[0]), (width, size[1]))
         )
         if features.is_contiguous(memory_format=torch.channels_last) and not features.is_contiguous():
@@ -55,16 +54,32 @@ class Upsample(nn.Module):
         return torch.bmm(down.expand(len(maps), -1, -1), maps).view(batch, channels, *size)
 
 
-@functools.cache
-def _weights(mode: str, before: int, after: int, device: torch.device) -> Tensor:
+_KEPT: dict[tuple[str, int, int, torch.device, torch.dtype], Tensor] = {}
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _weights(mode: str, before: int, after: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """What each of ``after`` pixels takes of ``before`` ones along one side, (after, before): what `F.interpolate`
-    makes of unit vectors."""
+    makes of unit vectors.
+
+    Made once and kept on the device, in a table of its own: Dynamo ignores `functools.cache` and traces into it, so
+    that every compiled forward pass would make the weights again and copy them from the host. Tensors without values
+    (`FakeTensorMode`) are not kept."""
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None:
+        return _made_weights(mode, before, after, device, dtype)
+    key = (mode, before, after, device, dtype)
+    if key not in _KEPT:
+        _KEPT[key] = _made_weights(mode, before, after, device, dtype)
+    return _KEPT[key]
+
+
+def _made_weights(mode: str, before: int, after: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     units = torch.eye(before, dtype=torch.float64)[None]
     if mode == "nearest":
         weights = F.interpolate(units, size=after, mode="nearest")
     else:
         weights = F.interpolate(units, size=after, mode="linear", align_corners=True)
-    return weights[0].T.contiguous().to(device)
+    return weights[0].T.contiguous().to(device, dtype)
 
 
 class Aspp(nn.Module):

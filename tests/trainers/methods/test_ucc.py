@@ -85,7 +85,8 @@ def test_rare_classes_are_pasted_more_often():
     for seed in range(200):
         data = batch(1, boxes=0, partner=False)
         data.labelled.mask.copy_(torch.arange(SIDE).expand(B, SIDE, SIDE) % CLASSES)
-        where = method.pasted(type(data)(labelled=data.labelled, unlabelled=data.unlabelled, seed=seed))
+        seeded = type(data)(labelled=data.labelled, unlabelled=data.unlabelled, seed=seed)
+        where = method.pasted(seeded, [list(range(CLASSES))] * B)
         pasted += torch.bincount(data.labelled.mask[where], minlength=CLASSES)
     share = pasted / pasted.sum()
     expected = (1 / SEEN) / (1 / SEEN).sum()
@@ -95,7 +96,7 @@ def test_rare_classes_are_pasted_more_often():
 def test_nothing_is_pasted_from_an_image_without_labels():
     method, data = built(deep_net(), copy_paste_p=1), batch(1, boxes=0, partner=False)
     data.labelled.mask[0] = 255
-    where = method.pasted(data)
+    where = method.pasted(data, [[], [0, 1, 2]])
     assert not where[0].any()
     assert where[1].any()
 
@@ -109,7 +110,8 @@ def test_pairs_are_both_directions_without_pasted_pixels():
         for pair in found:
             assert not pair.teacher.requires_grad
             assert pair.student.requires_grad
-            assert (pair.ignore[method.pasted(data)] == 255).all()
+            shown = [sorted(set(mask.flatten().tolist()) - {255}) for mask in data.labelled.mask]
+            assert (pair.ignore[method.pasted(data, shown)] == 255).all()
             assert (pair.ignore != 255).any()
 
 

@@ -1,0 +1,156 @@
+"""Device operators and host waits of a training step on a GPU, counted without one (`fake_cuda`).
+
+    python -m benchmarks.gpu_counts count --rows gpu_counts.jsonl --label before   # in a checkout of the older commit
+    python -m benchmarks.gpu_counts count --rows gpu_counts.jsonl --label after
+    python -m benchmarks.gpu_counts table --rows gpu_counts.jsonl --out benchmarks/results/gpu_counts_202611.md
+
+For an older commit: `git worktree add`, copy `fake_cuda.py` and this file into its `benchmarks/`, and run there.
+
+The third step of each method is counted, with everything that the method does switched on: the batch's views, losses,
+backward pass, optimisers, teachers. Data: `digits` (11 classes), crop 65, 4 + 4 images, the small network, fp32, one
+process, deterministic mode, which is the default.
+"""
+
+import json
+import subprocess
+import tempfile
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks.fake_cuda import fake_cuda
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+METHODS: dict[str, dict[str, Any]] = {
+    "supervised": {},
+    "fixmatch": {},
+    "unimatch": {},
+    "meanteacher": {},
+    "cutmixseg": {},
+    "classmix": {},
+    "cps": {"cutmix": True},
+    "cct": {},
+    "gct": {"detector_width": 8},
+    "ael": {"conf_thresh": 0.05, "copy_paste_p": 1},
+    "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "alpha0": 0.25},
+    "ucc": {"copy_paste_p": 1},
+    "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
+    "st": {"scales": [1.0]},
+    "stpp": {"scales": [1.0]},
+    "pseudoseg": {},
+    "psmt": {"warmup_passes": 0},
+}
+"""Settings under which a step does all that the method can ask of a GPU."""
+STAGES = {"st": 2, "stpp": 3}
+WARM_UP = 2
+"""Steps before the counted one, so that banks and averages are what they are later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Of one step: ``waits`` by line of the packages' code and operator."""
+
+    operators: int
+    waits: Counter[str]
+
+
+def config_of(method: str, *, crop: int, batch: int, deterministic: bool, interpixel: bool) -> Any:
+    """The training config that is counted."""
+    from trainers.config import TrainConfig
+
+    stages = STAGES.get(method, 1)
+    return TrainConfig.model_validate(
+        {
+            "data": {
+                "name": "digits",
+                "crop": crop,
+                "batch_size": batch,
+                "holdout": {"images": 4, "source": "unlabelled"},
+                **({"draw": {"labelled": 220}} if stages > 1 else {}),  # leaves few unlabelled images to label
+            },
+            "method": {"name": method, **METHODS[method]},
+            "model": {"backbone": "small", "weights": "none"},
+            "interpixel": {"alpha": 1.0 if interpixel else 0.0, "resolution": "stride4"},
+            "schedule": {"epochs": stages, "steps_per_epoch": WARM_UP + 2},  # the next batch is made meanwhile
+            "precision": {"device": "cuda", "deterministic": deterministic},
+        }
+    )
+
+
+def counted(
+    method: str, *, crop: int = 65, batch: int = 4, deterministic: bool = True, interpixel: bool = False
+) -> Counted:
+    """One step of a method, of its last stage where it has several."""
+    from trainers.fit import numerics
+    from trainers.run import Run
+    from trainers.tally import Tally
+
+    config = config_of(method, crop=crop, batch=batch, deterministic=deterministic, interpixel=interpixel)
+    last = STAGES.get(method, 1) - 1
+    with tempfile.TemporaryDirectory() as folder, numerics(config.precision), fake_cuda() as count:
+        run = Run(config, Path(folder))
+        for epoch in range(last):
+            run.train_epoch(epoch, None)
+        run._reach(last)
+        tally, batches = Tally(run.process), iter(run.loader.epoch(last))
+        for number in range(WARM_UP + 1):
+            count.counting = number == WARM_UP
+            run.train_step(next(batches), tally)
+        count.counting = False
+        run.close()
+    return Counted(operators=count.operators, waits=Counter(count.waits))
+
+
+@app.command()
+def count(
+    rows: Annotated[Path, typer.Option(help="JSON lines; rows are added.")],
+    label: Annotated[str, typer.Option(help="Which side of the comparison this is: before or after.")],
+    method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+) -> None:
+    """Count every method."""
+    warnings.filterwarnings("ignore")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    for name in method or METHODS:
+        for deterministic in (True, False):
+            found = counted(name, deterministic=deterministic)
+            row = {
+                "label": label,
+                "commit": commit.stdout.strip(),
+                "torch": torch.__version__,
+                "method": name,
+                "deterministic": deterministic,
+                "operators": found.operators,
+                "waits": found.waits.total(),
+                "where": dict(found.waits.most_common()),
+            }
+            with rows.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            typer.echo(
+                f"{name:12} deterministic {deterministic!s:5} operators {found.operators:6} waits {row['waits']}"
+            )
+            if deterministic:
+                for where, times in found.waits.most_common():
+                    typer.echo(f"    {times:3} {where}")
+
+
+@app.command()
+def table(
+    rows: Annotated[Path, typer.Option(help="JSON lines that `count` wrote.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")],
+) -> None:
+    """Before and after, side by side."""
+    out.write_text(page([json.loads(line) for line in rows.read_text().splitlines()]))
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    return ""
+
+
+if __name__ == "__main__":
+    app()
