@@ -65,14 +65,14 @@ class OnDevice(Tensor):
 
     @staticmethod
     def __new__(cls: type["OnDevice"], elem: Tensor) -> "OnDevice":
-        made: OnDevice = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: OnDevice = Tensor._make_wrapper_subclass(
             cls,
             elem.size(),
             strides=elem.stride(),
             storage_offset=elem.storage_offset(),
             dtype=elem.dtype,
             layout=elem.layout,
-            device="meta",
+            device=torch.device("meta"),
             requires_grad=False,
         )
         made.elem = elem
@@ -90,17 +90,19 @@ class OnDevice(Tensor):
     def is_meta(self) -> bool:  # type: ignore[override]
         return False
 
-    def record_stream(self, stream: object) -> None:  # type: ignore[override]
+    def record_stream(self, stream: object) -> None:
         """There is one stream."""
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         return f"OnDevice({self.elem!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Without a :class:`Count` around it the tensor only computes."""
         return _computed(func, args, kwargs or {})[0]
 
@@ -114,7 +116,7 @@ class Count(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counting = False
         self.operators = 0
         self.waits: Counter[str] = Counter()

@@ -20,7 +20,7 @@ class ClassBank(nn.Module):
         self.register_buffer("rows", torch.zeros(num_classes, size, width))
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.int64))
         self._counts: list[int] | None = [0] * num_classes
-        self.register_load_state_dict_post_hook(ClassBank._forget)
+        self.register_load_state_dict_post_hook(ClassBank._forget)  # type: ignore[no-untyped-call]
 
     def _forget(self, _: object) -> None:
         self._counts = None

@@ -182,7 +182,7 @@ class Cct(Stateless):
                     logits: Tensor = self.upsample(decoder(changed), size)
                     return logits
 
-                found = adversarial_noise(features, [answer], start, eps=config.vat_eps, xi=config.vat_xi)
+                found: Tensor = adversarial_noise(features, [answer], start, eps=config.vat_eps, xi=config.vat_xi)
                 return features + found.to(features.dtype)
             case "context_mask":
                 return keep_objects(features, label)

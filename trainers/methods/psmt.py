@@ -173,7 +173,7 @@ class PsMt(Stateless):
 
             def perturb(features: Tensor) -> Tensor:
                 start = noise(step.batch, exact(features), stream)
-                found = adversarial_noise(features, tails, start, eps=config.vat_eps, xi=config.vat_xi)
+                found: Tensor = adversarial_noise(features, tails, start, eps=config.vat_eps, xi=config.vat_xi)
                 return features + found.to(features.dtype)
 
             logits = step.student(images, perturb=perturb)
