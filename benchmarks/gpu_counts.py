@@ -189,8 +189,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         if "fills" in row:
             lines += [
                 "",
-                f"Fills of uninitialised memory in a step of {row['of']} in deterministic mode, counted by the profiler "
-                f"on the CPU, which fills too: {row['fills'][0]} by default, {row['fills'][1]} in a run.",
+                f"Fills of uninitialised memory in a step of {row['of']} in deterministic mode, by the profiler "
+                f"on the CPU: {row['fills'][0]} by default, {row['fills'][1]} in a run.",
             ]
     return "\n".join(lines) + "\n"
 
@@ -220,7 +220,7 @@ def _fills(method: str, filled: bool) -> int:
         config = config_of(method, crop=65, batch=4, deterministic=deterministic, interpixel=False)
         config = config.model_copy(update={"precision": config.precision.model_copy(update={"device": "cpu"})})
         with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
-            torch.utils.deterministic.fill_uninitialized_memory = filled
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             run = Run(config, Path(folder))
             batch, tally = next(iter(run.loader.epoch(0))), Tally(run.process)
             run.train_step(batch, tally)
@@ -228,7 +228,7 @@ def _fills(method: str, filled: bool) -> int:
                 run.train_step(batch, tally)
             found.append(sum(one.count for one in profiled.key_averages() if one.key == "aten::fill_"))
             run.close()
-    return found[0] - found[1]
+    return int(found[0] - found[1])
 
 
 if __name__ == "__main__":

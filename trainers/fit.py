@@ -180,18 +180,18 @@ def numerics(precision: PrecisionConfig) -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
-        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(precision.cpu_threads)
     torch.use_deterministic_algorithms(precision.deterministic)
     torch.backends.cudnn.benchmark = not precision.deterministic
     torch.backends.cudnn.deterministic = precision.deterministic
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[2:4]
-        torch.utils.deterministic.fill_uninitialized_memory = before[4]
+        torch.utils.deterministic.fill_uninitialized_memory = before[4]  # type: ignore[attr-defined]
         torch.set_num_threads(threads)
