@@ -5,8 +5,9 @@ import os
 import pytest
 import torch
 
-from tests.trainers.runs import rows, tensors, tiny
+from tests.trainers.runs import TINY, rows, tensors, tiny
 from trainers import run as run_module
+from trainers.config import TrainConfig
 from trainers.fit import fit
 from trainers.models.build import build_model
 from trainers.run import Run
@@ -65,7 +66,8 @@ def test_a_compiled_forward_makes_and_copies_no_upsampling_weights(graphs):
 @pytest.mark.parametrize("method", ["cct", "psmt"])
 def test_nothing_is_compiled_after_the_first_step(graphs, method, tmp_path):
     settings = {"cct": {"name": "cct"}, "psmt": {"name": "psmt", "warmup_passes": 0}}[method]
-    run = Run(tiny(method=settings, schedule={"epochs": 1, "steps_per_epoch": 3}), tmp_path)
+    config = TrainConfig.model_validate({**TINY, "method": settings, "schedule": {"epochs": 1, "steps_per_epoch": 3}})
+    run = Run(config, tmp_path)
     counts, tally = [], Tally(run.process)
     for batch in run.loader.epoch(0):
         run.train_step(batch, tally)
