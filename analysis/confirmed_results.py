@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analysis.latex import cell, escaped, table
+from analysis.stats.best import SEEDS
 from analysis.stats.confirmed import Confirmed, Mean
 from analysis.stats.verdict import Verdict, p_shown
 from analysis.tables import FOLDER
@@ -37,7 +38,7 @@ def _write(path: Path, content: str | Sequence[Sequence[object]]) -> None:
 
 def _names(found: Confirmed) -> list[str]:
     """Parameters that an arm has a value for."""
-    return list(dict.fromkeys(name for arm in found.arms for name in arm.values if name != "seed"))
+    return list(dict.fromkeys(name for arm in found.arms for name in arm.values if name not in SEEDS))
 
 
 def _arms(found: Confirmed) -> list[list[object]]:

@@ -11,6 +11,7 @@ from statistics import stdev
 from analysis.latex import cell, escaped, table
 from analysis.stats.best import Standing
 from analysis.stats.quantiles import student
+from analysis.stats.seed_sources import mean_error
 from analysis.stats.study import Study, Trial
 from analysis.tables import FOLDER
 
@@ -33,7 +34,7 @@ class Result:
     @property
     def seeds(self) -> int:
         """Different ones."""
-        return len({trial.seed for trial in self.trials})
+        return len({trial.chance for trial in self.trials})
 
 
 def results(study: Study) -> list[Result]:
@@ -43,11 +44,11 @@ def results(study: Study) -> list[Result]:
 
 def result_of(study: Study, one: Standing) -> Result:
     """A configuration with the interval of its mean."""
-    trials, scores = study.runs_of(one), [run.score for run in one.trials]
-    if len(scores) < 2:
-        return Result(trials=trials, mean=one.score, spread=None, low=None, high=None)
-    spread = stdev(scores)
-    half = float(student((1 + LEVEL) / 2, len(scores) - 1)) * spread / math.sqrt(len(scores))
+    trials, scores = study.runs_of(one), {run.seed: run.score for run in one.trials}
+    spread = stdev(scores.values()) if len(scores) > 1 else None
+    if (error := mean_error(scores)) is None:
+        return Result(trials=trials, mean=one.score, spread=spread, low=None, high=None)
+    half = float(student((1 + LEVEL) / 2, error[1])) * math.sqrt(error[0])
     return Result(trials=trials, mean=one.score, spread=spread, low=one.score - half, high=one.score + half)
 
 

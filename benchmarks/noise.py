@@ -5,8 +5,8 @@
     python -m benchmarks.noise recorded docs/example-report             # of a confirmation that was run
 
 Every labelled list is trained from every initialisation with every order (views and dropout included): a crossed
-design, of which `benchmarks/variance_split.py` tells how much each of the three adds to the variance of a run. All runs
-are scored on the same scenes, so that what fewer held-out scenes add is seen by leaving scenes out.
+design, of which `analysis/stats/variance_split.py` tells how much each of the three adds to the variance of a run. All
+runs are scored on the same scenes, so that what fewer held-out scenes add is seen by leaving scenes out.
 """
 
 import os

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.variance_split import components
+from analysis.stats.variance_split import components
 
 Scores = NDArray[np.float64]
 

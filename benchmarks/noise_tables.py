@@ -10,8 +10,8 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.stats.variance_split import components, remaining
 from benchmarks.scored_training import Counts, miou
-from benchmarks.variance_split import components, remaining
 
 Scores = NDArray[np.float64]
 Cell = tuple[int, ...]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.best import standings
+from analysis.stats.best import DRAW_SEED, SEED, SEEDS, standings
 from ipix_tune.config import ConfirmConfig, StudyConfig, Value
 from ipix_tune.dimensions import every_value, same
 from ipix_tune.leaves import get_dotted, has_val, method_keys
@@ -203,10 +203,13 @@ def with_seed(config: TrainConfig, number: int, *, first: int) -> TrainConfig:
 
 
 def first_seed(study: StudyConfig, space: SearchSpace, arms: Sequence[Arm]) -> int:
-    """The lowest seed above all that the search used."""
-    if "seed" in space.dimensions:
-        return 1 + max(int(str(value)) for value in every_value(space.dimensions["seed"]))
-    return 1 + arms[0].config.seed
+    """The lowest seed above all that the search used, for whatever source of chance."""
+    used = [_highest(space, name) for name in (SEED, "seeds.init", "seeds.order") if name in space.dimensions]
+    return 1 + max([*used, *([] if SEED in space.dimensions else [arms[0].config.seed])])
+
+
+def _highest(space: SearchSpace, name: str) -> int:
+    return max(int(str(value)) for value in every_value(space.dimensions[name]))
 
 
 def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
@@ -227,13 +230,18 @@ def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
 
 
 def _config(space: SearchSpace, values: Mapping[str, Value]) -> TrainConfig:
-    return space.to_config({name: value for name, value in values.items() if name != "seed"})
+    """The config of searched values without the search's seeds. A searched seed of the labelled draw is at its highest
+    value, above which :func:`with_seed` goes."""
+    found = {name: value for name, value in values.items() if name not in SEEDS}
+    if DRAW_SEED in space.dimensions:
+        found[DRAW_SEED] = _highest(space, DRAW_SEED)
+    return space.to_config(found)
 
 
 def _arm(space: SearchSpace, name: str, config: TrainConfig, *, role: str, **known: Any) -> Arm:
     """An arm with the searched leaves that are active in its config and have an effect there."""
     data, missing = config.model_dump(mode="json"), object()
-    read = {key: get_dotted(data, key, missing) for key in space.dimensions if key != "seed"}
+    read = {key: get_dotted(data, key, missing) for key in space.dimensions if key not in SEEDS}
     there: dict[str, Any] = {key: value for key, value in read.items() if value is not missing}
     active, dead = space.active(there), dead_keys(config)
     values = {key: value for key, value in there.items() if key in active and key not in dead}

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.stats.best import SEEDS
 from ipix_tune.arms import changed, defaults_of
 from ipix_tune.config import ConfirmConfig, StudyConfig, Value
 from ipix_tune.leaves import canonical, refusal, train_leaves
@@ -81,7 +82,7 @@ def _check_contrast(confirm: ConfirmConfig, space: SearchSpace) -> None:
         if name not in space.dimensions:
             hint = did_you_mean(name, space.dimensions)
             raise SpaceError(f"confirm.contrast: {name} is not searched{hint}", path=path)
-        if space.dimensions[name].choice is None or name == "seed":
+        if space.dimensions[name].choice is None or name in SEEDS:
             raise SpaceError(f"confirm.contrast: {name} is no choice: it has no other values to run", path=path)
 
 

@@ -309,9 +309,15 @@ def to_yaml(
     config = config.model_copy(update={"evaluation": evaluation, "provenance": origin})
     lines = [
         *head(choice, final=use_final, has_val=has_val),
-        f"# seed {config.seed} is the run's own, so that training repeats it; export --final takes fresh ones",
+        f"# {_seeds(config)} the run's own, so that training repeats it; export --final takes fresh ones",
     ]
     return "\n".join([*lines, dump(config)])
+
+
+def _seeds(config: "TrainConfig") -> str:
+    """Such as: seed 3 is; or: seed 0, seeds.init 2 are."""
+    single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
+    return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"
 
 
 if __name__ == "__main__":

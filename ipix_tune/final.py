@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis.columns import PARAM_PREFIX
 from ipix_tune.leaves import has_val
 from trainers.errors import UserError
 from trainers.report import validation_called
@@ -65,13 +66,17 @@ def recipe(
         RecipeError: ``give_back`` is asked for and cannot be done.
     """
     back, held_out = _held_out(config, give_back)
-    first = 1 + max([config.seed, *(int(row["seed"]) for row in rows if row["seed"] is not None)])
+    searched = [name for name in ("init", "order") if any(f"{PARAM_PREFIX}seeds.{name}" in row for row in rows)]
+    kinds = ["seed", *(f"{PARAM_PREFIX}seeds.{name}" for name in searched)]
+    used_seeds = [int(row[kind]) for row in rows for kind in kinds if row.get(kind) is not None]
+    first = 1 + max([config.seed, *used_seeds])
     update: dict[str, Any] = {"seed": first}
     data: dict[str, Any] = {"holdout": None} if back else {}
     if config.data.draw is not None:
         used = [(json.loads(row["config"])["data"].get("draw") or {}).get("seed", 0) for row in rows]
         data["draw"] = config.data.draw.model_copy(update={"seed": 1 + max([config.data.draw.seed, *used])})
     update["data"] = config.data.model_copy(update=data)
+    update["seeds"] = config.seeds.model_copy(update=dict.fromkeys(searched))
     update["evaluation"] = config.evaluation.model_copy(update={"final": has_val(config)})
     final = config.model_copy(update=update)
     numbers = tuple(range(first, first + seeds))

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.stats.best import SEEDS
 from ipix_tune.config import ResourcesConfig, StudyConfig, Value
 from ipix_tune.cost import Cost
 from ipix_tune.devices import describe_device
@@ -220,8 +221,11 @@ def _objective(plan: Plan) -> list[str]:
 
 
 def _seeds(plan: Plan) -> str:
-    seed = SearchSpace(plan.study).dimensions.get("seed")
-    return "1 seed per configuration" if seed is None else "each configuration once for every value of seed"
+    searched = [name for name in SEEDS if name in plan.study.search]
+    if not searched:
+        return "1 seed per configuration"
+    every = "value" if len(searched) == 1 else "combination"
+    return f"each configuration once for every {every} of {', '.join(searched)}"
 
 
 def _trials(plan: Plan) -> str:

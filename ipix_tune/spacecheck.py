@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from analysis.stats.best import SEED, SEEDS
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.deaddimensions import check_dead_dimensions
 from ipix_tune.devices import refused
@@ -56,18 +57,7 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
     """
     for name in study.search:
         _check_name(name)
-    if "seed" in study.search and study.sampler.name != "grid":
-        raise SpaceError(
-            "seed cannot be searched: the best of several seeds is luck, not a setting. To run every configuration "
-            "with every seed, use sampler.name: grid",
-            path=("search", "seed"),
-        )
-    if "seed" in study.search and study.scheduler.name != "none":
-        raise SpaceError(
-            f"seed is searched, and scheduler.name = {study.scheduler.name} stops the seeds of a configuration one by "
-            "one, so that the mean over those that are left is luck; set scheduler.name: none",
-            path=("scheduler", "name"),
-        )
+    _check_seeds(study)
     study = study.model_copy(
         update={
             "search": {name: _canonical_dimension(name, dimension) for name, dimension in study.search.items()},
@@ -93,9 +83,31 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
     return study
 
 
+def _check_seeds(study: StudyConfig) -> None:
+    """Seeds are dimensions of a grid that stops nothing, or none."""
+    for name in SEEDS:
+        if name in study.search and study.sampler.name != "grid":
+            raise SpaceError(
+                f"{name} cannot be searched: the best of several seeds is luck, not a setting. To run every "
+                "configuration with every seed, use sampler.name: grid",
+                path=("search", name),
+            )
+        if name in study.search and study.scheduler.name != "none":
+            raise SpaceError(
+                f"{name} is searched, and scheduler.name = {study.scheduler.name} stops the seeds of a configuration "
+                "one by one, so that the mean over those that are left is luck; set scheduler.name: none",
+                path=("scheduler", "name"),
+            )
+    if {SEED, "seeds.init", "seeds.order"} <= study.search.keys():
+        raise SpaceError(
+            "seed is searched beside seeds.init and seeds.order, which leave nothing for it to draw; remove it",
+            path=("search", SEED),
+        )
+
+
 def _check_name(name: str) -> None:
     known = train_leaves()
-    for key, why in UNSEARCHABLE.items():
+    for key, why in ({} if name in SEEDS else UNSEARCHABLE).items():
         if name == key or name.startswith(key + "."):
             raise SpaceError(f"{name} cannot be searched: {why}", path=("search", name))
     if name in known:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.columns import State
-from analysis.stats.best import SEED, Scored, settings_of
+from analysis.stats.best import SEED, Scored, chance_of, settings_of
 
 
 def scored(
@@ -26,7 +26,7 @@ def scored(
     return Scored(
         number=trial_number(key),
         settings=settings_of(values),
-        seed=values.get(SEED),
+        seed=chance_of(values, values.get(SEED)),
         state=state,
         epoch=epoch,
         score=score,

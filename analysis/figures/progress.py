@@ -54,4 +54,4 @@ def incumbents(study: Study, ended: Sequence[Trial]) -> list[tuple[float, float]
 
 
 def _label(study: Study) -> str:
-    return "incumbent, mean over its seeds" if "seed" in study.space else "incumbent"
+    return "incumbent, mean over its seeds" if study.searched_seeds else "incumbent"

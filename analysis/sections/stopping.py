@@ -7,9 +7,11 @@ from analysis import findings, readings, unanswered
 from analysis.figures import curves, forest, style
 from analysis.figures.drawing import drawn
 from analysis.sections.section import Part, Section
+from analysis.sections.seed_sources import seed_sources_section
 from analysis.stats.crossval import Check
 from analysis.stats.early import LIKELY, own_noise_at, seed_noise, stopped_early
 from analysis.stats.rung_noise import rung_noise
+from analysis.stats.seed_sources import is_crossed
 from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 from analysis.wording import configurations
@@ -27,7 +29,11 @@ def stopping_sections(
     sections: list[Part] = [_rungs(study, seeded, plots, usable)]
     if usable is not None and any(trial.state == "stopped" for trial in study.trials):
         sections.append(_stopped(usable, plots))
-    return [*sections, _seeds(study, seeded, plots, usable)]
+    if is_crossed(study):
+        sections.append(seed_sources_section(study, plots))
+    if seeded is not study or not is_crossed(study):
+        sections.append(_seeds(study, seeded, plots, usable))
+    return sections
 
 
 def _rungs(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> Section:

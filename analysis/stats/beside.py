@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from analysis.stats.best import SEEDS
 from analysis.stats.confirmed import Confirmed
 from analysis.stats.study import Study, Trial
 from analysis.stats.verdict import Verdict
@@ -71,7 +72,7 @@ def confirmed_pairs(found: Confirmed) -> tuple[Beside, ...]:
     pairs = []
     for one in found.judgement.verdicts:
         arm, other = found.arm(one.arm).values, found.arm(one.other).values
-        differ = [name for name in {**arm, **other} if name != "seed" and arm.get(name) != other.get(name)]
+        differ = [name for name in {**arm, **other} if name not in SEEDS and arm.get(name) != other.get(name)]
         if len(differ) != 1 or math.isnan(one.effect):
             continue
         pairs.append(

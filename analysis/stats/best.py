@@ -9,14 +9,27 @@ from typing import Any
 from analysis.stats.dominance import non_dominated
 
 Settings = tuple[tuple[str, str], ...]
-"""A configuration without its seed: names, and values as text, in the order of the names."""
+"""A configuration without its seeds: names, and values as text, in the order of the names."""
 
 SEED = "seed"
+DRAW_SEED = "data.draw.seed"
+SINGLE_SEEDS = ("seeds.init", "seeds.order", DRAW_SEED)
+"""Of the initial weights, of the order and the views, of the labelled draw: each of one source of chance alone."""
+SEEDS = (SEED, *SINGLE_SEEDS)
+"""Keys that choose no configuration, only its luck."""
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """The configuration that searched ``values`` describe: all of them but the seed."""
-    return tuple(sorted((name, repr(value)) for name, value in values.items() if name != SEED))
+    """The configuration that searched ``values`` describe: all of them but the seeds."""
+    return tuple(sorted((name, repr(value)) for name, value in values.items() if name not in SEEDS))
+
+
+def chance_of(values: Mapping[str, Any], seed: Hashable) -> Hashable:
+    """By what a run's luck was drawn: its ``seed``, and where ``values`` has seeds of single sources, a tuple of all
+    seeds that were searched, in the order of `SEEDS`."""
+    if any(name in values for name in SINGLE_SEEDS):
+        return tuple(values[name] for name in SEEDS if name in values)
+    return seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +39,7 @@ class Scored:
     Args:
         number: of the trial; lower means earlier.
         settings: its configuration without the seed.
-        seed: its seed.
+        seed: what :func:`chance_of` gives.
         state: as in `analysis.columns`.
         epoch: the last epoch that has a finite score.
         score: that score, the first objective.

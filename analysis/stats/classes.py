@@ -1,13 +1,16 @@
 """Which classes gain and which lose between two configurations, over the seeds that both ran to the end with."""
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
 from analysis.stats.basis import Floats
 from analysis.stats.bootstrap import LEVEL
 from analysis.stats.quantiles import student
+from analysis.stats.seed_sources import mean_error
 from analysis.stats.study import Study, Trial
 from analysis.tables import Tables
 
@@ -51,11 +54,11 @@ class SeedBand:
     high: Floats
 
 
-def by_seed(study: Study, trial: Trial) -> dict[int | None, Trial]:
+def by_seed(study: Study, trial: Trial) -> dict[Hashable, Trial]:
     """Runs of a configuration that reached the end, by seed; of equal seeds the first."""
-    found: dict[int | None, Trial] = {}
+    found: dict[Hashable, Trial] = {}
     for other in study.configurations.get(trial.settings, ()):
-        found.setdefault(other.seed, other)
+        found.setdefault(other.chance, other)
     return found
 
 
@@ -94,15 +97,13 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
         if len(known) < len(seeds):
             left_out.append(names[index])
         else:
-            changes[names[index]] = np.array([a - b for a, b in known])
+            changes[names[index]] = {seed: a - b for seed, (a, b) in zip(seeds, known, strict=True)}
     if not changes:
         return None
-    width = student(1 - (1 - LEVEL) / 2 / len(changes), len(seeds) - 1) / math.sqrt(len(seeds))
-    found = [
-        ClassChange(name=name, change=float(one.mean()), low=low, high=high)
-        for name, one in changes.items()
-        for low, high in [(float(one.mean() - width * one.std(ddof=1)), float(one.mean() + width * one.std(ddof=1)))]
-    ]
+    found = []
+    for name, gaps in changes.items():
+        mean, reach = fmean(gaps.values()), _reach(gaps, comparisons=len(changes))
+        found.append(ClassChange(name=name, change=mean, low=mean - reach, high=mean + reach))
     return ClassChanges(
         first=first,
         second=second,
@@ -110,6 +111,14 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
         classes=tuple(sorted(found, key=lambda one: -one.change)),
         left_out=tuple(left_out),
     )
+
+
+def _reach(scores: Mapping[Hashable, float], *, comparisons: int = 1) -> float:
+    """Half the 95 % interval of the mean of several scores by seed; infinite where it is not known."""
+    error = mean_error(scores)
+    if error is None:
+        return math.inf
+    return float(student(1 - (1 - LEVEL) / 2 / comparisons, error[1])) * math.sqrt(error[0])
 
 
 def _ends(tables: Tables, epoch: int, columns: list[str]) -> dict[str, dict[str, float]]:
@@ -125,7 +134,7 @@ def seed_bands(study: Study) -> tuple[SeedBand, ...]:
     for runs in several[:SHOWN]:
         epochs = sorted(set.intersection(*(set(run.curve) for run in runs)))
         scores = np.array([[run.curve[epoch] for epoch in epochs] for run in runs])
-        half = student((1 + LEVEL) / 2, len(runs) - 1) * scores.std(axis=0, ddof=1) / math.sqrt(len(runs))
+        half = np.array([_reach(dict(zip([run.chance for run in runs], column, strict=True))) for column in scores.T])
         mean = scores.mean(axis=0)
         found.append(
             SeedBand(trial=runs[0], seeds=len(runs), epochs=tuple(epochs), mean=mean, low=mean - half, high=mean + half)

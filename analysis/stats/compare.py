@@ -5,7 +5,7 @@ tuning made of each choice. Intervals say how far the means could be apart by ch
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ import numpy as np
 from analysis.stats.basis import Floats
 from analysis.stats.best import Settings
 from analysis.stats.quantiles import student
+from analysis.stats.seed_sources import mean_error
 from analysis.stats.study import Study
 
 LEAST = 3
 """Configurations of each choice, or shared seeds, below which no interval is given."""
 LEVEL = 0.95
 
-Tried = Mapping[Settings, Mapping[int | None, float]]
+Tried = Mapping[Settings, Mapping[Hashable, float]]
 """Scores of one choice after so many epochs, by configuration (without that choice) and seed."""
 
 
@@ -87,13 +88,13 @@ def scores_of(study: Study, name: str, choice: Any, epoch: int) -> list[float]:
     return [trial.curve[epoch] for trial in study.trials if epoch in trial.curve and trial.values.get(name) == choice]
 
 
-def tried(study: Study, name: str, choice: Any, epoch: int) -> dict[Settings, dict[int | None, float]]:
+def tried(study: Study, name: str, choice: Any, epoch: int) -> dict[Settings, dict[Hashable, float]]:
     """The same by configuration and seed."""
-    found: dict[Settings, dict[int | None, float]] = {}
+    found: dict[Settings, dict[Hashable, float]] = {}
     for trial in study.trials:
         if epoch in trial.curve and trial.values.get(name) == choice:
             settings = tuple(one for one in trial.settings if one[0] != name)
-            found.setdefault(settings, {})[trial.seed] = trial.curve[epoch]
+            found.setdefault(settings, {})[trial.chance] = trial.curve[epoch]
     return found
 
 
@@ -106,13 +107,14 @@ def difference(first: Tried, second: Tried, *, level: float = LEVEL) -> Differen
     mean of its seeds, and the interval is Welch's.
     """
     if seeds := common_seeds(first, second):
-        gaps = np.array([_mean_of(first, seed) - _mean_of(second, seed) for seed in seeds])
-        return _interval(float(gaps.mean()), float(gaps.var(ddof=1)) / len(gaps), len(gaps) - 1, level, len(gaps))
+        gaps = {seed: _mean_of(first, seed) - _mean_of(second, seed) for seed in seeds}
+        error = mean_error(gaps)
+        return error and _interval(float(np.mean(list(gaps.values()))), *error, level, len(gaps))
     means = [np.array([float(np.mean(list(one.values()))) for one in arm.values()]) for arm in (first, second)]
     return None if min(map(len, means)) < LEAST else welch(*means, level=level)
 
 
-def common_seeds(first: Tried, second: Tried) -> list[int | None]:
+def common_seeds(first: Tried, second: Tried) -> list[Hashable]:
     """Seeds with which every configuration of both ran; none where there are fewer than `LEAST`."""
     every = [set(one) for arm in (first, second) for one in arm.values()]
     found = sorted(set.intersection(*every), key=str) if every else []
@@ -135,5 +137,5 @@ def _interval(value: float, variance: float, freedom: float, level: float, seeds
     return Difference(value=value, low=value - reach, high=value + reach, seeds=seeds)
 
 
-def _mean_of(arm: Tried, seed: int | None) -> float:
+def _mean_of(arm: Tried, seed: Hashable) -> float:
     return float(np.mean([one[seed] for one in arm.values()]))

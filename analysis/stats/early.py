@@ -1,7 +1,7 @@
 """Budget: which stopped runs would have beaten the incumbent, and how far seeds differ at every budget."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from analysis.stats.basis import Floats
 from analysis.stats.best import Settings
 from analysis.stats.effects import summary
 from analysis.stats.quantiles import chi_squared
+from analysis.stats.seed_sources import is_crossed, seed_sources
 from analysis.stats.study import Study, from_tables
 from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
@@ -84,8 +85,22 @@ def seed_noise_at(study: Study, epoch: int) -> SeedNoise | None:
     """After ``epoch`` epochs; None where no configuration has several seeds there.
 
     Configurations that ran with the same seeds are not independent: a seed that is good for one is often good for
-    another, see :func:`_interval`.
+    another, see :func:`_interval`. Crossed seeds of single sources are those of `analysis.stats.seed_sources`.
     """
+    if is_crossed(study):
+        found = seed_sources(study, epoch)
+        return (
+            None
+            if found is None
+            else SeedNoise(
+                epoch=epoch,
+                value=found.run.sd.value,
+                low=found.run.sd.low,
+                high=found.run.sd.high,
+                configs=found.configurations,
+                runs=found.runs,
+            )
+        )
     several = _several(study, epoch)
     if not several:
         return None
@@ -123,16 +138,16 @@ def own_noise_at(study: Study, epoch: int) -> SeedNoise | None:
     )
 
 
-def _several(study: Study, epoch: int) -> list[dict[int | None, float]]:
+def _several(study: Study, epoch: int) -> list[dict[Hashable, float]]:
     """Scores after ``epoch`` epochs by seed, of every configuration that has several."""
-    groups: dict[Settings, dict[int | None, float]] = {}
+    groups: dict[Settings, dict[Hashable, float]] = {}
     for trial in study.trials:
         if epoch in trial.curve:
-            groups.setdefault(trial.settings, {})[trial.seed] = trial.curve[epoch]
+            groups.setdefault(trial.settings, {})[trial.chance] = trial.curve[epoch]
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _interval(seeds: Sequence[Sequence[int | None]], away: Floats) -> tuple[float, float]:
+def _interval(seeds: Sequence[Sequence[Hashable]], away: Floats) -> tuple[float, float]:
     """Of the pooled standard deviation, as in a two-way layout of configurations and seeds.
 
     The pooled variance is a mean square between seeds plus one of what is left, each with its degrees of freedom; the

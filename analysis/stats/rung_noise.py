@@ -79,7 +79,7 @@ def rung_noise(
         return None
     rung = epochs[0] if epoch is None else epoch
     scores = np.array(list(study.at(rung).values()))
-    one_seed = len({trial.seed for trial in study.trials if trial.curve}) == 1
+    one_seed = len({trial.chance for trial in study.trials if trial.curve}) == 1
     apart = _apart(seeded, surrogate, rung, length=study.max_epochs, one_seed=one_seed)
     if apart is None or len(scores) < LEAST or rung >= study.max_epochs or not scores.std():
         return None

@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
 from analysis.kept import Digested
-from analysis.stats.best import Scored, Settings, Standing, Standings, settings_of, standings
+from analysis.stats.best import SEEDS, Scored, Settings, Standing, Standings, chance_of, settings_of, standings
 from analysis.tables import Tables
 
 DRAWN = 12
@@ -47,8 +48,13 @@ class Trial:
 
     @cached_property
     def settings(self) -> Settings:
-        """The configuration without its seed."""
+        """The configuration without its seeds."""
         return settings_of(self.values)
+
+    @cached_property
+    def chance(self) -> Hashable:
+        """By what its luck was drawn: its seed, or a tuple of the seeds of single sources (`analysis.stats.best`)."""
+        return chance_of(self.values, self.seed)
 
     @cached_property
     def scored(self) -> Scored | None:
@@ -58,7 +64,7 @@ class Trial:
         return Scored(
             number=self.number,
             settings=self.settings,
-            seed=self.seed,
+            seed=self.chance,
             state=self.state,
             epoch=max(self.curve),
             score=self.score,
@@ -116,8 +122,13 @@ class Study(Digested):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Searched leaves without the seed, which is no choice."""
-        return tuple(name for name in self.space if name != "seed")
+        """Searched leaves without the seeds, which are no choices."""
+        return tuple(name for name in self.space if name not in SEEDS)
+
+    @property
+    def searched_seeds(self) -> tuple[str, ...]:
+        """Searched leaves that are seeds, in the order of `SEEDS`."""
+        return tuple(name for name in SEEDS if name in self.space)
 
     @cached_property
     def drawn_parameters(self) -> tuple[str, ...]:
@@ -175,9 +186,9 @@ class Study(Digested):
 
     def seeds_each(self) -> str:
         """How many seeds a configuration was run with, in words."""
-        seeds: dict[Settings, set[int | None]] = {}
+        seeds: dict[Settings, set[Hashable]] = {}
         for trial in self.trials:
-            seeds.setdefault(trial.settings, set()).add(trial.seed)
+            seeds.setdefault(trial.settings, set()).add(trial.chance)
         low, high = min(map(len, seeds.values())), max(map(len, seeds.values()))
         return f"{low} to {high} seeds each" if low < high else f"{low} seed{'s' if low > 1 else ''} each"
 

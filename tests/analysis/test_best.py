@@ -56,6 +56,7 @@ def test_with_two_objectives_a_trial_without_the_second_does_not_compete():
 
 def test_the_seed_is_no_part_of_a_configuration():
     assert settings_of({"seed": 1, "b": 2, "a": None}) == (("a", "None"), ("b", "2"))
+    assert settings_of({"seeds.init": 1, "seeds.order": 2, "data.draw.seed": 0, "b": 2}) == (("b", "2"),)
 
 
 drawn = st.lists(

@@ -247,6 +247,25 @@ def test_the_seeds_are_none_that_the_search_used(tmp_path):
     assert [with_seed(found[0].config, number, first=first).seed for number in (0, 1)] == [42, 43]
 
 
+def test_where_single_seeds_were_searched_a_confirmation_draws_from_new_ones_for_every_source(tmp_path):
+    trainer = base()["trainer"]
+    trainer["data"]["draw"] = {"labelled": 12}
+    search = {
+        "optim.lr": {"choice": [0.01, 0.1]},
+        "seeds.init": {"choice": [0, 7]},
+        "data.draw.seed": {"choice": [0, 1, 2]},
+    }
+    grid = {"search": search, "sampler": {"name": "grid"}, "scheduler": {"name": "none"}, "points": []}
+    study = study_of(tmp_path, {"top": 1, "defaults": {"optim.lr": 0.1}}, trainer=trainer, **grid)
+    space = SearchSpace(study)
+    values = {"optim.lr": 0.01, "seeds.init": 7, "data.draw.seed": 2}
+    ran = Entry(key="t0000", values=values, scores={9: 70.0}, state="complete", error=None, retries=0)
+    found = arms_of(study, space, [ran])
+    config = with_seed(found[0].config, 0, first=first_seed(study, space, found))
+    assert (config.seed, config.init_seed, config.data.draw.seed) == (8, 8, 3)
+    assert found[0].values == {"optim.lr": 0.01}
+
+
 def test_a_seed_draws_the_same_new_split_for_all_arms_scored_on_the_same_images(tmp_path):
     trainer = base()["trainer"]
     trainer["data"]["draw"] = {"labelled": 12, "seed": 5}

@@ -63,6 +63,17 @@ def test_after_a_confirmation_seeds_are_fresh_and_as_many_as_are_asked_for(tmp_p
     assert config.evaluation.final
 
 
+def test_a_searched_seed_of_the_weights_is_not_held_fixed_in_the_final_training(tmp_path):
+    runs = searched()
+    for run in runs:
+        run.config["search"]["seeds.init"] = 20
+    trainer = base()["trainer"] | {"seeds": {"init": 20, "order": 4}}
+    _, _, config = exported(tmp_path, runs, TrainConfig.model_validate(trainer), final=True)
+    assert config.seed > 20
+    assert config.seeds.init is None
+    assert config.seeds.order == 4  # given by the study, not searched
+
+
 def test_where_the_labelled_images_are_drawn_they_are_drawn_anew(tmp_path):
     drawn = data(draw={"labelled": 12, "seed": 0}, **LABELLED)
     _, text, config = exported(tmp_path, config=drawn)

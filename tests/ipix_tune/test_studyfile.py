@@ -316,6 +316,22 @@ def test_seeds_are_not_repeated_where_a_scheduler_stops_some_of_them(tmp_path):
     assert "set scheduler.name: none" in error_of(write(tmp_path, data))
 
 
+SINGLE = {"seeds.init": {"choice": [0, 1]}, "seeds.order": {"choice": [0, 1]}, "data.draw.seed": {"choice": [0, 1]}}
+
+
+def test_a_grid_may_cross_the_seeds_of_single_sources_of_chance(tmp_path):
+    data = base() | {"sampler": {"name": "grid"}, "scheduler": {"name": "none"}, "points": [], "search": SINGLE}
+    data["trainer"]["data"]["draw"] = {"labelled": 12}
+    assert list(load(write(tmp_path, data)).search) == list(SINGLE)
+
+
+def test_a_seed_that_draws_nothing_beside_the_seeds_of_single_sources_is_refused(tmp_path):
+    data = base() | {"sampler": {"name": "grid"}, "scheduler": {"name": "none"}, "points": []}
+    data["search"] = {**SINGLE, "seed": {"choice": [0, 1]}}
+    data["trainer"]["data"]["draw"] = {"labelled": 12}
+    assert "leave nothing for it to draw; remove it" in error_of(write(tmp_path, data))
+
+
 def test_an_override_sets_a_key_of_the_training_config(tmp_path):
     study = load(write(tmp_path, base()), ["trainer.data.root=/data/VOC2012"])
     assert study.trainer["data"]["root"] == "/data/VOC2012"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.variance_split import components, remaining
+from analysis.stats.variance_split import components, remaining
 
 TRUE = {("a",): 4.0, ("b",): 0.0, ("c",): 1.0, ("a", "b"): 2.0, ("a", "c"): 0.0, ("b", "c"): 0.5, ("a", "b", "c"): 3.0}
 FACTORS = ("a", "b", "c")
