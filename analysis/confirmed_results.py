@@ -11,6 +11,7 @@ from analysis.stats.best import SEEDS
 from analysis.stats.confirmed import Confirmed, Mean
 from analysis.stats.verdict import Verdict, p_shown
 from analysis.tables import FOLDER
+from analysis.wording import amount
 
 
 def write_confirmed(found: Confirmed, study_dir: Path) -> None:
@@ -82,12 +83,13 @@ def _verdicts(found: Confirmed) -> list[list[object]]:
     chances = ["P(better by more than delta)", "P(within delta)", "P(worse by more than delta)"]
     more = ["withdrawn", "P(plan decides)", "seeds needed from", "seeds needed to"]
     again = ["P(better in a new run)", "new run low95", "new run high95"]
-    rows: list[list[object]] = [["first", "second", "verdict", *figures, *chances, *again, *more, "words"]]
+    rows: list[list[object]] = [["first", "second", "verdict", *figures, "delta", *chances, *again, *more, "words"]]
     for one in found.judgement.verdicts:
         likely, new = one.chances, one.new_run
         rows.append(
             [
                 one.arm, one.other, one.kind, *map(_finite, (one.effect, one.low, one.high)), one.pairs, one.p,
+                found.plan.delta,
                 *([None] * 3 if likely is None else [likely.better, likely.equivalent, likely.worse]),
                 *([None] * 3 if new is None else [new.value, new.low, new.high]),
                 one.withdrawn, one.plan_settles, *(one.seeds_needed or (None, None)), one.words,
@@ -123,7 +125,8 @@ def _tex(found: Confirmed) -> str:
         caption=(
             f"{escaped(said)} Paired differences in {metric} between typical runs; {budget}. The "
             f"{len(found.judgement.verdicts)} intervals hold together with probability {100 * (1 - found.plan.error):g}"
-            f"~\\% (group-sequential paired $t$-test); equivalent means within {found.plan.delta:g}. Better in "
+            f"~\\% (group-sequential paired $t$-test); equivalent means "
+            f"within {escaped(amount(f'{found.plan.delta:g}', found.metric))}. Better in "
             "new runs: share of the seeds with which the first was better, a lost run losing, with its own "
             "exact 95~\\% interval."
         ),

@@ -11,7 +11,7 @@ from analysis.stats.early import measured_noise
 from analysis.stats.fidelity import LEAST as LEAST_FULL
 from analysis.stats.fidelity import Fidelity, Rung
 from analysis.stats.rivals import Rivals
-from analysis.stats.rung_noise import RungNoise
+from analysis.stats.rung_noise import MOSTLY, RungNoise
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
 from analysis.wording import (
@@ -116,7 +116,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
         provisional=True,
         config=config,
         cost=_cost(study),
-        scored_on=_scored_on(tables),
+        scored_on=_scored_on(study, tables),
     )
     return found if study.against is None else of_two(found, study)
 
@@ -172,6 +172,8 @@ def _spread(study: Study, best: Trial, seeds: int) -> str:
     if standing is None or seeds == 1:
         return "1 seed, so that it has no interval"
     found = result_of(study, standing)
+    if found.low is None or found.high is None:
+        return f"mean over {seeds} runs that share seeds of single sources of chance, so that it has no interval yet"
     return f"mean over {seeds} seeds, 95 % interval {found.low:.2f} to {found.high:.2f}"
 
 
@@ -201,7 +203,9 @@ def _cost(study: Study) -> str:
 _STATES = ("complete", "stopped", "failed", "interrupted", "running", "crashed")
 
 
-def _scored_on(tables: Tables) -> str:
+def _scored_on(study: Study, tables: Tables) -> str:
+    if not study.metric.startswith("val/"):
+        return f"Scores are {study.metric}, which is measured in each run's own training, not on images held out of it."
     config: dict[str, Any] = json.loads(tables.runs["config"][0].as_py())
     holdout = config["data"].get("holdout")
     if not holdout:
@@ -306,16 +310,27 @@ def say_noise(found: RungNoise) -> str:
         f"{found.trials:.3g} (standard deviations, {measured}{alike}): {100 * found.share:.0f} % of the variance that "
         f"this rung ranks is luck (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
     )
-    if not found.mostly:
+    if not (found.mostly or found.open):
         return text
-    if found.better is None:
+    better = found.better
+    if better is None:
+        none = "no later one is known to be better: run without a scheduler (scheduler.name: none), or lower the noise "
+        none += "of a score (more held-out images, where it is measured on such)."
         return (
-            f"{text} This rung is mostly noise, and no later one is known to be better: run without a scheduler "
-            "(scheduler.name: none), or lower the noise of a score (more held-out images)."
+            f"{text} This rung is mostly noise, and {none}"
+            if found.mostly
+            else f"{text} Whether that is most of it is not known, and {none}"
+        )
+    there = f"{100 * better.share:.0f} % (95 % interval {100 * better.low:.0f} to {100 * better.high:.0f} %)"
+    if found.mostly:
+        still = "; that may still be most of it" if better.high > MOSTLY else ""
+        return (
+            f"{text} This rung is mostly noise: set scheduler.grace_epochs to {better.epoch}, where the share of luck "
+            f"is {there}{still}."
         )
     return (
-        f"{text} This rung is mostly noise: set scheduler.grace_epochs to {found.better}, from where seeds differ by "
-        "less than configurations do."
+        f"{text} Whether that is most of it is not known. With scheduler.grace_epochs: {better.epoch} the share of "
+        f"luck would be {there}."
     )
 
 

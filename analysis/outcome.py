@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analysis.stats.confirmed import ArmResult, Confirmed
 from analysis.stats.standing import Kind
+from analysis.wording import amount
 
 DEFAULTS = "defaults"
 """Role of the configuration to beat, as the study side logs it."""
@@ -81,7 +82,7 @@ def _beside_defaults(found: Confirmed, sides: list[Beside]) -> str:
     if better := [one for one in looked if one.kind == "better"]:
         chosen = None if found.choice is None else found.choice.arm
         winner = next((one for one in better if one.arm == chosen), max(better, key=lambda one: one.effect))
-        shown = "" if winner.low >= found.plan.delta else f"; that it is at least {found.plan.delta:g} is not shown"
+        shown = "" if winner.low >= found.plan.delta else f"; that it is at least {_delta(found)} is not shown"
         return f"{winner.arm} beats the defaults by {_span(winner, found)}{shown}."
     if all(one.kind == "worse" for one in sides):
         return (
@@ -89,7 +90,7 @@ def _beside_defaults(found: Confirmed, sides: list[Beside]) -> str:
         )
     if all(one.kind in ("worse", "equivalent") for one in sides):
         return (
-            f"Nothing tried beats the defaults by {found.plan.delta:g} or more; the best candidate, {best.arm}, is "
+            f"Nothing tried beats the defaults by {_delta(found)} or more; the best candidate, {best.arm}, is "
             f"{_is(best, found)}."
         )
     return f"Nothing tried is shown to beat the defaults; the best candidate, {best.arm}, is {_is(best, found)}."
@@ -106,7 +107,7 @@ def _among_all(found: Confirmed, sides: list[Beside]) -> str:
     if all(one.kind in ("better", "equivalent") for one in sides):
         equal = min((one for one in sides if one.kind == "equivalent"), key=lambda one: one.effect)
         return (
-            f"{equal.arm} leads, and {equal.other} is equivalent within {found.plan.delta:g}: {equal.arm} is "
+            f"{equal.arm} leads, and {equal.other} is equivalent within {_delta(found)}: {equal.arm} is "
             f"{_is(equal, found)}."
         )
     return (
@@ -136,6 +137,10 @@ def also_shown(found: Confirmed) -> str:
     base = None if defaults is None else defaults.name
     who = "the defaults beat" if most.arm == base else f"{most.arm} beats"
     return f"What is shown: {who} {'the defaults' if most.other == base else most.other} by {_span(most, found)}."
+
+
+def _delta(found: Confirmed) -> str:
+    return amount(f"{found.plan.delta:g}", found.metric)
 
 
 def _span(one: Beside, found: Confirmed) -> str:

@@ -95,7 +95,7 @@ def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
             f"{max_epochs} epochs, {runs * max_epochs} epochs"
         )
         return lines
-    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=max_epochs)
+    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)
     return [*lines, *cost.lines(), *_measured(place, cost)]
 
 

@@ -130,7 +130,7 @@ def _expected(
     arm, found = confirmed
     lines, facts = [], {}
     for name, metric, scores in _scores(arm, found, back=back):
-        called = validation_called(config) if name == FINAL else "held-out images"
+        called = "held-out images" if name == HELD_OUT and config.data.holdout else validation_called(config)
         typical = [score for seed, score in scores[arm.name].items() if seed not in arm.lost.collapsed]
         told = predict(typical, runs=seeds, arms=len(found.arms))
         if told is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from analysis.wording import amount
 from ipix_tune.config import ConfirmConfig, StudyConfig
 from ipix_tune.dimensions import every_value
 from ipix_tune.space import SearchSpace
@@ -9,11 +10,12 @@ from ipix_tune.space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """Of a confirmation of ``arms`` configurations, each run of ``max_epochs`` epochs."""
+    """Of a confirmation of ``arms`` configurations, each run of ``max_epochs`` epochs and scored by ``metric``."""
 
     arms: int
     confirm: ConfirmConfig
     max_epochs: int
+    metric: str
 
     @property
     def epochs_at_least(self) -> int:
@@ -31,7 +33,7 @@ class Price:
             f"{self.arms} configurations x {confirm.first_seeds} to {confirm.max_seeds} seeds: "
             f"{self.arms * confirm.first_seeds} to {self.arms * confirm.max_seeds} runs of {self.max_epochs} epochs, "
             f"{self.epochs_at_least} to {self.epochs_at_most} epochs",
-            f"verdicts at delta {confirm.delta:g}, family-wise error {confirm.error:g}",
+            f"verdicts at delta {amount(f'{confirm.delta:g}', self.metric)}, family-wise error {confirm.error:g}",
         ]
 
 
@@ -44,4 +46,5 @@ def price(study: StudyConfig, *, max_epochs: int) -> Price | None:
     bases = confirm.top + (confirm.defaults is not False)
     others = sum(len(list(every_value(space.dimensions[name]))) - 1 for name in confirm.contrast)
     others += len(confirm.variants)
-    return Price(arms=bases * (1 + len(confirm.ladder)) + others, confirm=confirm, max_epochs=max_epochs)
+    arms = bases * (1 + len(confirm.ladder)) + others
+    return Price(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)

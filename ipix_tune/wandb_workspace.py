@@ -1,6 +1,7 @@
 """`ipix-tune wandb-workspace STUDY`: a saved workspace of the study on W&B, made with its package wandb-workspaces."""
 
 import json
+import math
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analysis.stats.best import SEEDS
 from ipix_tune.config import StudyConfig
 from ipix_tune.console import run
+from ipix_tune.dimensions import every_value
 from ipix_tune.folder import STUDY, replace_bytes
 from ipix_tune.identity import identity
 from ipix_tune.plan import make_plan
+from ipix_tune.provenance import count_seeds
+from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 from ipix_tune.tracking import ask_server, score_key
 from trainers.errors import UserError
@@ -67,7 +72,7 @@ def sections(study: StudyConfig) -> "list[Section]":
         Section(
             name="Objective",
             is_open=True,
-            panels=[panels.LinePlot(title=f"{metric} by epoch, 1 seed each", x="epoch", y=[metric])],
+            panels=[panels.LinePlot(title=f"{metric} by epoch, {_seeds_each(study)}", x="epoch", y=[metric])],
         ),
         Section(
             name="Parameters",
@@ -121,6 +126,12 @@ def sections(study: StudyConfig) -> "list[Section]":
             )
         )
     return found
+
+
+def _seeds_each(study: StudyConfig) -> str:
+    """With how many seeds a configuration runs: all combinations of those that a grid searches, else one."""
+    space = SearchSpace(study).dimensions
+    return f"{count_seeds(math.prod(len(list(every_value(space[name]))) for name in SEEDS if name in space))} each"
 
 
 def specification(made: "Workspace") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.stats.confirmed import Confirmed
+from analysis.wording import amount
 
 COLOURS = {"better": style.GREEN, "worse": style.RED, "equivalent": style.BLUE, "undecided": style.ORANGE}
 MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o"}
@@ -51,6 +52,7 @@ def _scores(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
 
 def _effects(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
     verdicts, delta = found.judgement.verdicts, found.plan.delta
+    shown = amount(f"{delta:g}", found.metric)
     rows = np.arange(len(verdicts))[::-1]
     axes.axvspan(-delta, delta, color=theme.line, alpha=0.6, lw=0, zorder=1)
     axes.axvline(0, color=theme.faint, lw=1, zorder=2)
@@ -70,7 +72,7 @@ def _effects(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     better = "above 0: the first is better" if found.sign == 1 else "signs turned, so that above 0 the first is better"
     axes.set_xlabel(f"paired difference in {found.metric}; {better}")
-    axes.set_title(f"Differences, {1 - found.plan.error:.0%} intervals together; band: within {delta:g}")
+    axes.set_title(f"Differences, {1 - found.plan.error:.0%} intervals together; band: within {shown}")
 
 
 def _broken(text: str) -> str:

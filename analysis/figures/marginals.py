@@ -54,7 +54,7 @@ def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Besid
         for axes in panels[len(found) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
-            axes.set_ylabel(f"{style.unit(study.metric).replace(' on held-out images', '')}, from the mean")
+            axes.set_ylabel(f"{style.unit(study.metric)}, from the mean")
         figure.suptitle(
             f"Mean score at epoch {study.max_epochs} over all else, from the mean over the space, with 95 % intervals\n"
             f"(n = {len(full)} trials, {int(full.sum())} at the end{'; diamonds: published' if beside else ''})",

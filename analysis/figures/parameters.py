@@ -64,7 +64,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
         for axes in panels[len(names) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
-            axes.set_ylabel(style.unit(study.metric).replace(" on held-out images", ""))
+            axes.set_ylabel(style.unit(study.metric))
         if dots is not None:
             bar = figure.colorbar(dots, ax=grid, shrink=0.85, pad=0.02)
             if len(budgets) <= 8:

@@ -161,7 +161,7 @@ def legend(figure: Figure, axes: Axes, theme: Theme) -> None:
 
 def unit(metric: str) -> str:
     """`val/miou` as an axis says it."""
-    return "mIoU on held-out images (%)" if metric == "val/miou" else f"{metric} (%)" if is_percent(metric) else metric
+    return "mIoU (%)" if metric == "val/miou" else f"{metric} (%)" if is_percent(metric) else metric
 
 
 def along(axes: Axes, dimension: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from analysis.columns import key_of
 from analysis.figures import confirmation as figure
@@ -14,11 +15,7 @@ from analysis.sections.section import Section
 from analysis.stats.choice import Choice
 from analysis.stats.confirmed import LEVEL, ArmResult, Confirmed, Mean
 from analysis.stats.verdict import ESTIMAND, Verdict, p_shown
-from analysis.wording import duration, validation_called
-
-COLUMNS = (
-    "verdict", "difference", "interval", "seeds", "adjusted p", "better in new runs", "better / within delta / worse",
-)  # fmt: skip
+from analysis.wording import amount, duration, validation_called
 
 
 def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:
@@ -33,9 +30,15 @@ def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]
             notes=notes_on(found),
             figure=drawn(plots, "confirmation", partial(figure.draw, found)),
             alt="Scores of every confirmed configuration by seed, and the compared differences with their intervals",
-            table=(COLUMNS, *(_row(one) for one in found.judgement.verdicts)),
+            table=(_columns(found), *(_row(one) for one in found.judgement.verdicts)),
         )
     ]
+
+
+def _columns(found: Confirmed) -> tuple[str, ...]:
+    delta = amount(f"{found.plan.delta:g}", found.metric)
+    by = f"better by more than {delta} / within that / worse"
+    return ("verdict", "difference", "interval", "seeds", "adjusted p", "better in new runs", by)
 
 
 def _row(one: Verdict) -> tuple[str, ...]:
@@ -117,20 +120,37 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
         notes.append(
             f"On the {_validation(found)}, evaluated once at each run's end, typical runs, with "
             f"intervals of the means that hold together at 95 %: {'; '.join(official)}. The winner was chosen "
-            "on held-out scores that go along with these, so its own is not an untouched estimate."
+            f"by {found.metric}, which goes along with these, so its own is not an untouched estimate."
         )
     return tuple(notes)
 
 
 def _validation(found: Confirmed) -> str:
+    data = _data(found)
+    return validation_called(data) if data else "validation list"
+
+
+def _data(found: Confirmed) -> dict[str, Any]:
+    """The `data` section of the first run; empty without a run."""
     runs = [row for arm in found.arms for row in arm.runs]
-    return validation_called(json.loads(runs[0]["config"])["data"]) if runs else "validation list"
+    data: dict[str, Any] = json.loads(runs[0]["config"])["data"] if runs else {}
+    return data
 
 
 def _caution(found: Confirmed) -> str:
+    """What the scores are measured on, and that the leading configurations were chosen there."""
+    data = _data(found)
+    if not found.metric.startswith("val/"):
+        return f"Scores are {found.metric}, by which the leading configurations were chosen too, with other seeds."
+    if (holdout := data.get("holdout")) and holdout["source"] == "labelled" and data.get("draw"):
+        return (
+            f"Scores are {found.metric} on images that are held out of each seed's own labelled draw, the same for all "
+            "configurations; the leading ones were chosen on those of other draws."
+        )
+    images = "held-out images of the search" if holdout else _validation(found)
     return (
-        f"Scores are {found.metric} on the held-out images of the search, on which the leading configurations were "
-        "chosen: other seeds, the same images."
+        f"Scores are {found.metric} on the {images}, on which the leading configurations were chosen: other seeds, "
+        "the same images."
     )
 
 

@@ -88,5 +88,5 @@ def _qualifications(judgement: Judgement, arm: str, leader: str) -> list[str]:
     if arm != leader and one is not None:
         least, most = (one.low, one.high) if one.arm == leader else (-one.high, -one.low)
         if least > 0:
-            said.append(f"shown to be worse than {leader}, by {least:.2g} to {most:.2g}, which is within delta")
+            said.append(f"shown to be worse than {leader}, by {least:.2g} to {most:.2g}, which is within {one.delta}")
     return said

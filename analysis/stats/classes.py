@@ -98,7 +98,7 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
             left_out.append(names[index])
         else:
             changes[names[index]] = {seed: a - b for seed, (a, b) in zip(seeds, known, strict=True)}
-    if not changes:
+    if not changes or mean_error(next(iter(changes.values()))) is None:
         return None
     found = []
     for name, gaps in changes.items():
@@ -114,10 +114,10 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
 
 
 def _reach(scores: Mapping[Hashable, float], *, comparisons: int = 1) -> float:
-    """Half the 95 % interval of the mean of several scores by seed; infinite where it is not known."""
+    """Half the 95 % interval of the mean of several scores by seed; NaN where it is not known."""
     error = mean_error(scores)
     if error is None:
-        return math.inf
+        return math.nan
     return float(student(1 - (1 - LEVEL) / 2 / comparisons, error[1])) * math.sqrt(error[0])
 
 

@@ -138,6 +138,7 @@ def confirmed(tables: Tables) -> Confirmed | None:
         plan,
         sign=1 if mode == "max" else -1,
         failed=[(arm.name, seed) for arm in arms for seed in arm.failed],
+        metric=rows[0]["metric"],
     )
     arms = tuple(replace(arm, lost=judgement.lost.get(arm.name, Lost()), arms=len(arms)) for arm in arms)
     return Confirmed(

@@ -35,11 +35,11 @@ class Chances:
     worse: float
     """Below -delta."""
 
-    @property
-    def words(self) -> str:
+    def words(self, delta: str) -> str:
+        """In one sentence; ``delta`` as it is to be shown, such as 0.3 mIoU."""
         return (
-            f"better by more than delta with probability {_percent(self.better)}, within delta "
-            f"{_percent(self.equivalent)}, worse by more than delta {_percent(self.worse)}"
+            f"better by more than {delta} with probability {_percent(self.better)}, within {delta} "
+            f"{_percent(self.equivalent)}, worse by more than {delta} {_percent(self.worse)}"
         )
 
 

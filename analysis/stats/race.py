@@ -137,7 +137,9 @@ class Progress:
     wanted: tuple[Run, ...]
 
 
-def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = ()) -> Judgement:
+def judge(
+    scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = (), metric: str = ""
+) -> Judgement:
     """The verdicts on ``scores[arm][seed]``, and what to run next.
 
     It depends on its arguments alone: call it again with all scores whenever the wanted runs are there. A look takes
@@ -149,6 +151,7 @@ def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[R
         sign: 1 if more is better, -1 if less is.
         failed: runs that will never have a score; they are not asked for again, count as lost, and their pairs are
             left out.
+        metric: of the scores, which says the unit of differences.
 
     Raises:
         PlanError: an arm or a seed that the plan does not know, a score that is not finite, a failed run with a score.
@@ -164,6 +167,7 @@ def judge(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[R
             left=_left(scores, plan, arm, other, set(failed)),
             stopped=bool(now.dropped & {arm, other}),
             new_run=new_run(scores, now.lost, arm, other, sign=sign),
+            metric=metric,
         )
         for arm, other in plan.comparisons
     )

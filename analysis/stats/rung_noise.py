@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.stats.basis import Floats
 from analysis.stats.early import SeedNoise, own_noise_at, seed_noise_at
 from analysis.stats.effects import summary
 from analysis.stats.fidelity import ladder
@@ -13,9 +14,19 @@ from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 
 MOSTLY = 0.5
-"""Share of the variance from which on a rung is mostly noise."""
+"""Share of the variance above which a rung is mostly noise."""
 LEAST = 6
 """Trials with a score at a rung below which nothing is said of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """The share of luck after ``epoch`` epochs, with its 95 % interval."""
+
+    epoch: int
+    share: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +35,8 @@ class RungNoise:
     configuration that differ in the seed, and of ``count`` trials. ``share``: the ratio of their squares, at most 1,
     with its interval. ``runs`` and ``configs``: what the seeds' stands on; 0: the surrogate's, which counts as noise
     what it cannot model. ``own``: what a seed does to all configurations alike is left out of the seeds'. ``better``:
-    the first epoch with a score for which the share is below `MOSTLY`; None where there is none before the end, or none
-    is known."""
+    the first later epoch with a score for which the share is estimated to be at most `MOSTLY`; None where there is none
+    before the end, or none is known."""
 
     epoch: int
     seeds: float
@@ -37,12 +48,17 @@ class RungNoise:
     runs: int
     configs: int
     own: bool
-    better: int | None
+    better: Later | None
 
     @property
     def mostly(self) -> bool:
-        """Whether most of what the rung ranks is luck."""
-        return self.share > MOSTLY
+        """Whether most of what the rung ranks is luck, by the whole interval of the share."""
+        return self.low > MOSTLY
+
+    @property
+    def open(self) -> bool:
+        """Whether the interval leaves it open that most of what the rung ranks is luck."""
+        return self.low <= MOSTLY < self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +99,9 @@ def rung_noise(
     apart = _apart(seeded, surrogate, rung, length=study.max_epochs, one_seed=one_seed)
     if apart is None or len(scores) < LEAST or rung >= study.max_epochs or not scores.std():
         return None
-    spread = float(scores.std(ddof=1))
-    least, most = (spread * math.sqrt((len(scores) - 1) / chi_squared(p, len(scores) - 1)) for p in (0.975, 0.025))
-    ratios = (apart.value / spread, apart.low / most, apart.high / least)
-    share, low, high = (min(1.0, ratio**2) for ratio in ratios)
-    between = spread**2 - apart.value**2
+    spread, least, most = _spread(scores)
+    share, low, high = _share((apart.value, apart.low, apart.high), (spread, least, most))
+    between = (spread**2 - apart.value**2, max(0.0, least**2 - apart.high**2), most**2 - apart.low**2)
     selected = any(trial.state == "stopped" for trial in study.trials)
     better = None
     for later in sorted({later for trial in study.trials for later in trial.curve if rung < later < study.max_epochs}):
@@ -95,9 +109,16 @@ def rung_noise(
         there = np.array(list(study.at(later).values()))
         if then is None or (not selected and len(there) < LEAST):
             continue
-        whole = between + then.value**2 if selected else float(there.var(ddof=1))
-        if whole > 0 and then.value**2 <= MOSTLY * whole:
-            better = later
+        own = (then.value, then.low, then.high)
+        if not selected:
+            at, below, above = _share(own, _spread(there))
+        elif between[0] + then.value**2 > 0:
+            others = zip(own, (between[0], between[2], between[1]), strict=True)
+            at, below, above = (one**2 / (one**2 + other) if one else 0.0 for one, other in others)
+        else:
+            continue
+        if at <= MOSTLY:
+            better = Later(epoch=later, share=at, low=below, high=above)
             break
     return RungNoise(
         epoch=rung,
@@ -112,6 +133,25 @@ def rung_noise(
         own=apart.own,
         better=better,
     )
+
+
+def _spread(scores: Floats) -> tuple[float, float, float]:
+    """Standard deviation of independent scores, with its 95 % interval."""
+    spread, freedom = float(scores.std(ddof=1)), len(scores) - 1
+    least, most = (spread * math.sqrt(freedom / chi_squared(p, freedom)) for p in (0.975, 0.025))
+    return spread, least, most
+
+
+def _share(seeds: tuple[float, float, float], trials: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Ratio of two variances, at most 1, from the standard deviations with their intervals: the variances of the two
+    logarithms are recovered from the interval limits and added (Zou and Donner 2008)."""
+    (value, low, high), (spread, least, most) = seeds, trials
+    if not value or not spread:
+        return (0.0, 0.0, 0.0) if not value else (1.0, 0.0, 1.0)
+    down = math.hypot(math.log(value / low), math.log(most / spread)) if low > 0 else math.inf
+    up = math.hypot(math.log(high / value), math.log(spread / least))
+    share = (value / spread) ** 2
+    return min(1.0, share), min(1.0, share * math.exp(-2 * down)), min(1.0, share * math.exp(2 * up))
 
 
 def _apart(seeded: Study, surrogate: Surrogate | None, epoch: int, *, length: int, one_seed: bool) -> _Apart | None:

@@ -11,6 +11,7 @@ from analysis.stats.outlook import MOST_NEEDED, Chances, chance_to_settle, chanc
 from analysis.stats.schedule import MOST_EXTENDED, Schedule
 from analysis.stats.sequential import Array
 from analysis.stats.standing import Kind, Standing, standing
+from analysis.wording import amount
 
 ESTIMAND = (
     "Differences are those between typical runs, which did not collapse or fail; lost runs are counted beside them."
@@ -50,6 +51,8 @@ class Verdict:
     p: float
     """Adjusted for the looks and for all comparisons of the plan: the smallest family-wise error at which 0 would be
     outside the interval."""
+    delta: str
+    """The smallest difference that matters, as sentences show it, such as 0.3 mIoU."""
     finding: str
     """The verdict in a few words, without its figures."""
     words: str
@@ -76,6 +79,7 @@ def compare(
     left: int | None = None,
     stopped: bool = False,
     new_run: NewRun | None = None,
+    metric: str = "",
 ) -> Verdict:
     """The verdict on paired differences of typical runs, (pairs,), in the order of their seeds.
 
@@ -85,6 +89,7 @@ def compare(
         left: pairs that the plan still allows; None: up to the schedule's last look.
         stopped: one of the two arms was dropped from the race, so no more pairs come.
         new_run: which arm is better in a new run.
+        metric: of the scores, which says the unit of differences.
     """
     where = standing(differences, schedule, delta)
     left = schedule.last - where.pairs if left is None else left
@@ -96,30 +101,31 @@ def compare(
         needed = seeds_needed(differences, schedule=schedule, delta=delta) if left <= 0 else None
     withdrawn = where.earlier[1] if open_ and where.earlier is not None else None
     p = schedule.p(where.t, where.pairs) if where.pairs >= schedule.first else 1.0
-    finding = _finding(arm, other, where, schedule, delta, left=left, stopped=stopped, settles=settles, needed=needed)
-    words = finding
+    finding = _finding(
+        arm, other, where, schedule, delta, left=left, stopped=stopped, settles=settles, needed=needed, metric=metric
+    )
+    words, shown = finding, amount(f"{delta:g}", metric)
+    more = [likely.words(shown)] if open_ and likely is not None else []
+    more += [new_run.words] if new_run is not None else []
     if where.pairs >= schedule.first:
-        words = f"{finding} ({_figures(where, p, schedule.error, likely if open_ else None, new_run)})"
+        words = f"{finding} ({'; '.join([_figures(where, p, schedule.error), *more])})"
     return Verdict(
         arm=arm, other=other, pairs=where.pairs, effect=where.estimate, low=where.low, high=where.high, kind=where.kind,
         withdrawn=withdrawn, chances=likely, plan_settles=settles, seeds_needed=needed, new_run=new_run, p=p,
-        finding=finding, words=words,
+        delta=shown, finding=finding, words=words,
     )  # fmt: skip
 
 
-def _figures(where: Standing, p: float, error: float, likely: Chances | None, new_run: NewRun | None) -> str:
+def _figures(where: Standing, p: float, error: float) -> str:
     interval = (
         "no interval"
         if math.isinf(where.low)
         else f"{100 * (1 - error):g}% interval {where.low:+.2f} to {where.high:+.2f}"
     )
-    parts = [
+    return (
         f"mean difference of typical runs {where.estimate:+.2f}, {interval}, {where.pairs} paired seeds, adjusted p "
-        f"{p_shown(p)}, group-sequential paired t-test",
-        *([likely.words] if likely is not None else []),
-        *([new_run.words] if new_run is not None else []),
-    ]
-    return "; ".join(parts)
+        f"{p_shown(p)}, group-sequential paired t-test"
+    )
 
 
 def _finding(
@@ -133,16 +139,19 @@ def _finding(
     stopped: bool,
     settles: float | None,
     needed: tuple[int, int | None] | None,
+    metric: str,
 ) -> str:
+    shown = amount(f"{delta:g}", metric)
     low, high, kind = where.low, where.high, where.kind
     if kind == "equivalent":
         side = f", {arm} being the {'better' if low > 0 else 'worse'} one" if low > 0 or high < 0 else ""
-        return f"{arm} and {other} are equivalent within {delta:g}{side}"
+        return f"{arm} and {other} are equivalent within {shown}{side}"
     if kind != "undecided":
         least = low if kind == "better" else -high
         if least >= delta:
-            return f"{arm} is {kind} than {other} by at least {delta:g}"
-        return f"{arm} is {kind} than {other}, by at least {least:.2g}; at least {delta:g} is not shown"
+            return f"{arm} is {kind} than {other} by at least {shown}"
+        by = amount(f"{least:.2g}", metric)
+        return f"{arm} is {kind} than {other}, by at least {by}; at least {shown} is not shown"
     begin = f"{arm} against {other}: undecided"
     if where.pairs < schedule.first:
         few = f"{where.pairs} paired seed{'s' * (where.pairs != 1)} of typical runs"

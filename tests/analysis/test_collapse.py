@@ -288,7 +288,7 @@ def test_the_simplest_that_is_shown_to_be_worse_within_delta_is_said_to_be():
     assert found.verdicts[0].kind == "equivalent"
     chosen = choose(found, order=("b", "a", "c"), simplest=True)
     assert chosen.arm == "b"
-    assert "shown to be worse than a, by 0.15 to 0.16, which is within delta" in chosen.headline
+    assert "shown to be worse than a, by 0.15 to 0.16, which is within 0.3" in chosen.headline
 
 
 def test_the_simplest_with_an_open_comparison_of_its_own_is_not_confirmed():

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -348,3 +349,27 @@ def test_the_report_reads_the_longest_plan_that_a_run_knows():
     runs[0].config["confirm"] = copy.deepcopy(runs[0].config["confirm"])
     runs[0].config["confirm"]["plan"]["extensions"] = [25]
     assert found_in(runs).plan.extensions == (25,)
+
+
+@pytest.mark.parametrize(
+    ("metric", "data", "said"),
+    [
+        ("val/miou", {"holdout": {"images": 9, "source": "unlabelled"}}, "on the held-out images of the search"),
+        ("val/miou", {"holdout": None, "name": "voc"}, "on the official validation set, on which"),
+        ("val/miou", {"holdout": None, "name": "folder"}, "on the validation list, on which"),
+        (
+            "val/miou",
+            {"holdout": {"images": 9, "source": "labelled"}, "draw": {"labelled": 12, "seed": 0}},
+            "held out of each seed's own labelled draw",
+        ),
+        ("train/loss", {"holdout": {"images": 9, "source": "unlabelled"}}, "Scores are train/loss, by which"),
+    ],
+)
+def test_the_headline_says_what_this_study_was_scored_on(metric, data, said):
+    runs = confirmed_runs(scores_of(EFFECTS, seeds=8))
+    for run in [*runs, *searched()]:
+        run.config["trainer"]["data"] = data
+    found = dataclasses.replace(found_in(runs), metric=metric)
+    rule = confirmed_headline(found).rule
+    assert said in rule
+    assert ("held-out images" in rule) == (said == "on the held-out images of the search")

@@ -11,10 +11,11 @@ from analysis import outcome as outcomes
 from analysis.findings import answer
 from analysis.nextstep import next_step
 from analysis.outcome import beside, candidates, outcome, question_of
-from analysis.sections.confirmation import confirmed_headline
+from analysis.sections.confirmation import confirmation_sections, confirmed_headline
 from analysis.stats.confirmed import confirmed
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables
+from analysis.wording import amount
 from tests.analysis.confirmations import ARMS, BARE, DEFAULTS, PLAN, confirm_run, confirmed_runs, scores_of, searched
 from tests.analysis.confirmations import TOP as FIRST
 from tests.analysis.test_stats import runs_of, trial
@@ -227,3 +228,16 @@ def test_what_is_decided_stands_on_the_first_screen_where_the_answer_is_not():
 def test_a_difference_that_rounds_to_nothing_has_no_minus_sign():
     one = outcomes.Beside(arm="top 1", other="defaults", kind="undecided", effect=-0.04, low=-1.07, high=0.99, pairs=7)
     assert outcomes._figures(one, "+") == "+0.0, from -1.1 to +1.0"
+
+
+def test_every_sentence_on_the_smallest_difference_that_matters_gives_its_value_and_unit(tmp_path):
+    for means, noise in (({FIRST: 0.1, DEFAULTS: 0.0, BARE: 0.0}, 0.6), ({FIRST: 1.0, DEFAULTS: 0.0, BARE: 0.0}, 0.1)):
+        found = found_in(confirmed_runs(scores_of(means, seeds=8, noise=noise)))
+        (section,) = confirmation_sections(found, tmp_path)
+        said = [outcome(found), section.reading, *section.notes, *section.table[0], *(row[0] for row in section.table)]
+        said += [one.words for one in found.judgement.verdicts] + [found.choice.words]
+        assert [text for text in said if re.search(r"\bdelta\b", text)] == []
+        assert any("0.3 mIoU" in text for text in said)
+    assert amount("0.3", "val/recent/miou") == "0.3 mIoU"
+    assert amount("0.3", "val/iou/3") == "0.3 points of val/iou/3"
+    assert amount("0.3", "val/loss") == "0.3 in val/loss"

@@ -151,3 +151,18 @@ def test_before_two_seeds_have_crossed_the_question_is_listed_as_not_answered(tm
     section = seed_sources_section(replace(study, trials=study.trials[:2]), tmp_path)
     assert isinstance(section, Unanswered)
     assert "seeds.init and seeds.order and data.draw.seed" in section.why
+
+
+def test_while_a_crossed_grid_runs_its_leader_has_no_interval_and_the_page_says_so():
+    from analysis.findings import answer
+    from analysis.stats.study import from_tables
+    from analysis.tables import build_tables
+    from tests.analysis.test_stats import full, runs_of, trial
+
+    cells = [(0, 0), (0, 1), (1, 0)]
+    trials = [
+        trial(n, full(40.0 + n), **{"interpixel.tau": 0.5, "seeds.init": i, "seeds.order": o})
+        for n, (i, o) in enumerate(cells)
+    ]
+    tables = build_tables(runs_of(trials))
+    assert "mean over 3 runs that share seeds" in answer(from_tables(tables), tables).headline

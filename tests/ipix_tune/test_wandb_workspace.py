@@ -39,6 +39,15 @@ def test_the_workspace_has_the_objective_the_parameters_kl_against_cr_and_the_ru
 
 
 @needs_package
+@pytest.mark.parametrize(("seeds", "said"), [({}, "1 seed each"), ({"seed": {"choice": [0, 1, 2]}}, "3 seeds each")])
+def test_the_panel_of_the_curves_counts_the_seeds_that_the_study_searches(seeds, said):
+    grid = {"sampler": {"name": "grid"}, "scheduler": {"name": "none"}, "points": []}
+    search = {"interpixel.distance": {"choice": ["kl", "cr"]}, **seeds}
+    (panel,) = sections_of(StudyConfig.model_validate(base() | grid | {"search": search}))["Objective"]
+    assert panel["config"]["chartTitle"] == f"val/miou by epoch, {said}"
+
+
+@needs_package
 def test_every_searched_leaf_is_a_column_where_runs_log_it(study):
     columns = sections_of(study)["Parameters"][0]["config"]["columns"]
     assert [column["accessor"] for column in columns] == [
