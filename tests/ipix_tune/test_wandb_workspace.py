@@ -17,7 +17,7 @@ needs_package = pytest.mark.skipif("not __import__('importlib').util.find_spec('
 
 
 def sections_of(study):
-    spec = specification(workspace(study, entity="lab"))
+    spec = specification(workspace(study, entity="lab", group="small"))
     return {section["name"]: section["panels"] for section in spec["section"]["panelBankConfig"]["sections"]}
 
 
@@ -95,7 +95,7 @@ def test_without_a_scheduler_there_are_no_rungs(study):
 @needs_package
 @pytest.mark.parametrize("name", ["digits", "voc", "cityscapes"])
 def test_every_shipped_study_has_a_workspace_of_its_own_runs(name):
-    spec = specification(workspace(load(f"search_spaces/{name}.yaml"), entity="lab"))
+    spec = specification(workspace(load(f"search_spaces/{name}.yaml"), entity="lab", group=name))
     (runs,) = spec["section"]["runSets"]
     assert f'"{name}"' in json.dumps(runs["filters"])
 
@@ -148,7 +148,7 @@ def test_without_a_server_it_says_so(tmp_path, study, monkeypatch):
 def test_without_the_package_it_says_what_to_install(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(UserError, match=r"pip install 'ipix-tune\[workspaces\]'"):
-        workspace(study, entity="lab")
+        workspace(study, entity="lab", group="small")
 
 
 def test_what_is_no_studys_folder_is_refused_with_exit_code_2(tmp_path, capsys):
