@@ -14,8 +14,16 @@ high (some 300 to 500 MiB are seen), since the processes that share a GPU must f
 
 
 def granted(config: TrainConfig, resources: ResourcesConfig) -> TrainConfig:
-    """The config of a trial with these resources: `precision.device: auto` without a GPU per worker is the CPU."""
-    if config.precision.device != "auto" or resources.gpus_per_worker:
+    """The config of a trial with these resources: `precision.device: auto` without a GPU per worker is the CPU, and
+    `data.loader_workers: auto` with one is as many as the worker's CPUs allow, since other trials have the others."""
+    if resources.gpus_per_worker:
+        if config.data.loader_workers != "auto" or config.precision.device == "cpu":
+            return config
+        from trainers.data.loading import auto_workers
+
+        workers = auto_workers("cuda", cores=int(resources.cpus_per_worker))
+        return config.model_copy(update={"data": config.data.model_copy(update={"loader_workers": workers})})
+    if config.precision.device != "auto":
         return config
     return config.model_copy(update={"precision": config.precision.model_copy(update={"device": "cpu"})})
 

@@ -1,6 +1,7 @@
 """`--dry-run`: everything short of a trial. Opens the data, builds the model, fits the cluster, prints the plan."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from rich.console import RenderableType
 
@@ -59,6 +60,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.data.check import check_data
     from trainers.data.describe import data_lines
     from trainers.data.loader import TrainLoader
+    from trainers.data.loading import loading
     from trainers.data.open import open_data
     from trainers.distributed import current
     from trainers.kit import make_kit
@@ -83,4 +85,6 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
         each = ", then ".join(f"{epochs} epochs of {one} steps" for epochs, one in zip(lengths, steps, strict=True))
     first, *others = data_lines(config.data, data, summary)
     lines = [first, f"{each}, {config.data.batch_size} labelled images each", *others]
+    device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
+    lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
     return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs

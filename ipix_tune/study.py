@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ipix_tune import folder
 from ipix_tune.config import StudyConfig
-from ipix_tune.devices import idle_gpus
+from ipix_tune.devices import granted, idle_gpus
 from ipix_tune.dryrun import check_run
 from ipix_tune.engine import TOLD, Outcome, Work, board_of, checked_copy, drive, near, opened, say
 from ipix_tune.identity import IDENTITY
@@ -32,7 +32,7 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     copy = checked_copy(study)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
-    lines, _ = check_run(first, workers=study.resources.workers)
+    lines, _ = check_run(granted(first, study.resources), workers=study.resources.workers)
     if study.warm_start and not resume:
         from ipix_tune.warm import describe_warm_start
 

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     resume: bool = True,
     on_step: StepHook | None = None,
+    on_start: Callable[[Sequence[str]], None] | None = None,
 ) -> TrainResult:
     """Train, evaluate and checkpoint until the last epoch, or until a callback says stop.
 
@@ -53,6 +54,7 @@ def fit(
         callbacks: called after every epoch on every process; rank 0's verdicts count.
         resume: go on from the folder's checkpoint. False: start again, and overwrite the folder's files.
         on_step: called after every step.
+        on_start: told, before the first step, what was chosen for this run where the config leaves it open.
 
     Raises:
         UserError: the config, the data, a checkpoint or the folder cannot be used.
@@ -64,6 +66,8 @@ def fit(
         else:
             clear(run)
         log = MetricsLog(run)
+        if on_start is not None:
+            on_start(run.loader.loading.lines)
         stopped = any(_ask(run, callbacks, record) for record in run.records)
         for epoch in range(len(run.records), config.schedule.epochs):
             if stopped:
@@ -111,7 +115,10 @@ class MetricsLog:
         self._writes = run.process.rank == 0
         if not self._writes:
             return
-        environment = describe(str(run.process.device)) | {"processes": run.process.world}
+        environment = describe(str(run.process.device)) | {
+            "processes": run.process.world,
+            "loading": list(run.loader.loading.lines),
+        }
         with _told(run.run_dir):
             run.run_dir.mkdir(parents=True, exist_ok=True)
             _replace(run.run_dir / "config.yaml", dump(run.config))

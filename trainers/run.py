@@ -75,7 +75,7 @@ class Run:
         ]  # all lists are checked before the first step
         self.loader = loaders[0]
         self.asked = self.loader.asked(self.process.device)
-        self.reader = Reader(self.data.num_classes, store_bytes=config.data.store_bytes)
+        self.reader = Reader(self.data.num_classes, store_bytes=self.loader.loading.store_bytes)
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         steps = [len(epochs) * one.steps_per_epoch for epochs, one in zip(self.epochs, loaders, strict=True)]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -119,11 +119,16 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
     if first:
         for text in describe_data(config):
             console.print(text, highlight=False, soft_wrap=True)
+
+    def say(lines: Sequence[str]) -> None:
+        for text in lines if first else ():
+            console.print(text, highlight=False, soft_wrap=True)
+
     try:
         with ProgressLine(
             console, epochs=config.schedule.epochs, shown=first, classes=named_classes(config)
         ) as progress:
-            result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step)
+            result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step, on_start=say)
     except KeyboardInterrupt:
         if first:
             saved = (run_dir / "checkpoints").exists()

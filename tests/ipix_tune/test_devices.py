@@ -111,3 +111,13 @@ def test_a_dry_run_prints_the_device_and_warns_of_gpus_that_no_trial_uses():
     text = console.file.getvalue()
     assert "CPU (precision.device: auto, and no GPU per worker)" in text
     assert "the cluster has 4 GPU and resources.gpus_per_worker is 0" in text
+
+
+@pytest.mark.parametrize(("cpus", "workers"), [(1, 1), (6, 5)])
+def test_a_trial_on_a_gpu_starts_as_many_loader_workers_as_its_cpus_allow(cpus, workers):
+    given = granted(config_of(), ResourcesConfig(gpus_per_worker=1, cpus_per_worker=cpus))
+    assert given.data.loader_workers == workers
+
+
+def test_a_trial_on_a_cpu_leaves_the_loader_to_its_process():
+    assert granted(config_of(), ResourcesConfig(cpus_per_worker=6)).data.loader_workers == "auto"

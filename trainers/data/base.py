@@ -64,12 +64,13 @@ class BaseDataConfig(Section):
     `refuse`: what a list names again is left out and said, and an image of `val` that trains is an error. `as_listed`:
     for a published split that has such images; nothing is left out, and the plan says how many there are. Copies of a
     held-out image never train."""
-    loader_workers: Annotated[int, Field(ge=0)] = 0
-    """Loader processes per training process. The images do not depend on it."""
-    cache_gb: Annotated[float, Field(ge=0)] = 8.0
+    loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Loader processes per training process. `auto`: none on a CPU; for a GPU as many as there are cores, less one.
+    Never more than shared memory (/dev/shm) holds batches of. The images do not depend on it."""
+    cache_gb: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """Decoded images that this machine keeps on disk for each data folder, in GB at most, in `$XDG_CACHE_HOME` or
-    `~/.cache`, below `ipix-tune/decoded`: every loader worker of every trial reads them there. 0: none. The curve does
-    not depend on it."""
+    `~/.cache`, below `ipix-tune/decoded`: every loader worker of every trial reads them there. `auto`: all of them
+    where half of the disk's free space holds them, else 8. 0: none. The curve does not depend on it."""
     on_corrupt: Literal["error", "skip"] = "error"
     """A training image that cannot be opened or decoded (damaged, gone since the lists were read, larger than Pillow
     opens) stops the run by name, or is replaced by the next one and counted."""
@@ -123,11 +124,6 @@ class BaseDataConfig(Section):
         except ValueError as error:
             raise ConfigError(f"data.label_map: {error}") from error
         return Decoding(label_map=label_map, exif=self.exif, value_range=self.value_range)
-
-    @property
-    def store_bytes(self) -> int:
-        """`cache_gb` in bytes, in whole pages."""
-        return int(self.cache_gb * 1e9) // PAGE * PAGE
 
     def layout(self) -> Layout:
         """Where the data lies and how its split lines are read; makes the data first where it is ours to make."""

@@ -41,6 +41,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
     whole: bool
     """Make the views too, here."""
     pseudo: Mapping[int, bytes] | None = None
+    store_bytes: int = 0
+    """Of the decoded images that all processes of this machine share."""
     _reader: Reader | None = field(default=None, init=False, repr=False)
     _skipped: int = field(default=0, init=False, repr=False)
     _with_mask: tuple[int, ...] = field(default=(), init=False, repr=False)
@@ -152,7 +154,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
 
     def _read(self, items: tuple[Item, ...], index: int, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
         if self._reader is None:
-            self._reader = Reader(self.data.num_classes, store_bytes=self.config.data.store_bytes)
+            self._reader = Reader(self.data.num_classes, store_bytes=self.store_bytes)
         for shift in range(len(items)):
             try:
                 return self._reader(items[(index + shift) % len(items)], with_mask=with_mask)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from trainers.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.data.ahead import copied_ahead
 from trainers.data.batches import BatchMaker
+from trainers.data.loading import loading
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
 from trainers.data.presence import classes_present
@@ -66,6 +67,9 @@ class TrainLoader:
             taken = steps * batch_size * (needs.labelled_batches if stream == Stream.LABELLED_ORDER else 1)
             return Walk(seed=config.order_seed, stream=stream, length=length, stride=length if one_pass else taken)
 
+        kind: Literal["cpu", "cuda"] = "cpu" if device.type == "cpu" else "cuda"
+        self.loading = loading(config, data, needs, device=kind, world=world)
+        """Workers and store, as chosen."""
         self._maker = BatchMaker(
             data=data,
             config=config,
@@ -80,16 +84,17 @@ class TrainLoader:
             else None,
             whole=device.type == "cpu",
             pseudo=pseudo,
+            store_bytes=self.loading.store_bytes,
         )
         self._config, self._device = config, device
         self._sampler = _Steps(steps)
         self._loader: DataLoader[dict[str, Any]] | None = None
-        if config.data.loader_workers:
+        if self.loading.workers:
             self._loader = DataLoader(
                 self._maker,
                 batch_size=None,
                 sampler=self._sampler,
-                num_workers=config.data.loader_workers,
+                num_workers=self.loading.workers,
                 multiprocessing_context="spawn",
                 persistent_workers=True,
                 generator=torch.Generator(),

@@ -1,0 +1,128 @@
+"""How many workers, and how much of the data is kept: chosen by cores, shared memory, data and disk."""
+
+from collections import namedtuple
+
+import pytest
+import torch
+
+from trainers.data import loading as module
+from trainers.data.loader import TrainLoader
+from trainers.data.loading import auto_workers, batch_bytes, decoded_bytes, loading, store_bytes
+from trainers.data.open import open_data
+from trainers.methods.base import Needs
+
+SEMI = Needs(unlabelled=True, strong=2)
+GB = 10**9
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def room(monkeypatch, tmp_path):
+    """Sets the free bytes of shared memory and of the disk."""
+
+    def have(*, shared=10 * GB, disk=1000 * GB):
+        monkeypatch.setattr(module, "SHARED_MEMORY", tmp_path)
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, shared if path == tmp_path else disk))
+
+    have()
+    return have
+
+
+def chosen(config, needs=SEMI, **how):
+    return loading(config, open_data(config.data, final=False), needs, **how)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (6, 5), (64, 8)])
+def test_for_a_gpu_all_cores_but_one_make_batches(cores, workers):
+    assert auto_workers("cuda", cores=cores) == workers
+    assert auto_workers("cpu", cores=cores) == 0
+
+
+def test_training_processes_of_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(range(16)))
+    assert module.cores() == 16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert module.cores() == 4
+
+
+def test_on_a_cpu_the_training_process_makes_its_batches(train_config, room):
+    found = chosen(train_config(), device="cpu")
+    assert found.workers == 0
+    assert found.lines[0].startswith("batches are made by the training process (data.loader_workers: auto")
+
+
+def test_a_number_of_workers_in_the_config_is_taken(train_config, room):
+    assert chosen(train_config(data={"loader_workers": 3}), device="cpu").workers == 3
+
+
+@pytest.mark.parametrize("asked", ["auto", 6])
+@pytest.mark.parametrize(("batches", "workers"), [(0, 0), (3, 1), (5, 2), (7.5, 3)])
+def test_no_more_workers_start_than_shared_memory_holds_the_batches_of(
+    monkeypatch, train_config, room, asked, batches, workers
+):
+    monkeypatch.setattr(module, "cores", lambda: 8)
+    config = train_config(data={"loader_workers": asked})
+    room(shared=int(batches * batch_bytes(config, SEMI, device="cuda", world=1)))
+    found = chosen(config, device="cuda")
+    assert found.workers == workers
+    assert "has room for no more" in found.lines[0]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    "needs",
+    [
+        SEMI,
+        Needs(unlabelled=False),
+        Needs(unlabelled=True, strong=1, boxes=0),
+        Needs(unlabelled=True, labelled_strong=1),
+    ],
+)
+def test_the_size_of_a_batch_is_that_of_its_tensors(train_config, needs, device):
+    config = train_config()
+    maker = TrainLoader(open_data(config.data, final=False), config, needs)._maker
+    maker.whole = device == "cpu"
+    made = [value for part in maker.make((0, 0)).values() if isinstance(part, dict) for value in part.values()]
+    size = sum(one.numel() * one.element_size() for one in made)
+    assert size <= batch_bytes(config, needs, device=device, world=1) <= 2 * size
+
+
+def test_all_images_are_kept_where_the_disk_has_room(train_config, room):
+    room(disk=200 * GB)
+    config = train_config()
+    data = open_data(config.data, final=False)
+    assert decoded_bytes([*data.labelled, *data.unlabelled]) == 4 * 20 * 24 * len([*data.labelled, *data.unlabelled])
+    size, words = store_bytes(config, data)
+    assert size >= 8 * GB // 4096 * 4096
+    assert words.startswith("all decoded images kept on disk")
+
+
+@pytest.mark.parametrize(("disk", "kept"), [(60, 21), (30, 8)])
+def test_a_data_set_of_nineteen_gigabytes_is_kept_whole_or_as_far_as_before(
+    monkeypatch, train_config, room, disk, kept
+):
+    monkeypatch.setattr(module, "decoded_bytes", lambda items: 19 * GB)
+    room(disk=disk * GB)
+    config = train_config()
+    size, words = store_bytes(config, open_data(config.data, final=False))
+    assert size == kept * GB // 4096 * 4096
+    assert ("has no more room" in words) == (kept == 8)
+
+
+def test_a_limit_in_the_config_is_taken(train_config, room):
+    for limit in (0, 2.5):
+        config = train_config(data={"cache_gb": limit})
+        size, _ = store_bytes(config, open_data(config.data, final=False))
+        assert size == int(limit * GB) // 4096 * 4096
+
+
+def test_workers_chosen_for_a_gpu_make_the_batches_of_none(train_config, room):
+    config = train_config()
+    data = open_data(config.data, final=False)
+    made = [
+        list(TrainLoader(data, train_config(data={"loader_workers": count}), SEMI).epoch(0))
+        for count in (auto_workers("cuda", cores=2), 0)
+    ]
+    assert all(
+        torch.equal(a.unlabelled.view.strong[1], b.unlabelled.view.strong[1]) for a, b in zip(*made, strict=True)
+    )

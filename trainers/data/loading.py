@@ -1,0 +1,140 @@
+"""How many loader workers a run starts, and how much of its data is kept decoded, where the config leaves both open."""
+
+import logging
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image
+
+from trainers.data.base import PAGE
+from trainers.data.layout import Item, cache_folder
+from trainers.data.open import OpenData
+from trainers.methods.base import Needs
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+MOST_WORKERS = 8
+"""More do not make a step's batch sooner: one makes it while the others make those of the next steps."""
+GB = 10**9
+FORMER_GB = 8
+"""Kept where the disk has no room for all."""
+LOOKED_AT = 16
+"""Images whose size is looked up."""
+SHARED_MEMORY = Path("/dev/shm")
+"""Where workers leave their batches for the training process. When it is full, PyTorch's workers wait for ever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """What was chosen: processes, and bytes of the store of a data folder (a whole number of pages)."""
+
+    workers: int
+    store_bytes: int
+    lines: tuple[str, ...]
+    """The same in words."""
+
+
+def loading(
+    config: "TrainConfig", data: OpenData, needs: Needs, *, device: Literal["cpu", "cuda"], world: int = 1
+) -> Loading:
+    """For one training process of ``world``, on this machine. Neither number changes an image."""
+    asked, why = config.data.loader_workers, ""
+    if asked == "auto":
+        asked = auto_workers(device, cores=cores())
+        why = " (data.loader_workers: auto; on a CPU the cores train)" if device == "cpu" else " (auto)"
+    workers = min(asked, _room_for(batch_bytes(config, needs, device=device, world=world)))
+    if workers < asked:
+        why = f" instead of {asked}: {SHARED_MEMORY}, through which they hand over batches, has room for no more"
+        logger.warning("%d loader workers%s; enlarge it (docker run --shm-size)", workers, why)
+    size, kept = store_bytes(config, data)
+    return Loading(workers=workers, store_bytes=size, lines=(f"{_workers(workers)}{why}; {kept}",))
+
+
+def _workers(count: int) -> str:
+    if count == 0:
+        return "batches are made by the training process"
+    return f"{count} loader worker{'s' if count > 1 else ''} a training process"
+
+
+def cores() -> int:
+    """Of this process: those that it may run on, shared with the other training processes of this machine."""
+    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, able // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def auto_workers(device: Literal["cpu", "cuda"], *, cores: int) -> int:
+    """None on a CPU, whose cores compute the steps. For a GPU all cores but the one that drives it: at least one, since
+    batches are otherwise made while the GPU waits."""
+    return 0 if device == "cpu" else min(MOST_WORKERS, max(1, cores - 1))
+
+
+def batch_bytes(config: "TrainConfig", needs: Needs, *, device: Literal["cpu", "cuda"], world: int) -> int:
+    """What one process's part of a batch takes on its way from a worker. For a GPU crops are uint8, and their strong
+    views and `ignore` maps are made there; for a CPU every view is float32. Masks are int64."""
+    pixels, images = config.data.crop**2, config.data.batch_size // world
+    crop, mask = (3 if device == "cuda" else 12) * pixels, 8 * pixels
+
+    def views(strong: int) -> int:
+        return crop if device == "cuda" else (1 + strong) * crop
+
+    labelled = needs.labelled_batches * (views(needs.labelled_strong) + mask)
+    unlabelled = 0
+    if needs.unlabelled:
+        crops = 2 if needs.mixed and config.views.cutmix_partner == "second_view" else 1
+        ignore, pseudo = (0 if device == "cuda" else mask), mask
+        unlabelled = crops * (views(needs.strong) + ignore) + needs.mixed * pixels + pseudo
+    return images * (labelled + unlabelled)
+
+
+def _room_for(batch: int) -> int:
+    """Workers whose batches fit into shared memory: each has two on the way, and one more is being taken."""
+    if not SHARED_MEMORY.is_dir():
+        return 1000
+    free = shutil.disk_usage(SHARED_MEMORY).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, (free // batch - 1) // 2)
+
+
+def store_bytes(config: "TrainConfig", data: OpenData) -> tuple[int, str]:
+    """Bytes that the store may take, and in words. `auto`: all of the training and held-out images, where they take no
+    more than half of what the disk has; else `FORMER_GB`."""
+    if config.data.cache_gb != "auto":
+        size = int(config.data.cache_gb * GB)
+        return size // PAGE * PAGE, f"up to {config.data.cache_gb:g} GB of decoded images kept"
+    needed = math.ceil(1.1 * decoded_bytes([*data.labelled, *data.unlabelled, *data.holdout]) / GB)
+    room = _disk_room() / 2 / GB
+    if needed <= max(FORMER_GB, room):
+        return max(
+            FORMER_GB, needed
+        ) * GB // PAGE * PAGE, f"all decoded images kept on disk, {needed} GB at most (auto)"
+    return FORMER_GB * GB // PAGE * PAGE, (
+        f"{FORMER_GB} of some {needed} GB of decoded images kept (auto): the disk of {cache_folder()} has no more room"
+    )
+
+
+def decoded_bytes(items: Sequence[Item]) -> int:
+    """Of images and masks as uint8, from the sizes of some of them."""
+    sizes = []
+    for item in items[:: max(1, len(items) // LOOKED_AT)]:
+        try:
+            with Image.open(item.image) as image:
+                sizes.append(image.height * image.width)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+    return 4 * len(items) * sum(sizes) // max(1, len(sizes))
+
+
+def _disk_room() -> int:
+    """Free on the disk of the store, with what the store has of it already."""
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    kept = sum(file.stat().st_blocks * 512 for file in (cache_folder() / "decoded").glob("*/data.mdb"))
+    return shutil.disk_usage(folder).free + kept
