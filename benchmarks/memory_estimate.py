@@ -215,6 +215,10 @@ def page(rows: list[dict[str, Any]]) -> str:
             f"| {row['backbone']} | {method} | {row['crop']} | {row['batch']} | {amp} | {measured:.1f} | "
             f"{estimated:.1f} | {100 * (estimated / measured - 1):+.1f} % |"
         )
+    lines += [
+        "",
+        "The measured figures also have what kernels allocate for themselves. The differences were not traced further.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from ipix_tune.config import StudyConfig
 from ipix_tune.cost import measure
 from ipix_tune.deaddimensions import check_dead_dimensions
-from ipix_tune.devices import granted, idle_gpus
+from ipix_tune.devices import few_images, granted, idle_gpus
 from ipix_tune.earlier_noise import describe_rung_noise
 from ipix_tune.memoryplan import gpu_bytes_here, plan_memory
 from ipix_tune.plan import make_plan, render
@@ -44,6 +44,8 @@ def dry_run(
     if (idle := idle_gpus(asked, study.resources, cluster or {})) is not None:
         warnings = [*warnings, idle]
     warm = [*describe_warm_start(study, space), *describe_rung_noise(study, max_epochs=plan.max_epochs)]
+    if (few := few_images(configs[0], study.resources)) is not None:
+        warnings = [*warnings, few]
     memory, too_much = plan_memory(configs[0], study.resources, steps_per_epoch=steps, gpu_bytes=gpu_bytes_here())
     if too_much is not None:
         warnings = [*warnings, too_much]

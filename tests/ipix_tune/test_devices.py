@@ -5,13 +5,15 @@ import torch
 from rich.console import Console
 
 from ipix_tune.config import ResourcesConfig, StudyConfig
-from ipix_tune.devices import describe_device, granted, idle_gpus, limit_memory, share_of_memory
+from ipix_tune.devices import describe_device, few_images, granted, idle_gpus, limit_memory, share_of_memory
 from ipix_tune.dryrun import dry_run
 from ipix_tune.space import SpaceError
 from ipix_tune.spacecheck import check_study
 from ipix_tune.trial import train_on_ray
 from tests.ipix_tune.studies import base, config_of
+from trainers.config import ModelConfig
 from trainers.errors import ConfigError
+from trainers.models.build import build_model
 
 GIB = 1024**3
 
@@ -121,3 +123,28 @@ def test_a_trial_on_a_gpu_starts_as_many_loader_workers_as_its_cpus_allow(cpus, 
 
 def test_a_trial_on_a_cpu_leaves_the_loader_to_its_process():
     assert granted(config_of(), ResourcesConfig(cpus_per_worker=6)).data.loader_workers == "auto"
+
+
+@pytest.mark.parametrize(
+    ("batch", "resources", "warned"),
+    [
+        (4, {"workers": 4, "gpus_per_worker": 1}, True),
+        (16, {"workers": 4, "gpus_per_worker": 1}, False),
+        (1, {"workers": 1, "gpus_per_worker": 1}, False),
+        (4, {"workers": 4}, False),
+    ],
+)
+def test_few_images_a_gpu_are_warned_about_where_batch_norm_is_over_several(batch, resources, warned):
+    config = config_of(data={**base()["trainer"]["data"], "batch_size": batch})
+    assert (few_images(config, ResourcesConfig.model_validate(resources)) is not None) == warned
+
+
+def test_the_warnings_counts_are_those_of_resnet_50s_layers():
+    layers = sum(
+        isinstance(one, torch.nn.BatchNorm2d)
+        for one in build_model(ModelConfig(backbone="resnet50", weights="none"), num_classes=21, seed=0).modules()
+    )
+    passes = 2  # of a UniMatch step in train mode: labelled with weak images, and both strong views
+    assert (layers * passes * 2, layers * passes * 3) == (248, 372)
+    text = few_images(config_of(), ResourcesConfig(workers=4, gpus_per_worker=1))
+    assert "248 exchanges, 372 waits" in text
