@@ -39,6 +39,7 @@ WAITING = (
 def serve(
     study_dir: Path,
     *,
+    out: Path | None = None,
     online: str | None = None,
     host: str,
     port: int,
@@ -49,6 +50,8 @@ def serve(
     """Serve the study's page until Ctrl-C, SIGTERM or ``stop``, and make it again when its logs have changed.
 
     Args:
+        study_dir: the study's folder.
+        out: where to write the page, its figures and tables; None: into the study's folder.
         online: W&B's entity/project, to read from the server too.
         host: address to listen on.
         port: 0 takes a free one; ``say`` is told which.
@@ -60,7 +63,8 @@ def serve(
     if online is None and not study_dir.is_dir():
         raise LogsError(f"{study_dir}: there is no such study folder")
     stop = stop or threading.Event()
-    state = _State(study_dir / "report.html")
+    out = out or study_dir
+    state = _State(out / "report.html")
     try:
         server = ThreadingHTTPServer((host, port), partial(_Handler, state))
     except OSError as error:
@@ -70,7 +74,7 @@ def serve(
     before = _until_signalled(stop)
     say(f"serving {study_dir} at http://{_named(server)}/ (Ctrl-C ends it)")
     try:
-        _watch(study_dir, state, online=online, every_s=every_s, say=say, stop=stop)
+        _watch(study_dir, state, out=out, online=online, every_s=every_s, say=say, stop=stop)
     finally:
         server.shutdown()
         server.server_close()
@@ -127,6 +131,7 @@ def _watch(
     study_dir: Path,
     state: _State,
     *,
+    out: Path,
     online: str | None,
     every_s: float,
     say: Callable[[str], object],
@@ -137,8 +142,8 @@ def _watch(
         try:
             found = [(source.key, source.stamps) for source in find_sources(study_dir, online=online)]
             if found != seen:
-                reading = read_study(study_dir, online=online)
-                render(study_dir, reading.tables, reading.problems)
+                reading = read_study(study_dir, out=out, online=online)
+                render(study_dir, reading.tables, reading.problems, out=out)
                 state.made, seen = True, found
                 say(f"page made: {len(reading.tables.runs)} runs, {reading.read} of them read")
         except (LogsError, OSError) as error:  # files may come and go while they are read

@@ -60,11 +60,19 @@ class Reading:
     known: int
 
 
-def read_study(study_dir: Path, *, online: str | None = None, api: Any = None, processes: int | None = None) -> Reading:
-    """Tables of a study, saved into its folder.
+def read_study(
+    study_dir: Path,
+    *,
+    out: Path | None = None,
+    online: str | None = None,
+    api: Any = None,
+    processes: int | None = None,
+) -> Reading:
+    """Tables of a study, saved into its folder or into another.
 
     Args:
         study_dir: its folder; only `wandb/`, and what an earlier report left in `tables/`, is read.
+        out: the folder for `tables/`; None: the study's.
         online: W&B's entity/project, to read from the server too; a run that is in both is one run.
         api: a `wandb.Api`; none: one from the environment's login.
         processes: that read; None: one for each core.
@@ -73,7 +81,8 @@ def read_study(study_dir: Path, *, online: str | None = None, api: Any = None, p
         LogsError: there are no logs, or none can be read.
     """
     sources = find_sources(study_dir, online=online, api=api)
-    before, old = load_index(study_dir)
+    out = out or study_dir
+    before, old = load_index(out)
     known = [
         before[source.key]
         for source in sources
@@ -94,8 +103,8 @@ def read_study(study_dir: Path, *, online: str | None = None, api: Any = None, p
     history = _stacked([_only(old, known), history])
     tables = assemble([row for row, _ in rows], history, shared_facts(rows))
     if entries or len(known) < len(before):
-        save(tables, study_dir)
-        save_index(everything, study_dir)
+        save(tables, out)
+        save_index(everything, out)
     return Reading(tables=tables, problems=problems, read=len(entries), known=len(known))
 
 

@@ -1,6 +1,7 @@
 """`python -m analysis.report studies/voc`: tables, figures and one page, from W&B logs and nothing else."""
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,16 +31,19 @@ def report(
     host: Annotated[str, typer.Option(help="With --live: where to listen; by default for this machine only.")] = LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535, help="With --live: 0 takes a free one.")] = 0,
     every: Annotated[float, typer.Option(min=0.2, help="With --live: seconds between looks at the logs.")] = 5.0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write there instead of into the study's folder.")
+    ] = None,
     printed: Annotated[bool, typer.Option("--print", help="Also figures for a paper, in plots/print/.")] = False,
 ) -> None:
-    """Write tables/, plots/ and report.html into the study's folder."""
+    """Write tables/, plots/ and report.html into the study's folder, or into another (--out)."""
     try:
         if live:
             from analysis.live import serve
 
-            serve(study, online=online, host=host, port=port, every_s=every, say=typer.echo)
+            serve(study, out=out, online=online, host=host, port=port, every_s=every, say=typer.echo)
             return
-        page = build(study, online=online, printed=printed, say=typer.echo)
+        page = build(study, out=out, online=online, printed=printed, say=typer.echo)
     except LogsError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
@@ -49,6 +53,7 @@ def report(
 def build(
     study_dir: Path,
     *,
+    out: Path | None = None,
     online: str | None = None,
     printed: bool = False,
     say: Callable[[str], object] = lambda line: None,
@@ -57,27 +62,52 @@ def build(
 
     Args:
         study_dir: the study's folder. Only `wandb/` in it is read, and what an earlier report left in `tables/`.
+        out: where to write; None: into the study's folder.
         online: W&B's entity/project, to read from the server too.
         printed: draw the figures for print too, which takes as long again.
         say: is told how much was read.
 
     Raises:
-        LogsError: there are no logs, or none can be read.
+        LogsError: there are no logs, none can be read, or the folder cannot be written.
     """
     from analysis.workers import prepare
 
+    out = out or study_dir
     if (study_dir / "wandb").is_dir():
+        check_writable(out)
         prepare()
     from analysis.reading import read_study
 
-    reading = read_study(study_dir, online=online)
+    reading = read_study(study_dir, out=out, online=online)
     say(f"logs: {reading.read} runs read, {reading.known} known from the last report")
-    return render(study_dir, reading.tables, reading.problems, printed=printed)
+    return render(study_dir, reading.tables, reading.problems, out=out, printed=printed)
 
 
-def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: bool = False) -> Path:
+def check_writable(out: Path) -> None:
+    """Raises LogsError where no report can be written into the folder."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise LogsError(
+            f"{out}: no report can be written there: {error.strerror}; give another folder with --out DIR"
+        ) from None
+
+
+def render(
+    study_dir: Path, tables: "Tables", problems: list[str], *, out: Path | None = None, printed: bool = False
+) -> Path:
     """The figures, the tables of results and the page, from the tables; returns the page's path. What has not changed
-    since the last report is not worked out again."""
+    since the last report is not worked out again.
+
+    Args:
+        study_dir: the study's folder, which the page's commands name.
+        tables: of its runs.
+        problems: what was wrong with the logs, for the page.
+        out: where to write; None: into the study's folder.
+        printed: draw the figures for print too.
+    """
     from analysis.class_results import write_classes
     from analysis.confirmed_results import write_confirmed
     from analysis.figures.drawing import drawing
@@ -97,23 +127,24 @@ def render(study_dir: Path, tables: "Tables", problems: list[str], *, printed: b
     from analysis.workers import workers
 
     study = from_tables(tables)
-    plots = study_dir / "plots"
+    out = out or study_dir
+    plots = out / "plots"
     confirmed = confirmed_in(tables)
     if confirmed is not None and not confirmed.runs:
         confirmed = None
     with workers() as pool, drawing(pool, printed=printed):
         confirmation, pareto = confirmation_sections(confirmed, plots), pareto_sections(study, plots)
         search = search_sections(study, plots, () if confirmed is None else confirmed_pairs(confirmed))
-        checked = fit_and_check(study, keep=study_dir / FOLDER / SURROGATE, pool=pool)
+        checked = fit_and_check(study, keep=out / FOLDER / SURROGATE, pool=pool)
         surrogate = surrogate_sections(study, tables, plots, checked, confirmed)
-        write_results(study, study_dir)
-        write_classes(study, tables, study_dir)
+        write_results(study, out)
+        write_classes(study, tables, out)
         if confirmed is not None:
-            write_confirmed(confirmed, study_dir)
+            write_confirmed(confirmed, out)
         found = answer(study, tables, confirmed=confirmed_headline(confirmed))
     place = Path("studies") / study.name if study_dir.is_absolute() else study_dir
     return write_page(
-        study_dir,
+        out,
         study=study,
         tables=tables,
         answer=found,

@@ -12,6 +12,8 @@ from trainers.schema import Section
 Value = builtins.bool | builtins.int | float | str | None
 """What one leaf of the training config can be set to."""
 
+MOST_STEPS = 10_000
+"""Of a quniform dimension, whose values are listed here and there."""
 KINDS = ("uniform", "loguniform", "quniform", "int", "logint", "choice")
 
 
@@ -82,6 +84,11 @@ def _check_step(low: float, high: float, step: float) -> None:
     if step <= 0:
         raise ValueError(f"quniform step is {step}; it must be above 0")
     steps = (Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step))
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"quniform [{low}, {high}, {step}] has {steps:.0f} steps, and {MOST_STEPS} are the most: no study tells "
+            "neighbours among so many apart. Give a larger step, or uniform"
+        )
     reached = Decimal(str(low)) + steps * Decimal(str(step))
     if reached != Decimal(str(high)):
         raise ValueError(

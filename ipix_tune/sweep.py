@@ -1,5 +1,6 @@
 """`python -m ipix_tune.sweep STUDY.yaml`: plan, smoke-test, run or resume a study."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -68,7 +69,7 @@ def sweep(
     from trainers.errors import ConfigError
 
     console = Console()
-    asked = study = load(file, [*(overrides or []), *([f"name={name}"] if name else [])])
+    asked = study = load(file, [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])])
     if calibrate is not None:
         if smoke:
             raise ConfigError("--calibrate and --smoke do not go together: two tiny trials say nothing about rungs")

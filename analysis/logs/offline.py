@@ -154,9 +154,11 @@ def _decoded(texts: dict[str, str]) -> dict[str, Any]:
 
 
 def run_files(folder: Path) -> dict[str, list[Path]]:
-    """The run files below a folder by the run id in their names: a run that was retried or resumed has several."""
+    """The run files below a folder by the run id in their names: a run that was retried or resumed has several.
+    `latest-run` is W&B's link to one of them, and a second copy of it where a study was copied without its links."""
     found: dict[str, list[Path]] = {}
-    for path in sorted({path.resolve() for path in folder.rglob("run-*.wandb")}):
+    paths = [path for path in folder.rglob("run-*.wandb") if "latest-run" not in path.relative_to(folder).parts]
+    for path in sorted({path.resolve() for path in paths}):
         found.setdefault(path.stem.removeprefix("run-"), []).append(path)
     return found
 

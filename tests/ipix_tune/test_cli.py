@@ -160,3 +160,10 @@ def test_the_module_gives_the_same_answer_as_the_console_script(capsys):
     path = str(SPACES / "digits.yaml")
     module = subprocess.run([sys.executable, "-m", "ipix_tune.validate", path], capture_output=True, text=True)
     assert (module.returncode, module.stdout) == call(capsys, "validate", path)[:2]
+
+
+def test_a_name_of_digits_is_a_name(tmp_path):
+    command = [sys.executable, "-m", "ipix_tune.sweep", str(write(tmp_path, base())), f"--set=storage={tmp_path}"]
+    run = subprocess.run([*command, "--name", "20261128", "--resume"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert f"{tmp_path / '20261128'}: there is no study to resume" in " ".join(run.stderr.split())

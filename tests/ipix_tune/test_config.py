@@ -21,6 +21,7 @@ def test_a_dimension_knows_its_kind():
         ({"loguniform": (0, 1)}, "passes through 0"),
         ({"logint": (-1, 4)}, "passes through 0"),
         ({"quniform": (0, 1, 0)}, "above 0"),
+        ({"quniform": (0, 1, 1e-9)}, "1000000000 steps, and 10000 are the most"),
         ({"quniform": (0, 1, 0.3)}, "last value below it is 0.9"),
         ({"choice": ()}, "at least one value"),
         ({"choice": ("a", "a")}, "twice"),
