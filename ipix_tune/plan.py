@@ -116,7 +116,15 @@ def fit_resources(
 
 
 def _slots(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
-    return min(math.floor(node.get(name, 0) / amount + 1e-9) for name, amount in worker.items())
+    return min(_room(name, node.get(name, 0), amount) for name, amount in worker.items())
+
+
+def _room(name: str, there: float, amount: float) -> int:
+    """How often ``amount`` fits. A fraction of a GPU lies on one card: two cards have no room for a third 0.6."""
+    if name == "GPU" and amount < 1:
+        whole, rest = divmod(there, 1)
+        return int(whole) * math.floor(1 / amount + 1e-9) + math.floor(rest / amount + 1e-9)
+    return math.floor(there / amount + 1e-9)
 
 
 def _amounts(amounts: Mapping[str, float]) -> str:

@@ -122,6 +122,9 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     if wandb_mode(study.logging) == "disabled":
         say(console, f"nothing was logged (W&B is disabled): no report, no best config; see {near(place)}/trials")
         return True
+    if outcome.scored == 0 and not any((place / "wandb").rglob("*.wandb")):
+        say(console, "no trial has reported anything yet: there is nothing to make a report of")
+        return False
     try:
         page = build(place)
     except Exception as error:
