@@ -72,7 +72,13 @@ def in_actor(config: dict[str, Any]) -> None:
         with _at_home(config) as (local, mirror):
             _in_memory(lambda: _train(local, tune.report, mirror), local, mirror)
     except Exception as error:
-        _say(error, tune.report)
+        if (last := _last_word(error)) is None:
+            raise
+    else:
+        return
+    gc.collect()  # the error's traceback held the trial's tensors, and is gone here
+    _free_gpu()
+    tune.report(last)
 
 
 def over_workers(config: dict[str, Any]) -> None:
@@ -121,12 +127,18 @@ def _into_parts(config: dict[str, Any], mirror: Mirror | None) -> bool:
 
 def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:
     """Send what a retry would only repeat as the trial's last word; raise the rest, so that Tune retries."""
-    if _is_storage(error):
-        send({UNWRITABLE: str(error)})
-    elif isinstance(error, UserError | TrainingError):
-        send({FAILED: str(error)})
-    else:
+    if (last := _last_word(error)) is None:
         raise error
+    send(last)
+
+
+def _last_word(error: Exception) -> dict[str, Any] | None:
+    """The row that ends a trial whose retry would fail in the same way; None where it may be retried."""
+    if _is_storage(error):
+        return {UNWRITABLE: str(error)}
+    if isinstance(error, UserError | TrainingError):
+        return {FAILED: str(error)}
+    return None
 
 
 def _is_storage(error: BaseException | None) -> bool:

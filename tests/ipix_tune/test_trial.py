@@ -11,7 +11,7 @@ from ipix_tune.config import ResourcesConfig
 from ipix_tune.journal import Journal
 from ipix_tune.searcher import FAILED, UNWRITABLE, JournalSearcher
 from ipix_tune.space import SearchSpace
-from ipix_tune.trial import ACCUMULATE, _in_memory, _say, _train, trial_config
+from ipix_tune.trial import ACCUMULATE, _in_memory, _say, _train, in_actor, trial_config
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_journal import study
 from trainers.errors import ConfigError, DataError, OutOfMemory, OutputError
@@ -159,3 +159,17 @@ def test_the_first_configuration_is_the_studys_first_point(tmp_path):
     found = {}
     JournalSearcher(book, trial_config=found.setdefault, concurrent=2, max_epochs=9).suggest("a")
     assert found == {"t0000": base()["points"][0]}
+
+
+def test_a_failed_trials_tensors_are_gone_when_its_last_word_is_sent(tmp_path, monkeypatch):
+    kept, alive = [], []
+
+    def fails(*_):
+        tensor = torch.zeros(3)
+        kept.append(weakref.ref(tensor))
+        raise OutOfMemory("out of memory at step 0")
+
+    monkeypatch.setattr("ipix_tune.trial._train", fails)
+    monkeypatch.setattr("ray.tune.report", lambda row: alive.append((row, kept[0]() is not None)))
+    in_actor(config(tmp_path))
+    assert alive == [({FAILED: "out of memory at step 0"}, False)]
