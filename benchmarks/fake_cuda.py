@@ -18,6 +18,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from trainers.data.views import _imagenet
+from trainers.models import deeplabv3plus
+
 aten = torch.ops.aten
 HOST = torch.device("cpu")
 GPU = torch.device("cuda", 0)
@@ -276,5 +279,8 @@ def fake_cuda() -> Iterator[Count]:
         overwritten = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `.data` is set, which forgets the class
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwritten)
+        stack.enter_context(mock.patch.dict(deeplabv3plus._KEPT, clear=True))  # nothing made here stays
+        _imagenet.cache_clear()
+        stack.callback(_imagenet.cache_clear)
         stack.enter_context(count)
         yield count

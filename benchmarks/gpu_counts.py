@@ -5,7 +5,8 @@
     python -m benchmarks.gpu_counts fills --rows gpu_counts.jsonl
     python -m benchmarks.gpu_counts table --rows gpu_counts.jsonl --out benchmarks/results/gpu_counts_202611.md
 
-For an older commit: `git worktree add`, copy `fake_cuda.py` and this file into its `benchmarks/`, and run there.
+For an older commit: `git worktree add`, copy `fake_cuda.py` and this file into its `benchmarks/`, take out of
+`fake_cuda.py` what that commit does not have (the table of upsampling weights), and run there.
 
 The third step of each method is counted, with everything that the method does switched on: the batch's views, losses,
 backward pass, optimisers, teachers. Data: `digits` (11 classes), crop 65, 4 + 4 images, the small network, fp32, one
@@ -13,11 +14,13 @@ process, deterministic mode, which is the default.
 """
 
 import json
+import os
 import subprocess
 import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,7 +163,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"`python -m benchmarks.gpu_counts` on commit {commits['before']} (before) and {commits['after']} (after), "
         f"PyTorch {sides['after', names[0], True]['torch']}, no GPU: counted on tensors that only say they are on one "
         "(`benchmarks/fake_cuda.py`). The third step of each method on `digits` (11 classes), crop 65, 4 + 4 images, "
-        "small network, fp32, one process, no inter-pixel loss, all switched on that the method can ask for.",
+        "small network, fp32, one process, no inter-pixel loss, all switched on that the method can ask for. "
+        f"Written on {date.today()}; on a machine with {os.cpu_count()} cores, on which the counts do not depend.",
         "",
         "A host wait is what `torch.cuda.set_sync_debug_mode` warns of. The counts before grow with classes and "
         "images, those after do not. An operator is a kernel launch or more: a scatter in deterministic mode counts as "

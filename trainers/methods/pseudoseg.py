@@ -16,7 +16,7 @@ from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.models.deeplabv3plus import DeepLabV3Plus, Features, Upsample
 from trainers.onlyif import Above, OnlyIf
 from trainers.precision import exact, without_autocast
 from trainers.schema import Section
@@ -73,6 +73,7 @@ class PseudoSegHeads(nn.Module):
         self.classifier = nn.Linear(high, foreground)
         self.key = nn.Conv2d(middle + high, dim, 1)
         self.query = nn.Conv2d(middle + high, dim, 1)
+        self.upsample = Upsample("bilinear")
         self.out = nn.Sequential(nn.Conv2d(num_classes, num_classes, 1), nn.BatchNorm2d(num_classes))
 
     def classify(self, high: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class PseudoSegHeads(nn.Module):
         """Activation maps (B, K, h, w) spread along softmax(query . key / sqrt(dim)) over ``valid`` (B, h, w), with
         the maps themselves added. The features get no gradient."""
         if middle.shape[-2:] != high.shape[-2:]:
-            middle = F.interpolate(middle, size=high.shape[-2:], mode="bilinear", align_corners=True)
+            middle = self.upsample(middle, (high.shape[-2], high.shape[-1])).to(high.dtype)
         features = torch.cat([middle, high], dim=1).detach()
         query, key = exact(self.query(features)).flatten(2), exact(self.key(features)).flatten(2)
         seen = valid.flatten(1)
