@@ -13,7 +13,8 @@ from scipy import stats
 from analysis.stats.choice import choose
 from analysis.stats.race import Judgement, RacePlan, judge
 from analysis.stats.schedule import Schedule
-from analysis.stats.sequential import critical_values, crossing
+from analysis.stats.sequential import crossing
+from benchmarks.boundaries import critical_values
 from benchmarks.search_quality import problem, search_of, study_of
 from ipix_tune.config import Value
 from ipix_tune.curves import Curve, Curves

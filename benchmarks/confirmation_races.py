@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.stats import collapse
 from analysis.stats.race import RacePlan
-from analysis.stats.sequential import critical_values
+from benchmarks.boundaries import critical_values
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

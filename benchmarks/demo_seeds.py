@@ -20,6 +20,8 @@ from typing import Annotated
 
 import typer
 
+from ipix_tune.arms import EQUAL
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 STUDY = Path(__file__).resolve().parent.parent / "search_spaces" / "digits.yaml"
@@ -55,8 +57,9 @@ def verdicts(study: Path) -> list[dict[str, str]]:
 
 def standard_name(name: str) -> str:
     """The name of a configuration without `top 1`, which is another one in every demo, where it has a second name."""
-    names = [part for part in name.split(" = ") if not part.startswith("top ")]
-    return " = ".join(names) or name
+    first, _, rest = name.partition(f" {EQUAL} ")
+    names = [part for part in (first, *rest.rstrip(")").split(", ")) if part and not part.startswith("top ")]
+    return names[0] if names else name
 
 
 @app.command()

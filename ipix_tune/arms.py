@@ -59,6 +59,8 @@ class Arm:
         return json.dumps(normal_form(self.config).model_dump(mode="json", exclude=NO_PART), sort_keys=True)
 
 
+EQUAL = "(equal to"
+"""In the name of an arm that several configurations came to: top 1 (equal to defaults)."""
 NO_PART = {"seed", "provenance"}
 """Keys of a training config that make no other arm."""
 
@@ -272,8 +274,8 @@ def _merged(arms: Sequence[Arm]) -> tuple[Arm, ...]:
 
 
 def _title(equal: Sequence[Arm], *, whole: bool = False) -> str:
-    """Of equal arms: all names; where several were made by the same change, the change alone, or (``whole``) behind all
-    that it was made to."""
+    """Of equal arms: the first name and, in brackets, what it is equal to. Where several were made by the same change,
+    the change alone stands for them, or (``whole``) behind all that it was made to."""
     starts: dict[str, list[str]] = {}
     for arm in equal:
         start, _, change = arm.name.partition(" with ")
@@ -284,7 +286,7 @@ def _title(equal: Sequence[Arm], *, whole: bool = False) -> str:
             parts += these
         else:
             parts.append(change if len(these) > 1 and not whole else f"{', '.join(these)} with {change}")
-    return " = ".join(parts)
+    return parts[0] if len(parts) == 1 else f"{parts[0]} {EQUAL} {', '.join(parts[1:])})"
 
 
 def _shown(name: str, value: Value) -> str:

@@ -236,10 +236,11 @@ class ConfirmConfig(Section):
     @model_validator(mode="after")
     def _variants_have_names_of_their_own(self) -> Self:
         for name, keys in self.variants.items():
-            if name == "defaults" or name.startswith("top ") or " with " in name or " = " in name or not name.strip():
+            taken = name == "defaults" or name.startswith("top ") or " with " in name or "(equal to" in name
+            if taken or not name.strip():
                 raise ValueError(
                     f"variants: {name!r} is no name for a variant: `defaults`, `top 1`, ... and names that hold "
-                    "' with ' or ' = ' are those of other configurations; give another"
+                    "' with ' or '(equal to' are those of other configurations; give another"
                 )
             if not keys:
                 raise ValueError(f"variants: {name} sets nothing; name the keys that differ from the defaults")

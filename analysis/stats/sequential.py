@@ -11,7 +11,6 @@ squares of the first n differences (mean 0), u_n = S_n / √Q_n is a Markov chai
 since the direction of (x_1, ..., x_n) is uniform on the sphere; and t_n = u_n √((n - 1) / (n - u_n²)).
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,22 +34,6 @@ def _panels(panels: int, each: int) -> tuple[Array, Array]:
 
 
 _ABSCISSAE, _WEIGHTS = _panels(8, 12)
-
-
-@lru_cache(maxsize=256)
-def critical_values(first: int, last: int, error: float, shape: float = SHAPE) -> tuple[float, ...]:
-    """c_n for n = first, ..., last: |t_n| exceeds c_n at any of these looks with probability ``error``.
-
-    Args:
-        first: pairs at the first look, at least 2.
-        last: pairs at the last look.
-        error: two-sided, in (0, 1).
-        shape: look n is tested at the two-sided normal tail of k · (n / last)^(shape - 1/2), for one k.
-    """
-    from scipy.optimize import brentq
-
-    k = brentq(lambda k: crossing(boundary(first, last, k, shape), first) - error, 1e-6, 30.0, xtol=1e-6)
-    return tuple(float(one) for one in boundary(first, last, k, shape))
 
 
 def normal_reached(t: Any, pairs: Any) -> Any:

@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from analysis.stats.schedule import Schedule, share, staged
-from analysis.stats.sequential import critical_values, crossing
+from analysis.stats.sequential import crossing
+from benchmarks.boundaries import critical_values
 
 
 def null_t_statistics(repetitions, last, seed=0):

@@ -50,7 +50,7 @@ def test_the_example_asks_of_the_loss_of_the_method_and_of_cr_at_equal_strength(
 
 def test_what_every_demo_finds_anew_has_one_name():
     assert standard_name("top 1") == "top 1"
-    assert standard_name("top 1 = defaults") == "defaults"
+    assert standard_name("top 1 (equal to defaults)") == "defaults"
 
 
 def ended(folder, number, *verdicts):

@@ -116,9 +116,12 @@ def test_under_the_other_distance_the_factor_t_squared_is_left_out(tmp_path):
 
 def test_a_leader_that_is_the_defaults_is_one_arm_with_both_names(tmp_path):
     found = arms(tmp_path, {"top": 1, "ablate": {"interpixel.alpha": 0}}, [entry(5, 70.0, **PAPER)])
-    assert [arm.name for arm in found] == ["top 1 = defaults", "top 1 = defaults with interpixel.alpha=0"]
+    assert [arm.name for arm in found] == [
+        "top 1 (equal to defaults)",
+        "top 1 (equal to defaults) with interpixel.alpha=0",
+    ]
     assert found[0].roles == ("top", "defaults")
-    assert comparisons(found) == (("top 1 = defaults", "top 1 = defaults with interpixel.alpha=0"),)
+    assert comparisons(found) == (("top 1 (equal to defaults)", "top 1 (equal to defaults) with interpixel.alpha=0"),)
 
 
 def test_a_leader_that_is_another_ones_ablation_is_not_run_twice(tmp_path):
@@ -126,8 +129,8 @@ def test_a_leader_that_is_another_ones_ablation_is_not_run_twice(tmp_path):
     entries = [entry(0, 71.0), entry(1, 70.0, **{"interpixel.alpha": 0.0})]
     confirm = {"top": 2, "defaults": False, "ablate": {"interpixel.alpha": 0}}
     found = arms(tmp_path, confirm, entries, search=search)
-    assert [arm.name for arm in found] == ["top 1", "top 2 = top 1 with interpixel.alpha=0"]
-    assert comparisons(found) == (("top 1", "top 2 = top 1 with interpixel.alpha=0"),)
+    assert [arm.name for arm in found] == ["top 1", "top 2 (equal to top 1 with interpixel.alpha=0)"]
+    assert comparisons(found) == (("top 1", "top 2 (equal to top 1 with interpixel.alpha=0)"),)
 
 
 def test_a_contrast_runs_the_leader_with_every_other_choice_and_nothing_else_changed(tmp_path):
@@ -212,7 +215,7 @@ def test_a_variant_is_the_defaults_with_its_keys_set_and_is_compared_with_them_a
 
 def test_a_variant_of_defaults_that_lead_is_compared_with_the_leader(tmp_path):
     found = arms(tmp_path, {"top": 1, "variants": VARIANTS}, [entry(5, 70.0, **PAPER)])
-    assert comparisons(found) == (("top 1 = defaults", "CR"),)
+    assert comparisons(found) == (("top 1 (equal to defaults)", "CR"),)
 
 
 def test_without_a_complete_trial_there_is_nothing_to_confirm(tmp_path):

@@ -80,7 +80,17 @@ def test_a_shipped_study_agrees_with_the_schema_that_it_names(path):
     assert errors(YAML(typ="safe").load(path)) == []
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+SEEDS = SPACES / "digits_seeds.yaml"
+"""It asks about seeds and not about parameters, so it begins with no point."""
+
+
+def test_the_study_of_seeds_is_a_grid_whose_trials_are_all_combinations():
+    study = load(SEEDS)
+    assert set(study.search) == {"method.name", "data.draw.seed", "seeds.init", "seeds.order"}
+    assert len(SearchSpace(study).grid_points()) == study.budget.trials
+
+
+@pytest.mark.parametrize("path", [path for path in STUDIES if path != SEEDS], ids=lambda path: path.stem)
 def test_a_shipped_study_is_valid_and_starts_with_the_papers_defaults(path):
     study = load(path)
     config = SearchSpace(study).to_config(study.points[0]).model_dump(mode="json")
