@@ -302,6 +302,9 @@ class StudyConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a trial that fails is taken up again from its own checkpoint."""
+    stop_after_same_error: Annotated[int, Field(ge=0)] = 3
+    """The study stops when so many trials in a row have failed with the same error, since the next would too; 0: never.
+    A loss that is not finite does not count: that is the configuration's doing."""
     on_out_of_memory: Literal["fail", "accumulate"] = "fail"
     """What becomes of a trial whose first steps do not fit into the device's memory. `accumulate`: it starts once more
     with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""

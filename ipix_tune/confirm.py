@@ -36,15 +36,22 @@ def confirm(
         ),
     ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a confirmation that has begun.")] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="With --resume: run those that failed once more, from where they were."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run at most, and stop.")] = False,
 ) -> None:
     """Re-train the best configs, the defaults and their ablations with paired seeds, until the verdicts are in."""
+    from ipix_tune.arms import ConfirmError
     from ipix_tune.confirmation import confirm as confirm_study
     from ipix_tune.confirmation import describe
     from ipix_tune.engine import say
     from ipix_tune.study import finish
 
     console = Console()
+    if retry_failed and not resume:
+        raise ConfirmError("--retry-failed belongs to --resume: a confirmation that begins has no failed runs")
     config = load_study(study, overrides or [])
     if dry_run:
         for line in describe(config, more_seeds=more_seeds):
@@ -53,7 +60,9 @@ def confirm(
     given = [*(f"--set={one}" for one in overrides or []), *([f"--address={address}"] if address else [])]
     again = shlex.join(["python", "-m", "ipix_tune.confirm", str(study), *given, "--resume"])
     say(console, f"after any interruption go on with: {again}")
-    outcome = confirm_study(config, resume=resume, address=address, console=console, more_seeds=more_seeds)
+    outcome = confirm_study(
+        config, resume=resume, address=address, console=console, more_seeds=more_seeds, retry_failed=retry_failed
+    )
     made = finish(config, outcome, console=console)
     if outcome.cut_short is not None:
         say(console, outcome.cut_short)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from analysis.columns import CONFIRM
 from ipix_tune import wandb_probe
+from ipix_tune.again import offer_failed
 from ipix_tune.arms import ConfirmError, confirm_of, defaults_of, with_seed
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.confirmcheck import NOT_LOGGED
@@ -21,7 +22,7 @@ from ipix_tune.folder import study_folder, trials_of
 from ipix_tune.identity import identity
 from ipix_tune.journal import Entry, Journal
 from ipix_tune.keep import needed_of_confirmation, needed_of_search
-from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, load, looked_at, settled
+from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
 from ipix_tune.mirror import Mirror
 from ipix_tune.price import Price
 from ipix_tune.run_facts import RunFacts, facts_of_confirmation
@@ -33,7 +34,13 @@ LETTER = "c"
 
 
 def confirm(
-    study: StudyConfig, *, resume: bool | None, address: str | None, console: Console, more_seeds: int = 0
+    study: StudyConfig,
+    *,
+    resume: bool | None,
+    address: str | None,
+    console: Console,
+    more_seeds: int = 0,
+    retry_failed: bool = False,
 ) -> Outcome:
     """Confirm a study that has been searched, or go on with its confirmation.
 
@@ -41,6 +48,7 @@ def confirm(
         study: with a `confirm` section.
         resume: the confirmation has begun; None: whether or not it has.
         more_seeds: extend the plan of a confirmation that has ended by so many seeds an arm.
+        retry_failed: runs that failed are offered again; not those whose loss was not finite, which are lost runs.
 
     Raises:
         UserError: anything that can be known before a run starts: no trial to confirm, another confirmation in the
@@ -58,14 +66,21 @@ def confirm(
     lines, _ = check_run(probe, workers=study.resources.workers)
     for line in [*lines, *wandb_probe.probe(study)]:
         console.print(line, highlight=False)
-    with opened(study, probe, copy, resume=True, address=address) as (place, fit):
+    begun = resume or more_seeds > 0
+
+    def acceptable(place: Path) -> None:
         if more_seeds:
             _check_begun(place)
-        found = settled(study, space, place, resume=resume or more_seeds > 0)
+        accept(study, place, resume=begun)
+
+    with opened(study, probe, copy, resume=True, address=address, accept=acceptable) as (place, fit):
+        found = settled(study, space, place, resume=begun)
         if more_seeds:
             found = _extended(study, place, more_seeds)
             write_extension(found, place / FOLDER / PLAN)
-        return _race(study, space, found, place, copy, concurrent=fit.concurrent, console=console)
+        return _race(
+            study, space, found, place, copy, concurrent=fit.concurrent, console=console, retry_failed=retry_failed
+        )
 
 
 def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
@@ -153,6 +168,7 @@ def _race(
     *,
     concurrent: int,
     console: Console,
+    retry_failed: bool,
 ) -> Outcome:
     from ray.tune.schedulers import FIFOScheduler
 
@@ -181,6 +197,9 @@ def _race(
         letter=LETTER,
         there=trials_of(place, copy),
     )
+    probe = found.config(found.arms[0].name, 0)
+    for line in offer_failed(journal, probe, resume=True, retry_failed=retry_failed, lost=False):
+        say(console, line)
     max_epochs = found.arms[0].config.schedule.epochs
     board = board_of(study, journal.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
     say(

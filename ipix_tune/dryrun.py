@@ -53,7 +53,8 @@ def dry_run(
 
 
 def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
-    """Open and decode the data, build model, method and loader as a trial will; lines that describe the data, and
+    """Open and decode the data, with the validation list where there is one, so that no fault in it shows after the
+    search; build model, method and loader as a trial will; lines that describe the data, and
     steps per epoch, their mean where the stages of a method differ.
 
     Raises:
@@ -69,7 +70,8 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.methods.registry import build_method
     from trainers.stages import stage_epochs
 
-    data = open_data(config.data, final=config.evaluation.final)
+    final = config.evaluation.final
+    data = open_data(config.data, final=final, with_val=config.data.val is not None)
     summary = check_data(data, config.data)
     kit = make_kit(
         config,

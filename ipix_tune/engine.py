@@ -12,6 +12,7 @@ from rich.console import Console
 
 from analysis.columns import Phase
 from ipix_tune import cluster, folder
+from ipix_tune.alike import Alike
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.mirror import Keeper, Mirror, copy_of
 from ipix_tune.nodes import check_nodes
@@ -91,12 +92,19 @@ def checked_copy(study: StudyConfig) -> Mirror | None:
 
 @contextlib.contextmanager
 def opened(
-    study: StudyConfig, config: TrainConfig, copy: Mirror | None, *, resume: bool, address: str | None
+    study: StudyConfig,
+    config: TrainConfig,
+    copy: Mirror | None,
+    *,
+    resume: bool,
+    address: str | None,
+    accept: Callable[[Path], object] = lambda place: None,
 ) -> Iterator[tuple[Path, Fit]]:
     """The study's folder, ready and held by this process, and the trials that the connected cluster holds at once.
 
     Args:
         config: of one of the runs, whose data every node is asked for.
+        accept: as for `folder.prepared`.
 
     Raises:
         UserError: cluster, nodes, storage or folder cannot be used.
@@ -110,7 +118,7 @@ def opened(
         check_nodes(config.data, folder.study_folder(study).parent if copy is None else study.storage)
         if study.record not in ("journal", "memory"):
             open_record(folder.study_folder(study), record=study.record)
-        with folder.prepared(study, resume=resume, copy=copy) as place:
+        with folder.prepared(study, resume=resume, copy=copy, accept=accept) as place:
             if nested:
                 cluster.free_leftovers(place)
             yield place, fit
@@ -154,15 +162,22 @@ def drive(
 
     checkpoints = folder.Checkpoints(place)
 
+    def needed() -> set[str]:
+        """With those that failed: offered again, they go on from their checkpoints."""
+        return work.needed() | {key for key, row in board.rows.items() if row.state == "failed"}
+
     def trial_ended(key: str) -> None:
         if study.keep_checkpoints != "all":
-            spent = board.ended() - work.needed()
+            spent = board.ended() - needed()
             checkpoints.remove(of=spent)
             keeper.remove_checkpoints(of=spent)
         keeper.save_end(key)
 
     def storage_failed(reason: str) -> None:
         stop.storage_fault = reason
+
+    def failed_alike(reason: str) -> None:
+        stop.alike = stop.alike or reason
 
     keeper = Keeper(copy, record=work.record, on_fault=storage_failed)
     try:
@@ -175,6 +190,8 @@ def drive(
                 on_end=trial_ended,
                 on_step=keeper.look,
                 on_storage_fault=storage_failed,
+                alike=Alike(study.stop_after_same_error),
+                on_alike=failed_alike,
             )
             if journal.remaining and not stop.stop_all():
                 tune.Tuner(
@@ -225,7 +242,7 @@ def drive(
         cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
         settled=journal.settled() if journal.remaining and not stop.stop_all() else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
-        needed=frozenset(work.needed()),
+        needed=frozenset(needed()),
         lacking=tuple(lack.words for lack in lacking),
         copy=copy,
     )
@@ -278,6 +295,11 @@ def _cut_short(stop: Stop, place: Path) -> str | None:
         return "stopped by the user; trials that were running kept their checkpoints"
     if stop.storage_fault is not None:
         return f"the study's storage ({place}) failed: {stop.storage_fault}. Mend that first"
+    if stop.alike is not None:
+        return (
+            f"{stop.alike}. The rest would end so too (stop_after_same_error). Mend the cause, then go on: trials that "
+            "failed by data that have changed since run again by themselves, others with --retry-failed"
+        )
     if stop.over is not None:
         return f"{stop.over} is over; trials that were running kept their checkpoints. Set {stop.over} higher first"
     return None

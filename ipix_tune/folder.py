@@ -29,6 +29,7 @@ AFTERMATH_S = 60.0
 
 CHANGEABLE = (
     "budget", "resources", "retries", "on_out_of_memory", "storage", "keep_checkpoints", "logging", "name", "confirm",
+    "stop_after_same_error",
 )  # fmt: skip
 """Sections that a resumed study may change: they say how much and where, not what the search compares. A confirmation
 that has begun keeps its plan (`ipix_tune.confirmation`)."""
@@ -53,8 +54,11 @@ def study_folder(study: StudyConfig) -> Path:
     return (Path(WORK if is_uri(study.storage) else study.storage) / study.name).absolute()
 
 
-def prepare(study: StudyConfig, *, resume: bool) -> Path:
-    """Make the study's folder, or check that it is this study's.
+def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object] = lambda folder: None) -> Path:
+    """Make the study's folder, or check that it is this study's; then write the study's file into it.
+
+    Args:
+        accept: called with the folder before anything is written into it; what it raises leaves the folder as it was.
 
     Raises:
         FolderError: it exists and ``resume`` was not asked for; there is nothing to resume; it belongs to a study
@@ -88,6 +92,7 @@ def prepare(study: StudyConfig, *, resume: bool) -> Path:
             f"{folder}: no space left on the study's disk: {free / 1e6:.0f} MB free, {FREE_BYTES / 1e6:.0f} MB needed "
             "at least. Free some, or give another --set storage=..."
         )
+    accept(folder)
     if not resume:
         replace_bytes(folder / IDENTITY, new_identity(study.name).encode())
     replace_bytes(file, dump(study).encode())
@@ -96,9 +101,18 @@ def prepare(study: StudyConfig, *, resume: bool) -> Path:
 
 
 @contextmanager
-def prepared(study: StudyConfig, *, resume: bool, copy: Mirror | None = None) -> Iterator[Path]:
+def prepared(
+    study: StudyConfig,
+    *,
+    resume: bool,
+    copy: Mirror | None = None,
+    accept: Callable[[Path], object] = lambda folder: None,
+) -> Iterator[Path]:
     """The study's folder, ready and held by this process alone. A second driver is refused before it changes a file.
     A study that is resumed and has a copy in object storage goes on from the copy, wherever it ran before.
+
+    Args:
+        accept: as for :func:`prepare`.
 
     Raises:
         FolderError: as :func:`prepare` and :func:`only_driver`.
@@ -113,13 +127,13 @@ def prepared(study: StudyConfig, *, resume: bool, copy: Mirror | None = None) ->
         folder.mkdir(parents=True, exist_ok=True)
         with only_driver(folder):
             copy.pull()
-            yield prepare(study, resume=True)
+            yield prepare(study, resume=True, accept=accept)
         return
     if (folder / LOCK).exists() and resume:
         with only_driver(folder):
-            yield prepare(study, resume=resume)
+            yield prepare(study, resume=resume, accept=accept)
         return
-    prepare(study, resume=resume)
+    prepare(study, resume=resume, accept=accept)
     with only_driver(folder):
         yield folder
 

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from analysis.columns import State
 from analysis.stats.best import Scored, Settings, settings_of
+from ipix_tune.alike import DATA
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.identity import check_record, identity
 from ipix_tune.record import open_record, told
@@ -31,6 +32,12 @@ STOPS = "stops"
 """User attribute of a trial: the epoch at which the scheduler stops it."""
 AGAINST = "against"
 """User attribute of a trial: the last epoch with a value of the second objective, and that value."""
+
+AGAIN = "again"
+"""User attribute of a trial that failed and is offered again: the number of the trial that it takes the place of. It
+has that trial's key, and so its folder and its checkpoints."""
+CAUSE, DATA_STATE = "cause", "data_state"
+"""User attributes of a trial that failed: the kind of error (`ipix_tune.alike`), and what the data were then."""
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -53,6 +60,10 @@ class Entry:
     against: float | None = None
     stops: int | None = None
     """The epoch at which the scheduler stopped it, or was about to when the driver died."""
+    cause: str | None = None
+    """Of one that failed: what kind of error it was; None where that was not noted."""
+    data_state: str | None = None
+    """What the data were when it failed."""
 
     @property
     def scored(self) -> Scored | None:
@@ -128,10 +139,11 @@ class Journal:
             )
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
-        known = self._study.get_trials(deepcopy=False)
+        known = self._trials()
         if folder is not None:
-            check_record(len(known), there, letter=letter, folder=folder, record=told(folder, record=study.record))
-        asked = [trial for trial in known if trial.state != TrialState.WAITING]
+            count = len(self._study.get_trials(deepcopy=False))
+            check_record(count, there, letter=letter, folder=folder, record=told(folder, record=study.record))
+        asked = [trial for trial in self._originals() if trial.state != TrialState.WAITING]
         self._saved = None if saved is None else saved[0]
         self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
@@ -148,6 +160,8 @@ class Journal:
         """Epochs that all trials reported."""
         self.trained_s = float(self._study.user_attrs.get(TRAINED, 0))
         """Seconds that they took, each trial's counted."""
+        self.data_state: Callable[[], str] | None = None
+        """What the data are now (`ipix_tune.again`): noted with a trial that fails by them."""
         self.settled: Callable[[], str | None] = lambda: None
         """Asked before a new trial: why none is worth starting, or None."""
 
@@ -206,9 +220,50 @@ class Journal:
             self._save_sampler(trial.number)
         else:
             return None
-        key = self._key(trial.number)
+        key = self._key(self._frozen(trial))
         self._open[key] = trial
         return key, values
+
+    def offer_again(self, wanted: Callable[[Entry], bool]) -> list[str]:
+        """Offer trials that failed once more, before any new one, each under its own key and so from its own last
+        checkpoint; the budget counts it once. Returns their keys.
+
+        Args:
+            wanted: asked of every trial that failed.
+        """
+        keys = []
+        for trial in self._trials():
+            entry = self._entry(trial)
+            if trial.state != TrialState.FAIL or not wanted(entry):
+                continue
+            attributes = {name: trial.user_attrs[name] for name in (AGAINST, "retries") if name in trial.user_attrs}
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.RUNNING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs={**attributes, AGAIN: trial.user_attrs.get(AGAIN, trial.number)},
+                    system_attrs=trial.system_attrs,
+                )
+            )
+            self._again.append(self._study.get_trials(deepcopy=False)[-1].number)
+            self._ended = [one for one in self._ended if one.key != entry.key]
+            keys.append(entry.key)
+        return keys
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        """Every trial as it is now, in the order of their keys: of one that was offered again its latest part."""
+        latest = {self._original(trial): trial for trial in self._study.get_trials(deepcopy=False)}
+        return [latest[number] for number in sorted(latest)]
+
+    def _originals(self) -> list[optuna.trial.FrozenTrial]:
+        """Every trial as it was first asked for."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if AGAIN not in trial.user_attrs]
+
+    @staticmethod
+    def _original(trial: optuna.trial.FrozenTrial) -> int:
+        return int(trial.user_attrs.get(AGAIN, trial.number))
 
     def _finish_ask(self) -> None:
         """The driver died after it had begun to write the latest trial, and before it saved the sampler: the sampler
@@ -216,7 +271,7 @@ class Journal:
         sampler's file is not the one from before that trial, the sampler gets a new seed instead, so that it does not
         give earlier trials again."""
         self._half_asked = False
-        *before, trial = (one for one in self._study.get_trials(deepcopy=False) if one.state != TrialState.WAITING)
+        *before, trial = (one for one in self._originals() if one.state != TrialState.WAITING)
         given = dict(trial.system_attrs)
         if self._saved != (before[-1].number if before else None) or trial.state.is_finished():
             self._study.sampler.reseed_rng()
@@ -238,7 +293,8 @@ class Journal:
         then = optuna.create_study(storage=storage, directions=self._study.directions, sampler=self._study.sampler)
         waiting = optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=given)
         for known in self._study.get_trials(deepcopy=False):
-            then.add_trial(waiting if known.number == number else known)
+            if known.number <= number or AGAIN not in known.user_attrs:
+                then.add_trial(waiting if known.number == number else known)
         self._space.suggest(then.ask())
         return then.get_trials(deepcopy=False)[number]
 
@@ -275,8 +331,9 @@ class Journal:
             self.epochs += 1
             self.trained_s += seconds
 
-    def end(self, key: str, *, state: State, error: str | None = None) -> None:
-        """How a trial ended. One that failed tells the sampler that it failed, not a made-up score."""
+    def end(self, key: str, *, state: State, error: str | None = None, cause: str | None = None) -> None:
+        """How a trial ended. One that failed tells the sampler that it failed, not a made-up score; ``cause`` says what
+        kind of error it was."""
         trial = self._open.pop(key, None)
         if trial is None:
             return
@@ -286,6 +343,10 @@ class Journal:
         trial.set_user_attr("state", state)
         if error is not None:
             trial.set_user_attr("error", error)
+        if cause is not None:
+            trial.set_user_attr(CAUSE, cause)
+            if cause == DATA and self.data_state is not None:
+                trial.set_user_attr(DATA_STATE, self.data_state())
         values = None
         if state == "complete":
             scores = frozen.intermediate_values
@@ -314,8 +375,7 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """All trials that were ever started, in the order of their keys."""
-        known = self._study.get_trials(deepcopy=False)
-        return [self._entry(trial) for trial in known if trial.state != TrialState.WAITING]
+        return [self._entry(trial) for trial in self._trials() if trial.state != TrialState.WAITING]
 
     def unsettled(self) -> set[Settings]:
         """Configurations without their seed of which a run is running or waits to be handed out."""
@@ -332,16 +392,16 @@ class Journal:
         """The trial that was handed out under this key."""
         return self._entry(self._frozen(self._open[key]))
 
-    def _key(self, number: int) -> str:
-        """The key of Optuna's trial ``number``: t0000, t0001, ..."""
-        return f"{self._letter}{number:04d}"
+    def _key(self, trial: optuna.trial.FrozenTrial) -> str:
+        """t0000, t0001, ..., by the number of Optuna's trial, or of the one that it takes the place of."""
+        return f"{self._letter}{self._original(trial):04d}"
 
     def _entry(self, trial: optuna.trial.FrozenTrial) -> Entry:
         attributes: Mapping[str, Any] = trial.user_attrs
         measured, against = attributes.get(AGAINST, (None, None))
         state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
         return Entry(
-            key=self._key(trial.number),
+            key=self._key(trial),
             values=dict(trial.params),
             scores=dict(trial.intermediate_values),
             state=state,
@@ -349,6 +409,8 @@ class Journal:
             retries=int(attributes.get("retries", 0)),
             against=against if measured == max(trial.intermediate_values, default=None) else None,
             stops=attributes.get(STOPS),
+            cause=attributes.get(CAUSE),
+            data_state=attributes.get(DATA_STATE),
         )
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:

@@ -72,31 +72,46 @@ def load(file: Path) -> Confirmation:
     return _loaded(json.loads(file.read_text()), source=str(file))
 
 
-def settled(study: StudyConfig, space: SearchSpace, place: Path, *, resume: bool | None) -> Confirmation:
-    """The confirmation that the folder holds, or a new one, written before anything runs.
+def accept(study: StudyConfig, place: Path, *, resume: bool | None) -> None:
+    """See that the confirmation in the folder, or its lack, is what was asked for; nothing is written.
 
     Raises:
         ConfirmError: there is one and ``resume`` is false, or none and it is true; or it has another plan.
     """
     file = place / FOLDER / PLAN
-    section = confirm_of(study).model_dump(mode="json", exclude={"after_search", "prefer"})
     if not file.is_file():
         if resume:
             raise ConfirmError(f"{place}: no confirmation has begun; leave out --resume to start it")
-        found = looked_at(study, space, place)
-        file.parent.mkdir(exist_ok=True)
-        replace_bytes(file, json.dumps({"confirm": section, **_dumped(found)}, indent=2).encode())
-        return found
+        return
     if resume is False:
         raise ConfirmError(f"{place}: its confirmation has begun; go on with --resume")
-    data = json.loads(file.read_text())
-    if changed := sorted(key for key in section if data["confirm"].get(key) != section[key]):
-        was = ", ".join(f"confirm.{key}: {json.dumps(data['confirm'].get(key))}" for key in changed)
+    section, begun = _section(study), json.loads(file.read_text())["confirm"]
+    if changed := sorted(key for key in section if begun.get(key) != section[key]):
+        was = ", ".join(f"confirm.{key}: {json.dumps(begun.get(key))}" for key in changed)
         raise ConfirmError(
             f"{place}: its confirmation has begun with {was}. Seeds were seen under that plan, and its error holds for "
             "no other: give these values again"
         )
-    return _loaded(data, source=str(file))
+
+
+def settled(study: StudyConfig, space: SearchSpace, place: Path, *, resume: bool | None) -> Confirmation:
+    """The confirmation that the folder holds, or a new one, written before anything runs.
+
+    Raises:
+        ConfirmError: as :func:`accept`.
+    """
+    accept(study, place, resume=resume)
+    file = place / FOLDER / PLAN
+    if file.is_file():
+        return load(file)
+    found = looked_at(study, space, place)
+    file.parent.mkdir(exist_ok=True)
+    replace_bytes(file, json.dumps({"confirm": _section(study), **_dumped(found)}, indent=2).encode())
+    return found
+
+
+def _section(study: StudyConfig) -> dict[str, Any]:
+    return confirm_of(study).model_dump(mode="json", exclude={"after_search", "prefer"})
 
 
 def _planned(study: StudyConfig, space: SearchSpace, arms: tuple[Arm, ...]) -> Confirmation:

@@ -10,6 +10,8 @@ from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 
 FAILED = "failed"
 """Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
+CAUSE = "cause"
+"""Key of the same result: what kind of error it is, as `ipix_tune.alike` tells them apart."""
 UNWRITABLE = "unwritable"
 """Key of a result that says that the study's storage cannot be written, and why; the trial goes on from its checkpoint
 once that is mended."""
@@ -72,7 +74,7 @@ class JournalSearcher(Searcher):
             self._journal.stop(key, epoch=int(result[EPOCH]))
         self._record(key, result)
         if state != "interrupted" and not self._watched:
-            self._journal.end(key, state=state, error=reason)
+            self._journal.end(key, state=state, error=reason, cause=result.get(CAUSE))
 
     def _record(self, key: str, result: dict[str, Any]) -> None:
         if SCORE in result:

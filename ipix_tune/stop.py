@@ -1,4 +1,4 @@
-"""When a study ends before its trials do: the user asked, its time is over, or its disk is full."""
+"""When a study ends before its trials do: the user asked, its time is over, its disk is full, or all fail alike."""
 
 import os
 import shutil
@@ -37,6 +37,8 @@ class Stop(Stopper):
         self.over: str | None = None
         """The key of the budget that ended the study."""
         self.storage_fault: str | None = None
+        self.alike: str | None = None
+        """That trial after trial failed with the same error, and with which."""
         self._folder = folder
         self._over = over
         self._looked = 0.0
@@ -49,7 +51,7 @@ class Stop(Stopper):
         self._look()
         if not self.by_user and self.over is None:
             self.over = self._over()
-        return self.by_user or self.over is not None or self.storage_fault is not None
+        return self.by_user or any(why is not None for why in (self.over, self.storage_fault, self.alike))
 
     def _look(self) -> None:
         if self.storage_fault is not None or time.monotonic() - self._looked < LOOK_EVERY_S:

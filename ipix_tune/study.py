@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,15 +21,26 @@ from ipix_tune.wandb_probe import probe
 from trainers.errors import OutputError
 from trainers.remote import without_query
 
+if TYPE_CHECKING:
+    from ipix_tune.journal import Journal
+
 logger = logging.getLogger(__name__)
 
 
-def run(study: StudyConfig, *, resume: bool, address: str | None, console: Console) -> Outcome:
+def run(
+    study: StudyConfig, *, resume: bool, address: str | None, console: Console, retry_failed: bool = False
+) -> Outcome:
     """Run a study, or take it up again.
+
+    Args:
+        retry_failed: trials that failed are offered again, whatever their error was.
 
     Raises:
         UserError: anything that can be known before a trial starts: storage, data, weights, resources.
     """
+    from ipix_tune.again import offer_failed
+    from ipix_tune.journal import Journal
+
     copy = checked_copy(study)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
@@ -42,13 +54,18 @@ def run(study: StudyConfig, *, resume: bool, address: str | None, console: Conso
     with opened(study, first, copy, resume=resume, address=address) as (place, fit):
         if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
-        return _search(study, space, make_plan(study), place, copy, concurrent=fit.concurrent, console=console)
+        plan = make_plan(study)
+        journal = Journal(place, study, space, total=plan.trials, there=folder.trials_of(place, copy))
+        for line in offer_failed(journal, first, resume=resume, retry_failed=retry_failed, lost=True):
+            say(console, line)
+        return _search(study, space, plan, journal, place, copy, concurrent=fit.concurrent, console=console)
 
 
 def _search(
     study: StudyConfig,
     space: SearchSpace,
     plan: Plan,
+    journal: "Journal",
     place: Path,
     copy: Mirror | None,
     *,
@@ -56,13 +73,11 @@ def _search(
     console: Console,
 ) -> Outcome:
     from ipix_tune.budget import Budget
-    from ipix_tune.journal import Journal
     from ipix_tune.keep import needed_of_search
     from ipix_tune.record import JOURNAL, SNAPSHOT
     from ipix_tune.samplers import SAMPLER
     from ipix_tune.scheduler import KeyedAsha, build_scheduler
 
-    journal = Journal(place, study, space, total=plan.trials, there=folder.trials_of(place, copy))
     scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
     if isinstance(scheduler, KeyedAsha):
         scheduler.replay(journal.entries())

@@ -47,6 +47,10 @@ def sweep(
         str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Take up the study where it stopped.")] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="With --resume: run those that failed once more, from where they were."),
+    ] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two tiny trials through every part, in <name>-smoke.")
     ] = False,
@@ -69,6 +73,8 @@ def sweep(
     from trainers.errors import ConfigError
 
     console = Console()
+    if retry_failed and not resume:
+        raise ConfigError("--retry-failed belongs to --resume: a study that begins has no failed trials")
     asked = study = load(file, [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])])
     if calibrate is not None:
         if smoke:
@@ -86,7 +92,7 @@ def sweep(
     start = ["python", "-m", "ipix_tune.sweep", str(file), *given]
     calibrating = [] if calibrate is None else [f"--calibrate={calibrate}"]
     again = shlex.join([*start, *calibrating, "--resume"])
-    _run(study, again=again, resume=resume, smoke=smoke, address=address, console=console)
+    _run(study, again=again, resume=resume, retry_failed=retry_failed, smoke=smoke, address=address, console=console)
     if calibrate is not None:
         for line in findings_of(study, asked=asked, start=start):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -107,7 +113,16 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
     console.print(plan(study, cluster=cluster, nodes=nodes, measured=measured))
 
 
-def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address: str | None, console: Console) -> None:
+def _run(
+    study: "StudyConfig",
+    *,
+    again: str,
+    resume: bool,
+    retry_failed: bool,
+    smoke: bool,
+    address: str | None,
+    console: Console,
+) -> None:
     from ipix_tune import folder
     from ipix_tune.objectstore import store_of
     from ipix_tune.study import finish, run
@@ -121,13 +136,13 @@ def _run(study: "StudyConfig", *, again: str, resume: bool, smoke: bool, address
     else:
         _say(console, f"after any interruption go on with: {again}")
     unconfirmed = None
-    outcome = run(study, resume=resume and not smoke, address=address, console=console)
+    outcome = run(study, resume=resume and not smoke, address=address, console=console, retry_failed=retry_failed)
     if study.confirm is not None and study.confirm.after_search and outcome.cut_short is None and outcome.scored:
         from ipix_tune.confirmation import confirm
 
         _say(console, f"search: {outcome.headline}")
         try:
-            confirmation = confirm(study, resume=None, address=address, console=console)
+            confirmation = confirm(study, resume=None, address=address, console=console, retry_failed=retry_failed)
             outcome = replace(confirmation, lacking=(*outcome.lacking, *confirmation.lacking))
         except UserError as error:
             unconfirmed = f"the search is safe, and was not confirmed: {error}"

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ipix_tune.alike import cause_of
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.devices import granted, limit_memory, refused
 from ipix_tune.mirror import Mirror, scratch
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
-from ipix_tune.searcher import FAILED, UNWRITABLE
+from ipix_tune.searcher import CAUSE, FAILED, UNWRITABLE
 from trainers.errors import ConfigError, OutOfMemory, OutputError, TrainingError, UserError
 
 SPLIT = "split_hash"
@@ -137,7 +138,7 @@ def _last_word(error: Exception) -> dict[str, Any] | None:
     if _is_storage(error):
         return {UNWRITABLE: str(error)}
     if isinstance(error, UserError | TrainingError):
-        return {FAILED: str(error)}
+        return {FAILED: str(error), CAUSE: cause_of(error)}
     return None
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from ray.tune import Callback
 
 from analysis.columns import State
+from ipix_tune.alike import OTHER, Alike
 from ipix_tune.cluster import Releaser
 from ipix_tune.journal import Journal
 from ipix_tune.live import Display, Row
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
-from ipix_tune.searcher import end_of
+from ipix_tune.searcher import CAUSE, end_of
 from ipix_tune.tracking import Tracker
 from ipix_tune.trial import ACCUMULATE, GROUP, SPLIT
 
@@ -26,6 +27,8 @@ class Watcher(Callback):
         on_end: called with a trial's key once it has ended.
         on_step: called often.
         on_storage_fault: called with the reason when a trial could not write to the study's storage.
+        alike: counts failures with the same error.
+        on_alike: called with the reason when there were too many of them in a row.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class Watcher(Callback):
         on_end: Callable[[str], None],
         on_step: Callable[[], None],
         on_storage_fault: Callable[[str], None],
+        alike: Alike | None = None,
+        on_alike: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._journal = journal
         self._tracker = tracker
@@ -46,6 +51,7 @@ class Watcher(Callback):
         self._on_end = on_end
         self._on_step = on_step
         self._on_storage_fault = on_storage_fault
+        self._alike, self._on_alike = alike or Alike(0), on_alike
         self._ended: set[str] = set()
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
@@ -103,12 +109,12 @@ class Watcher(Callback):
         state, error = end_of(trial.last_result or {}, max_epochs=self._display.board.max_epochs)
         if state == "interrupted":
             self._on_storage_fault(str(error))
-        self._end(trial.config["key"], state, error)
+        self._end(trial.config["key"], state, error, (trial.last_result or {}).get(CAUSE))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key, reason = trial.config["key"], last_line(trial)
         self._open(trial)
-        self._end(key, "failed", reason)
+        self._end(key, "failed", reason, OTHER)
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Trials that are still open were cut off by the user or the time budget; their runs are closed as such."""
@@ -117,7 +123,7 @@ class Watcher(Callback):
                 row.state = "interrupted"
                 self._finish(key, row)
 
-    def _end(self, key: str, state: State, error: str | None) -> None:
+    def _end(self, key: str, state: State, error: str | None, cause: str | None) -> None:
         row = self._display.board.rows[key]
         if row.state != "running":
             return
@@ -125,7 +131,9 @@ class Watcher(Callback):
         self._display.board.finished_here += 1
         self._finish(key, row)
         if state != "interrupted":
-            self._journal.end(key, state=state, error=error)
+            self._journal.end(key, state=state, error=error, cause=cause)
+            if (reason := self._alike.ended(state=state, error=error, cause=cause)) is not None:
+                self._on_alike(reason)
         self._ended.add(key)
         if (group := self._groups.pop(key, None)) is not None:
             self._releaser.ended(group)

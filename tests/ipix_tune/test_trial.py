@@ -9,7 +9,7 @@ from ray.tune.search.search_generator import SearchGenerator
 
 from ipix_tune.config import ResourcesConfig
 from ipix_tune.journal import Journal
-from ipix_tune.searcher import FAILED, UNWRITABLE, JournalSearcher
+from ipix_tune.searcher import CAUSE, FAILED, UNWRITABLE, JournalSearcher
 from ipix_tune.space import SearchSpace
 from ipix_tune.trial import ACCUMULATE, _in_memory, _say, _train, in_actor, trial_config
 from tests.ipix_tune.studies import base, config_of
@@ -45,7 +45,7 @@ def test_an_objective_that_the_method_never_reports_is_said_with_what_there_is(t
 def test_a_users_mistake_is_the_trials_last_word_and_not_a_reason_to_retry():
     sent = []
     _say(DataError("a.png: no such file"), sent.append)
-    assert sent == [{FAILED: "a.png: no such file"}]
+    assert sent == [{FAILED: "a.png: no such file", CAUSE: "data"}]
 
 
 def test_anything_else_is_raised_so_that_the_trial_is_retried():

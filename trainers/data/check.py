@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trainers.data import DataConfig
 from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
+from trainers.data.maskcheck import check_masks
 from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
 from trainers.data.pixels import read_header
@@ -95,6 +96,9 @@ def check_data(data: OpenData, config: DataConfig) -> DataSummary:
     """Decode every labelled and held-out image, and every mask that is read; open the header of every other file, and
     decode it where only its pixels tell whether it can be read.
 
+    With `draw` that holds for the masks of all images that another seed may draw, too; each is decoded once, until it
+    changes.
+
     Raises:
         DataError: names the file and the split line: an image that cannot be decoded (unless `on_corrupt` allows it in
             training), one whose pixels have no known meaning, a mask of another size than its image, a class index
@@ -114,6 +118,8 @@ def check_data(data: OpenData, config: DataConfig) -> DataSummary:
     for name, found in masks.items():
         if found.count and found.ignored == found.pixels:
             raise DataError(_nothing_left(name, found.count))
+    if config.draw is not None:
+        check_masks(data.unlabelled, num_classes=data.num_classes, skip_corrupt=config.on_corrupt == "skip")
     return DataSummary(
         images={name: len(getattr(data, name)) for name in ("labelled", "unlabelled", "holdout", "val")},
         masks=masks,

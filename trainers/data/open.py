@@ -37,12 +37,13 @@ class OpenData:
         return len(self.classes)
 
 
-def open_data(config: DataConfig, *, final: bool) -> OpenData:
+def open_data(config: DataConfig, *, final: bool, with_val: bool = False) -> OpenData:
     """Read the split files, draw where asked, cut off the holdout, and see that every named file exists.
 
     Args:
         config: the `data` section.
-        final: `evaluation.final`; only then the validation list is read.
+        final: `evaluation.final`; only then, or with `with_val`, the validation list is read.
+        with_val: read it for a check of what will be scored after this run.
 
     Raises:
         ConfigError: a key of the section asks for what the lists cannot give.
@@ -56,7 +57,7 @@ def open_data(config: DataConfig, *, final: bool) -> OpenData:
     layout = config.layout()
     if not layout.root.is_dir():
         raise DataError(f"data.root: no folder at {layout.root}; give the folder of the data set")
-    lists = _read_lists(config, layout, final=final)
+    lists = _read_lists(config, layout, with_val=final or with_val)
     same = Same(item.image for items in lists.values() for item in items)
     as_listed = config.copies == "as_listed"
     once = {key: listed_once(items, same, key=key, keep=as_listed) for key, items in lists.items()}
@@ -86,7 +87,7 @@ def open_data(config: DataConfig, *, final: bool) -> OpenData:
 _Items = tuple[Item, ...]
 
 
-def _read_lists(config: DataConfig, layout: Layout, *, final: bool) -> dict[str, _Items]:
+def _read_lists(config: DataConfig, layout: Layout, *, with_val: bool) -> dict[str, _Items]:
     """Every list of the config by its key, as it stands in its file."""
     lists = {}
     if config.train or config.draw:
@@ -95,7 +96,7 @@ def _read_lists(config: DataConfig, layout: Layout, *, final: bool) -> dict[str,
         lists["labelled"] = _read(config, layout, "labelled", labelled=True)
         if config.unlabelled or (config.labelled is None and layout.lists.get("unlabelled")):
             lists["unlabelled"] = _read(config, layout, "unlabelled", labelled=False)
-    if final:
+    if with_val:
         lists["val"] = _read(config, layout, "val", labelled=True)
     return lists
 
