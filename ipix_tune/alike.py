@@ -2,7 +2,7 @@
 
 import re
 
-from trainers.errors import DataError, OutOfMemory, TrainingError
+from trainers.errors import DataError, LoaderError, OutOfMemory, TrainingError
 
 DATA, MEMORY, DIVERGED, OTHER = "data", "memory", "diverged", "other"
 """What kind of error ended a trial: a file of the data; the device's memory; a loss or weight that is not finite, which
@@ -15,7 +15,8 @@ def cause_of(error: BaseException) -> str:
         return DATA
     if isinstance(error, OutOfMemory):
         return MEMORY
-    return DIVERGED if isinstance(error, TrainingError) else OTHER
+    diverged = isinstance(error, TrainingError) and not isinstance(error, LoaderError)
+    return DIVERGED if diverged else OTHER
 
 
 class Alike:

@@ -41,6 +41,7 @@ UNSEARCHABLE = {
     "data.classes": "it names classes",
     "data.copies": "trials on different data cannot be compared",
     "data.list_encoding": "trials on different data cannot be compared",
+    "data.loader_wait_s": "it says how long is waited, and no score depends on it",
     "data.num_classes": "trials on different data cannot be compared",
     "checkpoint": "it says what is kept on disk, and no score depends on it",
     "provenance": "it is written by the export",

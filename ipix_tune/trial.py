@@ -18,7 +18,7 @@ from ipix_tune.devices import granted, limit_memory, refused
 from ipix_tune.mirror import Mirror, scratch
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import CAUSE, FAILED, UNWRITABLE
-from trainers.errors import ConfigError, OutOfMemory, OutputError, TrainingError, UserError
+from trainers.errors import ConfigError, LoaderError, OutOfMemory, OutputError, TrainingError, UserError
 
 SPLIT = "split_hash"
 ACCUMULATE, IN_PARTS = "accumulate", "accumulate"
@@ -137,7 +137,7 @@ def _last_word(error: Exception) -> dict[str, Any] | None:
     """The row that ends a trial whose retry would fail in the same way; None where it may be retried."""
     if _is_storage(error):
         return {UNWRITABLE: str(error)}
-    if isinstance(error, UserError | TrainingError):
+    if isinstance(error, UserError | TrainingError) and not isinstance(error, LoaderError):
         return {FAILED: str(error), CAUSE: cause_of(error)}
     return None
 

@@ -23,12 +23,14 @@ logger = logging.getLogger(__name__)
 
 FRESH, LAST, PREVIOUS, BEST = "fresh.pt", "last.pt", "previous.pt", "best.pt"
 FORMAT = 2
+_NOT_THE_DATA = ("root", "loader_workers", "loader_wait_s", "cache_gb", "list_encoding", "copies", "classes")
+"""Keys of the section `data` that change no curve, or do so by the lists alone, which the split's hash tells apart."""
 
 
 def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
     data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final"}})
-    for section, key in (("data", "root"), ("data", "loader_workers"), ("data", "cache_gb"), ("precision", "device")):
+    for section, key in (*(("data", key) for key in _NOT_THE_DATA), ("precision", "device")):
         data[section].pop(key, None)
     return {"config": data, "split_hash": split_hash, "format": FORMAT}
 

@@ -6,7 +6,8 @@ UserError
 ├── CheckpointError   a checkpoint that is torn, or that belongs to another run
 └── OutputError       the run's folder cannot be written
 TrainingError         the run itself went wrong (not the user's spelling): a loss is NaN or infinite
-└── OutOfMemory       the device's memory is too small for a step
+├── OutOfMemory       the device's memory is too small for a step
+└── LoaderError       the loader's workers died, or gave nothing for too long
 """
 
 import difflib
@@ -39,6 +40,10 @@ class TrainingError(Exception):
 
 class OutOfMemory(TrainingError):
     """A step does not fit into the device's memory; the message names what would make it smaller."""
+
+
+class LoaderError(TrainingError):
+    """No batch comes any more; the message says why that may be. A fault of the machine: worth another try."""
 
 
 def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:

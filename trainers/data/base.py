@@ -67,6 +67,8 @@ class BaseDataConfig(Section):
     loader_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Loader processes per training process. `auto`: none on a CPU; for a GPU as many as there are cores, less one.
     Never more than shared memory (/dev/shm) holds batches of. The images do not depend on it."""
+    loader_wait_s: Annotated[float, Field(gt=0)] = 300.0
+    """How long loader workers may give no batch, in seconds, before the run ends with what may be the cause."""
     cache_gb: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """Decoded images that this machine keeps on disk for each data folder, in GB at most, in `$XDG_CACHE_HOME` or
     `~/.cache`, below `ipix-tune/decoded`: every loader worker of every trial reads them there. `auto`: all of them

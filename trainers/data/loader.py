@@ -15,6 +15,7 @@ from trainers.data.loading import loading
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
 from trainers.data.presence import classes_present
+from trainers.data.waiting import watched
 from trainers.errors import ConfigError, DataError
 from trainers.methods.base import Asked, Needs
 from trainers.transfer import to_device
@@ -97,6 +98,7 @@ class TrainLoader:
                 num_workers=self.loading.workers,
                 multiprocessing_context="spawn",
                 persistent_workers=True,
+                timeout=config.data.loader_wait_s,
                 generator=torch.Generator(),
                 pin_memory=device.type == "cuda",
             )
@@ -105,7 +107,10 @@ class TrainLoader:
         """The batches of an epoch, counted from 0, on the device. Does not depend on which epochs came before."""
         self._sampler.epoch = epoch
         made: Iterator[dict[str, Any]]
-        made = iter(self._loader) if self._loader is not None else map(self._maker.__getitem__, self._sampler)
+        if self._loader is None:
+            made = map(self._maker.__getitem__, self._sampler)
+        else:
+            made = watched(iter(self._loader), wait_s=self._config.data.loader_wait_s)
         if self._device.type == "cuda":
             made = copied_ahead(made, self._config, self._device)
         for batch in made:
