@@ -5,7 +5,7 @@ import hashlib
 from ipix_tune.alike import DATA, DIVERGED
 from ipix_tune.journal import Journal
 from trainers.config import TrainConfig
-from trainers.data.filestate import file_state
+from trainers.data.facts import state_of
 from trainers.data.open import open_data
 from trainers.errors import UserError
 
@@ -18,7 +18,7 @@ def data_state(config: TrainConfig) -> str:
         return ""
     items = (*data.labelled, *data.unlabelled, *data.holdout, *data.val)
     files = {path for item in items for path in (item.image, item.mask) if path is not None}
-    states = sorted(file_state(path) or f"{path} is gone" for path in files)
+    states = sorted(state_of(path) or f"{path} is gone" for path in files)
     return hashlib.sha256("\n".join(states).encode(errors="surrogateescape")).hexdigest()[:16]
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import lmdb
 
-from trainers.data.filestate import file_state
 from trainers.data.layout import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def facts_of(paths: Sequence[Path], find: Callable[[Path], bytes], *, kind: str)
         find: gives the fact of a file, a few bytes; what it raises is raised here, for the first file in order.
         kind: names the fact and how it is found out; another way needs another name.
     """
-    store, keys = _store(cache_folder() / "facts"), {path: file_state(path) for path in dict.fromkeys(paths)}
+    store, keys = _store(cache_folder() / "facts"), {path: state_of(path) for path in dict.fromkeys(paths)}
     known = store.get({path: _key(state, kind) for path, state in keys.items() if state is not None})
     missing = [path for path in keys if path not in known]
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
@@ -53,6 +52,15 @@ def facts_of(paths: Sequence[Path], find: Callable[[Path], bytes], *, kind: str)
 
 def _in_order(pool: ThreadPoolExecutor, find: Callable[[Path], bytes], paths: Sequence[Path]) -> Iterator[bytes]:
     return pool.map(find, paths)
+
+
+def state_of(path: Path) -> str | None:
+    """What tells a file from what it was before; None where it cannot be had."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
 
 
 def _key(state: str, kind: str) -> bytes:
