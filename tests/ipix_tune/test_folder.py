@@ -122,3 +122,16 @@ def test_what_a_trials_workers_write_after_its_end_is_removed_with_the_next_and_
     now += 1
     checkpoints.remove(of={"t0000", "t0001"})
     assert (first.exists(), other.exists()) == (True, False)
+
+
+def test_what_is_refused_leaves_the_study_file_as_it_was(tmp_path):
+    """As `confirm --resume --set confirm.max_seeds=4` where the plan has other seeds."""
+    place = folder.prepare(study(tmp_path), resume=False)
+    before = (place / folder.STUDY).read_bytes()
+
+    def refuse(place):
+        raise FolderError(f"{place}: another plan")
+
+    with pytest.raises(FolderError, match="another plan"):
+        folder.prepare(study(tmp_path, retries=7), resume=True, accept=refuse)
+    assert (place / folder.STUDY).read_bytes() == before
