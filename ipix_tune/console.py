@@ -13,8 +13,8 @@ from trainers.errors import TrainingError, UserError
 def outlive_output() -> None:
     """From now on a terminal that was closed, or a pipe whose reader has gone, ends nothing: what is printed is
     dropped. A study is worth more than the lines that it prints."""
-    sys.stdout = _Lasting(sys.stdout)  # type: ignore[assignment]
-    sys.stderr = _Lasting(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = _Lasting(sys.stdout)
+    sys.stderr = _Lasting(sys.stderr)
 
 
 class _Lasting:
