@@ -44,9 +44,9 @@ STAGES = {"stpp": 3, "st": 2}
 """Of methods that are several trainings; each takes an epoch at least, and looks at every unlabelled image."""
 
 
-def config(name, *, alpha=1.0, **sections):
+def config(name, *, alpha=1.0, method=None, **sections):
     made = tiny(interpixel={"alpha": alpha, "tau": 0.05, "warmup_fraction": 0}, **{"schedule": SHORT, **sections})
-    data = made.model_dump(mode="json") | {"method": {"name": name.partition("+")[0], **METHODS[name]}}
+    data = made.model_dump(mode="json") | {"method": {"name": name.partition("+")[0], **METHODS[name], **(method or {})}}
     if name in STAGES:
         data["data"]["draw"] = {"labelled": 220}  # leaves few unlabelled images
     data["schedule"]["epochs"] = max(data["schedule"]["epochs"], STAGES.get(name, 1))

@@ -40,6 +40,7 @@ IN_PARTS = {
 LARGEST = 1e-7
 """Of a difference, relative to what the steps changed. Rounding is 1e-12 and less; where Adam divides the rounding of a
 gradient that is 0 by its own size, 1e-8."""
+SHARES, UNSURE = ("cutmixseg", "classmix"), {"method": {"conf_thresh": 0.15}}
 SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch")
 
 
@@ -58,12 +59,12 @@ def in_double(batch):
     return double(batch)
 
 
-def trained(name, folder, sections):
-    """All that a run holds after some steps with four images, by part and name, and the weights before them."""
+def trained(name, folder, sections, *, images=4, steps=STEPS):
+    """All that a run holds after some steps, by part and name, and the weights before them."""
     synchronise = kit.synchronise_batch_norm
     kit.synchronise_batch_norm = lambda module, process: synchronise(module, process).double()
     try:
-        merged = {**sections, "data": {"batch_size": 4}, "schedule": {"epochs": 2, "steps_per_epoch": STEPS}}
+        merged = {**sections, "data": {"batch_size": images}, "schedule": {"epochs": 2, "steps_per_epoch": steps}}
         run = Run(config(name, **merged), folder)
         before = state_of(run)
         for batch in run.loader.epoch(0):
@@ -88,20 +89,20 @@ def state_of(run):
     return found
 
 
-def work(rank, folder, wanted):
+def work(rank, folder, wanted, steps):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
         for name, label, sections in wanted:
-            torch.save(trained(name, folder, sections), folder / f"{name}, {label}, {rank}.pt")
+            torch.save(trained(name, folder, sections, steps=steps), folder / f"{name}, {label}, {rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
-def together(folder, wanted):
+def together(folder, wanted, *, steps=STEPS):
     """A function that gives what a process holds, by its rank, the method and the settings; once each, since they are
     large."""
-    mp.spawn(work, args=(folder, wanted), nprocs=WORLD)
+    mp.spawn(work, args=(folder, wanted, steps), nprocs=WORLD)
 
     def held(rank, name, label=""):
         file = folder / f"{name}, {label}, {rank}.pt"
@@ -165,6 +166,19 @@ def test_after_some_steps_two_processes_hold_what_one_does(name, two, tmp_path, 
         assert_alike(alone, two(rank, name))
 
 
+@pytest.fixture(scope="module")
+def two_unsure(tmp_path_factory):
+    """With a threshold that some pixels of each process miss, not equally many."""
+    return together(tmp_path_factory.mktemp("unsure"), [(name, "", UNSURE) for name in SHARES], steps=1)
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_the_share_of_confident_pixels_is_that_of_all_processes(name, two_unsure, tmp_path, one_thread):
+    alone = trained(name, tmp_path, UNSURE, steps=1)
+    for rank in range(WORLD):
+        assert_alike(alone, two_unsure(rank, name))
+
+
 @pytest.fixture(scope="module", params=["", *OTHERS])
 def every_method(request, tmp_path_factory):
     """Settings, and what two processes hold with them."""
@@ -185,7 +199,7 @@ def test_so_they_do_for_every_method_optimiser_and_memory_layout(name, every_met
 @pytest.fixture(scope="module")
 def in_parts(tmp_path_factory):
     wanted = [(name, label, sections) for name in METHODS for label, sections in IN_PARTS.items()]
-    return together(tmp_path_factory.mktemp("parts"), wanted)
+    return together(tmp_path_factory.mktemp("parts"), wanted, steps=3)
 
 
 @pytest.mark.slow

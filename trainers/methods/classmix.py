@@ -44,7 +44,7 @@ class ClassMixConfig(Section):
 
 class ClassMix(EmaMethod):
     """L = L_x + w mean over all pixels of kappa CE(student on the mixed strong image, argmax of the mixed teacher),
-    with kappa the share of mixed pixels whose confidence reaches the threshold.
+    with kappa the share of mixed pixels, of all processes, whose confidence reaches the threshold.
 
     Image 2k is mixed with 2k + 1 and the other way round, so that the mixture does not depend on the number of
     processes. Where an image shows one class nothing of it is pasted, and the neighbour is seen as it is. Padding
@@ -57,7 +57,7 @@ class ClassMix(EmaMethod):
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config = config
         self.classes = kit.num_classes
-        self.pairs = kit.pairs
+        self.pairs, self.total = kit.pairs, kit.total
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
@@ -73,9 +73,9 @@ class ClassMix(EmaMethod):
         confidence, label = probabilities(target.logits).max(dim=1)
         pixels = torch.full((), label.numel(), device=label.device)
         confident = confidence >= config.conf_thresh
-        share = confident.sum() / step.denominator(pixels)
+        share = self.total(confident.sum().double()) / self.total(pixels.double())
         nll = pixel_nll(strong, torch.where(target.ignore == IGNORE, target.ignore, label))
-        kappa = confident.to(nll.dtype) if config.confidence == "per_pixel" else share
+        kappa = confident.to(nll.dtype) if config.confidence == "per_pixel" else share.to(nll.dtype)
         return StepOutput(
             terms={
                 "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),

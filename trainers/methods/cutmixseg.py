@@ -41,8 +41,8 @@ class CutMixSegConfig(Section):
 
 class CutMixSeg(EmaMethod):
     """L = L_x + w mean over all pixels of valid kappa sum_c (Q - P)^2, with P the softmax of the teacher's logits,
-    mixed as the student's strong images are, and kappa the share of pixels with max_c P >= threshold. Padding counts
-    in the mean with 0. The teacher is evaluated."""
+    mixed as the student's strong images are, and kappa the share of pixels with max_c P >= threshold, of all
+    processes. Padding counts in the mean with 0. The teacher is evaluated."""
 
     needs = Needs(unlabelled=True, strong=1)
     eval_network = "teacher"
@@ -53,7 +53,7 @@ class CutMixSeg(EmaMethod):
         )
         super().__init__(kit.student, teacher)
         self.config = config
-        self.pairs = kit.pairs
+        self.pairs, self.total = kit.pairs, kit.total
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
@@ -68,8 +68,8 @@ class CutMixSeg(EmaMethod):
         p, valid = probabilities(target.logits), target.ignore != IGNORE
         pixels = torch.full((), valid.numel(), device=valid.device)
         confident = p.amax(dim=1) >= config.conf_thresh
-        share = confident.sum() / step.denominator(pixels)
-        kappa = confident.to(p.dtype) if config.confidence == "per_pixel" else share
+        share = self.total(confident.sum().double()) / self.total(pixels.double())
+        kappa = confident.to(p.dtype) if config.confidence == "per_pixel" else share.to(p.dtype)
         squares = (probabilities(strong) - p).square()
         apart = squares.sum(dim=1) if config.over_classes == "sum" else squares.mean(dim=1)
         return StepOutput(
