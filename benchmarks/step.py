@@ -4,10 +4,9 @@
     python -m benchmarks.step switches --crop 129 --batch 4 --rows step.jsonl
     python -m benchmarks.step parts --crop 129 --batch 4 --rows step.jsonl
     python -m benchmarks.step table --rows step.jsonl --out benchmarks/results/step_cpu_202611.md
-    python -m benchmarks.step gpu --unimatch PATH --out benchmarks/results/step_gpu.md            # under 8 minutes
 
 Every side is a process of its own (`step_side`), all on the same JPEG files; they take turns, so that a machine that is
-slower for a while is slower for all.
+slower for a while is slower for all. `benchmarks.gpu` has what a GPU's table needs.
 """
 
 import dataclasses
@@ -26,6 +25,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import step_tables
+from benchmarks.gpu import with_this_tree
 from benchmarks.step_data import make
 from benchmarks.step_plain import OPTIMISATIONS
 from benchmarks.step_side import Side, environment
@@ -67,7 +67,7 @@ def started(side: Side) -> Iterator[Turn]:
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            env=environment(side) | {"PYTHONPATH": str(Path.cwd())},
+            env=environment(side) | {"PYTHONPATH": with_this_tree()},
         )
         asked, answers = process.stdin, process.stdout
         assert asked is not None
@@ -203,19 +203,6 @@ def table(rows: Rows, out: Annotated[Path, typer.Option(help="A Markdown file.")
     """Write the tables of all rows."""
     out.write_text(step_tables.render(step_tables.read(rows)))
     typer.echo(out.read_text())
-
-
-@app.command()
-def gpu(
-    out: Annotated[Path, typer.Option(help="A Markdown file.")],
-    unimatch: Unimatch = None,
-    workers: Workers = 8,
-) -> None:
-    """Everything for a GPU: the loss's kernels, then R50 and R101 at 321 and 513, 8 + 8 images; R50 at 321 also
-    deterministic, compiled, on batches made before, and its network alone."""
-    from benchmarks.step_gpu import measure_gpu
-
-    measure_gpu(out, unimatch=unimatch, workers=workers)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ GPU nothing of that is touched. ImageNet weights and TensorBoard are left out: n
 """
 
 import contextlib
+import importlib.util
+import json
 import os
 import sys
 import tempfile
@@ -14,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import yaml
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -63,7 +64,8 @@ def _imported(side: Side, folder: Path) -> types.ModuleType:
         "replace_stride_with_dilation": [False, False, True],
         "dilations": [6, 12, 18],
     }
-    (folder / "config.yaml").write_text(yaml.dump(config))
+    (folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
+    _with_yaml()
     lists = {name: f"{side.data}/{name}.txt" for name in ("labelled", "unlabelled")}
     sys.argv = ["unimatch.py", "--config", str(folder / "config.yaml"), "--save-path", str(folder / "saved")]
     sys.argv += ["--labeled-id-path", lists["labelled"], "--unlabeled-id-path", lists["unlabelled"]]
@@ -86,6 +88,17 @@ def _imported(side: Side, folder: Path) -> types.ModuleType:
     if side.kind == "unimatch_bf16":
         _channels_last(unimatch)
     return cast(types.ModuleType, unimatch)
+
+
+def _with_yaml() -> None:
+    """What it uses of PyYAML, by ruamel.yaml where PyYAML is not installed."""
+    if importlib.util.find_spec("yaml") is None:
+        from ruamel.yaml import YAML
+
+        module = types.ModuleType("yaml")
+        module.Loader = None  # type: ignore[attr-defined]
+        module.load = lambda stream, Loader: YAML(typ="safe").load(stream)  # type: ignore[attr-defined]
+        sys.modules["yaml"] = module
 
 
 def _without_a_gpu() -> None:
