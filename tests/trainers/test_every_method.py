@@ -46,7 +46,8 @@ STAGES = {"stpp": 3, "st": 2}
 
 def config(name, *, alpha=1.0, method=None, **sections):
     made = tiny(interpixel={"alpha": alpha, "tau": 0.05, "warmup_fraction": 0}, **{"schedule": SHORT, **sections})
-    data = made.model_dump(mode="json") | {"method": {"name": name.partition("+")[0], **METHODS[name], **(method or {})}}
+    chosen = {"name": name.partition("+")[0], **METHODS[name], **(method or {})}
+    data = made.model_dump(mode="json") | {"method": chosen}
     if name in STAGES:
         data["data"]["draw"] = {"labelled": 220}  # leaves few unlabelled images
     data["schedule"]["epochs"] = max(data["schedule"]["epochs"], STAGES.get(name, 1))
