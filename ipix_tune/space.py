@@ -7,7 +7,7 @@ suggested nor set, and the training config's own value stands.
 import copy
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ipix_tune import dimensions
@@ -123,7 +123,11 @@ class SearchSpace:
         for name, value in values.items():
             set_dotted(data, name, value)
         if "method.name" in values and isinstance(data.get("method"), dict):
-            _drop_keys_of_other_methods(data["method"], self.dimensions["method.name"], self.trainer)
+            given = (get_dotted(self.trainer, "method.name"),)
+            searched = self.dimensions.get("method.name")
+            _drop_keys_of_other_methods(
+                data["method"], given if searched is None else searched.choice or (), self.trainer
+            )
         without_refused(data, values)
         return data
 
@@ -184,12 +188,13 @@ def _conditions(dimension: Dimension) -> str:
     return " and ".join(f"{key} is {wanted!r}" for key, wanted in (dimension.only_if or {}).items())
 
 
-def _drop_keys_of_other_methods(method: dict[str, Any], searched: Dimension, trainer: Mapping[str, Any]) -> None:
+def _drop_keys_of_other_methods(method: dict[str, Any], names: Iterable[Value], trainer: Mapping[str, Any]) -> None:
+    """Those of the methods of these names that the chosen one does not have."""
     known = method_keys()
     own = known.get(str(method.get("name")))
     if own is None:
         return
-    others = set(itertools.chain.from_iterable(known.get(str(name), ()) for name in searched.choice or ()))
+    others = set(itertools.chain.from_iterable(known.get(str(name), ()) for name in names))
     for key in trainer.get("method") or {}:
         if key not in own and key in others:
             del method[key]
