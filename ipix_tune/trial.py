@@ -188,6 +188,11 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
 
     try:
         result = fit(training, folder, callbacks=[report])
+    except (UserError, TrainingError):
+        if mirror is not None:  # an epoch that is trained and could not be evaluated
+            with contextlib.suppress(OutputError):
+                mirror.push()
+        raise
     finally:
         _free_gpu()
     last = result.records[-1].metrics

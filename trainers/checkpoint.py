@@ -133,7 +133,7 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
             torn.append(str(error))
             logger.warning("%s; trying the one before", error)
             continue
-        if changed := differences(json.loads(state["identity"]), expected):
+        if changed := differences(_trains(json.loads(state["identity"])), _trains(expected)):
             raise CheckpointError(
                 f"{path}: belongs to another run; it differs in {'; '.join(changed[:6])}. "
                 "Use another folder, or the config that it was made with"
@@ -144,6 +144,22 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
             f"{folder}: no whole checkpoint ({'; '.join(torn)}). Delete the folder to start this run again"
         )
     return None
+
+
+HOW_SCORED = ("mode", "scale")
+"""Keys of `evaluation` that a run may change when it goes on: an evaluation that was too large is made smaller so."""
+
+
+def _trains(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity without how images are evaluated."""
+    evaluation = {key: value for key, value in identity["config"]["evaluation"].items() if key not in HOW_SCORED}
+    return identity | {"config": identity["config"] | {"evaluation": evaluation}}
+
+
+def scored_otherwise(state: dict[str, Any], config: TrainConfig) -> list[str]:
+    """How the epochs in a checkpoint were evaluated, where this run evaluates otherwise."""
+    before, now = json.loads(state["identity"])["config"]["evaluation"], config.evaluation.model_dump(mode="json")
+    return differences({key: before[key] for key in HOW_SCORED}, {key: now[key] for key in HOW_SCORED}, "evaluation")
 
 
 def differences(theirs: Any, ours: Any, prefix: str = "") -> list[str]:

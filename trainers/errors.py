@@ -6,7 +6,7 @@ UserError
 ├── CheckpointError   a checkpoint that is torn, or that belongs to another run
 └── OutputError       the run's folder cannot be written
 TrainingError         the run itself went wrong (not the user's spelling): a loss is NaN or infinite
-├── OutOfMemory       the device's memory is too small for a step
+├── OutOfMemory       the device's memory is too small for a step or an evaluation
 └── LoaderError       the loader's workers died, or gave nothing for too long
 """
 
@@ -39,7 +39,7 @@ class TrainingError(Exception):
 
 
 class OutOfMemory(TrainingError):
-    """A step does not fit into the device's memory; the message names what would make it smaller."""
+    """A step or an evaluation does not fit into the device's memory; the message names what would make it smaller."""
 
 
 class LoaderError(TrainingError):

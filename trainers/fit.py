@@ -14,7 +14,8 @@ from trainers import checkpoint
 from trainers.config import PrecisionConfig, TrainConfig
 from trainers.data.lists import split_text
 from trainers.environment import describe
-from trainers.errors import OutOfMemory, OutputError
+from trainers.errors import OutputError
+from trainers.outofmemory import SMALLER_STEP, smaller_evaluation, told
 from trainers.patience import patiently
 from trainers.report import METRICS, Callback, EpochRecord, Verdict
 from trainers.resume import clear, restore, save
@@ -72,15 +73,9 @@ def fit(
         for epoch in range(len(run.records), config.schedule.epochs):
             if stopped:
                 break
-            try:
-                trained = run.train_epoch(epoch, on_step)
-                scored = evaluate_epoch(run, epoch + 1)
-            except torch.OutOfMemoryError as error:
-                raise OutOfMemory(
-                    f"out of memory at step {run.step} (epoch {epoch + 1}): {str(error).splitlines()[0]} Lower "
-                    "data.batch_size or data.crop, or compute a step in parts with optim.accumulate"
-                ) from error
             due = (epoch + 1) % config.checkpoint.every == 0 or epoch + 1 == config.schedule.epochs
+            trained = _trained(run, epoch, on_step, due=due)
+            scored = _scored(run, epoch + 1, saved=due)
             record = EpochRecord(
                 epoch=epoch + 1,
                 step=run.step,
@@ -89,6 +84,7 @@ def fit(
                 split_hash=run.data.split_hash,
             )
             run.records.append(record)
+            run.unscored = None
             if due:
                 save(run)
             log.append(record)
@@ -99,6 +95,26 @@ def fit(
         stopped=stopped,
         split_hash=run.data.split_hash,
     )
+
+
+def _trained(run: Run, epoch: int, on_step: StepHook | None, *, due: bool) -> dict[str, float]:
+    """Train an epoch, and save it before it is evaluated: a mask that cannot be read, or too little memory, does not
+    cost its weights. An epoch that was saved so and not evaluated is not trained again."""
+    if run.unscored is not None:
+        return run.unscored
+    with told(lambda: f"at step {run.step} (epoch {epoch + 1})", SMALLER_STEP):
+        trained = run.train_epoch(epoch, on_step)
+    if due:
+        run.unscored = trained
+        save(run)
+    return trained
+
+
+def _scored(run: Run, epoch: int, *, saved: bool) -> dict[str, float]:
+    """Evaluate an epoch, counted from 1."""
+    kept = "; the epoch's weights are saved: go on with --resume, which evaluates them first" if saved else ""
+    with told(lambda: f"in the evaluation after epoch {epoch}", smaller_evaluation(run.config.evaluation) + kept):
+        return evaluate_epoch(run, epoch)
 
 
 def _ask(run: Run, callbacks: Sequence[Callback], record: EpochRecord) -> bool:

@@ -84,6 +84,8 @@ class Run:
         self.step = 0
         self.records: list[EpochRecord] = []
         self.best: tuple[float, int] | None = None
+        self.unscored: dict[str, float] | None = None
+        """Means of the epoch that was trained and saved, and is not evaluated yet."""
 
         self.latest: dict[str, float] = {}
 
