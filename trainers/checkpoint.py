@@ -133,7 +133,8 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
             torn.append(str(error))
             logger.warning("%s; trying the one before", error)
             continue
-        if changed := differences(_trains(json.loads(state["identity"])), _trains(expected)):
+        changed = differences(json.loads(state["identity"]), expected)
+        if changed := [one for one in changed if not one.startswith(HOW_SCORED)]:
             raise CheckpointError(
                 f"{path}: belongs to another run; it differs in {'; '.join(changed[:6])}. "
                 "Use another folder, or the config that it was made with"
@@ -146,20 +147,14 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-HOW_SCORED = ("mode", "scale")
-"""Keys of `evaluation` that a run may change when it goes on: an evaluation that was too large is made smaller so."""
+HOW_SCORED = ("evaluation.mode:", "evaluation.scale:")
+"""What a run may change when it goes on: an evaluation that was too large is made smaller so."""
 
 
-def _trains(identity: dict[str, Any]) -> dict[str, Any]:
-    """An identity without how images are evaluated."""
-    evaluation = {key: value for key, value in identity["config"]["evaluation"].items() if key not in HOW_SCORED}
-    return identity | {"config": identity["config"] | {"evaluation": evaluation}}
-
-
-def scored_otherwise(state: dict[str, Any], config: TrainConfig) -> list[str]:
-    """How the epochs in a checkpoint were evaluated, where this run evaluates otherwise."""
-    before, now = json.loads(state["identity"])["config"]["evaluation"], config.evaluation.model_dump(mode="json")
-    return differences({key: before[key] for key in HOW_SCORED}, {key: now[key] for key in HOW_SCORED}, "evaluation")
+def scored_otherwise(state: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """How the epochs in a checkpoint were evaluated, where a run of the identity ``expected`` evaluates otherwise."""
+    changed = differences(json.loads(state["identity"]), expected)
+    return [one for one in changed if one.startswith(HOW_SCORED)]
 
 
 def differences(theirs: Any, ours: Any, prefix: str = "") -> list[str]:

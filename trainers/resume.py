@@ -79,7 +79,7 @@ def _take_up(run: Run, state: dict[str, Any]) -> None:
     run.step = state["step"]
     run.best = None if state["best"] is None else (state["best"][0], state["best"][1])
     run.unscored = state.get("unscored")
-    otherwise = checkpoint.scored_otherwise(state, run.config)
+    otherwise = checkpoint.scored_otherwise(state, json.loads(run.identity()))
     if otherwise and any("val/miou" in record["metrics"] for record in state["records"]):
         logger.warning("earlier epochs were scored otherwise: %s", "; ".join(otherwise))
     run.loader.skipped = state["skipped"] if run.process.rank == 0 else 0
