@@ -88,7 +88,7 @@ def leaders(study: StudyConfig, entries: "Iterable[Entry]", *, top: int, max_epo
 
 def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") -> tuple[Arm, ...]:
     """The arms of a study's confirmation: the leading configurations, the defaults, both with every step of the
-    ablation, what contrasts with the first, and the variants of the defaults. Equal ones are one arm.
+    ablation, what contrasts with the first, and the variants. Equal ones are one arm.
 
     Args:
         study: with its `confirm` section.
@@ -153,11 +153,10 @@ def others(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
 
 
 def variants(study: StudyConfig, space: SearchSpace, bases: Sequence[Arm]) -> list[Arm]:
-    """The study's variants of the defaults, which are one of ``bases``."""
+    """The study's variants of the defaults, which are one of ``bases``; of the first where there are none."""
+    of = next((base for base in bases if DEFAULTS in base.roles), bases[0])
     return [
-        _arm(space, name, changed(base.config, keys), role=CONTRAST, changes=keys, of=(base.name,))
-        for base in bases
-        if DEFAULTS in base.roles
+        _arm(space, name, changed(of.config, keys), role=CONTRAST, changes=keys, of=(of.name,))
         for name, keys in confirm_of(study).variants.items()
     ]
 

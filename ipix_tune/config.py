@@ -206,7 +206,8 @@ class ConfirmConfig(Section):
     contrast: list[str] = Field(default_factory=list)
     """Searched choices: the leading configuration is also run with every other value of each."""
     variants: dict[str, dict[str, Value]] = Field(default_factory=dict)
-    """Further configurations by name: the defaults with these training config keys set, compared with the defaults."""
+    """Further configurations by name: the defaults with these training config keys set, compared with the defaults.
+    Where there are no defaults: the leading configuration with them, compared with that."""
     first_seeds: Annotated[int, Field(ge=2)] = 3
     """Seeds of every configuration before the first look."""
     max_seeds: Annotated[int, Field(ge=2, le=30)] = 10
@@ -243,9 +244,7 @@ class ConfirmConfig(Section):
                     "' with ' or '(equal to' are those of other configurations; give another"
                 )
             if not keys:
-                raise ValueError(f"variants: {name} sets nothing; name the keys that differ from the defaults")
-        if self.variants and self.defaults is False:
-            raise ValueError("variants are compared with the defaults, and defaults is false; give the defaults")
+                raise ValueError(f"variants: {name} sets nothing; name the keys that differ")
         return self
 
     @property

@@ -36,9 +36,10 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
             "of training config keys, or set false",
             path=("confirm", "defaults"),
         )
-    if confirm.defaults is False and confirm.top == 1 and not confirm.ablate and not confirm.contrast:
+    further = (confirm.ablate, confirm.contrast, confirm.variants)
+    if confirm.defaults is False and confirm.top == 1 and not any(further):
         raise SpaceError(
-            "confirm: top is 1 and there are no defaults, no ablate and no contrast: nothing is compared",
+            "confirm: top is 1 and there are no defaults, no ablate, no contrast and no variants: nothing is compared",
             path=("confirm",),
         )
     for number, step in enumerate(confirm.steps):
@@ -98,7 +99,8 @@ def _check_configs(study: StudyConfig, confirm: ConfirmConfig, space: SearchSpac
         raise SpaceError(f"confirm.defaults: {error}", path=("confirm", "defaults")) from None
     for name, keys in confirm.variants.items():
         try:
-            changed(space.to_config(given or {}), keys)
+            for values in probes if given is None else [given]:
+                changed(space.to_config(values), keys)
         except ConfigError as error:
             raise SpaceError(f"confirm.variants.{name}: {error}", path=("confirm", "variants", name)) from None
     for values in probes:

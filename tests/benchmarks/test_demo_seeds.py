@@ -29,11 +29,11 @@ def arms_of_shipped(file, values):
 
 def test_the_demo_compares_the_best_trial_with_training_on_the_labelled_scenes_alone():
     found = arms_of_shipped(STUDY, FOUND)
-    assert [arm.name for arm in found] == ["top 1", "defaults"]
+    assert [arm.name for arm in found] == ["top 1", "supervised only"]
     assert [arm.config.method.name for arm in found] == ["st", "supervised"]
     assert found[1].config.interpixel.alpha == 0
     assert found[0].config.optim == found[1].config.optim
-    assert comparisons(found) == (("top 1", "defaults"),)
+    assert comparisons(found) == (("top 1", "supervised only"),)
 
 
 def test_the_example_asks_of_the_loss_of_the_method_and_of_cr_at_equal_strength():

@@ -218,6 +218,13 @@ def test_a_variant_of_defaults_that_lead_is_compared_with_the_leader(tmp_path):
     assert comparisons(found) == (("top 1 (equal to defaults)", "CR"),)
 
 
+def test_without_defaults_a_variant_is_made_of_the_leader_and_compared_with_it(tmp_path):
+    found = arms(tmp_path, {"top": 2, "defaults": False, "variants": VARIANTS}, THREE)
+    assert [arm.name for arm in found] == ["top 1", "top 2", "CR"]
+    assert found[2].config.optim == found[0].config.optim
+    assert set(comparisons(found)) == {("top 1", "top 2"), ("top 1", "CR")}
+
+
 def test_without_a_complete_trial_there_is_nothing_to_confirm(tmp_path):
     with pytest.raises(ConfirmError, match="no trial of the search ran all its epochs"):
         arms(tmp_path, {"top": 1}, [entry(0, 70.0, state="stopped")])

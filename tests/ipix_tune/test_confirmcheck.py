@@ -42,7 +42,6 @@ def test_a_section_is_read_back_as_it_was_written(tmp_path):
         ({"variants": {"CR": {"views.scale_min": 3}}}, "confirm.variants.CR"),
         ({"variants": {"CR": {}}}, "CR sets nothing"),
         ({"variants": {"top 1": {"interpixel.alpha": 0}}}, "'top 1' is no name for a variant"),
-        ({"variants": {"CR": {"interpixel.alpha": 0}}, "defaults": False}, "defaults is false"),
         ({"ablate": {"interpixel.alpha": -1}}, "the training config refuses interpixel.alpha = -1"),
         ({"ablate": {"schedule.epochs": 2}}, "schedule.epochs cannot be set"),
         ({"ablate": {"seed": 2}}, "the confirmation gives every run its seed"),
