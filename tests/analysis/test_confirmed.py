@@ -61,14 +61,14 @@ def section_of(tmp_path):
 def test_the_judgement_is_that_of_the_race_on_the_same_scores():
     scores = scores_of(EFFECTS, seeds=5)
     found = found_in(confirmed_runs(scores))
-    assert found.judgement == judge(scores, race_plan())
+    assert found.judgement == judge(scores, race_plan(), metric="val/miou")
     assert {arm.name: arm.scores for arm in found.arms} == scores
 
 
 def test_where_less_is_better_the_order_turns():
     scores = scores_of(EFFECTS, seeds=5)
     found = found_in(confirmed_runs(scores, mode="min"))
-    assert found.judgement == judge(scores, race_plan(), sign=-1)
+    assert found.judgement == judge(scores, race_plan(), sign=-1, metric="val/miou")
     assert found.judgement.leader != TOP
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from analysis.columns import key_of
 from analysis.figures import curves, parallel, parameters, progress, style
 from analysis.findings import Headline, answer
 from analysis.logs.offline import read_folder
@@ -178,7 +179,7 @@ def test_a_confirmed_winner_takes_the_place_of_the_provisional_one(built):
         rule="the leader",
         cost="Confirmation: 24 runs.",
         confirmed=True,
-        run_id=run_id,
+        key=key_of(run_id),
     )
     found = answer(from_tables(tables), tables, confirmed=said)
     assert (found.headline, found.trust, found.best.run_id) == (said.headline, said.trust, run_id)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from analysis.columns import key_of
 from analysis.tables import build_tables, save
 from ipix_tune.export import export_best
 from tests.analysis.confirmations import BARE, TOP, confirmed_runs, scores_of, searched
@@ -106,4 +107,4 @@ def test_the_export_and_the_report_name_the_same_arm(tmp_path, scores):
     choice, _, _ = exported(tmp_path, scores)
     said = confirmed_headline(confirmed(load_tables(tmp_path / "s")))
     assert said.shown.startswith(f"{choice.confirmed[0].name}, ")
-    assert said.run_id == choice.row["run_id"]
+    assert said.key == key_of(choice.row["run_id"])

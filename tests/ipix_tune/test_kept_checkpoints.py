@@ -71,7 +71,7 @@ def test_the_kept_checkpoint_is_the_exported_trials_and_not_the_luckiest_runs(tm
     found = {(one.values["optim.lr"], one.values["seed"]): (key, one.state) for key, one in entries(place).items()}
     assert found[0.03, 0][1] == "failed"
     assert exported(place) == found[0.01, 0][0]
-    assert kept(place) == {exported(place)}
+    assert kept(place) == {exported(place), found[0.03, 0][0]}  # what failed may run again from its own
     assert "best so far t0000 31.00 after 1/1 epochs (mean over 2 seeds)" in (tmp_path / "console.txt").read_text()
 
 

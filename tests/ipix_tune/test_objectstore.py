@@ -198,7 +198,7 @@ def elsewhere(config, tmp_path, monkeypatch):
 
 def test_the_driver_copies_the_study_without_rays_scratch_and_the_trials(stored):
     config, _ = stored
-    assert Store(config.storage).keys(config.name) == ["environment.json", "journal.log", "study.yaml"]
+    assert Store(config.storage).keys(config.name) == ["environment.json", "journal.log", "study.id", "study.yaml"]
 
 
 def test_a_study_that_the_storage_holds_is_not_started_again_elsewhere(stored, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from analysis.columns import key_of
 from analysis.report import build
 from ipix_tune import study as studies
 from ipix_tune.plan import ResourceError
@@ -52,16 +53,16 @@ def test_the_journal_has_every_epoch_that_a_stopped_trial_reported(finished):
 
 def test_the_tables_from_wandb_hold_what_the_trainers_wrote(finished):
     history = pq.read_table(finished / "tables" / "history.parquet").to_pylist()
-    runs = {row["run_id"]: row for row in pq.read_table(finished / "tables" / "runs.parquet").to_pylist()}
+    runs = {key_of(row["run_id"]): row for row in pq.read_table(finished / "tables" / "runs.parquet").to_pylist()}
     for key, entry in entries(finished).items():
         written = {row["epoch"]: row for row in metrics_of(finished, key)}
-        logged = {row["epoch"]: row for row in history if row["run_id"] == f"tiny-{key}"}
+        logged = {row["epoch"]: row for row in history if key_of(row["run_id"]) == key}
         assert set(logged) == set(entry.scores)
         for epoch, row in logged.items():
             assert row["val/miou"] == written[epoch]["val/miou"]
             assert row["train/loss"] == written[epoch]["train/loss"]
-        assert runs[f"tiny-{key}"]["state"] == entry.state
-        assert runs[f"tiny-{key}"]["split_hash"] == written[1]["split_hash"]
+        assert runs[key]["state"] == entry.state
+        assert runs[key]["split_hash"] == written[1]["split_hash"]
 
 
 def test_without_rays_folder_the_report_is_the_same(finished, tmp_path):

@@ -172,4 +172,4 @@ def test_a_failed_trials_tensors_are_gone_when_its_last_word_is_sent(tmp_path, m
     monkeypatch.setattr("ipix_tune.trial._train", fails)
     monkeypatch.setattr("ray.tune.report", lambda row: alive.append((row, kept[0]() is not None)))
     in_actor(config(tmp_path))
-    assert alive == [({FAILED: "out of memory at step 0"}, False)]
+    assert alive == [({FAILED: "out of memory at step 0", CAUSE: "memory"}, False)]
