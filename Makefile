@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-oldest check clean
 
 demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
 	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
@@ -17,8 +17,11 @@ test: .venv/.dev  ## linters, types and the default tests
 test-slow: .venv/.dev  ## the tests that train to a score, kill processes or drive a browser
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
+test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-oldest
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,3 +35,8 @@ clean:
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
 	@touch $@ .venv/.demo
+
+.venv-oldest/.dev: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --constraint constraints-oldest.txt --editable ".[dev]"
+	@touch $@
