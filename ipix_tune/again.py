@@ -14,7 +14,7 @@ def data_state(config: TrainConfig) -> str:
     """What the files of the data are now, read from their entries alone; '' where the lists cannot be read."""
     try:
         data = open_data(config.data, final=config.evaluation.final, with_val=config.data.val is not None)
-    except UserError:
+    except (UserError, OSError):
         return ""
     items = (*data.labelled, *data.unlabelled, *data.holdout, *data.val)
     files = {path for item in items for path in (item.image, item.mask) if path is not None}

@@ -15,6 +15,7 @@ from ipix_tune.again import offer_failed
 from ipix_tune.arms import ConfirmError, confirm_of, defaults_of, with_seed
 from ipix_tune.config import Dimension, StudyConfig
 from ipix_tune.confirmcheck import NOT_LOGGED
+from ipix_tune.devices import granted
 from ipix_tune.dryrun import check_run
 from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened, say
 from ipix_tune.extension import extended, judged, write_extension
@@ -156,7 +157,7 @@ def _probe(study: StudyConfig, space: SearchSpace) -> TrainConfig:
     import random
 
     values = defaults_of(study) or space.sample(random.Random(0))
-    return with_seed(space.to_config(values), 0, first=0)
+    return granted(with_seed(space.to_config(values), 0, first=0), study.resources)
 
 
 def _race(

@@ -22,7 +22,6 @@ from ipix_tune.stop import Stop
 from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
-    from ipix_tune.complete_logs import Lack
     from ipix_tune.journal import Entry, Journal
     from ipix_tune.live import Board
 
@@ -226,7 +225,7 @@ def drive(
         stop.storage_fault = str(error)
     finally:
         tracker.close()
-    lacking: Sequence[Lack] = ()
+    lacking: tuple[str, ...] = ()
     if stop.storage_fault is None:
         journal.write_seconds()
         lacking = _completed(place, study, work, copy, console=console)
@@ -235,30 +234,37 @@ def drive(
         say(console, f"W&B took no runs for a while; send what it lacks with: ipix-tune wandb-sync {near(place)}")
     if tracker.failures:
         console.print(f"W&B failed {tracker.failures} times", style="yellow")
+    unfinished = journal.remaining or board.count("interrupted")
     return Outcome(
         folder=place,
         headline=board.headline(),
         by_user=stop.by_user,
-        cut_short=_cut_short(stop, place) if journal.remaining or board.count("interrupted") else None,
+        cut_short=_cut_short(stop, place) if unfinished or stop.storage_fault is not None else None,
         settled=journal.settled() if journal.remaining and not stop.stop_all() else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
         needed=frozenset(needed()),
-        lacking=tuple(lack.words for lack in lacking),
+        lacking=lacking,
         copy=copy,
     )
 
 
 def _completed(
     place: Path, study: StudyConfig, work: Work, copy: Mirror | None, *, console: Console
-) -> "Sequence[Lack]":
-    """What the logs lack, also after they were made whole."""
+) -> tuple[str, ...]:
+    """The trials that the logs lack, in words, also after they were made whole; where that could not be tried, why."""
     from ipix_tune.complete_logs import complete
+    from ipix_tune.shell import wandb_mode
 
-    lacked, lacking = complete(place, study, work.facts, work.journal.entries(), copy=copy)
+    try:
+        lacked, lacking = complete(place, study, work.facts, work.journal.entries(), copy=copy)
+    except Exception as error:  # the trials are safe, and whoever ends the study says so
+        return (f"unknown which, since they could not be compared ({error})",)
     if lacked:
         told = ", ".join(lack.words for lack in lacked[:TOLD]) + (", ..." if len(lacked) > TOLD else "")
         say(console, f"W&B's files lacked {len(lacked)} trials that the record knows, and were completed: {told}")
-    return lacking
+        if wandb_mode(study.logging) == "online":
+            say(console, f"the server lacks them still; send them with: ipix-tune wandb-sync {near(place)}")
+    return tuple(lack.words for lack in lacking)
 
 
 def board_of(study: StudyConfig, entries: "Sequence[Entry]", *, total: int, max_epochs: int, phase: Phase) -> "Board":

@@ -6,7 +6,7 @@ Reads the tables that the analysis made from W&B's files and nothing else; Ray's
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -272,12 +272,31 @@ def _key(study: Study, trial: Trial) -> str:
 
 
 def _config(choice: Choice, study: Path) -> "TrainConfig":
-    """As the run was trained."""
+    """As the run was trained, but for what the study's machine granted it: the device and the loader's workers are what
+    the study's file says, else `auto`, since the final training may run elsewhere."""
     from trainers.config import TrainConfig
-    from trainers.yamlfile import validate
+    from trainers.yamlfile import set_dotted, validate
 
     source = f"{study}: trial {trial_key(choice.row)}"
-    return validate(TrainConfig, json.loads(choice.row["config"]), source=source, lines={})
+    data = json.loads(choice.row["config"])
+    for name in ("precision.device", "data.loader_workers"):
+        set_dotted(data, name, _asked(study, name))
+    return validate(TrainConfig, data, source=source, lines={})
+
+
+def _asked(study: Path, name: str) -> Any:
+    """A key of the trainer as the study's file has it; `auto` where it does not."""
+    from ruamel.yaml import YAML
+
+    from ipix_tune.folder import STUDY
+
+    try:
+        found: Any = YAML(typ="safe").load((study / STUDY).read_text())["trainer"]
+        for part in name.split("."):
+            found = found[part]
+    except (OSError, KeyError, TypeError):
+        return "auto"
+    return found
 
 
 def to_yaml(

@@ -47,7 +47,7 @@ def check_record(known: int, there: Collection[str], *, letter: str, folder: Pat
         raise IdentityError(
             f"{folder}: trials/ holds {len(keys)} trials, {keys[0]} to {keys[-1]}, but the record ({record}) knows "
             f"{known or 'none'} of them: it is not the record that they were started from. Put that record back, then "
-            "resume; or start anew under another --name. Nothing was changed"
+            "resume; or start anew under another --name"
         )
 
 

@@ -81,6 +81,8 @@ class Stop(Stopper):
             return
 
         def stop(number: int, frame: object) -> None:
+            if self.by_user and number == signal.SIGHUP:
+                return  # a terminal that is closed sends it twice
             if self.by_user:
                 console.show_cursor(True)
                 os._exit(130)

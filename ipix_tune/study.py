@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from analysis.columns import key_of
 from ipix_tune import folder
 from ipix_tune.config import StudyConfig
 from ipix_tune.devices import granted, idle_gpus
@@ -160,8 +161,8 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
         return False
     if study.keep_checkpoints != "all" and outcome.cut_short is None and not outcome.lacking:
         named = {trial_key(choice.row), *choice.front, *outcome.needed}
-        kept = named if study.keep_checkpoints == "best" else set[str]()
-        folder.remove_checkpoints(place, of={path.name for path in (place / "trials").glob("*")} - kept)
+        kept = named | _unended(place) if study.keep_checkpoints == "best" else set[str]()
+        folder.remove_checkpoints(place, of=folder.trials_of(place) - kept)
         if outcome.copy is not None:
             keeper = Keeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
             keeper.remove_checkpoints(of=outcome.copy.trials() - kept)
@@ -177,3 +178,13 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     for caveat in choice.caveats:
         say(console, f"note: {caveat}")
     return True
+
+
+def _unended(place: Path) -> set[str]:
+    """Keys of the trials, of the search and of its confirmation, that may go on from their own checkpoints: those that
+    failed or were cut off, and those that the tables do not know."""
+    from analysis.tables import load
+
+    rows = load(place).runs.select(["run_id", "state"]).to_pylist()
+    over = {key_of(row["run_id"]) for row in rows if row["state"] in ("complete", "stopped")}
+    return folder.trials_of(place) - over

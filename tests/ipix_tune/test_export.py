@@ -170,3 +170,10 @@ def test_a_study_that_is_not_there_is_refused_with_the_nearest_that_is(tmp_path)
     (study / "study.yaml").write_text("")
     with pytest.raises(ExportError, match=r'did you mean ".*small"'):
         export_best(Path(str(study) + "l"), tmp_path / "best.yaml")
+
+
+def test_the_export_asks_for_what_the_study_asks_and_not_for_what_its_machine_granted(tmp_path):
+    place = study_with(tmp_path, [row(0, 70.0, config=config_of(precision={"device": "cpu"}))])
+    export_best(place, tmp_path / "best.yaml")
+    exported = load(tmp_path / "best.yaml", TrainConfig)
+    assert (exported.precision.device, exported.data.loader_workers) == ("auto", "auto")

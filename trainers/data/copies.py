@@ -34,7 +34,7 @@ class Same:
         alike = {file: paths for files in sizes.values() if len(files) > 1 for file, paths in files.items()}
         digests = facts_of([paths[0] for paths in alike.values()], _digest, kind="blake2b of the content")
         for paths in alike.values():
-            self._files.update(dict.fromkeys(paths, digests[paths[0]]))
+            self._files.update(dict.fromkeys(paths, digests[paths[0]] or paths[0]))
 
     def __call__(self, path: Path) -> Hashable:
         """Equal for files that are the same."""
@@ -46,7 +46,7 @@ def _digest(path: Path) -> bytes:
         with path.open("rb") as file:
             return file_digest(file, "blake2b").digest()[:20]
     except OSError:  # whoever decodes it will say so
-        return f"unreadable {path}".encode(errors="surrogateescape")
+        return b""
 
 
 @dataclass(frozen=True, kw_only=True)

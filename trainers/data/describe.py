@@ -20,7 +20,11 @@ def data_lines(config: DataConfig, data: OpenData, summary: DataSummary) -> list
     )
     lines = [f"{config.name}: {counts}; {data.num_classes} classes; split {summary.split_hash[:12]}"]
     lines += [f"images of {_sizes(summary)}; classes seen: {classes}"]
-    lines += [f"no {name} image shows {', '.join(absent)}" for name, absent in summary.absent.items() if absent]
+    lines += [
+        f"no {name} image shows {', '.join(absent)}"
+        for name, absent in summary.absent.items()
+        if absent and summary.masks[name].count
+    ]
     lines += [*_warnings(config, summary), *data.said]
     if summary.corrupt:
         lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")

@@ -33,7 +33,8 @@ def facts_of(paths: Sequence[Path], find: Callable[[Path], bytes], *, kind: str)
 
     Args:
         paths: files.
-        find: gives the fact of a file, a few bytes; what it raises is raised here, for the first file in order.
+        find: gives the fact of a file, a few bytes; none where there is nothing to keep. What it raises is raised
+            here, for the first file in order.
         kind: names the fact and how it is found out; another way needs another name.
     """
     store, keys = _store(cache_folder() / "facts"), {path: state_of(path) for path in dict.fromkeys(paths)}
@@ -45,7 +46,9 @@ def facts_of(paths: Sequence[Path], find: Callable[[Path], bytes], *, kind: str)
             for path, fact in zip(missing, _in_order(pool, find, missing), strict=True):
                 found[path] = fact
         finally:
-            store.put({_key(state, kind): found[path] for path in found if (state := keys[path]) is not None})
+            store.put(
+                {_key(state, kind): found[path] for path in found if (state := keys[path]) is not None and found[path]}
+            )
             pool.shutdown(wait=True, cancel_futures=True)
     return {path: known[path] if path in known else found[path] for path in keys}
 
