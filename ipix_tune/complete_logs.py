@@ -34,7 +34,9 @@ class Lack:
     @property
     def words(self) -> str:
         """The trial, and what is missing."""
-        return f"{self.entry.key} ({len(self.epochs)} epochs)" if self.epochs else f"{self.entry.key} (its end)"
+        count = len(self.epochs)
+        missing = "1 epoch" if count == 1 else f"{count} epochs" if count else "its end"
+        return f"{self.entry.key} ({missing})"
 
 
 def lacks(entries: Sequence[Entry], tables: Tables | None) -> list[Lack]:

@@ -41,7 +41,7 @@ def repair(
             "logging.mode: offline in its study.yaml"
         )
     copy, space = checked_copy(config), SearchSpace(config)
-    lacking = []
+    lacking, logged_again = [], 0
     with folder.prepared(config, resume=True, copy=copy) as place:
         there = folder.trials_of(place, copy)
         search = Journal(place, config, space, total=0, there=there).entries()
@@ -50,10 +50,13 @@ def repair(
         for facts, entries in [*phases, *([] if confirmed is None else [confirmed])]:
             lacked, left = complete(place, config, facts, entries, copy=copy)
             lacking += left
+            logged_again += len(lacked)
             ended = sum(entry.state != "running" for entry in entries)
             say(console, f"{facts.phase}: {len(lacked)} of {ended} trials that ended were not whole in the logs")
             for lack in lacked:
                 say(console, f"  {'still lacking' if lack in left else 'logged again'}: {lack.words}")
+        if logged_again and wandb_mode(config.logging) == "online":
+            say(console, f"the server lacks them still; send them with: ipix-tune wandb-sync {near(place)}")
         if copy is not None:
             copy.push(joined=True)
         if lacking:

@@ -161,7 +161,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
         return False
     if study.keep_checkpoints != "all" and outcome.cut_short is None and not outcome.lacking:
         named = {trial_key(choice.row), *choice.front, *outcome.needed}
-        kept = named | _unended(place) if study.keep_checkpoints == "best" else set[str]()
+        kept = named | unended(place, outcome.copy) if study.keep_checkpoints == "best" else set[str]()
         folder.remove_checkpoints(place, of=folder.trials_of(place) - kept)
         if outcome.copy is not None:
             keeper = Keeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
@@ -180,11 +180,11 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     return True
 
 
-def _unended(place: Path) -> set[str]:
+def unended(place: Path, copy: Mirror | None) -> set[str]:
     """Keys of the trials, of the search and of its confirmation, that may go on from their own checkpoints: those that
     failed or were cut off, and those that the tables do not know."""
     from analysis.tables import load
 
     rows = load(place).runs.select(["run_id", "state"]).to_pylist()
     over = {key_of(row["run_id"]) for row in rows if row["state"] in ("complete", "stopped")}
-    return folder.trials_of(place) - over
+    return folder.trials_of(place, copy) - over

@@ -114,7 +114,7 @@ def test_a_study_without_any_logs_gets_them(study):
     place, facts, entries = trained(study)
     shutil.rmtree(place / "wandb")
     lacked, left = complete(place, study, facts, entries)
-    assert ([lack.words for lack in lacked], left) == (["t0000 (3 epochs)", "t0001 (1 epochs)", "t0002 (2 epochs)"], [])
+    assert ([lack.words for lack in lacked], left) == (["t0000 (3 epochs)", "t0001 (1 epoch)", "t0002 (2 epochs)"], [])
     assert seen(place) == WHOLE
 
 

@@ -74,6 +74,16 @@ def test_the_first_signal_asks_the_study_to_end_and_the_handlers_come_back(tmp_p
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
+def test_a_terminal_that_is_closed_signals_twice_and_the_end_stays_clean(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    ended = Stop(tmp_path, over=lambda: None)
+    with ended.on_signals(Console(quiet=True)):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+    signal.signal(signal.SIGHUP, before)
+    assert ended.by_user
+
+
 def test_under_nohup_a_closed_terminal_does_not_end_a_study(tmp_path, number):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ended = Stop(tmp_path, over=lambda: None)
