@@ -110,8 +110,10 @@ def say(found: Confirmed) -> str:
 def notes_on(found: Confirmed) -> tuple[str, ...]:
     """What intervals, seeds and scores are, lost runs, the images of `data.val`. The verdicts are in the table."""
     plan = found.plan
+    several = len(plan.comparisons)
+    held = "the interval holds" if several == 1 else f"all {several} intervals hold together"
     notes = [
-        f"With probability {1 - plan.error:.0%} all {len(plan.comparisons)} intervals hold together, "
+        f"With probability {1 - plan.error:.0%} {held}, "
         "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their "
         "draw, the same for all configurations; the search used none of these seeds. " + _caution(found),
     ]

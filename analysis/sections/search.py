@@ -28,7 +28,8 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
     found: list[Part] = [
         Section(
             title="How did the search go?",
-            reading=f"{scored} trials have a score. Only one that ran all {study.max_epochs} epochs can be incumbent.",
+            reading=f"{scored} trials have a score. The incumbent is the best of those that ran all "
+            f"{study.max_epochs} epochs.",
             figure=drawn(plots, "progress", partial(progress.draw, study)),
             alt="Score of every trial in the order of its end, with the incumbent",
             n=f"{trials}; {len(study.complete)} of them ran all {study.max_epochs} epochs",

@@ -4,6 +4,7 @@ import copy
 import csv
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from analysis.figures import confirmation as figure
 from analysis.figures import style
 from analysis.findings import answer
 from analysis.readings import say_pair
-from analysis.sections.confirmation import confirmation_sections, confirmed_headline
+from analysis.sections.confirmation import confirmation_sections, confirmed_headline, notes_on
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.beside import Beside, confirmed_pairs
 from analysis.stats.confirmed import confirmed, mean_of
@@ -373,3 +374,10 @@ def test_the_headline_says_what_this_study_was_scored_on(metric, data, said):
     rule = confirmed_headline(found).rule
     assert said in rule
     assert ("held-out images" in rule) == (said == "on the held-out images of the search")
+
+
+def test_one_comparison_has_one_interval_and_several_hold_together():
+    found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=3)))
+    alone = replace(found, plan=replace(found.plan, comparisons=found.plan.comparisons[:1], kept=frozenset()))
+    assert "intervals hold together, at every look" in notes_on(found)[0]
+    assert "With probability 95% the interval holds, at every look" in notes_on(alone)[0]
