@@ -11,6 +11,8 @@ DEFAULTS = "defaults"
 """Role of the configuration to beat, as the study side logs it."""
 NARROW = 1.0
 """Intervals of less than this are shown to two decimals."""
+MOST_PLACES = 4
+"""An end of an interval that is not 0 is not shown as 0, with so many decimals at most."""
 TURNED: dict[Kind, Kind] = {"better": "worse", "worse": "better", "equivalent": "equivalent", "undecided": "undecided"}
 
 
@@ -154,6 +156,8 @@ def _is(one: Beside, found: Confirmed) -> str:
 
 def _figures(one: Beside, sign: str) -> str:
     places = 2 if one.high - one.low < NARROW else 1
+    while places < MOST_PLACES and any(end and abs(end) < 0.5 * 10**-places for end in (one.low, one.high)):
+        places += 1
     value, low, high = (f"{figure:{sign}z.{places}f}" for figure in (one.effect, one.low, one.high))
     return f"{value}, from {low} to {high}"
 

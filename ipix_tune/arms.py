@@ -126,9 +126,9 @@ def defaults_of(study: StudyConfig) -> dict[str, Value] | None:
 def without(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
     """``arm`` with every step of the study's ablation, each made from the one before. Steps that change nothing are
     left out."""
-    found = [arm]
-    for step, changes in zip(confirm_of(study).steps, confirm_of(study).ladder, strict=True):
-        title = f"{arm.name} with {_shown(*next(iter(step.items())))}"
+    found, confirm = [arm], confirm_of(study)
+    for name, step, changes in zip(confirm.step_names, confirm.steps, confirm.ladder, strict=True):
+        title = f"{arm.name} with {name or _shown(*next(iter(step.items())))}"
         config = changed(arm.config, changes)
         ablated = _arm(space, title, config, role=ABLATED, changes=changes, of=(found[-1].name,))
         if ablated.identity != found[-1].identity:

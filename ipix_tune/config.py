@@ -3,7 +3,7 @@
 import builtins
 from decimal import Decimal
 from itertools import accumulate
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -199,10 +199,11 @@ class ConfirmConfig(Section):
     defaults: builtins.bool | dict[str, Value] = True
     """The configuration to beat: the study's first point (true), training config keys to lay over `trainer`, or none
     (false)."""
-    ablate: dict[str, Value] | list[dict[str, Value]] = Field(default_factory=dict)
+    ablate: dict[str, Value] | dict[str, dict[str, Value]] | list[dict[str, Value]] = Field(default_factory=dict)
     """Training config keys and the values that switch a part off, such as `interpixel.alpha: 0`: every configuration is
-    also run with these. Runs that differ only in keys without effect are made once. A list is a
-    ladder: every step adds its keys to those of the steps before it, and is compared with the step before."""
+    also run with these. Runs that differ only in keys without effect are made once. A list of such mappings, or a
+    mapping of names to them, is a ladder: every step adds its keys to those of the steps before it, and is compared
+    with the step before."""
     contrast: list[str] = Field(default_factory=list)
     """Searched choices: the leading configuration is also run with every other value of each."""
     variants: dict[str, dict[str, Value]] = Field(default_factory=dict)
@@ -230,19 +231,24 @@ class ConfirmConfig(Section):
 
     @model_validator(mode="after")
     def _every_step_switches_something_off(self) -> Self:
-        if isinstance(self.ablate, list) and {} in self.ablate:
-            raise ValueError(f"ablate: step {self.ablate.index({})} is empty; name the keys that it sets, or remove it")
+        for number, (name, step) in enumerate(zip(self.step_names, self.steps, strict=True)):
+            if not step:
+                which = number if name is None else name
+                raise ValueError(f"ablate: step {which} is empty; name the keys that it sets, or remove it")
         return self
 
     @model_validator(mode="after")
-    def _variants_have_names_of_their_own(self) -> Self:
+    def _names_are_their_own(self) -> Self:
+        steps = [name for name in self.step_names if name is not None]
+        for key, what, names in (("ablate", "step", steps), ("variants", "variant", list(self.variants))):
+            for name in names:
+                taken = name == "defaults" or name.startswith("top ") or " with " in name or "(equal to" in name
+                if taken or not name.strip() or (key == "variants" and name in steps):
+                    raise ValueError(
+                        f"{key}: {name!r} is no name for a {what}: `defaults`, `top 1`, ..., names that hold ' with ' "
+                        "or '(equal to', and names of the ablation's steps are those of others; give another"
+                    )
         for name, keys in self.variants.items():
-            taken = name == "defaults" or name.startswith("top ") or " with " in name or "(equal to" in name
-            if taken or not name.strip():
-                raise ValueError(
-                    f"variants: {name!r} is no name for a variant: `defaults`, `top 1`, ... and names that hold "
-                    "' with ' or '(equal to' are those of other configurations; give another"
-                )
             if not keys:
                 raise ValueError(f"variants: {name} sets nothing; name the keys that differ")
         return self
@@ -252,7 +258,22 @@ class ConfirmConfig(Section):
         """The ablation's steps: what each sets, beyond those before it."""
         if isinstance(self.ablate, list):
             return tuple(self.ablate)
-        return (self.ablate,) if self.ablate else ()
+        if (named := self.named_steps) is not None:
+            return tuple(named.values())
+        return (cast("dict[str, Value]", self.ablate),) if self.ablate else ()
+
+    @property
+    def named_steps(self) -> dict[str, dict[str, Value]] | None:
+        """The ablation's steps by name, where they have names."""
+        if isinstance(self.ablate, dict) and any(isinstance(step, dict) for step in self.ablate.values()):
+            return cast("dict[str, dict[str, Value]]", self.ablate)
+        return None
+
+    @property
+    def step_names(self) -> tuple[str | None, ...]:
+        """The names of :attr:`steps`; None where a step has none."""
+        named = self.named_steps
+        return (None,) * len(self.steps) if named is None else tuple(named)
 
     @property
     def ladder(self) -> tuple[dict[str, Value], ...]:

@@ -42,8 +42,9 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
             "confirm: top is 1 and there are no defaults, no ablate, no contrast and no variants: nothing is compared",
             path=("confirm",),
         )
-    for number, step in enumerate(confirm.steps):
-        _check_values(step, path=("confirm", "ablate", *([number] if isinstance(confirm.ablate, list) else [])))
+    for number, (name, step) in enumerate(zip(confirm.step_names, confirm.steps, strict=True)):
+        below = (name,) if name is not None else (number,) if isinstance(confirm.ablate, list) else ()
+        _check_values(step, path=("confirm", "ablate", *below))
     if isinstance(confirm.defaults, dict):
         _check_values(confirm.defaults, path=("confirm", "defaults"))
     for name, keys in confirm.variants.items():
@@ -55,7 +56,12 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
 
 def _canonical(confirm: ConfirmConfig) -> ConfirmConfig:
     steps = [{name: canonical(name, value) for name, value in step.items()} for step in confirm.steps]
-    update: dict[str, Any] = {"ablate": steps if isinstance(confirm.ablate, list) else dict(*steps)}
+    ablate: Any = steps
+    if (named := confirm.named_steps) is not None:
+        ablate = dict(zip(named, steps, strict=True))
+    elif not isinstance(confirm.ablate, list):
+        ablate = dict(*steps)
+    update: dict[str, Any] = {"ablate": ablate}
     if isinstance(confirm.defaults, dict):
         update["defaults"] = {name: canonical(name, value) for name, value in confirm.defaults.items()}
     update["variants"] = {

@@ -37,7 +37,9 @@ def study_schema() -> dict[str, Any]:
     schema["properties"]["points"]["items"]["propertyNames"] = {"enum": names}
     confirm = definitions["ConfirmConfig"]["properties"]
     for either in confirm["ablate"]["anyOf"]:
-        either.get("items", either)["propertyNames"] = {"enum": names}
+        nested = either.get("additionalProperties", {})
+        keys = either.get("items") or (nested if nested.get("type") == "object" else either)
+        keys["propertyNames"] = {"enum": names}
     confirm["contrast"]["items"] = {"enum": names}
     confirm["variants"]["additionalProperties"]["propertyNames"] = {"enum": names}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

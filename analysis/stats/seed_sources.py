@@ -108,16 +108,28 @@ def seed_sources(study: Study, epoch: int) -> SeedSources | None:
     if len(seeds) < 2:
         return None
     table = as_array(scores, levels)
-    several = CONFIGURATION in varying
+    run, pair = splits(table, varying)
     return SeedSources(
         epoch=epoch,
         levels={name: len(values) for name, values in zip(names, levels[1:], strict=True) if name in seeds},
         configurations=len(levels[0]),
         runs=table.size,
         left_out=len(scores) - table.size,
-        run=_split(table, varying, [(), (CONFIGURATION,)] if several else [()]),
-        pair=_split(table, varying, [(CONFIGURATION,)], times=2) if several else None,
+        run=run,
+        pair=pair,
     )
+
+
+def splits(scores: Floats, factors: Sequence[str]) -> tuple[Split, Split | None]:
+    """Of the variance of a run, and of the difference of two configurations with equal seeds (None with one).
+
+    Args:
+        scores: of a crossed design, an axis for each factor.
+        factors: names of the axes: `CONFIGURATION` first, where there are several, then the seeds.
+    """
+    if CONFIGURATION not in factors:
+        return _split(scores, factors, [()]), None
+    return _split(scores, factors, [(), (CONFIGURATION,)]), _split(scores, factors, [(CONFIGURATION,)], times=2)
 
 
 def mean_error(scores: Mapping[Any, float]) -> tuple[float, float] | None:

@@ -230,6 +230,11 @@ def test_a_difference_that_rounds_to_nothing_has_no_minus_sign():
     assert outcomes._figures(one, "+") == "+0.0, from -1.1 to +1.0"
 
 
+def test_an_end_of_an_interval_that_is_not_zero_is_not_printed_as_zero():
+    one = outcomes.Beside(arm="a", other="b", kind="better", effect=4.21, low=0.02, high=8.4, pairs=4)
+    assert outcomes._figures(one, "") == "4.21, from 0.02 to 8.40"
+
+
 def test_every_sentence_on_the_smallest_difference_that_matters_gives_its_value_and_unit(tmp_path):
     for means, noise in (({FIRST: 0.1, DEFAULTS: 0.0, BARE: 0.0}, 0.6), ({FIRST: 1.0, DEFAULTS: 0.0, BARE: 0.0}, 0.1)):
         found = found_in(confirmed_runs(scores_of(means, seeds=8, noise=noise)))

@@ -187,6 +187,13 @@ def test_the_foot_of_ladders_that_end_alike_is_run_once(tmp_path):
     assert len(found) == 5
 
 
+def test_steps_of_a_ladder_are_called_by_the_names_that_they_are_given(tmp_path):
+    named = dict(zip(("loss off", "labels only"), LADDER, strict=True))
+    found, plain = (arms(tmp_path, {"top": 1, "ablate": one}, THREE) for one in (named, LADDER))
+    assert [arm.name for arm in found[2:]] == ["top 1 with loss off", "labels only", "defaults with loss off"]
+    assert [arm.config for arm in found] == [arm.config for arm in plain]
+
+
 def test_a_step_that_changes_nothing_is_no_configuration_of_its_own(tmp_path):
     bare = [entry(0, 70.0, **PAPER | {"interpixel.alpha": 0.0})]
     search = base()["search"] | {"interpixel.alpha": {"choice": [0, 1, 2]}}
