@@ -1,9 +1,10 @@
 """What the report says, in words, each statement with its n. No drawing, no HTML."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from analysis.answer_type import Answer, Headline
 from analysis.columns import CONFIRM, key_of
 from analysis.pareto_findings import of_two
 from analysis.stats.compare import Comparison
@@ -23,45 +24,6 @@ from analysis.wording import (
     is_percent,
     validation_called,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The first screen: what was asked, what can be said, and how far to trust it."""
-
-    question: str
-    headline: str
-    rule: str
-    trust: str
-    best: Trial | None
-    provisional: bool
-    config: tuple[tuple[str, str], ...]
-    cost: str
-    scored_on: str
-    shown: str = ""
-    """What the configuration on the first screen is called, where it has a name, and whether it is confirmed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Headline:
-    """What a confirmation says on the first screen, in place of the provisional winner."""
-
-    question: str
-    """What was asked."""
-    headline: str
-    """The answer in one sentence, of the one verdict that it stands on: effect, interval, number of seeds."""
-    trust: str
-    """What else has to be known of the configuration shown: its level, its lost runs."""
-    shown: str
-    """Its name, and whether it is confirmed."""
-    rule: str
-    """How the configuration was chosen."""
-    cost: str
-    """What was spent beside the search."""
-    confirmed: bool
-    """Whether the configuration shown is confirmed; else it is called provisional."""
-    key: str
-    """Key of a run of the configuration to show and to copy."""
 
 
 def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -> Answer:

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from analysis.build import render
 from analysis.errors import LogsError
 from analysis.reading import find_sources, read_study
-from analysis.report import render
 
 ASK_MS = 2000
 RELOAD = """<script>

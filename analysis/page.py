@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.answer_type import Answer
 from analysis.embedded import data_uri
 from analysis.figures import style
 from analysis.figures.parallel import place, ticks
-from analysis.findings import Answer
 from analysis.nextstep import NextStep
 from analysis.sections.section import Part, Section, Unanswered
 from analysis.stats.study import Study, Trial

@@ -9,7 +9,7 @@ from analysis.stats.study import Study
 from analysis.wording import PUBLISHED_BY, PUBLISHED_SPREAD, configurations, is_percent
 
 if TYPE_CHECKING:
-    from analysis.findings import Answer
+    from analysis.answer_type import Answer
 
 MEASURED = ("time/", "memory/")
 """How the names of metrics begin that were measured on the machine."""

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from analysis.stats.collapse import SPREADS
-from benchmarks.confirmation_collapses import DEPTH, EFFECTS, EXTENSIONS, RATES, SCENARIOS, WINNERS
+from benchmarks.collapse_scenarios import DEPTH, EFFECTS, EXTENSIONS, RATES, SCENARIOS, WINNERS
 
 Cells = Mapping[str, dict[str, Any]]
 

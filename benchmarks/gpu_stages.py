@@ -135,7 +135,7 @@ def host_waits(asked: Asked, work: Callable[[], object]) -> int | None:
 def side(asked: Asked, **changes: Any) -> Any:
     """Our side of a comparison, in the sizes of this run."""
     from benchmarks.step import folder_of_images
-    from benchmarks.step_side import Side
+    from benchmarks.step_turns import Side
 
     sizes = {"crop": 65, "batch": 2, "backbone": "small"} if asked.cpu else {
         "crop": 321, "batch": 8, "backbone": "resnet50"

@@ -88,8 +88,8 @@ def rows(at: list[int], *, batches: int, seed: int) -> list[str]:
 
 def measured(run: Any, epoch: int, batches: int) -> list[str]:
     """Rows of one step of the training."""
-    from trainers.config import InterPixelConfig
     from trainers.losses.interpixel import InterPixelLoss
+    from trainers.losses.interpixel_config import InterPixelConfig
 
     sizes: dict[tuple[float, str, int], list[float]] = {}
     shares: dict[float, list[float]] = {}

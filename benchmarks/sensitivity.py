@@ -29,7 +29,7 @@ from analysis.stats.surrogate import Data, Surrogate, fit, gather, without
 from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, TOP, Objective, ObjectiveCurves, objectives
 from benchmarks.search_quality import study_of
 from ipix_tune.dimensions import describe, distribution
-from ipix_tune.plan import rungs
+from ipix_tune.rungs import rungs
 from ipix_tune.simulate import Simulation
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

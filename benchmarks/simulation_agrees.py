@@ -26,9 +26,10 @@ from ipix_tune import study as studies
 from ipix_tune.config import StudyConfig
 from ipix_tune.curves import recorded_curves
 from ipix_tune.folder import study_folder
-from ipix_tune.journal import Entry, Journal
+from ipix_tune.journal import Journal
 from ipix_tune.simulate import Simulated, Simulation
 from ipix_tune.space import SearchSpace
+from ipix_tune.trial_record import TrialRecord
 
 EPOCHS = 9
 CASES = {"tpe-1": ("tpe", 1), "random-2": ("random", 2), "tpe-2": ("tpe", 2)}
@@ -84,7 +85,7 @@ def whole(study: StudyConfig) -> StudyConfig:
     )
 
 
-def entries(study: StudyConfig) -> list[Entry]:
+def entries(study: StudyConfig) -> list[TrialRecord]:
     """The trials of a study that ran, as its journal has them."""
     place = study_folder(study)
     return Journal(place, study, SearchSpace(study), total=0).entries()
@@ -127,7 +128,7 @@ class Agreement:
     """Whether every epoch that both trained of a configuration has the same score, bit for bit."""
 
 
-def agreement(real: list[Entry], virtual: list[Entry], *, sign: int = 1) -> Agreement:
+def agreement(real: list[TrialRecord], virtual: list[TrialRecord], *, sign: int = 1) -> Agreement:
     """Compare what became of two runs of one study."""
     pairs = list(zip(real, virtual, strict=True))
     ours, theirs = ({_name(entry): entry for entry in found} for found in (real, virtual))
@@ -148,11 +149,11 @@ def agreement(real: list[Entry], virtual: list[Entry], *, sign: int = 1) -> Agre
     )
 
 
-def _name(entry: Entry) -> tuple[Any, ...]:
+def _name(entry: TrialRecord) -> tuple[Any, ...]:
     return tuple(sorted(entry.values.items()))
 
 
-def _best(found: list[Entry], *, sign: int) -> Entry:
+def _best(found: list[TrialRecord], *, sign: int) -> TrialRecord:
     by_number = {entry.scored.number: entry for entry in found if entry.scored is not None}
     scored = [entry.scored for entry in by_number.values() if entry.scored is not None]
     best = standings(scored, max_epochs=EPOCHS, sign=sign).best

@@ -28,7 +28,8 @@ from benchmarks import step_tables
 from benchmarks.gpu import with_this_tree
 from benchmarks.step_data import make
 from benchmarks.step_plain import OPTIMISATIONS
-from benchmarks.step_side import Side, environment
+from benchmarks.step_side import environment
+from benchmarks.step_turns import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -26,7 +26,8 @@ import typer
 
 from benchmarks import step_tables
 from benchmarks.step import Backbone, Device, Precision, Threads, folder_of_images, ours, started
-from benchmarks.step_side import Side, config_of
+from benchmarks.step_side import config_of
+from benchmarks.step_turns import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmarks.step_side import Side, Turns
+from benchmarks.step_turns import Side, Turns
 
 
 class _Done(BaseException):
@@ -134,8 +134,8 @@ class Small(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         from benchmarks.step_plain import switch_off
-        from trainers.config import ModelConfig
         from trainers.models.build import build_model
+        from trainers.models.model_config import ModelConfig
 
         switch_off(("upsampling by products",))
         config = ModelConfig(backbone="small", upsample="bilinear", weights="none")

@@ -10,25 +10,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.stats.best import DRAW_SEED, SEED, SEEDS, standings
-from ipix_tune.config import ConfirmConfig, StudyConfig, Value
+from ipix_tune.config import StudyConfig, Value
+from ipix_tune.confirm_section import ConfirmError, changed, confirm_of, defaults_of
 from ipix_tune.dimensions import every_value, same
-from ipix_tune.leaves import get_dotted, has_val, method_keys
+from ipix_tune.leaves import get_dotted, has_val
 from ipix_tune.plan import make_plan
 from ipix_tune.space import SearchSpace
 from trainers.config import TrainConfig
-from trainers.deadkeys import dead_keys, normal_form, without_refused
-from trainers.errors import UserError
-from trainers.yamlfile import set_dotted, validate
+from trainers.deadkeys import dead_keys, normal_form
 
 if TYPE_CHECKING:
-    from ipix_tune.journal import Entry
+    from ipix_tune.trial_record import TrialRecord
 
 TOP, DEFAULTS, ABLATED, CONTRAST = "top", "defaults", "ablated", "contrast"
 """Roles of arms. An arm that is equal to another is that one, with the roles of both."""
-
-
-class ConfirmError(UserError):
-    """There is nothing to confirm, or not in this way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +60,7 @@ NO_PART = {"seed", "provenance"}
 """Keys of a training config that make no other arm."""
 
 
-def leaders(study: StudyConfig, entries: "Iterable[Entry]", *, top: int, max_epochs: int) -> "list[Entry]":
+def leaders(study: StudyConfig, entries: "Iterable[TrialRecord]", *, top: int, max_epochs: int) -> "list[TrialRecord]":
     """The best configurations among the trials that ran all their epochs, best first, each as its earliest run: by the
     rule of `analysis.stats.best`, as everywhere.
 
@@ -86,7 +81,7 @@ def leaders(study: StudyConfig, entries: "Iterable[Entry]", *, top: int, max_epo
     return [by_number[one.number] for one in found.ranked()[:top] if one.full]
 
 
-def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") -> tuple[Arm, ...]:
+def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[TrialRecord]") -> tuple[Arm, ...]:
     """The arms of a study's confirmation: the leading configurations, the defaults, both with every step of the
     ablation, what contrasts with the first, and the variants. Equal ones are one arm.
 
@@ -113,14 +108,6 @@ def arms_of(study: StudyConfig, space: SearchSpace, entries: "Iterable[Entry]") 
     whole = _merged(bases)
     ablated = [arm for base in whole for arm in without(study, space, base)]
     return _merged([*whole, *ablated, *others(study, space, whole[0]), *variants(study, space, whole)])
-
-
-def defaults_of(study: StudyConfig) -> dict[str, Value] | None:
-    """Training config keys of the configuration to beat, if the confirmation has one."""
-    given = confirm_of(study).defaults
-    if given is False:
-        return None
-    return dict(study.points[0] if given is True else given)
 
 
 def without(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
@@ -213,23 +200,6 @@ def _highest(space: SearchSpace, name: str) -> int:
     return max(int(str(value)) for value in every_value(space.dimensions[name]))
 
 
-def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
-    """``config`` with these keys set. Left out are keys that another `method.name` does not have, and what is refused
-    under a new value.
-
-    Raises:
-        ConfigError: the training config refuses a value.
-    """
-    data = config.model_dump(mode="json")
-    for name, value in changes.items():
-        set_dotted(data, name, value)
-    if (own := method_keys().get(str(data["method"]["name"]))) is not None and "method.name" in changes:
-        data["method"] = {key: value for key, value in data["method"].items() if key in own}
-    without_refused(data, changes)
-    named = ", ".join(f"{name}={value}" for name, value in changes.items())
-    return validate(TrainConfig, data, source=f"confirm ({named})", lines={})
-
-
 def _config(space: SearchSpace, values: Mapping[str, Value]) -> TrainConfig:
     """The config of searched values without the search's seeds. A searched seed of the labelled draw is at its highest
     value, above which :func:`with_seed` goes."""
@@ -290,17 +260,3 @@ def _title(equal: Sequence[Arm], *, whole: bool = False) -> str:
 
 def _shown(name: str, value: Value) -> str:
     return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-
-
-def confirm_of(study: StudyConfig) -> ConfirmConfig:
-    """The study's `confirm` section.
-
-    Raises:
-        ConfirmError: it has none.
-    """
-    if study.confirm is None:
-        raise ConfirmError(
-            f"{study.name}: the study has no confirm section; add one to the file (search_spaces/README.md), or give "
-            "--set confirm.top=2"
-        )
-    return study.confirm

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from analysis.stats.best import Standings
 from ipix_tune.config import BudgetConfig, ResourcesConfig
-from ipix_tune.journal import Entry, Journal
+from ipix_tune.journal import Journal
+from ipix_tune.trial_record import TrialRecord
 
 
 class Budget:
@@ -48,7 +49,7 @@ class Budget:
         return f"none of the last {since} trials was better than the best before them by more than {rule.by:g}"
 
 
-def ended_since_improvement(entries: Sequence[Entry], *, max_epochs: int, by: float, sign: int) -> int:
+def ended_since_improvement(entries: Sequence[TrialRecord], *, max_epochs: int, by: float, sign: int) -> int:
     """Trials that ended after the best configuration last was better than the best before by more than ``by``.
 
     The best goes by the rule of `analysis.stats.best`: among trials of full length, by the mean over seeds. The bar

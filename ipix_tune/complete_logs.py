@@ -15,12 +15,12 @@ from analysis.errors import LogsError
 from analysis.reading import read_study
 from analysis.tables import Tables
 from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Entry
 from ipix_tune.mirror import Mirror
 from ipix_tune.run_facts import RunFacts
 from ipix_tune.shell import wandb_mode
 from ipix_tune.tracking import Tracker
 from ipix_tune.trial import IN_PARTS
+from ipix_tune.trial_record import TrialRecord
 from trainers.report import METRICS, EpochRecord, read_records
 
 
@@ -28,7 +28,7 @@ from trainers.report import METRICS, EpochRecord, read_records
 class Lack:
     """What the logs lack of one trial: ``epochs``, all or some of its rows, or only its end."""
 
-    entry: Entry
+    entry: TrialRecord
     epochs: tuple[int, ...]
 
     @property
@@ -39,7 +39,7 @@ class Lack:
         return f"{self.entry.key} ({missing})"
 
 
-def lacks(entries: Sequence[Entry], tables: Tables | None) -> list[Lack]:
+def lacks(entries: Sequence[TrialRecord], tables: Tables | None) -> list[Lack]:
     """The trials that have ended and are not whole in the logs: an epoch up to the last one with a score has no row, or
     the log says another end than the record.
 
@@ -65,7 +65,7 @@ def lacks(entries: Sequence[Entry], tables: Tables | None) -> list[Lack]:
 
 
 def complete(
-    place: Path, study: StudyConfig, facts: RunFacts, entries: Sequence[Entry], *, copy: Mirror | None = None
+    place: Path, study: StudyConfig, facts: RunFacts, entries: Sequence[TrialRecord], *, copy: Mirror | None = None
 ) -> tuple[list[Lack], list[Lack]]:
     """Log again what the logs lack. W&B's client must hold no open run in this process.
 

@@ -43,10 +43,10 @@ def confirm(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run at most, and stop.")] = False,
 ) -> None:
     """Re-train the best configs, the defaults and their ablations with paired seeds, until the verdicts are in."""
-    from ipix_tune.arms import ConfirmError
+    from ipix_tune.confirm_section import ConfirmError
     from ipix_tune.confirmation import confirm as confirm_study
     from ipix_tune.confirmation import describe
-    from ipix_tune.engine import say
+    from ipix_tune.echo import say
     from ipix_tune.study import finish
 
     console = Console()
@@ -79,7 +79,7 @@ def load_study(place: Path, overrides: list[str]) -> "StudyConfig":
     Raises:
         UserError: there is none, or the file or an override cannot be used.
     """
-    from ipix_tune.arms import ConfirmError
+    from ipix_tune.confirm_section import ConfirmError
     from ipix_tune.folder import STUDY
     from ipix_tune.studyfile import load
     from trainers.errors import did_you_mean

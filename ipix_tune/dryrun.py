@@ -1,7 +1,6 @@
 """`--dry-run`: everything short of a trial. Opens the data, builds the model, fits the cluster, prints the plan."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from rich.console import RenderableType
 
@@ -12,9 +11,9 @@ from ipix_tune.devices import few_images, granted, idle_gpus
 from ipix_tune.earlier_noise import describe_rung_noise
 from ipix_tune.memoryplan import gpu_bytes_here, plan_memory
 from ipix_tune.plan import make_plan, render
+from ipix_tune.preflight import check_run
 from ipix_tune.space import SearchSpace
 from ipix_tune.warm import describe_warm_start
-from trainers.config import TrainConfig
 
 
 def dry_run(
@@ -50,45 +49,3 @@ def dry_run(
     if too_much is not None:
         warnings = [*warnings, too_much]
     return render(plan, data=data, warm=warm, memory=memory, cost=cost, warnings=warnings)
-
-
-def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
-    """Open and decode the data, with the validation list where there is one, so that no fault in it shows after the
-    search; build model, method and loader as a trial will; lines that describe the data, and
-    steps per epoch, their mean where the stages of a method differ.
-
-    Raises:
-        UserError: whatever would stop the trial at its start.
-    """
-    from trainers.data.check import check_data
-    from trainers.data.describe import data_lines
-    from trainers.data.loader import TrainLoader
-    from trainers.data.loading import loading
-    from trainers.data.open import open_data
-    from trainers.distributed import current
-    from trainers.kit import make_kit
-    from trainers.methods.registry import build_method
-    from trainers.stages import stage_epochs
-
-    final = config.evaluation.final
-    data = open_data(config.data, final=final, with_val=config.data.val is not None)
-    summary = check_data(data, config.data)
-    kit = make_kit(
-        config,
-        num_classes=data.num_classes,
-        process=current("cpu"),
-        labelled=len(data.labelled),
-        unlabelled=len(data.unlabelled),
-    )
-    method = build_method(config.method, kit)
-    stages = method.stages()
-    lengths = [len(epochs) for epochs in stage_epochs(stages, config.schedule.epochs)]
-    steps = [TrainLoader(data, config, stage.needs, rank=0, world=workers).steps_per_epoch for stage in stages]
-    each = f"{steps[0]} steps an epoch"
-    if len(set(steps)) > 1:
-        each = ", then ".join(f"{epochs} epochs of {one} steps" for epochs, one in zip(lengths, steps, strict=True))
-    first, *others = data_lines(config.data, data, summary)
-    lines = [first, f"{each}, {config.data.batch_size} labelled images each", *others]
-    device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
-    lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
-    return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs

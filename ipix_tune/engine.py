@@ -14,16 +14,18 @@ from analysis.columns import Phase
 from ipix_tune import cluster, folder
 from ipix_tune.alike import Alike
 from ipix_tune.config import StudyConfig, Value
+from ipix_tune.echo import near, say
 from ipix_tune.mirror import Keeper, Mirror, copy_of
 from ipix_tune.nodes import check_nodes
-from ipix_tune.plan import Fit, fit_resources
+from ipix_tune.resources import Fit, fit_resources
 from ipix_tune.run_facts import RunFacts
 from ipix_tune.stop import Stop
 from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
-    from ipix_tune.journal import Entry, Journal
+    from ipix_tune.journal import Journal
     from ipix_tune.live import Board
+    from ipix_tune.trial_record import TrialRecord
 
 Values = dict[str, Value]
 
@@ -267,7 +269,9 @@ def _completed(
     return tuple(lack.words for lack in lacking)
 
 
-def board_of(study: StudyConfig, entries: "Sequence[Entry]", *, total: int, max_epochs: int, phase: Phase) -> "Board":
+def board_of(
+    study: StudyConfig, entries: "Sequence[TrialRecord]", *, total: int, max_epochs: int, phase: Phase
+) -> "Board":
     """The board, with the trials that ended before this driver started."""
     from ipix_tune.live import Board, Row
 
@@ -323,13 +327,3 @@ def _driver_resources(study: StudyConfig) -> dict[str, float]:
 def _needs_new_processes(study: StudyConfig) -> bool:
     """Whether a trial must not run where another has: on a CPU, a process's peak memory is that of all it ever did."""
     return "memory/peak_mib" in study.objective.metrics
-
-
-def say(console: Console, text: str) -> None:
-    """One line as it is."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-
-def near(path: Path) -> Path:
-    """The path, relative to the working directory where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

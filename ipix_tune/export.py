@@ -157,7 +157,7 @@ def read_tables(study: Path) -> Tables:
         there = [str(folder) for folder in study.parent.glob("*/") if (folder / "study.yaml").exists()]
         raise ExportError(f"there is no study folder {study}{did_you_mean(str(study), there)}")
     if _outdated(study / FOLDER / RUNS, logs=study / "wandb"):
-        from analysis.report import build
+        from analysis.build import build
 
         build(study)
     return load(study)

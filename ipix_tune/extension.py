@@ -11,13 +11,13 @@ from pathlib import Path
 
 from analysis.stats.race import Judgement, RacePlan, judge
 from analysis.stats.schedule import MOST_EXTENDED
-from ipix_tune.arms import ConfirmError
-from ipix_tune.folder import replace_bytes
-from ipix_tune.journal import Entry
+from ipix_tune.atomic import replace_bytes
+from ipix_tune.confirm_section import ConfirmError
 from ipix_tune.lineup import ARM, SEED, Confirmation
+from ipix_tune.trial_record import TrialRecord
 
 
-def judged(entries: Sequence[Entry], plan: RacePlan, *, sign: int) -> Judgement:
+def judged(entries: Sequence[TrialRecord], plan: RacePlan, *, sign: int) -> Judgement:
     """The race on the confirmation's own record."""
     scores: dict[str, dict[int, float]] = {}
     failed = []
@@ -30,7 +30,7 @@ def judged(entries: Sequence[Entry], plan: RacePlan, *, sign: int) -> Judgement:
     return judge(scores, plan, sign=sign, failed=failed)
 
 
-def extended(found: Confirmation, entries: Sequence[Entry], more: int, *, sign: int) -> Confirmation:
+def extended(found: Confirmation, entries: Sequence[TrialRecord], more: int, *, sign: int) -> Confirmation:
     """The confirmation with ``more`` seeds for every arm that is still open; nothing is written.
 
     Args:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ipix_tune.atomic import FolderError, replace_bytes
 from ipix_tune.config import StudyConfig
 from ipix_tune.identity import IDENTITY, new_identity
 from ipix_tune.mirror import Mirror
 from trainers.checkpoint import differences
 from trainers.environment import describe
-from trainers.errors import UserError
 from trainers.remote import is_uri, without_query
 
 STUDY, ENVIRONMENT, LOCK = "study.yaml", "environment.json", ".lock"
@@ -33,20 +33,6 @@ CHANGEABLE = (
 )  # fmt: skip
 """Sections that a resumed study may change: they say how much and where, not what the search compares. A confirmation
 that has begun keeps its plan (`ipix_tune.confirmation`)."""
-
-
-class FolderError(UserError):
-    """The study's folder cannot be used as asked."""
-
-
-def replace_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, also where the machine loses its power."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def study_folder(study: StudyConfig) -> Path:

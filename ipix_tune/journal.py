@@ -9,7 +9,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ import optuna
 from optuna.trial import TrialState
 
 from analysis.columns import State
-from analysis.stats.best import Scored, Settings, settings_of
+from analysis.stats.best import Settings, settings_of
 from ipix_tune.alike import DATA
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.identity import check_record, identity
 from ipix_tune.record import open_record, told
 from ipix_tune.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
 from ipix_tune.space import SearchSpace
-from ipix_tune.standing import scored
+from ipix_tune.trial_record import TrialRecord
 from ipix_tune.warm import past_trials
 
 TRAINED = "trained_s"
@@ -44,34 +43,6 @@ _OPTUNA_STATES: dict[State, TrialState] = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
-    value of the second objective after the epoch of the last score, None where it is not known."""
-
-    key: str
-    values: dict[str, Value]
-    scores: dict[int, float]
-    state: State
-    error: str | None
-    retries: int
-    against: float | None = None
-    stops: int | None = None
-    """The epoch at which the scheduler stopped it, or was about to when the driver died."""
-    cause: str | None = None
-    """Of one that failed: what kind of error it was; None where that was not noted."""
-    data_state: str | None = None
-    """What the data were when it failed."""
-
-    @property
-    def scored(self) -> Scored | None:
-        """As the rule of the best takes it; None without a score."""
-        last = max(self.scores, default=0)
-        return scored(
-            self.key, self.values, state=self.state, epoch=last, score=self.scores.get(last), against=self.against
-        )
 
 
 class Journal:
@@ -101,7 +72,7 @@ class Journal:
         *,
         total: int,
         clock: Callable[[], float] = time.monotonic,
-        rounds: Callable[[Sequence[Entry]], Sequence[dict[str, Value]]] | None = None,
+        rounds: Callable[[Sequence[TrialRecord]], Sequence[dict[str, Value]]] | None = None,
         letter: str = "t",
         sampler: optuna.samplers.BaseSampler | None = None,
         there: Collection[str] = (),
@@ -224,7 +195,7 @@ class Journal:
         self._open[key] = trial
         return key, values
 
-    def offer_again(self, wanted: Callable[[Entry], bool]) -> list[str]:
+    def offer_again(self, wanted: Callable[[TrialRecord], bool]) -> list[str]:
         """Offer trials that failed once more, before any new one, each under its own key and so from its own last
         checkpoint; the budget counts it once. Returns their keys.
 
@@ -373,7 +344,7 @@ class Journal:
         trial.set_user_attr("retries", retries)
         return retries
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[TrialRecord]:
         """All trials that were ever started, in the order of their keys."""
         return [self._entry(trial) for trial in self._trials() if trial.state != TrialState.WAITING]
 
@@ -384,11 +355,11 @@ class Journal:
         values = [trial.system_attrs.get("fixed_params", {}) for trial in waiting] + [trial.params for trial in running]
         return {settings_of(one) for one in values}
 
-    def ended(self) -> Sequence[Entry]:
+    def ended(self) -> Sequence[TrialRecord]:
         """Trials that ended, in that order."""
         return self._ended
 
-    def entry(self, key: str) -> Entry:
+    def entry(self, key: str) -> TrialRecord:
         """The trial that was handed out under this key."""
         return self._entry(self._frozen(self._open[key]))
 
@@ -396,11 +367,11 @@ class Journal:
         """t0000, t0001, ..., by the number of Optuna's trial, or of the one that it takes the place of."""
         return f"{self._letter}{self._original(trial):04d}"
 
-    def _entry(self, trial: optuna.trial.FrozenTrial) -> Entry:
+    def _entry(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         attributes: Mapping[str, Any] = trial.user_attrs
         measured, against = attributes.get(AGAINST, (None, None))
         state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
-        return Entry(
+        return TrialRecord(
             key=self._key(trial),
             values=dict(trial.params),
             scores=dict(trial.intermediate_values),

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from ipix_tune.arms import Arm
 from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Entry, Journal
+from ipix_tune.journal import Journal
 from ipix_tune.lineup import ARM, SEED
 from ipix_tune.live import Board
+from ipix_tune.trial_record import TrialRecord
 
 
 def needed_of_search(study: StudyConfig, journal: Journal, board: Board) -> set[str]:
@@ -26,7 +27,7 @@ def needed_of_search(study: StudyConfig, journal: Journal, board: Board) -> set[
     return board.contenders(unsettled=journal.unsettled(), top=top)
 
 
-def needed_of_confirmation(arms: Iterable[Arm], entries: Iterable[Entry]) -> set[str]:
+def needed_of_confirmation(arms: Iterable[Arm], entries: Iterable[TrialRecord]) -> set[str]:
     """Keys of the runs of a confirmation that may be exported: the complete one with the lowest seed of every arm that
     repeats no trial of the search. More seeds may make any arm the winner.
 

@@ -8,9 +8,10 @@ from typing import Any
 from analysis.stats.confirmed import plan_of
 from analysis.stats.race import RacePlan
 from ipix_tune import arms as arms_
-from ipix_tune.arms import Arm, ConfirmError, arms_of, confirm_of
+from ipix_tune.arms import Arm, arms_of
+from ipix_tune.atomic import replace_bytes
 from ipix_tune.config import StudyConfig
-from ipix_tune.folder import replace_bytes
+from ipix_tune.confirm_section import ConfirmError, confirm_of
 from ipix_tune.journal import Journal
 from ipix_tune.space import SearchSpace
 from trainers.config import TrainConfig

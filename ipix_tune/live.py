@@ -15,7 +15,7 @@ from rich.text import Text
 from analysis.columns import CONFIRM, Phase, State
 from analysis.stats.best import Scored, Settings, Standings, contenders, standings
 from ipix_tune.config import Value
-from ipix_tune.standing import scored, trial_number
+from ipix_tune.trial_record import scored, trial_number
 
 OVER: tuple[State, ...] = ("complete", "stopped", "failed")
 """States of trials that will not run any more."""

@@ -1,6 +1,5 @@
 """What a study will cost and whether it fits, computed before it starts. Pure functions; only `render` draws."""
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,27 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.stats.best import SEEDS
-from ipix_tune.config import ResourcesConfig, StudyConfig, Value
+from ipix_tune.config import StudyConfig, Value
 from ipix_tune.cost import Cost
 from ipix_tune.devices import describe_device
 from ipix_tune.dimensions import describe_range
 from ipix_tune.price import price
+from ipix_tune.resources import Fit, _amounts, fit_resources
+from ipix_tune.rungs import expected_epochs, rungs
 from ipix_tune.space import SearchSpace
-from trainers.errors import UserError
 from trainers.remote import without_query
-
-
-class ResourceError(UserError):
-    """The cluster cannot hold a single trial."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """How many trials run at once, and what one takes of what there is (Ray's resource names)."""
-
-    concurrent: int
-    per_trial: dict[str, float]
-    cluster: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,95 +34,6 @@ class Plan:
     fit: Fit | None
     device: str
     sample: dict[str, Value]
-
-
-def rungs(study: StudyConfig, *, max_epochs: int) -> tuple[int, ...]:
-    """Epochs at which the scheduler decides: grace * reduction^k up to the full length; empty without a scheduler."""
-    if study.scheduler.name == "none":
-        return ()
-    found = []
-    rung = study.scheduler.grace_epochs
-    while rung <= max_epochs:
-        found.append(rung)
-        rung *= study.scheduler.reduction
-    return tuple(found)
-
-
-def passing(arrivals: float, *, reduction: int) -> float:
-    """Trials expected to pass a rung that ``arrivals`` trials reach one after the other, in an order that has
-    nothing to do with their scores.
-
-    The first always passes. A later one passes if it is not below the (1 - 1/reduction) quantile of the n before it,
-    whose expected rank among n + 1 (uniform scores, linear interpolation) gives
-    P = 1 - ((1 - 1/reduction)(n - 1) + 1) / (n + 1). This tends to 1/reduction from above.
-    """
-    quantile = 1 - 1 / reduction
-
-    def chance(n: int) -> float:
-        return 1.0 if n == 0 else 1 - (quantile * (n - 1) + 1) / (n + 1)
-
-    whole = math.floor(arrivals)
-    return sum(chance(n) for n in range(whole)) + (arrivals - whole) * chance(whole)
-
-
-def expected_epochs(trials: int, *, rungs: Sequence[int], max_epochs: int, reduction: int) -> float:
-    """Sum over the stretches between rungs of their length times the trials expected on them (see `passing`)."""
-    total, running, start = 0.0, float(trials), 0
-    for rung in (*(rung for rung in rungs if rung < max_epochs), max_epochs):
-        total += running * (rung - start)
-        running, start = passing(running, reduction=reduction), rung
-    return total
-
-
-def fit_resources(
-    resources: ResourcesConfig, *, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
-) -> Fit:
-    """Trials that the cluster holds at once: floor(slots / workers), where a slot is room for one worker on one node.
-
-    Args:
-        cluster: total resources by Ray's names, such as {"CPU": 16, "GPU": 4}.
-        nodes: the same of every node; without it the cluster counts as one node.
-
-    Raises:
-        ResourceError: not even one trial fits, with the numbers.
-    """
-    worker = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
-    worker = {name: amount for name, amount in worker.items() if amount > 0}
-    slots = sum(_slots(node, worker) for node in nodes or [cluster])
-    concurrent = slots // resources.workers
-    per_trial = {name: amount * resources.workers for name, amount in worker.items()}
-    if concurrent < 1:
-        raise ResourceError(
-            f"one trial takes {resources.workers} x ({_amounts(worker)}) = {_amounts(per_trial)}, and the cluster has "
-            f"{_amounts({name: cluster.get(name, 0) for name in worker})}{_on_nodes(nodes, worker, slots)}. Lower "
-            "resources.workers, resources.cpus_per_worker or resources.gpus_per_worker, or add nodes"
-        )
-    if resources.concurrent is not None:
-        concurrent = min(concurrent, resources.concurrent)
-    return Fit(concurrent=concurrent, per_trial=per_trial, cluster=dict(cluster))
-
-
-def _slots(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
-    return min(_room(name, node.get(name, 0), amount) for name, amount in worker.items())
-
-
-def _room(name: str, there: float, amount: float) -> int:
-    """How often ``amount`` fits. A fraction of a GPU lies on one card: two cards have no room for a third 0.6."""
-    if name == "GPU" and amount < 1:
-        whole, rest = divmod(there, 1)
-        return int(whole) * math.floor(1 / amount + 1e-9) + math.floor(rest / amount + 1e-9)
-    return math.floor(there / amount + 1e-9)
-
-
-def _amounts(amounts: Mapping[str, float]) -> str:
-    return " + ".join(f"{amount:g} {name}" for name, amount in amounts.items())
-
-
-def _on_nodes(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float], slots: int) -> str:
-    if len(nodes) < 2:
-        return ""
-    each = "; ".join(_amounts({name: node.get(name, 0) for name in worker}) for node in nodes)
-    return f" on {len(nodes)} nodes ({each}), where {slots} such workers fit, since one cannot span two nodes"
 
 
 def make_plan(

@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from ipix_tune.folder import FolderError, replace_bytes
+from ipix_tune.atomic import FolderError, replace_bytes
 from ipix_tune.journalfile import WAIT_S, PatientJournalFile
 from trainers.patience import patiently
 

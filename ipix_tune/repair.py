@@ -18,15 +18,16 @@ def repair(
 ) -> None:
     """Make a study's logs whole: epochs and ends that W&B's files lack are written to further files, from the study's
     record and the trials' own metrics.jsonl. Then make its report anew."""
-    from analysis.report import build
+    from analysis.build import build
     from ipix_tune import folder
     from ipix_tune.complete_logs import complete
     from ipix_tune.confirm import load_study
     from ipix_tune.confirmation import facts_and_entries
-    from ipix_tune.engine import checked_copy, near, say
+    from ipix_tune.echo import near, say
+    from ipix_tune.engine import checked_copy
     from ipix_tune.journal import Journal
+    from ipix_tune.logged_facts import facts_of_search
     from ipix_tune.plan import make_plan
-    from ipix_tune.run_facts import facts_of_search
     from ipix_tune.shell import clear, wandb_mode
     from ipix_tune.space import SearchSpace
     from trainers.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import optuna
 
+from ipix_tune.atomic import FolderError, replace_bytes
 from ipix_tune.config import SamplerConfig
-from ipix_tune.folder import FolderError, replace_bytes
 from ipix_tune.front import FrontSampler
 from ipix_tune.journalfile import WAIT_S
 from ipix_tune.prior import MixedSampler

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Entry
+from ipix_tune.trial_record import TrialRecord
 
 EPOCH, SCORE, METRICS = "epoch", "objective", "metrics"
 """Keys of a result: how far, how good, and all that the trainer reports."""
@@ -50,7 +50,7 @@ class KeyedAsha(ASHAScheduler):
         """Scores recorded at every rung, by trial key, lowest rung first; the sign is such that more is better."""
         return {int(rung): dict(scores) for rung, scores in reversed(self._brackets[0]._rungs)}
 
-    def replay(self, entries: Iterable[Entry]) -> None:
+    def replay(self, entries: Iterable[TrialRecord]) -> None:
         """Fill the rungs from what a journal recorded; decisions made then are not made again. A trial that was to be
         stopped when the driver died is stopped when it reports that epoch again."""
         for entry in entries:

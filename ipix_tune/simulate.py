@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ipix_tune.config import StudyConfig, Value
     from ipix_tune.curves import Curve, Curves
-    from ipix_tune.journal import Entry
+    from ipix_tune.trial_record import TrialRecord
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,7 +50,7 @@ class Step:
 class Simulated:
     """What a simulated study came to. ``rungs`` as in `KeyedAsha`; empty without it."""
 
-    entries: "list[Entry]" = field(default_factory=list)
+    entries: "list[TrialRecord]" = field(default_factory=list)
     rungs: dict[int, dict[str, float]] = field(default_factory=dict)
     trajectory: list[Step] = field(default_factory=list)
     ended: "list[Curve]" = field(default_factory=list)
@@ -188,7 +188,7 @@ class Simulation:
 
     def _note(self, now: float, running: _Running, epoch: int, score: float) -> None:
         """The incumbent by the rule of `analysis.stats.best`, as the board has it."""
-        from ipix_tune.standing import scored
+        from ipix_tune.trial_record import scored
 
         state: State = "complete" if epoch == self._max_epochs else "running"
         trial = scored(running.key, running.values, state=state, epoch=epoch, score=score, against=None)

@@ -218,3 +218,13 @@ def _parents_first(search: Mapping[str, Dimension]) -> dict[str, Dimension]:
     for name in search:
         visit(name, ())
     return done
+
+
+def recorded_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Value]:
+    """Values of the dimensions that are active under them, from a whole training config; what it lacks is left out."""
+    known = {name: get_dotted(config, name) for name in space.dimensions}
+    return {name: known[name] for name in space.active(known) if known[name] is not None or _takes_none(space, name)}
+
+
+def _takes_none(space: SearchSpace, name: str) -> bool:
+    return None in (space.dimensions[name].choice or ())

@@ -10,12 +10,13 @@ from analysis.columns import key_of
 from ipix_tune import folder
 from ipix_tune.config import StudyConfig
 from ipix_tune.devices import granted, idle_gpus
-from ipix_tune.dryrun import check_run
-from ipix_tune.engine import TOLD, Outcome, Work, board_of, checked_copy, drive, near, opened, say
+from ipix_tune.echo import near, say
+from ipix_tune.engine import TOLD, Outcome, Work, board_of, checked_copy, drive, opened
 from ipix_tune.identity import IDENTITY
+from ipix_tune.logged_facts import facts_of_search
 from ipix_tune.mirror import Keeper, Mirror
 from ipix_tune.plan import Plan, make_plan
-from ipix_tune.run_facts import facts_of_search
+from ipix_tune.preflight import check_run
 from ipix_tune.shell import wandb_mode
 from ipix_tune.space import SearchSpace
 from ipix_tune.wandb_probe import probe
@@ -130,7 +131,7 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
 
 
 def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
-    from analysis.report import build
+    from analysis.build import build
     from ipix_tune.export import export_best
     from ipix_tune.provenance import count_seeds, trial_key
 

@@ -237,7 +237,7 @@ def train_on_ray(
     """
     from ipix_tune.cluster import connected, inventory
     from ipix_tune.crew import train_over
-    from ipix_tune.plan import fit_resources
+    from ipix_tune.resources import fit_resources
 
     resources = ResourcesConfig(workers=workers, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker)
     if why := refused(config.precision.device, resources):

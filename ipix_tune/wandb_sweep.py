@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ipix_tune.atomic import replace_bytes
 from ipix_tune.config import Dimension, StudyConfig
-from ipix_tune.folder import replace_bytes
 
 FILE = "wandb_sweep.json"
 """In the study's folder: {id, project, entity} of the sweep that its runs belong to."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analysis.stats.best import SEEDS
+from ipix_tune.atomic import replace_bytes
 from ipix_tune.config import StudyConfig
 from ipix_tune.console import run
 from ipix_tune.dimensions import every_value
-from ipix_tune.folder import STUDY, replace_bytes
+from ipix_tune.folder import STUDY
 from ipix_tune.identity import identity
 from ipix_tune.plan import make_plan
 from ipix_tune.provenance import count_seeds

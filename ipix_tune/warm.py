@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, create_trial
 
 from ipix_tune.config import StudyConfig, Value
-from ipix_tune.curves import recorded_values
 from ipix_tune.dimensions import contains, describe_range, nearest_value
 from ipix_tune.ranked import places
-from ipix_tune.space import SearchSpace
+from ipix_tune.space import SearchSpace, recorded_values
 from trainers.deadkeys import refused_keys
 from trainers.errors import UserError, did_you_mean
 

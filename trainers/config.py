@@ -5,133 +5,17 @@ alpha `interpixel.alpha`, CutMix box `views.cutmix_*`, confidence threshold `met
 Sizes of batches are totals over all processes.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from trainers.data import DataConfig
+from trainers.data.views_config import ViewsConfig
+from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.registry import MethodConfig
-from trainers.onlyif import Above, OnlyIf
+from trainers.models.model_config import ModelConfig
+from trainers.onlyif import OnlyIf
 from trainers.schema import Section
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-JITTERED, BLURRED, BOXED = (OnlyIf({key: Above(0)}) for key in ("jitter_p", "blur_p", "cutmix_p"))
-
-
-class ViewsConfig(Section):
-    """Weak and strong views. Defaults are the UniMatch family's (methods: section 0)."""
-
-    scale_min: Annotated[float, Field(gt=0)] = 0.5
-    """Long side of the resized image as a share of the image's own long side: lower end."""
-    scale_max: Annotated[float, Field(gt=0)] = 2.0
-    """Upper end of the same."""
-    flip_p: Probability = 0.5
-    """Probability of a horizontal flip."""
-    jitter_p: Probability = 0.8
-    """Probability of colour jitter in a strong view."""
-    brightness: Annotated[float, Field(ge=0), JITTERED] = 0.5
-    """Brightness factor is drawn from [1 - b, 1 + b]."""
-    contrast: Annotated[float, Field(ge=0), JITTERED] = 0.5
-    """Contrast factor, likewise."""
-    saturation: Annotated[float, Field(ge=0), JITTERED] = 0.5
-    """Saturation factor, likewise."""
-    hue: Annotated[float, Field(ge=0, le=0.5), JITTERED] = 0.25
-    """Hue shift is drawn from [-h, h]."""
-    gray_p: Probability = 0.2
-    """Probability that a strong view is made grey."""
-    blur_p: Probability = 0.5
-    """Probability of a Gaussian blur in a strong view."""
-    blur_sigma_min: Annotated[float, Field(gt=0), BLURRED] = 0.1
-    """Lower end of the blur's sigma, in pixels."""
-    blur_sigma_max: Annotated[float, Field(gt=0), BLURRED] = 2.0
-    """Upper end of the blur's sigma, in pixels."""
-    cutmix_p: Probability = 0.5
-    """Probability of a CutMix box, per strong view and image."""
-    cutmix_area_min: Annotated[float, Field(gt=0, le=1), BOXED] = 0.02
-    """Smallest area of the box as a share of the crop."""
-    cutmix_area_max: Annotated[float, Field(gt=0, le=1), BOXED] = 0.4
-    """Largest area of the box as a share of the crop."""
-    cutmix_ratio_min: Annotated[float, Field(gt=0, le=1), BOXED] = 0.3
-    """Aspect ratio is drawn from [r, 1 / r]."""
-    cutmix_boxes: Annotated[int, Field(ge=1), BOXED] = 1
-    """Boxes of one mask, each with its share of the area. A pixel that two of them cover is left as it was, as in CPS:
-    that of three is pasted again."""
-    cutmix_partner: Literal["second_view", "batch"] = "second_view"
-    """`second_view`: paste another random view of the same image (UniMatch's code). `batch`: paste the neighbour in
-    the batch, which saves a forward pass and needs at least 2 unlabelled images per process."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for low, high in (
-            ("scale_min", "scale_max"),
-            ("blur_sigma_min", "blur_sigma_max"),
-            ("cutmix_area_min", "cutmix_area_max"),
-        ):
-            if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}")
-        return self
-
-
-class ModelConfig(Section):
-    """DeepLabV3+ (methods: section 19)."""
-
-    backbone: Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
-    """`small` is a narrow residual network that a CPU trains in seconds."""
-    output_stride: Literal[8, 16] = 16
-    """Stride of the last stage; 16 uses ASPP rates 6/12/18, 8 uses 12/24/36."""
-    stem: Annotated[Literal["7x7", "deep"], OnlyIf({"backbone": ("resnet18", "resnet34", "resnet50", "resnet101")})] = (
-        "7x7"
-    )
-    """`deep`: three 3x3 convolutions, as UniMatch; torchvision's weights fit only `7x7`."""
-    upsample: Literal["bilinear", "nearest"] = "bilinear"
-    """All upsampling inside the network; `nearest` is IPixMatch's deterministic setting."""
-    weights: str = "imagenet"
-    """`imagenet` (torchvision's, from its cache or the network), `none`, or the path of a backbone state dict."""
-
-
-class InterPixelConfig(Section):
-    """The inter-pixel loss (methods: section 1). alpha = 0 switches it off: the run is then the base method, bit
-    for bit."""
-
-    section_only_if: ClassVar[OnlyIf | None] = OnlyIf({"alpha": Above(0)})
-
-    alpha: Annotated[float, Field(ge=0)] = 0.0
-    """Weight alpha of the loss."""
-    distance: Literal["kl", "cr"] = "kl"
-    """`kl`: Kullback-Leibler, teacher first. `cr`: 1 - Pearson correlation."""
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    """Temperature t of the softmax over pixels."""
-    tau: Annotated[float, Field(ge=0, lt=1)] = 0.8
-    """A pixel is in Omega where the teacher's largest class probability is above tau."""
-    warmup_fraction: Annotated[Probability, OnlyIf({"warmup_epochs": None})] = 0.0625
-    """Length of the Gaussian ramp as a share of the whole training; 5 of 80 epochs is the paper's VOC setting."""
-    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
-    """The same length in epochs; when given, it takes the place of `warmup_fraction`."""
-    t2_scale: Annotated[bool, OnlyIf({"distance": "kl"}, refused=True)] = False
-    """Multiply the KL by t^2: it falls as 1 / t^2, so that alpha then means the same at every t. Search alpha and t
-    jointly only with true. Refused with `cr`, whose gradient hardly depends on t."""
-    domain: Annotated[Literal["omega", "full"], OnlyIf({"distance": "kl"})] = "omega"
-    """Pixels over which the softmax runs: Omega, or the whole map (then the sum is still over Omega). A correlation is
-    free of scale, so that `cr` is the same under both."""
-    target: Literal["mixed", "per_region"] = "mixed"
-    """Under CutMix: one softmax over the mixed map, or one inside and one outside the box."""
-    resolution: Literal["input", "stride4"] = "input"
-    """Logits at the crop's size, or subsampled to stride 4 (about 16 times cheaper)."""
-    views: Literal["s1s2", "s1s2fp"] = "s1s2"
-    """Student outputs that it is averaged over; `s1s2fp` adds the feature-dropout stream where the method has one."""
-    normalise_cr: Annotated[bool, OnlyIf({"distance": "cr"})] = True
-    """Keep the factor 1 / log|Omega| for `cr` too, as the paper's Eq. 2 reads."""
-
-    @model_validator(mode="after")
-    def _t2_is_for_kl(self) -> Self:
-        if self.t2_scale and self.distance != "kl":
-            former = self.alpha * self.temperature**2
-            raise ValueError(
-                f"t2_scale: true does not go with distance: {self.distance}: only the KL falls as 1 / t^2; leave it "
-                "out, or set distance: kl (a study that searches both: only_if: {interpixel.distance: kl}). Earlier "
-                f"versions multiplied the correlation too: alpha = {former:g} without t2_scale is that loss"
-            )
-        return self
 
 
 class OptimConfig(Section):

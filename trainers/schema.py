@@ -1,12 +1,14 @@
 """The base of every config section: frozen, strict about keys, documented per field."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from trainers.onlyif import OnlyIf
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from analysis.answer_type import Headline
 from analysis.columns import key_of
 from analysis.figures import confirmation as figure
 from analysis.figures.drawing import drawn
-from analysis.findings import Headline
 from analysis.outcome import also_shown, outcome, question_of
 from analysis.sections.section import Section
 from analysis.stats.choice import Choice

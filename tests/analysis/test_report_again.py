@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 
 from analysis import kept
+from analysis.build import build
 from analysis.figures import drawing, progress
 from analysis.kept import digest
-from analysis.report import build
 from analysis.stats import crossval
 from analysis.stats.crossval import fit_and_check
 from analysis.workers import workers

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
+from analysis.build import build
 from analysis.errors import LogsError
 from analysis.reading import read_study
-from analysis.report import build
 from analysis.tables import load
 from tests.analysis.conftest import log_trials
 

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from analysis.answer_type import Headline
+from analysis.build import build, render
 from analysis.columns import key_of
 from analysis.figures import curves, parallel, parameters, progress, style
-from analysis.findings import Headline, answer
+from analysis.findings import answer
 from analysis.logs.offline import read_folder
-from analysis.report import build, render
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables, load
 from tests.analysis.chromium import CHROMIUM, Browser

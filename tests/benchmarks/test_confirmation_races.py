@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from analysis.stats.race import progress
-from benchmarks.confirmation_collapses import SCENARIOS, is_false, plan_of, scores_in, verdicts, winner
+from benchmarks.collapse_scenarios import SCENARIOS
+from benchmarks.confirmation_collapses import is_false, plan_of, scores_in, verdicts, winner
 from benchmarks.confirmation_races import races
 
 KINDS = {1: "better", -1: "worse", 0: "equivalent", 9: "undecided"}

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from benchmarks.demo_seeds import DONE, STUDY, app, standard_name
 from ipix_tune.arms import arms_of, comparisons
-from ipix_tune.journal import Entry
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
+from ipix_tune.trial_record import TrialRecord
 
 FOUND = {
     "interpixel.alpha": 1.0,
@@ -23,7 +23,7 @@ FOUND = {
 def arms_of_shipped(file, values):
     study = load(file)
     last = study.trainer["schedule"]["epochs"]
-    entry = Entry(key="t0003", values=values, scores={last: 70.0}, state="complete", error=None, retries=0)
+    entry = TrialRecord(key="t0003", values=values, scores={last: 70.0}, state="complete", error=None, retries=0)
     return arms_of(study, SearchSpace(study), [entry])
 
 

@@ -1,12 +1,12 @@
 import pytest
 
 from benchmarks.simulation_agrees import EPOCHS, agreement, entries, simulated, study_of, train, whole
-from ipix_tune.journal import Entry
 from ipix_tune.live import Board, Row
+from ipix_tune.trial_record import TrialRecord
 
 
 def entry(number, lr, scores, state="stopped"):
-    return Entry(key=f"t{number:04d}", values={"lr": lr}, scores=scores, state=state, error=None, retries=0)
+    return TrialRecord(key=f"t{number:04d}", values={"lr": lr}, scores=scores, state=state, error=None, retries=0)
 
 
 def full(level):

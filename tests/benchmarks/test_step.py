@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import step_plain, step_tables
 from benchmarks.step_parts import Parts
 from benchmarks.step_roofline import Counted, Rates
-from benchmarks.step_side import Side
-from trainers.config import ModelConfig
+from benchmarks.step_turns import Side
 from trainers.losses.functional import pixel_nll
 from trainers.losses.pixel_softmax import PixelKl
 from trainers.models.build import build_model
+from trainers.models.model_config import ModelConfig
 
 
 def test_operations_are_those_that_pytorchs_own_counter_finds():

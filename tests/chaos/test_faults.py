@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
-from analysis.report import build
+from analysis.build import build
 from tests.chaos.conftest import one_by_one
 from tests.chaos.watch import Watch
 from tests.disks import small_disk

@@ -15,8 +15,8 @@ from ipix_tune.arms import leaders
 from ipix_tune.budget import ended_since_improvement
 from ipix_tune.config import StudyConfig
 from ipix_tune.export import ExportError, choose
-from ipix_tune.journal import Entry
 from ipix_tune.live import OVER, Board, Row
+from ipix_tune.trial_record import TrialRecord
 from tests.ipix_tune.studies import base
 
 FULL = 4
@@ -83,7 +83,7 @@ def logged(number, one, *, mode, against):
 def journalled(number, one, *, against):
     """As the study's record has it."""
     _, scores, prices = curves_of(one)
-    return Entry(
+    return TrialRecord(
         key=key_of(number),
         values=values_of(one),
         scores=scores,

@@ -2,20 +2,11 @@
 
 import pytest
 
-from ipix_tune.arms import (
-    ConfirmError,
-    arms_of,
-    changed,
-    comparisons,
-    first_seed,
-    kept,
-    leaders,
-    simplest_first,
-    with_seed,
-)
-from ipix_tune.journal import Entry
+from ipix_tune.arms import arms_of, comparisons, first_seed, kept, leaders, simplest_first, with_seed
+from ipix_tune.confirm_section import ConfirmError, changed
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
+from ipix_tune.trial_record import TrialRecord
 from tests.ipix_tune.studies import base, write
 from trainers.data.open import open_data
 
@@ -29,7 +20,7 @@ def entry(number, score, *, state="complete", **values):
         "method.teacher": "shared",
         "optim.lr": 0.02,
     } | values
-    return Entry(key=f"t{number:04d}", values=values, scores={9: score}, state=state, error=None, retries=0)
+    return TrialRecord(key=f"t{number:04d}", values=values, scores={9: score}, state=state, error=None, retries=0)
 
 
 def study_of(folder, confirm, **changes):
@@ -276,7 +267,7 @@ def test_where_single_seeds_were_searched_a_confirmation_draws_from_new_ones_for
     study = study_of(tmp_path, {"top": 1, "defaults": {"optim.lr": 0.1}}, trainer=trainer, **grid)
     space = SearchSpace(study)
     values = {"optim.lr": 0.01, "seeds.init": 7, "data.draw.seed": 2}
-    ran = Entry(key="t0000", values=values, scores={9: 70.0}, state="complete", error=None, retries=0)
+    ran = TrialRecord(key="t0000", values=values, scores={9: 70.0}, state="complete", error=None, retries=0)
     found = arms_of(study, space, [ran])
     config = with_seed(found[0].config, 0, first=first_seed(study, space, found))
     assert (config.seed, config.init_seed, config.data.draw.seed) == (8, 8, 3)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ipix_tune.budget import Budget, ended_since_improvement
 from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Entry, Journal
+from ipix_tune.journal import Journal
 from ipix_tune.space import SearchSpace
+from ipix_tune.trial_record import TrialRecord
 from tests.ipix_tune.studies import base
 
 
@@ -91,7 +92,7 @@ def test_no_new_trial_starts_once_nothing_gets_better():
 
 
 def entry(score, state="complete", **values):
-    return Entry(key="t0000", values=values, scores={9: score}, state=state, error=None, retries=0)
+    return TrialRecord(key="t0000", values=values, scores={9: score}, state=state, error=None, retries=0)
 
 
 def since_improvement(entries, *, by, sign=1):

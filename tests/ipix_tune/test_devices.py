@@ -11,9 +11,9 @@ from ipix_tune.space import SpaceError
 from ipix_tune.spacecheck import check_study
 from ipix_tune.trial import train_on_ray
 from tests.ipix_tune.studies import base, config_of
-from trainers.config import ModelConfig
 from trainers.errors import ConfigError
 from trainers.models.build import build_model
+from trainers.models.model_config import ModelConfig
 
 GIB = 1024**3
 

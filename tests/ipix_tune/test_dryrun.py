@@ -9,9 +9,10 @@ from rich.console import Console
 
 from analysis.tables import Tables, save
 from ipix_tune.config import StudyConfig
-from ipix_tune.dryrun import check_run, dry_run
+from ipix_tune.dryrun import dry_run
 from ipix_tune.earlier_noise import describe_rung_noise
-from ipix_tune.plan import ResourceError
+from ipix_tune.preflight import check_run
+from ipix_tune.resources import ResourceError
 from ipix_tune.space import SearchSpace
 from ipix_tune.spacecheck import check_study
 from tests.ipix_tune.studies import base, row

@@ -6,12 +6,13 @@ import pytest
 from analysis import tables
 from analysis.stats.confirmed import confirmed
 from analysis.stats.race import MOST_EXTENDED, RacePlan
-from ipix_tune.arms import ConfirmError
 from ipix_tune.config import Dimension, StudyConfig
+from ipix_tune.confirm_section import ConfirmError
 from ipix_tune.extension import extended, judged, write_extension
-from ipix_tune.journal import Entry, Journal
+from ipix_tune.journal import Journal
 from ipix_tune.lineup import Confirmation
 from ipix_tune.space import SearchSpace
+from ipix_tune.trial_record import TrialRecord
 from tests.ipix_tune.studies import base
 from tests.ipix_tune.test_confirmation import confirming, ended, runs_of, searched
 
@@ -25,7 +26,7 @@ DECIDED = {"a": [80.0, 80.1, 80.05], "b": [70.0, 70.11, 70.04]}
 
 def entries_of(scores, state="complete"):
     return [
-        Entry(
+        TrialRecord(
             key=f"{arm}{seed}", values={"arm": arm, "seed": seed}, scores={4: one}, state=state, error=None, retries=0
         )
         for arm, of_arm in scores.items()

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from ipix_tune import folder
+from ipix_tune.atomic import FolderError
 from ipix_tune.config import StudyConfig
-from ipix_tune.folder import FolderError
 from tests.ipix_tune.studies import base
 
 

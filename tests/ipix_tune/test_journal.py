@@ -4,8 +4,8 @@ import pickle
 import optuna
 import pytest
 
+from ipix_tune.atomic import FolderError
 from ipix_tune.config import StudyConfig
-from ipix_tune.folder import FolderError
 from ipix_tune.journal import Journal
 from ipix_tune.samplers import SAMPLER
 from ipix_tune.scheduler import KeyedAsha

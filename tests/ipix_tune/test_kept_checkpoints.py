@@ -135,10 +135,10 @@ def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
 def test_of_a_confirmation_the_first_complete_seed_of_arms_that_are_no_trial_is_needed():
     from types import SimpleNamespace
 
-    from ipix_tune.journal import Entry
+    from ipix_tune.trial_record import TrialRecord
 
     def entry(number, arm, seed, state="complete"):
-        return Entry(
+        return TrialRecord(
             key=f"c{number:04d}",
             values={ARM: arm, SEED: seed},
             scores={9: 1.0},

@@ -8,7 +8,9 @@ from rich.console import Console
 
 from ipix_tune.config import ResourcesConfig, StudyConfig
 from ipix_tune.cost import Cost
-from ipix_tune.plan import ResourceError, expected_epochs, fit_resources, make_plan, passing, render, rungs
+from ipix_tune.plan import make_plan, render
+from ipix_tune.resources import ResourceError, fit_resources
+from ipix_tune.rungs import expected_epochs, passing, rungs
 from ipix_tune.spacecheck import check_study
 from tests.ipix_tune.studies import base
 

@@ -3,8 +3,8 @@
 import optuna
 import pytest
 
+from ipix_tune.atomic import FolderError
 from ipix_tune.config import StudyConfig
-from ipix_tune.folder import FolderError
 from ipix_tune.identity import IDENTITY
 from ipix_tune.journal import Journal
 from ipix_tune.space import SearchSpace

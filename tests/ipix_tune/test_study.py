@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from analysis.build import build
 from analysis.columns import key_of
-from analysis.report import build
 from ipix_tune import study as studies
-from ipix_tune.plan import ResourceError
+from ipix_tune.resources import ResourceError
 from ipix_tune.studyfile import load
 from tests.ipix_tune.running import (
     assert_same_study,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ipix_tune.dryrun import check_run
+from ipix_tune.preflight import check_run
 from tests.trainers.runs import tiny
 from trainers.errors import DataError
 from trainers.fit import fit

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from trainers.config import ViewsConfig
+    from trainers.data.views_config import ViewsConfig
 
 CPU_VALUES = 2**17
 """Values that are worked on at a time on a CPU: what fits into a core's cache."""

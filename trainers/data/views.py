@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from trainers.config import ViewsConfig
+    from trainers.data.views_config import ViewsConfig
 
 IGNORE = 255
 MEAN = (0.485, 0.456, 0.406)

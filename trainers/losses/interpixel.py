@@ -26,7 +26,7 @@ from trainers.methods.base import Pair
 from trainers.precision import without_autocast
 
 if TYPE_CHECKING:
-    from trainers.config import InterPixelConfig
+    from trainers.losses.interpixel_config import InterPixelConfig
 
 STRIDE = 4
 

@@ -21,11 +21,10 @@ from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
+from trainers.schema import Probability, Section
 from trainers.transfer import Reading, to_device
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 PARTNER, SAMPLING_LABELLED, SAMPLING_UNLABELLED, COPY_PASTE = range(200, 204)
 BANK_USED = OnlyIf(
     {"copy_paste_p": Above(0)}, {"adaptive_cutmix": True}, {"adaptive_sampling": True, "consistency_weight": Above(0)}

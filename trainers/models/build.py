@@ -2,9 +2,9 @@
 
 import torch
 
-from trainers.config import ModelConfig
 from trainers.models.backbones import build_backbone
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.model_config import ModelConfig
 from trainers.models.weights import load_weights
 
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}

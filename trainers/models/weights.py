@@ -9,8 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from trainers.config import ModelConfig
 from trainers.errors import CheckpointError, ConfigError
+from trainers.models.model_config import ModelConfig
 
 
 def load_weights(backbone: nn.Module, config: ModelConfig) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ipix_tune.dryrun import check_run
+from ipix_tune.preflight import check_run
 from trainers.data.check import check_data
 from trainers.data.maskcheck import check_masks
 from trainers.data.open import open_data

@@ -8,9 +8,9 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 from torchvision import transforms
 
-from trainers.config import ViewsConfig
 from trainers.data.strong import Strong, strong_views, table
 from trainers.data.views import Geometry, unit
+from trainers.data.views_config import ViewsConfig
 
 CROP = 40
 VIEWS = 500

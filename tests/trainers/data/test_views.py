@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as ops
 
-from trainers.config import ViewsConfig
 from trainers.data.strong import Strong, shift_hue, strong_views, table
 from trainers.data.views import MEAN, STD, Geometry, draw_box, neighbour, normalise, random_box
+from trainers.data.views_config import ViewsConfig
 
 seeds = st.integers(0, 2**32 - 1)
 geometries = st.builds(

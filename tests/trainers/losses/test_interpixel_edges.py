@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.config import InterPixelConfig
 from trainers.losses.interpixel import InterPixelLoss
+from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.base import Pair
 
 

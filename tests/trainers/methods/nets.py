@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from trainers.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.config import InterPixelConfig
+from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.base import Kit, Progress, Step
 
 CLASSES, LOW, HIGH, SIDE = 3, 4, 5, 6

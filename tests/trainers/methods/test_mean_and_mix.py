@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, kit, net, step_of
-from trainers.config import InterPixelConfig
+from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.classmix import ClassMixConfig
 from trainers.methods.cps import CpsConfig

@@ -3,10 +3,10 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
-from trainers.config import ModelConfig
 from trainers.errors import CheckpointError, ConfigError
 from trainers.models.build import build_model
 from trainers.models.deeplabv3plus import Upsample
+from trainers.models.model_config import ModelConfig
 
 
 def model(classes=5, seed=0, **values):
