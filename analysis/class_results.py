@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from statistics import fmean
 
-from analysis.results import results
+from analysis.stats.configuration_means import results
 from analysis.stats.study import Study
 from analysis.tables import FOLDER, Tables
 

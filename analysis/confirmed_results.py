@@ -11,7 +11,7 @@ from analysis.stats.best import SEEDS
 from analysis.stats.confirmed import Confirmed, Mean
 from analysis.stats.verdict import Verdict, p_shown
 from analysis.tables import FOLDER
-from analysis.wording import amount
+from analysis.units import amount
 
 
 def write_confirmed(found: Confirmed, study_dir: Path) -> None:

@@ -15,15 +15,8 @@ from analysis.stats.rivals import Rivals
 from analysis.stats.rung_noise import MOSTLY, RungNoise
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import Tables
-from analysis.wording import (
-    OWN_LISTS,
-    PUBLISHED_BY,
-    PUBLISHED_SPREAD,
-    configurations,
-    duration,
-    is_percent,
-    validation_called,
-)
+from analysis.units import is_percent
+from analysis.wording import OWN_LISTS, PUBLISHED_BY, PUBLISHED_SPREAD, configurations, duration, validation_called
 
 
 def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -> Answer:
@@ -128,7 +121,7 @@ def say_seeds(study: Study, tables: Tables) -> str:
 
 def _spread(study: Study, best: Trial, seeds: int) -> str:
     """The seeds behind the score and its interval, which one seed does not give."""
-    from analysis.results import result_of
+    from analysis.stats.configuration_means import result_of
 
     standing = study.standing_of(best)
     if standing is None or seeds == 1:

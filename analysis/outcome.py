@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.stats.confirmed import ArmResult, Confirmed
 from analysis.stats.standing import Kind
-from analysis.wording import amount
+from analysis.units import amount
 
 DEFAULTS = "defaults"
 """Role of the configuration to beat, as the study side logs it."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from analysis.stats.early import seed_noise_at
 from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.study import Study
-from analysis.wording import PUBLISHED_BY, PUBLISHED_SPREAD, configurations, is_percent
+from analysis.units import is_percent
+from analysis.wording import PUBLISHED_BY, PUBLISHED_SPREAD, configurations
 
 if TYPE_CHECKING:
     from analysis.answer_type import Answer

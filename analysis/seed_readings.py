@@ -2,7 +2,8 @@
 
 from analysis.stats.seed_sources import TOGETHER, Part, SeedSources, Split
 from analysis.stats.variance_split import Source
-from analysis.wording import configurations, is_percent
+from analysis.units import is_percent
+from analysis.wording import configurations
 
 SOURCES = {
     "seed": "what has no seed of its own",

@@ -34,19 +34,5 @@ def duration(seconds: float) -> str:
 
 def validation_called(data: Mapping[str, Any]) -> str:
     """What the images of `data.val` are, by the logged `data` section: a benchmark's validation set has a name, a list
-    of one's own is a list. The trainer says it in the same words (`trainers.report.validation_called`)."""
+    of one's own is a list. The trainer says it in the same words (`trainers.run_summary.validation_called`)."""
     return "official validation set" if data.get("name") in OFFICIAL else "validation list"
-
-
-def amount(value: str, metric: str) -> str:
-    """A difference of scores with its unit, such as: 0.3 mIoU; empty metric: the value alone."""
-    if metric in ("val/miou", "val/recent/miou"):
-        return f"{value} mIoU"
-    if not metric:
-        return value
-    return f"{value} points of {metric}" if is_percent(metric) else f"{value} in {metric}"
-
-
-def is_percent(metric: str) -> bool:
-    """Whether a metric is a percentage, as those of intersection over union are."""
-    return "iou" in metric

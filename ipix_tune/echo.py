@@ -1,12 +1,8 @@
 """Lines on the console that a study and its engine share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-
-if TYPE_CHECKING:
-    pass
 
 
 def say(console: Console, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m ipix_tune.export studies/voc --out best.yaml`: the best config of a study, whole, and where it came from.
+"""The best training config of a study, whole, and where it came from.
 
 Reads the tables that the analysis made from W&B's files and nothing else; Ray's folder may be gone.
 """
@@ -6,61 +6,21 @@ Reads the tables that the analysis made from W&B's files and nothing else; Ray's
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase, key_of
 from analysis.stats.study import Study, Trial, from_tables
 from analysis.tables import FOLDER, RUNS, Tables, load
-from ipix_tune.console import run
 from ipix_tune.final import KEY, SEEDS, head_lines, recipe
-from ipix_tune.provenance import Choice, Row, count_seeds, front_told, head, provenance, scored, trial_key
+from ipix_tune.provenance import Choice, Row, front_told, head, provenance, trial_key
 from trainers.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
 
 class ExportError(UserError):
     """There is nothing to export, or nowhere to write it."""
-
-
-@app.command()
-def export(
-    study: Annotated[Path, typer.Argument(help="Folder of the study, such as studies/voc.")],
-    out: Annotated[Path, typer.Option(help="The YAML file to write.")],
-    trial: Annotated[str | None, typer.Option(help="Key or number of a trial, instead of the best one.")] = None,
-    final: Annotated[
-        bool | None,
-        typer.Option(
-            "--final/--no-final",
-            help="The final recipe: fresh seeds, the held-out images given back where that can be done, data.val "
-            "evaluated at the end; default: after a confirmation. --no-final: the run as the study made it.",
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of the final recipe: how many runs are to be trained.")] = SEEDS,
-    give_back: Annotated[
-        bool | None,
-        typer.Option(
-            "--give-back/--keep-held-out",
-            help="Of the final recipe: train on the held-out images too; default: where that can be done.",
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-) -> None:
-    """Write the best training config of a study."""
-    choice = export_best(study, out, trial=trial, final=final, seeds=seeds, give_back=give_back, force=force)
-    typer.echo(f"{out}: {_score(choice)}")
-    for caveat in choice.caveats:
-        typer.echo(f"note: {caveat}", err=True)
-    for line in (
-        [] if choice.recipe is None else [f"held-out images: {choice.recipe.held_out}", *choice.recipe.expected]
-    ):
-        typer.echo(line)
-    typer.echo(f"train it: ipix-tune train {out}" + ("" if choice.recipe is None else f" --seeds {seeds}"))
 
 
 def export_best(
@@ -135,15 +95,6 @@ def _with_confirmation(choice: Choice, tables: Tables) -> Choice:
         score=None if arm.mean is None else arm.mean.value,
         epoch=found.max_epochs,
     )
-
-
-def _score(choice: Choice) -> str:
-    row = choice.row
-    if choice.confirmed is None:
-        return f"trial {trial_key(row)}, {scored(choice)} after {choice.epoch} epochs"
-    arm, found = choice.confirmed
-    assert arm.mean is not None
-    return f"{arm.name}, {found.metric} {arm.mean.value:.2f}, mean over {count_seeds(arm.mean.seeds)}; {choice.rule}"
 
 
 def read_tables(study: Path) -> Tables:
@@ -337,7 +288,3 @@ def _seeds(config: "TrainConfig") -> str:
     """Such as: seed 3 is; or: seed 0, seeds.init 2 are."""
     single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
     return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"
-
-
-if __name__ == "__main__":
-    run(app)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.columns import PARAM_PREFIX
 from ipix_tune.leaves import has_val
 from trainers.errors import UserError
-from trainers.report import validation_called
+from trainers.run_summary import validation_called
 from trainers.seeds import FINAL, HELD_OUT, SeedRun, mean_of
 
 if TYPE_CHECKING:

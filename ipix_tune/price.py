@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.wording import amount
+from analysis.units import amount
 from ipix_tune.config import ConfirmConfig, StudyConfig
 from ipix_tune.dimensions import every_value
 from ipix_tune.space import SearchSpace

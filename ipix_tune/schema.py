@@ -1,21 +1,14 @@
-"""`python -m ipix_tune.schema`: writes search_spaces/study.schema.json, by which editors complete and check studies.
+"""The JSON schema of study files, by which editors complete and check them.
 
 Made from the models. In a study the training config is partial, so below `trainer` nothing is required.
 """
 
 import json
-from pathlib import Path
 from typing import Any
-
-import typer
 
 from ipix_tune.config import KINDS, StudyConfig
 from ipix_tune.leaves import train_leaves
 from trainers.config import TrainConfig
-
-FILE = Path(__file__).parent.parent / "search_spaces" / "study.schema.json"
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def study_schema() -> dict[str, Any]:
@@ -61,14 +54,3 @@ def _partial(node: Any) -> Any:
 def schema_text() -> str:
     """The file's whole text."""
     return json.dumps(study_schema(), indent=1, ensure_ascii=False) + "\n"
-
-
-@app.command()
-def write() -> None:
-    """Write the schema next to the shipped studies."""
-    FILE.write_text(schema_text())
-    typer.echo(str(FILE))
-
-
-if __name__ == "__main__":
-    app()

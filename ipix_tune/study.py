@@ -158,7 +158,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     except Exception as error:
         logger.debug("no best config", exc_info=True)
         say(console, f"the trials are safe, the export failed: {error}")
-        say(console, f"make it with: python -m ipix_tune.export {near(place)} --out best.yaml")
+        say(console, f"make it with: ipix-tune export {near(place)} --out best.yaml")
         return False
     if study.keep_checkpoints != "all" and outcome.cut_short is None and not outcome.lacking:
         named = {trial_key(choice.row), *choice.front, *outcome.needed}

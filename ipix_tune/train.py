@@ -11,7 +11,8 @@ import typer
 from ipix_tune.console import run
 from trainers.errors import ConfigError
 from trainers.progress import line
-from trainers.report import METRICS, EpochRecord, closing_lines, named_classes, read_records
+from trainers.report import METRICS, EpochRecord, read_records
+from trainers.run_summary import closing_lines, named_classes
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig

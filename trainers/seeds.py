@@ -9,7 +9,8 @@ from scipy import special
 
 from trainers.config import TrainConfig
 from trainers.errors import ConfigError, OutOfMemory, TrainingError
-from trainers.report import EpochRecord, validation_called
+from trainers.report import EpochRecord
+from trainers.run_summary import validation_called
 
 LEVEL = 0.95
 FINAL, HELD_OUT = "final/last/miou", "val/miou"

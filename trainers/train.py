@@ -19,7 +19,7 @@ from trainers.fit import TrainResult, fit
 from trainers.layers import resolved
 from trainers.progress import ProgressLine
 from trainers.remote import is_uri, without_query
-from trainers.report import closing_lines, named_classes
+from trainers.run_summary import closing_lines, named_classes
 from trainers.seeds import planned, summary, train_in_turn
 from trainers.yamlfile import parse_value, read, set_dotted, validate
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.stats.confirmed import Confirmed
-from analysis.wording import amount
+from analysis.units import amount
 
 COLOURS = {"better": style.GREEN, "worse": style.RED, "equivalent": style.BLUE, "undecided": style.ORANGE}
 MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o"}

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.ticks import log_ticks
-from analysis.wording import is_percent
+from analysis.units import is_percent
 
 mpl.use("agg")
 

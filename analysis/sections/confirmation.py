@@ -15,7 +15,8 @@ from analysis.sections.section import Section
 from analysis.stats.choice import Choice
 from analysis.stats.confirmed import LEVEL, ArmResult, Confirmed, Mean
 from analysis.stats.verdict import ESTIMAND, Verdict, p_shown
-from analysis.wording import amount, duration, validation_called
+from analysis.units import amount
+from analysis.wording import duration, validation_called
 
 
 def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:

@@ -17,7 +17,7 @@ from analysis.stats.sobol import Indices, Share, indices
 from analysis.stats.study import Study
 from analysis.stats.surrogate import Surrogate
 from analysis.tables import Tables
-from analysis.wording import is_percent
+from analysis.units import is_percent
 
 MAPS = 2
 IMPORTANCE = "How much does every parameter explain at full budget?"

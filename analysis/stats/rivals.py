@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.stats.compare import LEAST, LEVEL, Tried, common_seeds, difference, tried
 from analysis.stats.study import Study
-from analysis.wording import is_percent
+from analysis.units import is_percent
 
 FEWEST = 3
 """Values of a choice from which on it has rivals; of two, a comparison says all."""

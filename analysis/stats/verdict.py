@@ -11,7 +11,7 @@ from analysis.stats.outlook import MOST_NEEDED, Chances, chance_to_settle, chanc
 from analysis.stats.schedule import MOST_EXTENDED, Schedule
 from analysis.stats.sequential import Array
 from analysis.stats.standing import Kind, Standing, standing
-from analysis.wording import amount
+from analysis.units import amount
 
 ESTIMAND = (
     "Differences are those between typical runs, which did not collapse or fail; lost runs are counted beside them."

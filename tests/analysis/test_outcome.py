@@ -15,7 +15,7 @@ from analysis.sections.confirmation import confirmation_sections, confirmed_head
 from analysis.stats.confirmed import confirmed
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables
-from analysis.wording import amount
+from analysis.units import amount
 from tests.analysis.confirmations import ARMS, BARE, DEFAULTS, PLAN, confirm_run, confirmed_runs, scores_of, searched
 from tests.analysis.confirmations import TOP as FIRST
 from tests.analysis.test_stats import runs_of, trial

@@ -5,7 +5,8 @@ import re
 import numpy as np
 from scipy import stats
 
-from analysis.results import results, write_results
+from analysis.results import write_results
+from analysis.stats.configuration_means import results
 from tests.analysis.test_stats import full, study_of, trial
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analysis.figures.progress import incumbents
 from analysis.logs.run import LoggedRun
-from analysis.results import results
+from analysis.stats.configuration_means import results
 from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
 from analysis.tables import build_tables

@@ -8,7 +8,8 @@ from analysis import wording
 from tests.trainers.runs import tiny
 from trainers.config import TrainConfig
 from trainers.data import DataConfig
-from trainers.report import EpochRecord, closing_lines, validation_called
+from trainers.report import EpochRecord
+from trainers.run_summary import closing_lines, validation_called
 
 LAYOUTS = {get_args(one.model_fields["name"].annotation)[0]: one for one in get_args(get_args(DataConfig)[0])}
 NEEDED = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 import typer
 
-from ipix_tune.cli import app
+from ipix_tune.cli import COMMANDS, app
 from ipix_tune.console import run
 from tests.ipix_tune.studies import base, line_of, row, study_with, write
 from trainers.config import TrainConfig
@@ -27,12 +27,25 @@ def call(capsys, *args):
 def test_help_names_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for name in ("sweep", "simulate", "report", "export", "train", "validate"):
+    for name in COMMANDS:
         assert f" {name} " in out
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("export", "--force"), ("simulate", "--curves"), ("train", "--workers"), ("validate", "--set")]
+    ("name", "wanted"),
+    {
+        "sweep": "--smoke",
+        "confirm": "--more-seeds",
+        "simulate": "--curves",
+        "report": "--live",
+        "export": "--force",
+        "train": "--workers",
+        "validate": "--set",
+        "repair": "study",
+        "wandb-sync": "--project",
+        "wandb-workspace": "--out",
+        "schema": "studies",
+    }.items(),
 )
 def test_help_of_a_command_is_that_of_its_module(capsys, name, wanted):
     code, out, _ = call(capsys, name, "--help")

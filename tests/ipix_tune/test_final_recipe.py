@@ -9,7 +9,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.tables import build_tables, save
-from ipix_tune.export import ExportError, app, export_best
+from ipix_tune.export import ExportError, export_best
+from ipix_tune.export_command import app
 from ipix_tune.final import RecipeError, compared
 from ipix_tune.train import app as train_app
 from tests.analysis.confirmations import BARE, DEFAULTS, TOP, confirm_run, confirmed_runs, scores_of, searched

@@ -8,7 +8,8 @@ from ruamel.yaml import YAML
 
 from ipix_tune.deaddimensions import check_dead_dimensions
 from ipix_tune.leaves import get_dotted
-from ipix_tune.schema import FILE, schema_text, study_schema
+from ipix_tune.schema import schema_text, study_schema
+from ipix_tune.schema_command import FILE
 from ipix_tune.space import SearchSpace
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import base
@@ -40,7 +41,7 @@ def errors(data):
 
 
 def test_the_schema_on_disk_is_the_one_that_the_models_give():
-    assert FILE.read_text() == schema_text(), "run: python -m ipix_tune.schema"
+    assert FILE.read_text() == schema_text(), "run: ipix-tune schema"
 
 
 def test_the_schema_is_a_schema():

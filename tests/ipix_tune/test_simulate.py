@@ -10,7 +10,8 @@ from ipix_tune.config import StudyConfig
 from ipix_tune.console import run
 from ipix_tune.curves import Curve, ParametricCurves, curves_of
 from ipix_tune.live import Board, Row
-from ipix_tune.simulate import Simulation, app
+from ipix_tune.simulate import Simulation
+from ipix_tune.simulate_command import app
 from ipix_tune.space import SearchSpace
 from tests.ipix_tune.studies import base, write
 

@@ -6,9 +6,11 @@ import wandb
 from typer.testing import CliRunner
 
 from ipix_tune.config import StudyConfig
+from ipix_tune.plan import make_plan
 from ipix_tune.studyfile import load
 from ipix_tune.tracking import Tracker
-from ipix_tune.wandb_workspace import app, save, specification, workspace
+from ipix_tune.wandb_workspace import save, specification, workspace
+from ipix_tune.workspace_command import app
 from tests.ipix_tune.studies import base, write
 from tests.ipix_tune.wandb_server import serving, variables_of
 from trainers.errors import UserError
@@ -16,8 +18,13 @@ from trainers.errors import UserError
 needs_package = pytest.mark.skipif("not __import__('importlib').util.find_spec('wandb_workspaces')")
 
 
+def heights(study):
+    plan = make_plan(study)
+    return {"rungs": plan.rungs, "max_epochs": plan.max_epochs}
+
+
 def sections_of(study):
-    spec = specification(workspace(study, entity="lab", group="small"))
+    spec = specification(workspace(study, entity="lab", group="small", **heights(study)))
     return {section["name"]: section["panels"] for section in spec["section"]["panelBankConfig"]["sections"]}
 
 
@@ -95,7 +102,8 @@ def test_without_a_scheduler_there_are_no_rungs(study):
 @needs_package
 @pytest.mark.parametrize("name", ["digits", "voc", "cityscapes"])
 def test_every_shipped_study_has_a_workspace_of_its_own_runs(name):
-    spec = specification(workspace(load(f"search_spaces/{name}.yaml"), entity="lab", group=name))
+    study = load(f"search_spaces/{name}.yaml")
+    spec = specification(workspace(study, entity="lab", group=name, **heights(study)))
     (runs,) = spec["section"]["runSets"]
     assert f'"{name}"' in json.dumps(runs["filters"])
 
@@ -107,7 +115,7 @@ def test_a_workspace_that_is_saved_again_replaces_the_one_before(tmp_path, study
     with serving() as (address, asked):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         wandb.teardown()
-        first, second = save(tmp_path, study), save(tmp_path, study)
+        first, second = save(tmp_path, study, **heights(study)), save(tmp_path, study, **heights(study))
         wandb.teardown()
     made, again = variables_of(asked, "upsertView")
     assert json.loads(made["spec"])["section"]["panelBankConfig"]["sections"][0]["name"] == "Objective"
@@ -132,7 +140,7 @@ def test_the_specification_can_be_written_without_a_server(tmp_path, monkeypatch
 def test_with_wandb_off_it_says_so(tmp_path, study, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(UserError, match="WANDB_MODE is offline"):
-        save(tmp_path, study)
+        save(tmp_path, study, **heights(study))
 
 
 @needs_package
@@ -141,14 +149,14 @@ def test_without_a_server_it_says_so(tmp_path, study, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     wandb.teardown()
     with pytest.raises(UserError, match="no W&B server answers"):
-        save(tmp_path, study)
+        save(tmp_path, study, **heights(study))
     wandb.teardown()
 
 
 def test_without_the_package_it_says_what_to_install(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(UserError, match=r"pip install 'ipix-tune\[workspaces\]'"):
-        workspace(study, entity="lab", group="small")
+        workspace(study, entity="lab", group="small", **heights(study))
 
 
 def test_what_is_no_studys_folder_is_refused_with_exit_code_2(tmp_path, capsys):

@@ -10,7 +10,7 @@ from torch import Tensor
 from trainers.data.finish import finish
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.data.loader_config import LoaderConfig
 
 
 class _Issued(NamedTuple):
@@ -22,7 +22,7 @@ class _Issued(NamedTuple):
 
 
 def copied_ahead(
-    batches: Iterator[dict[str, Any]], config: "TrainConfig", device: torch.device
+    batches: Iterator[dict[str, Any]], config: "LoaderConfig", device: torch.device
 ) -> Iterator[dict[str, Any]]:
     """Finished batches on the device, one ahead, on a stream of their own. A step waits for its own batch alone: when
     it is issued the next batch is already queued on that stream, and to wait for the stream would be to wait for both.

@@ -24,7 +24,7 @@ from trainers.errors import DataError, UserError
 from trainers.methods.base import Needs
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.data.loader_config import LoaderConfig
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
     """Makes this process's part of any (epoch, step)'s batch; sent whole to loader workers."""
 
     data: OpenData
-    config: "TrainConfig"
+    config: "LoaderConfig"
     needs: Needs
     rank: int
     world: int

@@ -11,16 +11,16 @@ from trainers.data.strong import strong_views
 from trainers.data.views import ignore_maps, normalise, unit
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.data.loader_config import LoaderConfig
 
 
-def finish(batch: dict[str, Any], config: "TrainConfig") -> dict[str, Any]:
+def finish(batch: dict[str, Any], config: "LoaderConfig") -> dict[str, Any]:
     """Normalised images, strong views and `ignore` maps in place of pixels, drawn numbers and extents."""
     with _one_thread(batch["labelled"]["image"].device):
         return batch | {part: _finished(batch[part], config) for part in ("labelled", "unlabelled") if part in batch}
 
 
-def _finished(drawn: dict[str, Tensor], config: "TrainConfig") -> dict[str, Tensor]:
+def _finished(drawn: dict[str, Tensor], config: "LoaderConfig") -> dict[str, Tensor]:
     """Of each kind of crop that lies there: the name of its pixels, and the prefix of what was drawn for it."""
     made = dict(drawn)
     for pixels, prefix in (("image", ""), ("weak", ""), ("partner_weak", "partner_")):

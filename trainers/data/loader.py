@@ -21,7 +21,7 @@ from trainers.methods.base import Asked, Needs
 from trainers.transfer import to_device
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.data.loader_config import LoaderConfig
 
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ class TrainLoader:
     def __init__(
         self,
         data: OpenData,
-        config: "TrainConfig",
+        config: "LoaderConfig",
         needs: Needs,
         rank: int = 0,
         world: int = 1,
@@ -189,12 +189,12 @@ class _Steps(Sampler[tuple[int, int]]):
         return self._steps
 
 
-def _epoch_is_labelled(data: OpenData, config: "TrainConfig", needs: Needs) -> bool:
+def _epoch_is_labelled(data: OpenData, config: "LoaderConfig", needs: Needs) -> bool:
     """Whether an epoch is measured by the labelled list; also where supervised training has no other."""
     return config.schedule.epoch_base == "labelled" or not (data.unlabelled or needs.unlabelled)
 
 
-def _steps(data: OpenData, config: "TrainConfig", needs: Needs) -> int:
+def _steps(data: OpenData, config: "LoaderConfig", needs: Needs) -> int:
     if config.schedule.steps_per_epoch is not None:
         return config.schedule.steps_per_epoch
     if needs.epoch_images is not None:
@@ -203,7 +203,7 @@ def _steps(data: OpenData, config: "TrainConfig", needs: Needs) -> int:
     return len(base) // config.data.batch_size
 
 
-def _check(data: OpenData, config: "TrainConfig", needs: Needs, world: int) -> None:
+def _check(data: OpenData, config: "LoaderConfig", needs: Needs, world: int) -> None:
     size = config.data.batch_size
     if size % world:
         raise ConfigError(

@@ -17,7 +17,7 @@ from trainers.data.open import OpenData
 from trainers.methods.base import Needs
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.data.loader_config import LoaderConfig
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Loading:
 
 
 def loading(
-    config: "TrainConfig", data: OpenData, needs: Needs, *, device: Literal["cpu", "cuda"], world: int = 1
+    config: "LoaderConfig", data: OpenData, needs: Needs, *, device: Literal["cpu", "cuda"], world: int = 1
 ) -> Loading:
     """For one training process of ``world``, on this machine. Neither number changes an image."""
     asked, why = config.data.loader_workers, ""
@@ -76,7 +76,7 @@ def auto_workers(device: Literal["cpu", "cuda"], *, cores: int) -> int:
     return 0 if device == "cpu" else min(MOST_WORKERS, max(1, cores - 1))
 
 
-def batch_bytes(config: "TrainConfig", needs: Needs, *, device: Literal["cpu", "cuda"], world: int) -> int:
+def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", "cuda"], world: int) -> int:
     """What one process's part of a batch takes on its way from a worker. For a GPU crops are uint8, and their strong
     views and `ignore` maps are made there; for a CPU every view is float32. Masks are int64."""
     pixels, images = config.data.crop**2, config.data.batch_size // world
@@ -102,7 +102,7 @@ def _room_for(batch: int) -> int:
     return max(0, (free // batch - 1) // 2)
 
 
-def store_bytes(config: "TrainConfig", data: OpenData) -> tuple[int, str]:
+def store_bytes(config: "LoaderConfig", data: OpenData) -> tuple[int, str]:
     """Bytes that the store may take, and in words. `auto`: all of the training and held-out images, where they take no
     more than half of what the disk has; else `FORMER_GB`."""
     if config.data.cache_gb != "auto":
