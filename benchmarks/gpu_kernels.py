@@ -2,23 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from benchmarks.gpu_measure import Asked, attempt, synchronise
 from benchmarks.step_roofline import measure
-
-if TYPE_CHECKING:
-    from benchmarks.gpu_stages import Asked
 
 CLASSES, BATCH = 21, 8
 
 
-def rows(asked: "Asked") -> Iterator[dict[str, Any]]:
+def rows(asked: Asked) -> Iterator[dict[str, Any]]:
     """Measured rates; the inter-pixel loss forward and backward, and its share of the copy rate; the confusion matrix
     of a batch of predictions, deterministic or not."""
-    from benchmarks.gpu_stages import attempt
-
     rates = measure(asked.device, precision="fp32" if asked.cpu else "bf16")
     yield {"name": "rates", "tflops": rates.flops / 1e12, "copy_gb_s": rates.bytes / 1e9}
     for crop in (33, 65) if asked.cpu else (321, 513, 801):
@@ -57,7 +53,7 @@ def _pixel_kl(crop: int, kind: torch.dtype, device: str) -> tuple[Callable[[], N
     return passes, 5.0 * student.numel() * student.element_size()
 
 
-def _confusion(asked: "Asked") -> Callable[[], Any]:
+def _confusion(asked: Asked) -> Callable[[], Any]:
     """Three quarters of the pixels are of one class, as on VOC."""
     from trainers.metrics import confusion_matrix
 
@@ -68,10 +64,8 @@ def _confusion(asked: "Asked") -> Callable[[], Any]:
     return lambda: confusion_matrix(labels, labels, CLASSES)
 
 
-def _median(work: Callable[[], Any], asked: "Asked") -> float:
+def _median(work: Callable[[], Any], asked: Asked) -> float:
     """Seconds of one call, after five."""
-    from benchmarks.gpu_stages import synchronise
-
     times: list[float] = []
     for _ in range(8 if asked.cpu else 20):
         synchronise(asked)

@@ -10,17 +10,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.gpu_stages import Asked
+from benchmarks.gpu_measure import Asked, attempt, cached, per_step, training
 
 STEPS = 2
 LARGEST = 1e-6
 """Of a difference in float64, relative to what the steps changed."""
 
 
-def rows(asked: "Asked") -> Iterator[dict[str, Any]]:
+def rows(asked: Asked) -> Iterator[dict[str, Any]]:
     """Each method's largest difference, then steps with and without batch norm over all processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(asked.nproc)]
     with tempfile.TemporaryDirectory() as folder:
@@ -39,20 +38,20 @@ def rows(asked: "Asked") -> Iterator[dict[str, Any]]:
                 yield {"name": command[-3], "failed": f"exit code {process.returncode}; its last words are above"}
 
 
-def _trained(asked: "Asked", name: str, folder: Path) -> Any:
+def _trained(asked: Asked, name: str, folder: Path) -> Any:
     from tests.trainers.test_two_processes_train import trained
 
     sections = {"precision": {"device": asked.device}}
     return trained(name, folder, sections, images=2 * asked.nproc, steps=STEPS)
 
 
-def _names(asked: "Asked") -> list[str]:
+def _names(asked: Asked) -> list[str]:
     from tests.trainers.test_every_method import METHODS
 
     return list(asked.only or METHODS)
 
 
-def alone(asked: "Asked", folder: Path) -> None:
+def alone(asked: Asked, folder: Path) -> None:
     """What one process holds after the steps, in a file for each method."""
     import torch
 
@@ -60,7 +59,7 @@ def alone(asked: "Asked", folder: Path) -> None:
         torch.save(_trained(asked, name, folder / "alone"), folder / f"{name}.pt")
 
 
-def methods(asked: "Asked", folder: Path) -> None:
+def methods(asked: Asked, folder: Path) -> None:
     """Weights, teachers, buffers and optimisers of every process against :func:`alone`'s."""
     import torch
     import torch.distributed as dist
@@ -79,22 +78,14 @@ def methods(asked: "Asked", folder: Path) -> None:
         _say(row)
 
 
-def batch_norm(asked: "Asked", folder: Path) -> None:
+def batch_norm(asked: Asked, folder: Path) -> None:
     """UniMatch's step with batch norm over all processes and over each one's own images, by images a process."""
-    from benchmarks.gpu_stages import attempt, cached, per_step, training
-    from trainers import distributed, kit
-
-    over_all = distributed.synchronise_batch_norm
     for each in (1, 4) if asked.cpu else (1, 8):
-        for label, used in (("all processes", over_all), ("its own", lambda module, process: module)):
+        for over, label in (("global", "all processes"), ("device", "its own")):
 
-            def run(each: int = each, used: Any = used) -> dict[str, Any]:
-                kit.synchronise_batch_norm = used  # type: ignore[attr-defined]
-                try:
-                    with training(asked, batch=each * asked.nproc) as one:
-                        return per_step(asked, one, cached(one), steps=2 if asked.cpu else 15)
-                finally:
-                    kit.synchronise_batch_norm = over_all  # type: ignore[attr-defined]
+            def run(each: int = each, over: str = over) -> dict[str, Any]:
+                with training(asked, batch=each * asked.nproc, batch_norm=over) as one:
+                    return per_step(asked, one, cached(one), steps=2 if asked.cpu else 15)
 
             row = attempt(f"UniMatch, {each} + {each} images a process, batch norm over {label}", run)
             _say({"processes": asked.nproc, **row})
@@ -108,7 +99,6 @@ def _say(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    from benchmarks.gpu_stages import Asked
     from tests.trainers.runs import tiny
     from trainers.train import process_group
 
