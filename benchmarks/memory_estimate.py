@@ -32,6 +32,9 @@ CHECKED: list[dict[str, Any]] = [
     {"method": "unimatch", "backbone": "small", "crop": 129, "batch": 4, "amp": "bf16"},
     {"method": "meanteacher", "backbone": "small", "crop": 129, "batch": 4},
     {"method": "cps", "backbone": "small", "crop": 129, "batch": 4},
+    {"method": "cct", "backbone": "small", "crop": 129, "batch": 4},
+    {"method": "ael", "backbone": "small", "crop": 129, "batch": 4},
+    {"method": "ucc", "backbone": "small", "crop": 129, "batch": 4},
     {"method": "supervised", "backbone": "resnet50", "crop": 129, "batch": 2},
     {"method": "unimatch", "backbone": "resnet50", "crop": 129, "batch": 2},
     {"method": "unimatch", "backbone": "resnet50", "crop": 129, "batch": 2, "amp": "bf16"},
@@ -39,7 +42,7 @@ CHECKED: list[dict[str, Any]] = [
 BACKBONES, CROPS, METHODS, AMPS = (
     ("resnet50", "resnet101"),
     (321, 513, 801),
-    ("supervised", "unimatch"),
+    ("supervised", "unimatch", "cct", "ael", "ucc"),
     ("off", "bf16"),
 )
 BATCH = 8

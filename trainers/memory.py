@@ -7,14 +7,14 @@ from itertools import islice
 from multiprocessing import get_context
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trainers.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.config import TrainConfig
 from trainers.distributed import Process
 from trainers.kit import make_kit
-from trainers.livebytes import LiveBytes
+from trainers.livebytes import LiveBytes, ReadOnes
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.methods.base import Asked, Method, Needs, Progress, Step, Trained
 from trainers.methods.registry import build_method
@@ -96,9 +96,11 @@ def _step_memory(asked: Asking) -> StepMemory:
     )
     method = build_method(config.method, kit)
     trained = [Trained(module=kit.student), *method.trained().values()]
+    if asked.world > 1 and config.optim.batch_norm == "global":
+        _share_batch_norm([*(one.module for one in trained), *method.networks().values()])
     stages, total = method.stages(), config.schedule.epochs * asked.steps_per_epoch
     progress = Progress(step=total - 1, steps_per_epoch=asked.steps_per_epoch, total_steps=total, stage=len(stages) - 1)
-    with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
+    with FakeTensorMode(allow_non_fake_inputs=True), ReadOnes(), LiveBytes() as live:
         images = config.data.batch_size // asked.world
         batch = _blank(config, stages[-1].needs, classes=asked.num_classes, images=images)
         one = live.now
@@ -120,6 +122,23 @@ def _step_memory(asked: Asking) -> StepMemory:
         batch=one,
         buckets=gradients if asked.world > 1 else 0,
     )
+
+
+class _SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm of one process among several, to whose statistics the others bring images too. A single pixel, which
+    PyTorch refuses, is taken twice."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.numel() > features.shape[1]:
+            return super().forward(features)
+        return super().forward(features.expand(2, -1, -1, -1))[:1]
+
+
+def _share_batch_norm(networks: Iterable[nn.Module]) -> None:
+    for network in networks:
+        for module in network.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = _SharedBatchNorm2d
 
 
 def _pass(config: TrainConfig, method: Method, step: Step) -> None:
@@ -178,7 +197,7 @@ def _moments(config: TrainConfig, one: Trained) -> int:
     return 2 if one.adam_lr is not None or config.optim.name == "adamw" else int(config.optim.momentum > 0)
 
 
-def _kept(student: torch.nn.Module, trained: Iterable[Trained], method: Method) -> Iterable[Tensor]:
+def _kept(student: nn.Module, trained: Iterable[Trained], method: Method) -> Iterable[Tensor]:
     """All that lies in memory from step to step, beside the optimiser's."""
     for module in (student, *(one.module for one in trained), *method.networks().values()):
         yield from module.state_dict().values()

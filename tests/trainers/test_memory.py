@@ -1,11 +1,12 @@
 """The estimate against what PyTorch's profiler sees allocated in real steps, and against shapes counted by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.memory_estimate import allocated, config_of, tensors
-from trainers.livebytes import BLOCK, LiveBytes
+from trainers.livebytes import BLOCK, LiveBytes, ReadOnes
 from trainers.memory import GPU_BYTES, Asking, step_memory
 from trainers.methods.registry import BUILDERS
 
@@ -63,6 +64,13 @@ def test_a_mask_is_taken_to_select_everything():
     live(work)
 
 
+def test_arrays_that_the_host_reads_are_ones():
+    with FakeTensorMode(), ReadOnes():
+        assert torch.empty(2, 1, dtype=torch.bool).numpy().tolist() == [[True], [True]]
+        assert np.asarray(torch.empty(2, dtype=torch.float64)).dtype == np.float64
+    assert torch.zeros(2).numpy().tolist() == [0, 0]
+
+
 def altered(one, section, **values):
     return one.model_copy(update={section: getattr(one, section).model_copy(update=values)})
 
@@ -74,6 +82,7 @@ ASKED = {
     "twice": asking(config(batch=8, alpha=0.5, amp="bf16")),
     "in parts": asking(altered(config(batch=8, alpha=0.5, amp="bf16"), "optim", accumulate=4)),
     "two processes": asking(config(batch=8, alpha=0.5, amp="bf16"), world=2),
+    "one image each": asking(config("supervised"), world=4),
 }
 
 
@@ -89,18 +98,14 @@ def test_the_estimate_is_what_a_real_step_allocates(found, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["meanteacher", "cps", "fixmatch", "cutmixseg"])
+@pytest.mark.parametrize("method", ["meanteacher", "cps", "fixmatch", "cutmixseg", "cct", "ael", "ucc"])
 def test_other_methods_are_estimated_as_well(method):
     one = config(method, crop=129)
     assert tensors(step_memory([asking(one)])[0]) == pytest.approx(allocated(one), rel=0.1)
 
 
-FROM_VALUES = {"cct", "ael", "ucc"}
-"""Methods whose steps take values to the host as arrays."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("method", sorted(BUILDERS.keys() - FROM_VALUES))
+@pytest.mark.parametrize("method", sorted(BUILDERS))
 def test_every_method_has_an_estimate(method):
     one = config(method)
     one = altered(one, "method", warmup_passes=0) if method == "psmt" else one
@@ -124,6 +129,10 @@ def test_two_processes_share_the_batch_and_keep_copies_of_the_gradients(found):
     assert found["two processes"].step == found["unimatch"].step
     assert found["two processes"].buckets > 0
     assert found["unimatch"].buckets == 0
+
+
+def test_one_image_a_process_is_estimated_where_batch_norm_is_over_all_of_them(found):
+    assert found["one image each"].step < found["supervised"].step
 
 
 def test_on_a_gpu_the_next_batch_and_cudas_own_memory_come_on_top(found):
