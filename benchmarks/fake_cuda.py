@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from benchmarks.fake_batch_norm import KERNELS
 from trainers.data.views import _imagenet
 from trainers.models import deeplabv3plus
 
@@ -116,6 +117,7 @@ class Count(TorchDispatchMode):
     Attributes:
         operators: device operators, views and empty tensors left out.
         waits: host waits, by the line of the packages' code that asked and the operator.
+        exchanges: operators of `torch.distributed`, by kind. A host does not wait for them.
     """
 
     def __init__(self) -> None:
@@ -123,6 +125,7 @@ class Count(TorchDispatchMode):
         self.counting = False
         self.operators = 0
         self.waits: Counter[str] = Counter()
+        self.exchanges: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -131,6 +134,8 @@ class Count(TorchDispatchMode):
             packet = func.overloadpacket
             if not (func.is_view or packet in NO_KERNEL):
                 self.operators += 1
+            if func.namespace == "c10d":
+                self.exchanges[packet.__name__] += 1
             waits = _waits(func, args, kwargs)
             if waits:
                 self.wait(packet.__name__, waits)
@@ -144,6 +149,7 @@ class Count(TorchDispatchMode):
         """From here on."""
         self.operators = 0
         self.waits.clear()
+        self.exchanges.clear()
 
 
 def _computed(func: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
@@ -157,7 +163,9 @@ def _computed(func: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
         plain_kwargs = {**plain_kwargs, "device": HOST}
     if plain_kwargs.get("pin_memory"):
         plain_kwargs = {**plain_kwargs, "pin_memory": False}
-    out = func(*plain_args, **plain_kwargs)
+    out = KERNELS.get(func.overloadpacket, func)(*plain_args, **plain_kwargs)
+    if func.namespace == "c10d":
+        return out, True
     if func.overloadpacket is aten._to_copy and (to_host or to_device) and _shares(out, plain_args[0]):
         out = out.clone()
     wrapped = to_device or (from_device and not to_host)

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.modules._functions import SyncBatchNorm
 
 from benchmarks.fake_cuda import fake_cuda
 from benchmarks.gpu_counts import METHODS, counted
+from benchmarks.process_counts import on_processes
+from trainers.config import ModelConfig
 from trainers.data.strong import _banded, _compared
 from trainers.losses.functional import IGNORE, pixel_nll, with_class
 from trainers.methods.registry import BUILDERS
+from trainers.models.build import build_model
 from trainers.transfer import Reading, to_device
 
 QUICK = {"unimatch", "cct", "ael", "u2pl", "ucc", "alonso"}
@@ -62,6 +68,46 @@ def test_the_counter_sees_every_kind_of_wait():
         assert count.waits.total() == 0
         assert reading()[0].tolist() == [0, 1, 2, 3, 4, 5]
         assert count.waits.total() == 1
+
+
+@pytest.fixture(scope="module")
+def supervised_on_two():
+    """Of a step with the small network on two processes, by `optim.batch_norm`."""
+    asked = [("supervised", "global"), ("supervised", "device")]
+    return {over: one for _, over, one in on_processes(asked, crop=33, batch=4)}
+
+
+@pytest.mark.slow
+def test_a_batch_norm_layer_over_two_gpus_exchanges_twice_and_waits_three_times(supervised_on_two):
+    network = build_model(ModelConfig(backbone="small", weights="none"), num_classes=11, seed=0)
+    layers = sum(isinstance(one, nn.BatchNorm2d) for one in network.modules())
+    both, alone = supervised_on_two["global"], supervised_on_two["device"]
+    assert both["exchanges"] - alone["exchanges"] == 2 * layers
+    assert both["waits"] - alone["waits"] == 3 * layers
+    assert alone["waits"] == 0
+
+
+def test_the_fake_kernels_of_batch_norm_over_processes_are_batch_norm(tmp_path):
+    generator = torch.Generator().manual_seed(2)
+    features, slope = torch.randn(2, 4, 3, 5, 6, generator=generator).unbind()
+    ours, theirs = nn.SyncBatchNorm(3), nn.BatchNorm2d(3)
+    inputs = [features.clone().requires_grad_() for _ in range(2)]
+    expected = theirs(inputs[0])
+    expected.backward(slope)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        with fake_cuda():
+            norm = ours.to("cuda")
+            moments = (norm.running_mean, norm.running_var, norm.eps, norm.momentum, dist.group.WORLD, 1)
+            found = SyncBatchNorm.apply(inputs[1].to("cuda"), norm.weight, norm.bias, *moments)
+            found.backward(slope.to("cuda"))
+            there = [found.detach(), norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var]
+            there = [one.cpu() for one in there]
+    finally:
+        dist.destroy_process_group()
+    here = [expected, theirs.weight.grad, theirs.bias.grad, theirs.running_mean, theirs.running_var]
+    for mine, reference in zip([*there, inputs[1].grad], [*here, inputs[0].grad], strict=True):
+        torch.testing.assert_close(mine, reference.detach())
 
 
 @pytest.mark.parametrize("length", [5, 12, 33])
