@@ -282,7 +282,7 @@ def _rest(by: dict[str, list[dict[str, Any]]]) -> list[str]:
         )
         lines += [
             f"Two processes: {one / two:.2f} times the steps a second of one, of the same batch in all ({two:.3f} s a "
-            f"step against {one:.3f} s). On a CPU each batch norm of a step waits four times for the other process.",
+            f"step against {one:.3f} s). On a CPU each batch norm waits for the other process twice a pass.",
             "",
         ]
     if by["evaluation"]:

@@ -39,6 +39,7 @@ def config_of(side: Side) -> Any:
             },
             "views": {"cutmix_partner": side.partner},
             "interpixel": {"alpha": 1.0 if side.interpixel else 0.0},
+            "optim": {"batch_norm": side.batch_norm},
             "schedule": {"epochs": 80, "steps_per_epoch": 100_000 // side.batch},
             "evaluation": {"final": True},
             "precision": {

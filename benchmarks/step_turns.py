@@ -40,6 +40,7 @@ class Side:
     cores: int = 0
     unimatch: str = ""
     compile: str = "off"
+    batch_norm: str = "global"
     classes: int = 21
     off: tuple[str, ...] = ()
     parts: bool = False

@@ -91,6 +91,14 @@ def idle_gpus(device: str, resources: ResourcesConfig, cluster: Mapping[str, flo
     )
 
 
+def shares(config: TrainConfig, resources: ResourcesConfig) -> str | None:
+    """What each worker of a trial has of a step, and over which images batch norm goes; None with one worker."""
+    if resources.workers == 1:
+        return None
+    of = "each worker's own images" if config.optim.batch_norm == "device" else "the images of all workers"
+    return f"{config.data.batch_size // resources.workers} labelled images a worker; batch norm over {of}"
+
+
 def few_images(config: TrainConfig, resources: ResourcesConfig) -> str | None:
     """A warning where batch norm over several GPUs costs much beside the little that each computes.
 
@@ -98,11 +106,13 @@ def few_images(config: TrainConfig, resources: ResourcesConfig) -> str | None:
     three masks on the host.
     """
     each = config.data.batch_size // resources.workers
-    if resources.workers == 1 or not resources.gpus_per_worker or each > FEW_IMAGES or config.precision.device == "cpu":
+    alone = resources.workers == 1 or config.optim.batch_norm == "device"
+    if alone or not resources.gpus_per_worker or each > FEW_IMAGES or config.precision.device == "cpu":
         return None
     return (
         f"data.batch_size = {config.data.batch_size} over resources.workers = {resources.workers} leaves {each} "
         "labelled images a GPU: every batch norm layer exchanges statistics twice a pass and waits for the host three "
         "times (a UniMatch step with ResNet-50: 248 exchanges, 372 waits), whatever the images; fewer workers with "
-        "more images each are likely to be faster"
+        "more images each are likely to be faster. optim.batch_norm: device has no exchanges, and is another training: "
+        "each GPU normalises by its own images"
     )

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from ipix_tune.config import StudyConfig
 from ipix_tune.cost import measure
 from ipix_tune.deaddimensions import check_dead_dimensions
-from ipix_tune.devices import few_images, granted, idle_gpus
+from ipix_tune.devices import few_images, granted, idle_gpus, shares
 from ipix_tune.earlier_noise import describe_rung_noise
 from ipix_tune.memoryplan import gpu_bytes_here, plan_memory
 from ipix_tune.plan import make_plan, render
@@ -36,6 +36,8 @@ def dry_run(
     space = SearchSpace(study)
     configs = [granted(space.to_config(values), study.resources) for values in (*study.points[:1], plan.sample)]
     data, steps = check_run(configs[0], workers=study.resources.workers)
+    if (share := shares(configs[0], study.resources)) is not None:
+        data = [*data, share]
     threads = max(1, int(study.resources.cpus_per_worker))
     cost = measure(configs, steps_per_epoch=steps, threads=threads) if measured else None
     warnings = check_dead_dimensions(space)

@@ -38,6 +38,12 @@ class OptimConfig(Section):
     denominator: Literal["global", "device"] = "global"
     """Divisor of a loss that is a sum over pixels: counted over all processes (the result does not depend on how
     many there are), or per process as in UniMatch's code. The same with one process."""
+    batch_norm: Literal["global", "device"] = "global"
+    """Images whose features batch norm normalises together: those of all processes (the result does not depend on how
+    many there are), or each process's own. `device` saves the exchanges of every layer and pass, which few images a GPU
+    mostly wait for; the curve then depends on the number of processes, and running statistics are averaged over them
+    after every epoch. The heads that U2PL, Alonso and PseudoSeg have beside the network stay with all processes. The
+    same with one process."""
 
 
 class ScheduleConfig(Section):

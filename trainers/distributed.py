@@ -1,4 +1,4 @@
-"""This process among the others: rank, device, sums over processes, and batch norm over the global batch.
+"""This process among the others: rank, device, sums and means over processes.
 
 Gradients of the student are averaged by DDP, which sends them while the backward pass goes on; so are those of the
 networks beside it in CPS, GCT, CCT, UCC, U2PL and PS-MT, whose teachers train in the warm-up alone. Two methods' heads
@@ -84,6 +84,15 @@ class Process:
         ):
             one.grad = torch.empty_like(one).copy_(mean.view_as(one))
 
+    def average_(self, tensors: Iterable[Tensor]) -> None:
+        """Every tensor becomes its mean over processes, in place; of one type and device, and as many everywhere."""
+        listed = list(tensors)
+        if self.world == 1 or not listed:
+            return
+        flat = self.sum_(torch.cat([one.flatten() for one in listed])) / self.world
+        for one, mean in zip(listed, flat.split([one.numel() for one in listed]), strict=True):
+            one.copy_(mean.view_as(one))
+
     def total(self, summand: Tensor) -> Tensor:
         """Sum over processes. Its gradient is summed too: every process's loss depends on every process's summand."""
         if self.world == 1:
@@ -136,7 +145,8 @@ class Process:
 
 def without_buffer_sync(wrapper: Callable[..., nn.Module]) -> dict[str, Any]:
     """The argument with which DDP does not send rank 0's buffers before every forward pass: they are equal on all
-    processes already, since batch norm is over the global batch. PyTorch renamed it; 2.11 knows the older name only."""
+    processes already where batch norm is over the global batch, and are each process's own where it is not. PyTorch
+    renamed it; 2.11 knows the older name only."""
     known = inspect.signature(wrapper).parameters
     return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
@@ -173,48 +183,3 @@ class _Sum(torch.autograd.Function):
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
-
-
-class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batch of all processes, for devices on which torch.nn.SyncBatchNorm does not run (CPU).
-
-    Statistics are float32 or wider, also of bfloat16 features; the output has the features' type. Processes may bring
-    different numbers of features, also none.
-    """
-
-    def forward(self, features: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(features)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        precise = exact(features)
-        own = precise.new_full((1,), features.numel() // features.shape[1])  # exact up to 2^24 features a channel
-        total: Tensor = _Sum.apply(torch.cat([precise.sum(dim=(0, 2, 3)), own]))
-        count = float(total[-1].detach())
-        mean = total[:-1] / count
-        centred = precise - mean[:, None, None]
-        variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
-
-
-def synchronise_batch_norm(model: nn.Module, process: Process) -> nn.Module:
-    """The model with batch norm over all processes; the same model where there is one process.
-
-    Names and values of parameters and buffers stay as they are, so that checkpoints fit either form.
-    """
-    if process.world == 1:
-        return model
-    if process.device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return converted
-    for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = GlobalBatchNorm2d
-    return model

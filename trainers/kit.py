@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
+from trainers.batch_norm import BatchNormOver, place_batch_norm
 from trainers.config import TrainConfig
 from trainers.data.order import Stream, generator
-from trainers.distributed import Process, synchronise_batch_norm
+from trainers.distributed import Process
 from trainers.methods.base import Kit
 from trainers.models.build import build_model
 
@@ -21,13 +22,13 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelle
     """
     peers = iter(range(1, 1000))
 
-    def place(module: nn.Module) -> nn.Module:
+    def place(module: nn.Module, over: BatchNormOver = "global") -> nn.Module:
         if config.precision.channels_last:
             module = module.to(memory_format=torch.channels_last)
-        return synchronise_batch_norm(module, process).to(process.device)
+        return place_batch_norm(module, process, over).to(process.device)
 
     def network(seed: int) -> nn.Module:
-        return place(build_model(config.model, num_classes=num_classes, seed=seed))
+        return place(build_model(config.model, num_classes=num_classes, seed=seed), config.optim.batch_norm)
 
     def peer() -> nn.Module:
         return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainers import checkpoint, distributed
 from trainers.batch import SemiBatch
+from trainers.batch_norm import statistics_of
 from trainers.compiling import begin_step, compile_networks
 from trainers.config import TrainConfig
 from trainers.data.loader import TrainLoader
@@ -150,6 +151,8 @@ class Run:
                     on_step(self.step, self.total_steps)
         step_ms = clock.mean_ms()
         tally.check(epoch=epoch + 1)
+        if self.config.optim.batch_norm == "device":
+            self.process.average_(statistics_of(self.weights()))
         self._check_weights(epoch + 1)
         skipped = self.process.sum_(torch.tensor(float(self.loader.skipped), device=self.process.device))
         return {

@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 
 from ipix_tune.config import ResourcesConfig, StudyConfig
-from ipix_tune.devices import describe_device, few_images, granted, idle_gpus, limit_memory, share_of_memory
+from ipix_tune.devices import describe_device, few_images, granted, idle_gpus, limit_memory, share_of_memory, shares
 from ipix_tune.dryrun import dry_run
 from ipix_tune.space import SpaceError
 from ipix_tune.spacecheck import check_study
@@ -137,6 +137,29 @@ def test_a_trial_on_a_cpu_leaves_the_loader_to_its_process():
 def test_few_images_a_gpu_are_warned_about_where_batch_norm_is_over_several(batch, resources, warned):
     config = config_of(data={**base()["trainer"]["data"], "batch_size": batch})
     assert (few_images(config, ResourcesConfig.model_validate(resources)) is not None) == warned
+
+
+def test_no_batch_norm_over_several_gpus_is_not_warned_about():
+    config = config_of(optim={"batch_norm": "device"})
+    assert few_images(config, ResourcesConfig(workers=4, gpus_per_worker=1)) is None
+
+
+@pytest.mark.parametrize(("over", "said"), [("global", "the images of all workers"), ("device", "each worker's own")])
+def test_a_workers_share_of_a_step_is_said_with_what_batch_norm_is_over(over, said):
+    resources = ResourcesConfig(workers=2)
+    assert f"2 labelled images a worker; batch norm over {said}" in shares(
+        config_of(optim={"batch_norm": over}), resources
+    )
+
+
+def test_one_worker_has_all_of_a_step():
+    assert shares(config_of(), ResourcesConfig()) is None
+
+
+def test_a_dry_run_prints_the_share_of_each_of_several_workers():
+    console = Console(file=io.StringIO(), width=250)
+    console.print(dry_run(study_of(workers=2), cluster={"CPU": 2}))
+    assert "2 labelled images a worker" in console.file.getvalue()
 
 
 def test_the_warnings_counts_are_those_of_resnet_50s_layers():

@@ -1,11 +1,17 @@
 """Small training runs, and what to compare of them."""
 
+import contextlib
+import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
 
+from trainers import kit
 from trainers.config import TrainConfig
 from trainers.report import MEASURED
 
@@ -47,3 +53,26 @@ def tensors(run_dir: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
 
 def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """Networks that are made inside have weights in float64, so that what is left of a difference is an error."""
+    placed = kit.place_batch_norm
+    with mock.patch.object(kit, "place_batch_norm", lambda *given: placed(*given).double()):
+        yield
+
+
+def in_double(batch: Any) -> Any:
+    """The batch with images in float64."""
+
+    def double(one: Any) -> Any:
+        if isinstance(one, Tensor):
+            return one.double() if one.is_floating_point() else one
+        if isinstance(one, tuple):
+            return tuple(map(double, one))
+        if dataclasses.is_dataclass(one):
+            return type(one)(**{field.name: double(getattr(one, field.name)) for field in dataclasses.fields(one)})
+        return one
+
+    return double(batch)

@@ -7,7 +7,6 @@ thresholds after a step or two, and Adam's first step is the sign of a gradient,
     python -m tests.trainers.test_two_processes_train    # the differences of every method, as a table
 """
 
-import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -16,10 +15,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import Tensor
 
+from tests.trainers.runs import in_double, in_float64
 from tests.trainers.test_every_method import METHODS, config
-from trainers import kit
 from trainers.batch import SemiBatch
 from trainers.distributed import Process
 from trainers.run import Run
@@ -44,35 +42,16 @@ SHARES, UNSURE = ("cutmixseg", "classmix"), {"method": {"conf_thresh": 0.15}}
 SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch")
 
 
-def in_double(batch):
-    """The batch with images in float64."""
-
-    def double(one):
-        if isinstance(one, Tensor):
-            return one.double() if one.is_floating_point() else one
-        if isinstance(one, tuple):
-            return tuple(map(double, one))
-        if dataclasses.is_dataclass(one):
-            return type(one)(**{field.name: double(getattr(one, field.name)) for field in dataclasses.fields(one)})
-        return one
-
-    return double(batch)
-
-
 def trained(name, folder, sections, *, images=4, steps=STEPS):
     """All that a run holds after some steps, by part and name, and the weights before them."""
-    synchronise = kit.synchronise_batch_norm
-    kit.synchronise_batch_norm = lambda module, process: synchronise(module, process).double()
-    try:
-        merged = {**sections, "data": {"batch_size": images}, "schedule": {"epochs": 2, "steps_per_epoch": steps}}
+    merged = {**sections, "data": {"batch_size": images}, "schedule": {"epochs": 2, "steps_per_epoch": steps}}
+    with in_float64():
         run = Run(config(name, **merged), folder)
-        before = state_of(run)
-        for batch in run.loader.epoch(0):
-            run.train_step(in_double(batch), Tally(run.process))
-        after = state_of(run)
-        run.close()
-    finally:
-        kit.synchronise_batch_norm = synchronise
+    before = state_of(run)
+    for batch in run.loader.epoch(0):
+        run.train_step(in_double(batch), Tally(run.process))
+    after = state_of(run)
+    run.close()
     return before, after
 
 

@@ -101,7 +101,7 @@ class Aspp(nn.Module):
         if self.training and len(features) == 1 and type(self.image[1]) is nn.BatchNorm2d:
             raise ConfigError(
                 "data.batch_size: a training step ran on 1 image, and the model's image pooling needs at least 2 for "
-                "its batch norm; set data.batch_size to 2 or more"
+                "its batch norm; set data.batch_size to 2 or more, for each process where optim.batch_norm is device"
             )
         size = (features.shape[-2], features.shape[-1])
         pooled = self.upsample(self.image(features.mean(dim=(2, 3), keepdim=True)), size)
