@@ -23,20 +23,24 @@ class Alike:
     """Counts trials that failed one after the other with the same error.
 
     Errors of the data are all the same, whichever file they name. Others are where they differ in numbers only. A loss
-    that is not finite ends a row: the trial ran, and its configuration made it diverge.
+    that is not finite ends a row: the trial ran, and its configuration made it diverge. So does a device's memory that
+    was too small, as soon as one trial of the study fitted into it: then the configuration decides that too.
 
     Args:
         limit: so many in a row stop the study; 0: never.
+        fitted: whether a trial of the study has run to its end, or to where the scheduler stopped it.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, *, fitted: bool = False) -> None:
+        self._limit, self._fitted = limit, fitted
         self._last: str | None = None
         self._count = 0
 
     def ended(self, *, state: str, error: str | None, cause: str | None) -> str | None:
         """One more trial has ended; why the study should stop, or None."""
-        if state != "failed" or cause == DIVERGED:
+        self._fitted = self._fitted or state in ("complete", "stopped")
+        by_configuration = cause == DIVERGED or (cause == MEMORY and self._fitted)
+        if state != "failed" or by_configuration:
             self._last, self._count = None, 0
             return None
         same = DATA if cause == DATA else re.sub(r"\d+(\.\d+)?", "0", error or "")

@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ipix_tune import placement
 from trainers.errors import UserError
 
 SETTLE_S = 3.0
 """Wait before leaving a cluster after nested trials: a controller that loses its workers while the job ends can
 otherwise make a placement group that nobody frees."""
-
-RELEASE_S = 2.0
-"""Wait before the placement group of a nested trial is removed: earlier, its controller may still be alive, see its
-workers die, and ask for a new group."""
 
 ANSWER_S = 5.0
 """Longest wait for a cluster's port to answer. Ray itself would wait minutes for a head that is not there."""
@@ -28,9 +25,6 @@ HEALTH_S = 60.0
 """Longest wait for Ray's health check at an address that is given."""
 NO_HEAD = "Timed out while waiting for GCS"
 """What it says where nothing answers that speaks Ray's protocol."""
-
-JOBS = ".jobs"
-"""File in a study's folder: a node of the cluster and the Ray job of every driver so far."""
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -102,9 +96,14 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
     finally:
         if nested:
             time.sleep(SETTLE_S)
-            free_groups()
+            placement.free_groups()
         if started:
             ray.shutdown()
+
+
+def may_grow(address: str | None) -> bool:
+    """Whether nodes can join: the Ray is not one that is started here for the study alone."""
+    return bool(address or os.environ.get("RAY_ADDRESS"))
 
 
 def usable_cpus() -> int:
@@ -198,78 +197,12 @@ def inventory() -> tuple[dict[str, float], list[dict[str, float]]]:
     return dict(ray.cluster_resources()), nodes
 
 
-def created_groups() -> list[str]:
-    """Ids of placement groups that hold resources."""
-    from ray.util import placement_group_table
-
-    return [name for name, group in placement_group_table().items() if group["state"] == "CREATED"]
-
-
-def free_groups(job: str | None = None) -> int:
-    """Remove a job's placement groups that are still there once its trials are over; returns how many. A group's id
-    ends with the id of the job that made it. Without ``job``: those of this job."""
+def room_ahead() -> list[tuple[dict[str, float], int]]:
+    """The kinds of node that the cluster's autoscaler may have, and how many of each; empty where none is known."""
     import ray
 
-    job = job or ray.get_runtime_context().get_job_id()
-    left = [name for name in created_groups() if name.endswith(job)]
-    for name in left:
-        _remove(name)
-    return len(left)
-
-
-def _remove(name: str) -> None:
-    from ray._raylet import PlacementGroupID
-    from ray.util import remove_placement_group
-    from ray.util.placement_group import PlacementGroup
-
-    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
-
-
-class Releaser:
-    """Frees the workers of nested trials that died, and those that no further trial takes over, so that others can
-    start. Ray's own cleaner does the first too, but needs the dashboard, and its thread ends at the first answer that
-    it does not get."""
-
-    def __init__(self) -> None:
-        self._dead: dict[str, float] = {}
-        self._idle: dict[str, float] = {}
-
-    def died(self, name: str) -> None:
-        """The trial that used the placement group of this id (hex) died; it is removed in `RELEASE_S` seconds."""
-        self._dead[name] = time.monotonic()
-
-    def ended(self, name: str) -> None:
-        """The trial that used it ended; another may take over its workers."""
-        self._idle[name] = time.monotonic()
-
-    def used(self, name: str) -> None:
-        """A trial uses it."""
-        self._idle.pop(name, None)
-
-    def look(self, *, awaited: bool) -> None:
-        """Remove what is due; called often. While trials are ``awaited`` that have not said which workers they took,
-        none count as idle."""
-        now = time.monotonic()
-        if awaited:
-            self._idle = dict.fromkeys(self._idle, now)
-        due = {name for group in (self._dead, self._idle) for name, since in group.items() if now - since > RELEASE_S}
-        for group in (self._dead, self._idle):
-            for name in due & group.keys():
-                del group[name]
-        for name in due.intersection(created_groups() if due else ()):
-            _remove(name)
-
-
-def free_leftovers(folder: Path) -> int:
-    """Remove placement groups that a driver of this study, killed on this same cluster, left behind; returns how many.
-    Drivers note their cluster and job in ``folder``."""
-    import ray
-
-    note, job = folder / JOBS, ray.get_runtime_context().get_job_id()
-    cluster = ray.nodes()[0]["NodeID"] if ray.nodes() else ""
-    before = [line.split() for line in note.read_text().splitlines()] if note.exists() else []
-    alive = {node["NodeID"] for node in ray.nodes()}
-    freed = sum(free_groups(line[1]) for line in before if len(line) == 2 and line[0] in alive and line[1] != job)
-    with note.open("a") as file:
-        file.write(f"{cluster} {job}\n")
-    return freed
+    config = ray._private.state.state.get_cluster_config()
+    if config is None:
+        return []
+    kinds = ((dict(one.resources), one.max_count) for one in config.node_group_configs)
+    return [(resources, sys.maxsize if count < 0 else count) for resources, count in kinds]

@@ -178,7 +178,10 @@ class ResourcesConfig(Section):
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     """0: trials train on CPUs. Fractions share a GPU, and its memory, between trials; they need `workers: 1`."""
     concurrent: Annotated[int, Field(ge=1)] | None = None
-    """Trials at once; none: as many as the cluster holds."""
+    """Trials at once at most; none: as many as the cluster holds. Nodes that join or leave are followed."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0)] = 600
+    """How long a cluster without room for a single trial is waited for, in seconds: before the first trial (its nodes
+    may still start), and while the study runs (they may have gone). A Ray of this machine is not waited for."""
 
     @model_validator(mode="after")
     def _fractions_need_one_worker(self) -> Self:
@@ -324,7 +327,8 @@ class StudyConfig(Section):
     """How often a trial that fails is taken up again from its own checkpoint."""
     stop_after_same_error: Annotated[int, Field(ge=0)] = 3
     """The study stops when so many trials in a row have failed with the same error, since the next would too; 0: never.
-    A loss that is not finite does not count: that is the configuration's doing."""
+    A loss that is not finite does not count: that is the configuration's doing. Nor does a lack of memory, once a trial
+    of the study had enough of it."""
     on_out_of_memory: Literal["fail", "accumulate"] = "fail"
     """What becomes of a trial whose first steps do not fit into the device's memory. `accumulate`: it starts once more
     with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""

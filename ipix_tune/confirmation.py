@@ -4,6 +4,7 @@ It is a phase of the study, in its folder: the arms and the plan in `confirm/pla
 and never changed, a journal of its own beside it, the runs among the study's trials as c0000, c0001, ...
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from ipix_tune.shell import wandb_mode
 from ipix_tune.space import SearchSpace
 from ipix_tune.trial_record import TrialRecord
 from trainers.config import TrainConfig
+from trainers.errors import UserError
 
 LETTER = "c"
 
@@ -74,18 +76,19 @@ def confirm(
     begun = resume or more_seeds > 0
 
     def acceptable(place: Path) -> None:
-        if more_seeds:
-            _check_begun(place)
+        """What is refused is refused before it is written into `study.yaml`."""
         accept(study, place, resume=begun)
+        if more_seeds:
+            _extended(study, place, more_seeds)
+        else:
+            looked_at(study, space, place)
 
-    with opened(study, probe, copy, resume=True, address=address, accept=acceptable) as (place, fit):
+    with opened(study, probe, copy, resume=True, address=address, console=console, accept=acceptable) as (place, _):
         found = settled(study, space, place, resume=begun)
         if more_seeds:
             found = _extended(study, place, more_seeds)
             write_extension(found, place / FOLDER / PLAN)
-        return _race(
-            study, space, found, place, copy, concurrent=fit.concurrent, console=console, retry_failed=retry_failed
-        )
+        return _race(study, space, found, place, copy, console=console, retry_failed=retry_failed)
 
 
 def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
@@ -171,7 +174,6 @@ def _race(
     place: Path,
     copy: Mirror | None,
     *,
-    concurrent: int,
     console: Console,
     retry_failed: bool,
 ) -> Outcome:
@@ -224,8 +226,9 @@ def _race(
         over=lambda: None,
         needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
     )
-    outcome = drive(study, work, place, copy, concurrent=concurrent, console=console)
-    say(console, f"confirmation: {judged(journal.entries(), found.plan, sign=sign).reason}")
+    outcome = drive(study, work, place, copy, console=console)
+    with contextlib.suppress(UserError, OSError):  # where the record failed, the outcome says so
+        say(console, f"confirmation: {judged(journal.entries(), found.plan, sign=sign).reason}")
     return outcome
 
 

@@ -1,5 +1,6 @@
 """Where every command line of the study side ends: a user's mistake is one line on stderr and exit code 2."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,14 @@ def outlive_output() -> None:
     sys.stderr = _Lasting(sys.stderr)
 
 
+GONE = frozenset({errno.EPIPE, errno.EIO})
+"""Errors of an output that will not come back: nobody reads the pipe, the terminal was closed. Others may pass, as
+where output goes to a file on a disk that is full for a while: then only what was printed meanwhile is lost."""
+
+
 class _Lasting:
-    """A stream that goes on as the null device where it cannot be written any more."""
+    """A stream that goes on as the null device where it cannot be written any more, and drops what it cannot write
+    now."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -30,18 +37,20 @@ class _Lasting:
         """As a text stream's."""
         try:
             return self._stream.write(text)
-        except OSError:
-            self._let_go()
+        except OSError as error:
+            self._failed(error)
             return len(text)
 
     def flush(self) -> None:
         """As a text stream's."""
         try:
             self._stream.flush()
-        except OSError:
-            self._let_go()
+        except OSError as error:
+            self._failed(error)
 
-    def _let_go(self) -> None:
+    def _failed(self, error: OSError) -> None:
+        if error.errno not in GONE:
+            return
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

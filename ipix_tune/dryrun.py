@@ -26,7 +26,7 @@ def dry_run(
     """The plan, ready to print.
 
     Args:
-        cluster, nodes: as for `plan.fit_resources`; None where no cluster was asked.
+        cluster, nodes: as for `resources.fit_resources`; None where it is not known.
         measured: also time a few steps of the first point and of a drawn configuration.
 
     Raises:

@@ -1,7 +1,6 @@
 """The engine that search and confirmation share: a journal's trials through Ray Tune to their ends."""
 
 import contextlib
-import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from analysis.columns import Phase
-from ipix_tune import cluster, folder
+from ipix_tune import cluster, folder, placement
 from ipix_tune.alike import Alike
+from ipix_tune.concurrency import Concurrency, awaited
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.echo import near, say
 from ipix_tune.mirror import Keeper, Mirror, copy_of
 from ipix_tune.nodes import check_nodes
-from ipix_tune.resources import Fit, fit_resources
+from ipix_tune.resources import Fit
 from ipix_tune.run_facts import RunFacts
 from ipix_tune.stop import Stop
+from ipix_tune.storage_faults import storage_fault
 from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -99,9 +100,11 @@ def opened(
     *,
     resume: bool,
     address: str | None,
+    console: Console,
     accept: Callable[[Path], object] = lambda place: None,
 ) -> Iterator[tuple[Path, Fit]]:
-    """The study's folder, ready and held by this process, and the trials that the connected cluster holds at once.
+    """The study's folder, ready and held by this process, and what the connected cluster has for its trials. Nodes that
+    have not come yet are waited for.
 
     Args:
         config: of one of the runs, whose data every node is asked for.
@@ -114,22 +117,19 @@ def opened(
 
     nested = study.resources.workers > 1
     with cluster.connected(address, nested=nested):
-        total, nodes = cluster.inventory()
-        fit = fit_resources(study.resources, cluster=total, nodes=nodes)
+        fit = awaited(study.resources, may_grow=cluster.may_grow(address), say=lambda line: say(console, line))
         check_nodes(config.data, folder.study_folder(study).parent if copy is None else study.storage)
         if study.record not in ("journal", "memory"):
             open_record(folder.study_folder(study), record=study.record)
         with folder.prepared(study, resume=resume, copy=copy, accept=accept) as place:
             if nested:
-                cluster.free_leftovers(place)
+                placement.free_leftovers(place)
             yield place, fit
 
 
-def drive(
-    study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, concurrent: int, console: Console
-) -> Outcome:
-    """Run all trials that the journal gives, ``concurrent`` at once at most; in the study's folder ``place``, which
-    this process holds, and inside `cluster.connected`."""
+def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, console: Console) -> Outcome:
+    """Run all trials that the journal gives, as many at once as the cluster has room for; in the study's folder
+    ``place``, which this process holds, and inside `cluster.connected`."""
     from ray import tune
 
     from ipix_tune.live import Display
@@ -180,7 +180,16 @@ def drive(
     def failed_alike(reason: str) -> None:
         stop.alike = stop.alike or reason
 
+    def no_room(reason: str) -> None:
+        stop.no_room = stop.no_room or reason
+
     keeper = Keeper(copy, record=work.record, on_fault=storage_failed)
+    concurrency = Concurrency(study.resources, say=lambda line: say(console, line), on_no_room=no_room)
+
+    def step() -> None:
+        keeper.look()
+        concurrency.refresh()
+
     try:
         with Display(board, console) as display, stop.on_signals(console):
             watcher = Watcher(
@@ -189,9 +198,9 @@ def drive(
                 display,
                 values=handed_out,
                 on_end=trial_ended,
-                on_step=keeper.look,
+                on_step=step,
                 on_storage_fault=storage_failed,
-                alike=Alike(study.stop_after_same_error),
+                alike=Alike(study.stop_after_same_error, fitted=board.count("complete", "stopped") > 0),
                 on_alike=failed_alike,
             )
             if journal.remaining and not stop.stop_all():
@@ -201,12 +210,12 @@ def drive(
                         search_alg=JournalSearcher(
                             journal,
                             trial_config=config_of,
-                            concurrent=concurrent,
+                            concurrent=concurrency.limit,
                             max_epochs=board.max_epochs,
                             watched=True,
                         ),
                         scheduler=work.scheduler,
-                        max_concurrent_trials=concurrent,  # without it, actors start one after the other
+                        max_concurrent_trials=journal.remaining,  # actors started side by side; the searcher counts
                         num_samples=journal.remaining,
                         reuse_actors=not _needs_new_processes(study),
                         trial_name_creator=lambda trial: str(trial.config["key"]),
@@ -221,10 +230,10 @@ def drive(
                         verbose=0,
                     ),
                 ).fit()
-    except OSError as error:
-        if not _lies_in(error, place):
+    except Exception as error:
+        if (fault := storage_fault(error, place)) is None:
             raise
-        stop.storage_fault = str(error)
+        stop.storage_fault = fault
     finally:
         tracker.close()
     lacking: tuple[str, ...] = ()
@@ -236,15 +245,16 @@ def drive(
         say(console, f"W&B took no runs for a while; send what it lacks with: ipix-tune wandb-sync {near(place)}")
     if tracker.failures:
         console.print(f"W&B failed {tracker.failures} times", style="yellow")
-    unfinished = journal.remaining or board.count("interrupted")
+    failed = stop.storage_fault is not None  # then the record is not asked any more
+    unfinished = failed or journal.remaining or board.count("interrupted")
     return Outcome(
         folder=place,
         headline=board.headline(),
         by_user=stop.by_user,
-        cut_short=_cut_short(stop, place) if unfinished or stop.storage_fault is not None else None,
-        settled=journal.settled() if journal.remaining and not stop.stop_all() else None,
+        cut_short=stop.why() if unfinished else None,
+        settled=journal.settled() if not stop.stop_all() and journal.remaining else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
-        needed=frozenset(needed()),
+        needed=frozenset() if failed else frozenset(needed()),
         lacking=lacking,
         copy=copy,
     )
@@ -292,27 +302,6 @@ def board_of(
             row.reported(last, score=entry.scores.get(last), against=entry.against)
             board.rows[entry.key] = row
     return board
-
-
-def _lies_in(error: OSError, place: Path) -> bool:
-    """Whether an error is of the study's storage: its disk is full, or a file in its folder cannot be had."""
-    named = [Path(str(name)) for name in (error.filename, error.filename2) if name is not None]
-    return error.errno == errno.ENOSPC or any(path.is_relative_to(place) for path in named)
-
-
-def _cut_short(stop: Stop, place: Path) -> str | None:
-    if stop.by_user:
-        return "stopped by the user; trials that were running kept their checkpoints"
-    if stop.storage_fault is not None:
-        return f"the study's storage ({place}) failed: {stop.storage_fault}. Mend that first"
-    if stop.alike is not None:
-        return (
-            f"{stop.alike}. The rest would end so too (stop_after_same_error). Mend the cause, then go on: trials that "
-            "failed by data that have changed since run again by themselves, others with --retry-failed"
-        )
-    if stop.over is not None:
-        return f"{stop.over} is over; trials that were running kept their checkpoints. Set {stop.over} higher first"
-    return None
 
 
 def _driver_resources(study: StudyConfig) -> dict[str, float]:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from ipix_tune.atomic import FolderError, replace_bytes
 from ipix_tune.config import StudyConfig
-from ipix_tune.identity import IDENTITY, new_identity
+from ipix_tune.identity import IDENTITY, identity, new_identity
+from ipix_tune.identity import STUDY as STUDY
 from ipix_tune.mirror import Mirror
 from trainers.checkpoint import differences
 from trainers.environment import describe
 from trainers.remote import is_uri, without_query
 
-STUDY, ENVIRONMENT, LOCK = "study.yaml", "environment.json", ".lock"
+ENVIRONMENT, LOCK = "environment.json", ".lock"
 WORK = "studies"
 """Folder in which a driver works whose studies lie in object storage."""
 FREE_BYTES = 500 * 1024**2
@@ -79,8 +80,8 @@ def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object
             "at least. Free some, or give another --set storage=..."
         )
     accept(folder)
-    if not resume:
-        replace_bytes(folder / IDENTITY, new_identity(study.name).encode())
+    if not (folder / IDENTITY).is_file():  # an old study gets its first name, before its file has another
+        replace_bytes(folder / IDENTITY, (identity(folder, study) if resume else new_identity(study.name)).encode())
     replace_bytes(file, dump(study).encode())
     replace_bytes(folder / ENVIRONMENT, json.dumps(describe(), indent=2).encode())
     return folder

@@ -9,9 +9,15 @@ import secrets
 from collections.abc import Collection
 from pathlib import Path
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from analysis.columns import IDENTITY, identity_of
 from ipix_tune.config import StudyConfig
 from trainers.errors import UserError
+
+STUDY = "study.yaml"
+"""The study's file in its folder."""
 
 
 class IdentityError(UserError):
@@ -24,8 +30,17 @@ def new_identity(name: str) -> str:
 
 
 def identity(folder: Path, study: StudyConfig) -> str:
-    """What the folder's file says; the study's name where there is none yet."""
-    return identity_of(folder) or study.name
+    """What the folder's file says. Of a study from before there was one: the name that it was started under, whatever
+    its folder is called now; of one that has no folder yet: its name."""
+    return identity_of(folder) or _name_in(folder / STUDY) or study.name
+
+
+def _name_in(file: Path) -> str | None:
+    try:
+        found = YAML(typ="safe").load(file.read_text())
+    except (OSError, YAMLError):
+        return None
+    return str(found["name"]) if isinstance(found, dict) and "name" in found else None
 
 
 def check_record(known: int, there: Collection[str], *, letter: str, folder: Path, record: str) -> None:
@@ -51,4 +66,4 @@ def check_record(known: int, there: Collection[str], *, letter: str, folder: Pat
         )
 
 
-__all__ = ["IDENTITY", "IdentityError", "check_record", "identity", "new_identity"]
+__all__ = ["IDENTITY", "STUDY", "IdentityError", "check_record", "identity", "new_identity"]

@@ -38,7 +38,7 @@ class PatientJournalFile(JournalFileBackend):
         """As Optuna's.
 
         Raises:
-            OSError: it could not be written for ``wait_s`` seconds; the file is as it was.
+            OSError: it could not be written for ``wait_s`` seconds, with its path; the file is as it was.
         """
         patiently(lambda: self._append(logs), path=self._path, wait_s=self._wait_s)
 
@@ -49,11 +49,11 @@ class PatientJournalFile(JournalFileBackend):
         before = self._path.stat().st_size
         try:
             super().append_logs(logs)
-        except OSError:
+        except OSError as error:
             if self._path.exists():
                 with self._path.open("r+b") as file:
                     file.truncate(before)
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 class _StudyLockIsHeld(JournalFileOpenLock):

@@ -14,7 +14,7 @@ from ipix_tune.cost import Cost
 from ipix_tune.devices import describe_device
 from ipix_tune.dimensions import describe_range
 from ipix_tune.price import price
-from ipix_tune.resources import Fit, _amounts, fit_resources
+from ipix_tune.resources import Fit, amounts, fit_resources
 from ipix_tune.rungs import expected_epochs, rungs
 from ipix_tune.space import SearchSpace
 from trainers.remote import without_query
@@ -160,9 +160,9 @@ def _resources(plan: Plan) -> str:
     gpus = f" + {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
     wanted = f"{resources.workers} x ({resources.cpus_per_worker:g} CPU{gpus}) a trial"
     if plan.fit is None:
-        return f"{wanted}; no cluster was asked"
+        return f"{wanted}; how many at once is not known yet"
     has = {name: plan.fit.cluster.get(name, 0) for name in plan.fit.per_trial}
-    return f"{wanted}, {plan.fit.concurrent} at once on {_amounts(has)}"
+    return f"{wanted}, {plan.fit.concurrent} at once on {amounts(has)}"
 
 
 def _confirmation(plan: Plan, cost: Cost | None) -> list[str]:

@@ -4,18 +4,24 @@ All three hold the search history and nothing else: results are read from W&B's 
 """
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from ipix_tune.atomic import FolderError, replace_bytes
 from ipix_tune.journalfile import WAIT_S, PatientJournalFile
 from trainers.patience import patiently
 
 JOURNAL, SNAPSHOT = "journal.log", "journal.pkl"
+
+
+class RecordError(FolderError):
+    """The record could not be read or written for longer than that is waited for."""
 
 
 class SnapshotStorage(InMemoryStorage):
@@ -62,6 +68,54 @@ for _name in (
     setattr(SnapshotStorage, _name, _saving(_name))
 
 
+class PatientDatabase(RDBStorage):
+    """Optuna's storage in a database; what fails because the database is locked, full or away is tried again."""
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    """Each of these is one transaction, which is taken back where it fails, so that it can be made again."""
+    call = getattr(RDBStorage, name)
+
+    def patient(self: PatientDatabase, *args: Any, **values: Any) -> Any:
+        where = make_url(self.url).render_as_string(hide_password=True)
+
+        def once() -> Any:
+            try:
+                return call(self, *args, **values)
+            except StorageInternalError as error:
+                if not isinstance(error.__cause__, OperationalError | InterfaceError):
+                    raise
+                raise RecordError(f"record: {where}: {str(error.__cause__).splitlines()[0]}") from error
+
+        return patiently(once, path=where, wait_s=WAIT_S, faults=(RecordError,))
+
+    return patient
+
+
+for _name in (
+    "create_new_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_all_studies",
+    "_create_new_trial",
+    "_set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_trials",
+    "_get_best_trial_id",
+):
+    setattr(PatientDatabase, _name, _patient(_name))
+
+
 def open_record(folder: Path | None, *, record: str) -> BaseStorage:
     """The storage of a study's journal.
 
@@ -75,12 +129,12 @@ def open_record(folder: Path | None, *, record: str) -> BaseStorage:
     if folder is None:
         return InMemoryStorage()
     if record == "journal":
-        return JournalStorage(PatientJournalFile(folder / JOURNAL))
+        return JournalStorage(PatientJournalFile(folder / JOURNAL, wait_s=WAIT_S))
     if record == "memory":
         return SnapshotStorage(folder / SNAPSHOT)
     try:
         waits = {"connect_args": {"timeout": WAIT_S}} if make_url(record).get_backend_name() == "sqlite" else {}
-        return RDBStorage(record, engine_kwargs={"pool_pre_ping": True, **waits})
+        return PatientDatabase(record, engine_kwargs={"pool_pre_ping": True, **waits})
     except (ImportError, SQLAlchemyError) as error:
         raise FolderError(f"record: the database cannot be opened: {str(error).splitlines()[0]}") from None
 

@@ -1,4 +1,4 @@
-"""How many trials the cluster holds at once."""
+"""How many trials a cluster holds at once. Pure functions of what Ray says that its nodes have."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,20 +33,34 @@ def fit_resources(
     Raises:
         ResourceError: not even one trial fits, with the numbers.
     """
-    worker = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
-    worker = {name: amount for name, amount in worker.items() if amount > 0}
-    slots = sum(_slots(node, worker) for node in nodes or [cluster])
-    concurrent = slots // resources.workers
-    per_trial = {name: amount * resources.workers for name, amount in worker.items()}
+    worker, all_of_it = per_worker(resources), per_trial(resources)
+    concurrent = room(resources, nodes or [cluster])
     if concurrent < 1:
         raise ResourceError(
-            f"one trial takes {resources.workers} x ({_amounts(worker)}) = {_amounts(per_trial)}, and the cluster has "
-            f"{_amounts({name: cluster.get(name, 0) for name in worker})}{_on_nodes(nodes, worker, slots)}. Lower "
+            f"one trial takes {resources.workers} x ({amounts(worker)}) = {amounts(all_of_it)}, and the cluster has "
+            f"{amounts({name: cluster.get(name, 0) for name in worker})}{_on_nodes(nodes, worker)}. Lower "
             "resources.workers, resources.cpus_per_worker or resources.gpus_per_worker, or add nodes"
         )
     if resources.concurrent is not None:
         concurrent = min(concurrent, resources.concurrent)
-    return Fit(concurrent=concurrent, per_trial=per_trial, cluster=dict(cluster))
+    return Fit(concurrent=concurrent, per_trial=all_of_it, cluster=dict(cluster))
+
+
+def per_worker(resources: ResourcesConfig) -> dict[str, float]:
+    """What one worker takes, by Ray's names."""
+    asked = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+    return {name: amount for name, amount in asked.items() if amount > 0}
+
+
+def per_trial(resources: ResourcesConfig) -> dict[str, float]:
+    """What one trial takes, by Ray's names."""
+    return {name: amount * resources.workers for name, amount in per_worker(resources).items()}
+
+
+def room(resources: ResourcesConfig, nodes: Sequence[Mapping[str, float]]) -> int:
+    """Trials that these nodes hold at once, whatever `resources.concurrent` says."""
+    worker = per_worker(resources)
+    return sum(_slots(node, worker) for node in nodes) // resources.workers
 
 
 def _slots(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
@@ -61,12 +75,14 @@ def _room(name: str, there: float, amount: float) -> int:
     return math.floor(there / amount + 1e-9)
 
 
-def _amounts(amounts: Mapping[str, float]) -> str:
-    return " + ".join(f"{amount:g} {name}" for name, amount in amounts.items())
+def amounts(of: Mapping[str, float]) -> str:
+    """Such as "4 CPU + 1 GPU"."""
+    return " + ".join(f"{amount:g} {name}" for name, amount in of.items())
 
 
-def _on_nodes(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float], slots: int) -> str:
+def _on_nodes(nodes: Sequence[Mapping[str, float]], worker: Mapping[str, float]) -> str:
     if len(nodes) < 2:
         return ""
-    each = "; ".join(_amounts({name: node.get(name, 0) for name in worker}) for node in nodes)
+    slots = sum(_slots(node, worker) for node in nodes)
+    each = "; ".join(amounts({name: node.get(name, 0) for name in worker}) for node in nodes)
     return f" on {len(nodes)} nodes ({each}), where {slots} such workers fit, since one cannot span two nodes"

@@ -1,5 +1,6 @@
 """The journal as Ray Tune's searcher. Tune's own snapshots of it are not used: the journal is the record."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -18,18 +19,24 @@ once that is mended."""
 
 
 class JournalSearcher(Searcher):
-    """Hands out the journal's trials, at most ``concurrent`` at once, and writes back what they report.
+    """Hands out the journal's trials, as many at once as ``concurrent`` says, and writes back what they report.
 
     Args:
         journal: the study's record.
         trial_config: what a trial needs besides its key and values, by key and values.
-        concurrent: trials at once.
+        concurrent: gives the trials that may be handed out at once now; it may change.
         max_epochs: full length of a trial.
         watched: a `ipix_tune.watch.Watcher` ends the trials, once their logs are closed; else they end here.
     """
 
     def __init__(
-        self, journal: Journal, *, trial_config: Any, concurrent: int, max_epochs: int, watched: bool = False
+        self,
+        journal: Journal,
+        *,
+        trial_config: Any,
+        concurrent: Callable[[], int],
+        max_epochs: int,
+        watched: bool = False,
     ) -> None:
         super().__init__(metric=SCORE)
         self._journal = journal
@@ -43,13 +50,13 @@ class JournalSearcher(Searcher):
         return object, ()
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Tune's own limiter asks whether it may leave the counting to the searcher: yes."""
-        self._concurrent = max_concurrent
+        """Tune's own limiter asks whether it may leave the counting to the searcher: yes. Its number only says how many
+        processes Tune starts side by side."""
         return True
 
     def suggest(self, trial_id: str) -> Any:
         """A trial's config; None: none now; `Searcher.FINISHED`: none any more."""
-        if len(self._keys) >= self._concurrent:
+        if len(self._keys) >= self._concurrent():
             return None
         found = self._journal.next()
         if found is None:

@@ -116,7 +116,7 @@ class Simulation:
         self._journal.settled = self._budget.settled
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
         self._searcher = JournalSearcher(
-            self._journal, trial_config=self._handed_out, concurrent=concurrent, max_epochs=max_epochs
+            self._journal, trial_config=self._handed_out, concurrent=lambda: concurrent, max_epochs=max_epochs
         )
         self._values: dict[str, dict[str, Value]] = {}
         self._heap: list[tuple[float, int, _Running, int]] = []

@@ -1,4 +1,5 @@
-"""When a study ends before its trials do: the user asked, its time is over, its disk is full, or all fail alike."""
+"""When a study ends before its trials do: the user asked, its time is over, its disk is full, its cluster has
+no nodes, or all fail alike."""
 
 import os
 import shutil
@@ -37,6 +38,8 @@ class Stop(Stopper):
         self.over: str | None = None
         """The key of the budget that ended the study."""
         self.storage_fault: str | None = None
+        self.no_room: str | None = None
+        """That the cluster had no room for a trial for long, in words."""
         self.alike: str | None = None
         """That trial after trial failed with the same error, and with which."""
         self._folder = folder
@@ -51,7 +54,7 @@ class Stop(Stopper):
         self._look()
         if not self.by_user and self.over is None:
             self.over = self._over()
-        return self.by_user or any(why is not None for why in (self.over, self.storage_fault, self.alike))
+        return self.by_user or any(why is not None for why in (self.over, self.storage_fault, self.no_room, self.alike))
 
     def _look(self) -> None:
         if self.storage_fault is not None or time.monotonic() - self._looked < LOOK_EVERY_S:
@@ -72,6 +75,22 @@ class Stop(Stopper):
         except OSError as error:
             return f"it cannot be reached ({error.strerror or error})"
         return f"{free / 1e6:.0f} MB free, and a study needs {LOW_BYTES / 1e6:.0f} MB" if free < LOW_BYTES else None
+
+    def why(self) -> str | None:
+        """Why the study ended before its trials did, and what to do; None where it did not."""
+        kept = "trials that were running kept their checkpoints"
+        if self.by_user:
+            return f"stopped by the user; {kept}"
+        if self.storage_fault is not None:
+            return f"the study's storage ({self._folder}) failed: {self.storage_fault}. Mend that first"
+        if self.alike is not None:
+            return (
+                f"{self.alike}. The rest would end so too (stop_after_same_error). Mend the cause, then go on: trials "
+                "that failed by data that have changed since run again by themselves, others with --retry-failed"
+            )
+        if self.no_room is not None:
+            return f"{self.no_room}; {kept}. Add nodes first (see `ray status`)"
+        return None if self.over is None else f"{self.over} is over; {kept}. Set {self.over} higher first"
 
     @contextmanager
     def on_signals(self, console: Console) -> Iterator[None]:

@@ -40,6 +40,7 @@ def run(
     Raises:
         UserError: anything that can be known before a trial starts: storage, data, weights, resources.
     """
+    from ipix_tune import lineup
     from ipix_tune.again import offer_failed
     from ipix_tune.journal import Journal
 
@@ -53,14 +54,23 @@ def run(
         lines += [f"warm start: {line}" for line in describe_warm_start(study, space)]
     for line in [*lines, *probe(study)]:
         console.print(line, highlight=False)
-    with opened(study, first, copy, resume=resume, address=address) as (place, fit):
+
+    def acceptable(place: Path) -> None:
+        """What is refused is refused before it is written into `study.yaml`."""
+        if not resume:
+            return
+        if study.confirm is not None:
+            lineup.accept(study, place, resume=None)
+        Journal(place, study, space, total=0, there=folder.trials_of(place, copy))
+
+    with opened(study, first, copy, resume=resume, address=address, console=console, accept=acceptable) as (place, fit):
         if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
         plan = make_plan(study)
         journal = Journal(place, study, space, total=plan.trials, there=folder.trials_of(place, copy))
         for line in offer_failed(journal, first, resume=resume, retry_failed=retry_failed, lost=True):
             say(console, line)
-        return _search(study, space, plan, journal, place, copy, concurrent=fit.concurrent, console=console)
+        return _search(study, space, plan, journal, place, copy, console=console)
 
 
 def _search(
@@ -71,7 +81,6 @@ def _search(
     place: Path,
     copy: Mirror | None,
     *,
-    concurrent: int,
     console: Console,
 ) -> Outcome:
     from ipix_tune.budget import Budget
@@ -101,7 +110,7 @@ def _search(
         over=budget.over,
         needed=lambda: needed_of_search(study, journal, board),
     )
-    return drive(study, work, place, copy, concurrent=concurrent, console=console)
+    return drive(study, work, place, copy, console=console)
 
 
 def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:

@@ -99,9 +99,11 @@ def sweep(
 
 
 def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, console: Console) -> None:
-    from ipix_tune.cluster import connected, inventory
+    from ipix_tune.cluster import connected, inventory, may_grow, room_ahead
+    from ipix_tune.concurrency import may_come, no_room_yet
     from ipix_tune.dryrun import dry_run as plan
     from ipix_tune.objectstore import store_of
+    from ipix_tune.resources import room
     from ipix_tune.wandb_probe import probe
 
     if (store := store_of(study)) is not None:
@@ -110,7 +112,11 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
         _say(console, line, style="yellow")
     with connected(address, nested=False):
         cluster, nodes = inventory()
-    console.print(plan(study, cluster=cluster, nodes=nodes, measured=measured))
+        no_room = may_grow(address) and not room(study.resources, nodes)
+        waits = no_room and may_come(study.resources, cluster, room_ahead())
+    if waits:
+        _say(console, f"warning: {no_room_yet(study.resources, cluster)}", style="yellow")
+    console.print(plan(study, cluster=None if waits else cluster, nodes=nodes, measured=measured))
 
 
 def _run(

@@ -5,7 +5,6 @@ a resumed study find its last checkpoint by the key alone.
 """
 
 import contextlib
-import errno
 import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from ipix_tune.mirror import Mirror, scratch
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import CAUSE, FAILED, UNWRITABLE
 from trainers.errors import ConfigError, LoaderError, OutOfMemory, OutputError, TrainingError, UserError
+from trainers.patience import FULL
 
 SPLIT = "split_hash"
 ACCUMULATE, IN_PARTS = "accumulate", "accumulate"
@@ -144,7 +144,7 @@ def _last_word(error: Exception) -> dict[str, Any] | None:
 
 def _is_storage(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in FULL):
             return True
         error = error.__cause__
     return False
@@ -235,16 +235,15 @@ def train_on_ray(
         ResourceError: the cluster cannot hold the workers.
         UserError, TrainingError: as `trainers.fit.fit`.
     """
-    from ipix_tune.cluster import connected, inventory
+    from ipix_tune.cluster import connected, may_grow
+    from ipix_tune.concurrency import awaited
     from ipix_tune.crew import train_over
-    from ipix_tune.resources import fit_resources
 
     resources = ResourcesConfig(workers=workers, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker)
     if why := refused(config.precision.device, resources):
         raise ConfigError(why)
     with connected(address, nested=True):
-        cluster, nodes = inventory()
-        fit_resources(resources, cluster=cluster, nodes=nodes)
+        awaited(resources, may_grow=may_grow(address), say=print)
         data = trial_config(
             "final",
             trainer=granted(config, resources).model_dump(mode="json"),

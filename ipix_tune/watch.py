@@ -7,9 +7,9 @@ from ray.tune import Callback
 
 from analysis.columns import State
 from ipix_tune.alike import OTHER, Alike
-from ipix_tune.cluster import Releaser
 from ipix_tune.journal import Journal
 from ipix_tune.live import Display, Row
+from ipix_tune.placement import Releaser
 from ipix_tune.scheduler import EPOCH, METRICS, SCORE
 from ipix_tune.searcher import CAUSE, end_of
 from ipix_tune.tracking import Tracker

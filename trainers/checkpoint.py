@@ -5,7 +5,6 @@ At every instant one of `fresh.pt`, `last.pt` and `previous.pt` is whole, also w
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import torch
 
 from trainers.config import TrainConfig
 from trainers.errors import CheckpointError, OutputError
-from trainers.patience import patiently
+from trainers.patience import FULL, patiently
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 def _disk_is_full(error: BaseException | None) -> bool:
     """Whether a full disk lies at the bottom of an error: PyTorch's writer raises one of its own on top."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -1,5 +1,6 @@
 """Waiting out a storage that is full or away for a moment."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from typing import TypeVar
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a write for which there is no room, on the disk or in the user's quota."""
 
 FIRST_S, LONGEST_S = 0.5, 5.0
 """Pause after the first failure, doubled after each further one up to the longest."""

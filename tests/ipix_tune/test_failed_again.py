@@ -219,6 +219,20 @@ def test_anything_else_between_begins_a_new_row(between):
     assert ends(Alike(2), BAD, between, BAD) == [None] * 3
 
 
+MEMORY = ("failed", "CUDA out of memory: 3 GiB", "memory")
+RAN = ("complete", None, None)
+
+
+def test_trials_that_do_not_fit_into_memory_stop_a_study_in_which_none_has():
+    assert ends(Alike(3), MEMORY, MEMORY, MEMORY)[-1] is not None
+
+
+def test_trials_that_do_not_fit_into_memory_stop_no_study_in_which_another_did():
+    """What a trial takes depends on its configuration: a search over models or crops has large ones in a row."""
+    assert ends(Alike(3), RAN, *[MEMORY] * 9) == [None] * 10
+    assert ends(Alike(3, fitted=True), *[MEMORY] * 9) == [None] * 9
+
+
 @given(errors=st.lists(st.sampled_from([BAD, ("failed", "loss is NaN", "diverged")]), max_size=20))
 def test_with_0_a_study_is_never_stopped_and_divergence_never_stops_one(errors):
     assert not any(ends(Alike(0), *errors))

@@ -80,3 +80,17 @@ def test_the_record_of_the_search_need_not_know_the_runs_of_the_confirmation(tmp
     three_trials(place, study(tmp_path))
     (place / "trials" / "c0000").mkdir()
     assert len(journal(place, study(tmp_path)).entries()) == 3
+
+
+def test_an_old_study_without_an_identity_that_was_renamed_is_the_same_study(tmp_path):
+    place = folder.prepare(study(tmp_path), resume=False)
+    (place / IDENTITY).write_text("small")  # as such a study's record and runs are named
+    three_trials(place, study(tmp_path))
+    (place / IDENTITY).unlink()
+    place.rename(tmp_path / "renamed")
+    config = study(tmp_path, name="renamed")
+    assert identity(tmp_path / "renamed", config) == "small"
+    for _ in range(2):  # the first resume writes the new name into study.yaml
+        renamed = folder.prepare(config, resume=True)
+        assert [entry.key for entry in journal(renamed, config).entries()] == ["t0000", "t0001", "t0002"]
+    assert (renamed / IDENTITY).read_text() == "small"

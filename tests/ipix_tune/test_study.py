@@ -157,7 +157,7 @@ def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undi
 def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path, cleaner):
     """More trials are stopped than there are CPUs, each since its learning rate, which is the score here, is below the
     first one's. Without the dashboard Ray's cleaner frees nothing: ours must do."""
-    from ipix_tune import cluster
+    from ipix_tune import cluster, placement
 
     file = tiny(
         tmp_path,
@@ -171,7 +171,7 @@ def test_stopped_trials_of_several_workers_leave_no_placement_group(tmp_path, cl
     study = load(file)
     with cluster.connected(None, nested=cleaner == "with Ray's cleaner"):
         outcome = studies.run(study, resume=False, address=None, console=Console(quiet=True))
-        assert cluster.created_groups() == []
+        assert placement.created_groups() == []
     states = [entry.state for entry in entries(outcome.folder).values()]
     assert states.count("stopped") > 2
 

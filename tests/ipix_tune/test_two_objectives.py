@@ -129,7 +129,7 @@ def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
 @pytest.mark.parametrize("handed", [flatten_dict, dict], ids=["as Tune hands it over", "as a simulation does"])
 def test_the_searcher_takes_times_and_the_second_value_from_the_trials_metrics(tmp_path, handed):
     book = journal(tmp_path)
-    searcher = JournalSearcher(book, trial_config=lambda key, values: {"key": key}, concurrent=1, max_epochs=2)
+    searcher = JournalSearcher(book, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 1, max_epochs=2)
     searcher.suggest("a")
     for epoch in (1, 2):
         result = {"epoch": epoch, SCORE: 10.0 * epoch, METRICS: {"time/step_ms": 7.0 + epoch, "time/epoch_s": 1.0}}

@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 from rich.console import Console
 
-from ipix_tune import cluster
+from ipix_tune import placement
 from ipix_tune.config import StudyConfig
 from ipix_tune.journal import Journal
 from ipix_tune.live import Board, Display
@@ -50,9 +50,9 @@ def test_a_trial_whose_node_vanishes_before_it_has_started_is_retried(watched):
 def groups(monkeypatch):
     """Placement groups that hold workers, and a clock that is set by hand."""
     held, clock = {"g0", "g1"}, [0.0]
-    monkeypatch.setattr(cluster, "created_groups", lambda: sorted(held))
-    monkeypatch.setattr(cluster, "_remove", held.discard)
-    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(placement, "created_groups", lambda: sorted(held))
+    monkeypatch.setattr(placement, "_remove", held.discard)
+    monkeypatch.setattr(placement.time, "monotonic", lambda: clock[0])
 
     def after(seconds, watcher):
         clock[0] += seconds
