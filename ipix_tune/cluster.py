@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune import placement
+from ipix_tune.machine import check_machine
 from trainers.errors import UserError
 
 SETTLE_S = 3.0
@@ -64,7 +65,9 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
 
     Raises:
         ClusterError: there is no cluster at the address.
+        UserError: no Ray can be started on this machine.
     """
+    check_machine(address)
     for name, value in {**_QUIET, **_WORKERS}.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # its snapshots are not read

@@ -6,12 +6,14 @@ are written to a further file under the same run, which the reader joins with th
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analysis.columns import key_of
 from analysis.errors import LogsError
+from analysis.logs.run import LoggedRun
 from analysis.reading import read_study
 from analysis.tables import Tables
 from ipix_tune.config import StudyConfig
@@ -53,15 +55,20 @@ def lacks(entries: Sequence[TrialRecord], tables: Tables | None) -> list[Lack]:
         states = {key_of(row["run_id"]): row["state"] for row in tables.runs.select(["run_id", "state"]).to_pylist()}
         for row in tables.history.select(["run_id", "epoch"]).to_pylist():
             epochs.setdefault(key_of(row["run_id"]), set()).add(row["epoch"])
-    found = []
-    for entry in entries:
-        if entry.state == "running":
-            continue
-        known = epochs.get(entry.key, set())
-        missing = tuple(epoch for epoch in range(1, max(entry.scores, default=0) + 1) if epoch not in known)
-        if missing or states.get(entry.key) != entry.state:
-            found.append(Lack(entry=entry, epochs=missing))
-    return found
+    found = (_lack(entry, epochs.get(entry.key, set()), states.get(entry.key)) for entry in entries)
+    return [lack for lack in found if lack is not None]
+
+
+def lack_of(entry: TrialRecord, run: LoggedRun | None) -> Lack | None:
+    """What the log of one trial lacks; None where it is whole, or the trial has not ended."""
+    return _lack(entry, run.history if run else (), run.summary.get("state") if run else None)
+
+
+def _lack(entry: TrialRecord, known: Collection[int], state: str | None) -> Lack | None:
+    if entry.state == "running":
+        return None
+    missing = tuple(epoch for epoch in range(1, max(entry.scores, default=0) + 1) if epoch not in known)
+    return Lack(entry=entry, epochs=missing) if missing or state != entry.state else None
 
 
 def complete(
@@ -87,7 +94,7 @@ def complete(
     tracker = Tracker(place, study, facts.shared, phase=facts.phase, describe=facts.describe, to_disk=True)
     try:
         for lack in lacking:
-            _log(tracker, lack, facts, place, copy)
+            log_again(tracker, what_lacks(lack, facts, place, copy))
     finally:
         tracker.close()
     return lacking, lacks(entries, _tables(place))
@@ -100,29 +107,46 @@ def _tables(place: Path) -> Tables | None:
         return None
 
 
-def _log(tracker: Tracker, lack: Lack, facts: RunFacts, place: Path, copy: Mirror | None) -> None:
-    entry = lack.entry
-    tracker.start(entry.key, values=entry.values, trainer=facts.training(entry.values).model_dump(mode="json"))
-    parts = place / "trials" / entry.key / IN_PARTS
-    if parts.is_file():
-        tracker.in_parts(entry.key, int(parts.read_text()))
+def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: Mirror | None) -> dict[str, Any]:
+    """All that is to be logged again of a trial, as plain data."""
+    entry, parts = lack.entry, place / "trials" / lack.entry.key / IN_PARTS
     records = {record.epoch: record for record in _records(place, entry.key, copy)}
+    rows = []
     for epoch in lack.epochs:
         record = records.get(epoch)
         if record is not None:
-            tracker.split(entry.key, record.split_hash)
-            tracker.log(entry.key, epoch=epoch, metrics=record.metrics)
+            rows.append({"epoch": epoch, "split_hash": record.split_hash, "metrics": record.metrics})
         elif epoch in entry.scores:
-            tracker.log(entry.key, epoch=epoch, metrics={tracker.metric: entry.scores[epoch]})
+            rows.append({"epoch": epoch, "split_hash": None, "metrics": {}, "score": entry.scores[epoch]})
     last = max(entry.scores, default=0)
-    tracker.finish(
-        entry.key,
-        state=entry.state,
-        error=entry.error,
-        retries=entry.retries,
-        objective=entry.scores.get(last),
-        epochs=last,
-    )
+    return {
+        "key": entry.key,
+        "values": entry.values,
+        "trainer": facts.training(entry.values).model_dump(mode="json"),
+        "parts": int(parts.read_text()) if parts.is_file() else None,
+        "rows": rows,
+        "end": {
+            "state": entry.state,
+            "error": entry.error,
+            "retries": entry.retries,
+            "objective": entry.scores.get(last),
+            "epochs": last,
+        },
+    }
+
+
+def log_again(tracker: Tracker, lacking: dict[str, Any]) -> None:
+    """Log what `what_lacks` gave."""
+    key = lacking["key"]
+    tracker.start(key, values=lacking["values"], trainer=lacking["trainer"])
+    if lacking["parts"] is not None:
+        tracker.in_parts(key, lacking["parts"])
+    for row in lacking["rows"]:
+        if row["split_hash"] is not None:
+            tracker.split(key, row["split_hash"])
+        score = {tracker.metric: row["score"]} if "score" in row else {}
+        tracker.log(key, epoch=row["epoch"], metrics={**row["metrics"], **score})
+    tracker.finish(key, **lacking["end"])
 
 
 def _records(place: Path, key: str, copy: Mirror | None) -> list[EpochRecord]:

@@ -1,5 +1,6 @@
 """How many trials may run at once on a cluster that changes, and what those that wait are waiting for."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,8 @@ class Concurrency:
     ) -> None:
         self._resources, self._say, self._on_no_room = resources, say, on_no_room
         self._look, self._clock = look, clock
-        self._seen = look()
-        self._looked = clock()
+        self._seen: Seen | None = None
+        self._looked = -math.inf
         self._waits_since: float | None = None
         self._lacks_since: float | None = None
         self._said: tuple[str, float] | None = None
@@ -85,6 +86,8 @@ class Concurrency:
     def limit(self) -> int:
         """Trials that may run or wait for their place now; at least one, since an autoscaler adds nodes for it."""
         self.refresh()
+        if self._seen is None:
+            return 1
         found = room(self._resources, self._seen.nodes)
         if self._seen.ahead:
             found = max(found, min(room_of(self._resources, self._seen.ahead), 2 * found))
@@ -103,22 +106,22 @@ class Concurrency:
             self._seen = self._look()
         except (OSError, RuntimeError, ray.exceptions.RayError):  # a head that is away for a moment; the last one holds
             return
-        self._complain(now)
+        self._complain(self._seen, now)
 
-    def _complain(self, now: float) -> None:
-        waiting = self._seen.standing.waiting
+    def _complain(self, at: Seen, now: float) -> None:
+        waiting = at.standing.waiting
         self._waits_since = None if not waiting else now if self._waits_since is None else self._waits_since
-        lacks = bool(waiting) and not self._seen.standing.held and room(self._resources, self._seen.nodes) == 0
+        lacks = bool(waiting) and not at.standing.held and room(self._resources, at.nodes) == 0
         self._lacks_since = None if not lacks else now if self._lacks_since is None else self._lacks_since
         if self._lacks_since is not None and now - self._lacks_since >= self._resources.wait_for_nodes_s:
             self._on_no_room(
                 f"no node of the cluster had room for a trial for {self._resources.wait_for_nodes_s:g} s "
                 f"(resources.wait_for_nodes_s): one takes {amounts(per_trial(self._resources))}, and the cluster has "
-                f"{_of(self._resources, self._seen.total)}"
+                f"{_of(self._resources, at.total)}"
             )
         if self._waits_since is None or now - self._waits_since < SAID_AFTER_S:
             return
-        why = waits_for(self._resources, self._seen)
+        why = waits_for(self._resources, at)
         if why is not None and (self._said is None or self._said[0] != why[0] or now - self._said[1] > SAID_AGAIN_S):
             self._said = (why[0], now)
             self._say(why[1])

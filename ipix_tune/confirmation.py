@@ -27,6 +27,7 @@ from ipix_tune.journal import Journal
 from ipix_tune.keep import needed_of_confirmation, needed_of_search
 from ipix_tune.lineup import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
 from ipix_tune.logged_facts import facts_of_confirmation
+from ipix_tune.machine import check_machine
 from ipix_tune.mirror import Mirror
 from ipix_tune.preflight import check_run
 from ipix_tune.price import Price
@@ -64,6 +65,7 @@ def confirm(
     confirm_of(study)
     if wandb_mode(study.logging) == "disabled":
         raise ConfirmError(NOT_LOGGED)
+    check_machine(address)
     copy = checked_copy(study)
     _check_folder(study, copy)
     if more_seeds and copy is None:  # before a cluster is started

@@ -133,6 +133,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
     from ray import tune
 
     from ipix_tune.live import Display
+    from ipix_tune.log_keeper import LogKeeper
     from ipix_tune.searcher import JournalSearcher
     from ipix_tune.tracking import Tracker
     from ipix_tune.trial import in_actor, over_workers, trial_config
@@ -173,6 +174,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
             checkpoints.remove(of=spent)
             keeper.remove_checkpoints(of=spent)
         keeper.save_end(key)
+        logs.ended(key)
 
     def storage_failed(reason: str) -> None:
         stop.storage_fault = reason
@@ -186,8 +188,14 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
     keeper = Keeper(copy, record=work.record, on_fault=storage_failed)
     concurrency = Concurrency(study.resources, say=lambda line: say(console, line), on_no_room=no_room)
 
+    def ended_entry(key: str) -> "TrialRecord | None":
+        return next((entry for entry in reversed(journal.ended()) if entry.key == key), None)
+
+    logs = LogKeeper(place, study, facts, ended_entry, copy=copy, say=lambda line: say(console, line))
+
     def step() -> None:
         keeper.look()
+        logs.look()
         concurrency.refresh()
 
     try:
@@ -236,9 +244,15 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
         stop.storage_fault = fault
     finally:
         tracker.close()
+        logs.close()
     lacking: tuple[str, ...] = ()
     if stop.storage_fault is None:
-        journal.write_seconds()
+        try:
+            journal.write_seconds()
+        except Exception as error:
+            if (fault := storage_fault(error, place)) is None:
+                raise
+            stop.storage_fault = fault
         lacking = _completed(place, study, work, copy, console=console)
         keeper.save()
     if tracker.unsent:

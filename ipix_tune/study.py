@@ -1,6 +1,7 @@
 """A study from its file to its end: prepare, search, leave everything in its folder."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ipix_tune.echo import near, say
 from ipix_tune.engine import TOLD, Outcome, Work, board_of, checked_copy, drive, opened
 from ipix_tune.identity import IDENTITY
 from ipix_tune.logged_facts import facts_of_search
+from ipix_tune.machine import check_machine
 from ipix_tune.mirror import Keeper, Mirror
 from ipix_tune.plan import Plan, make_plan
 from ipix_tune.preflight import check_run
@@ -40,10 +42,10 @@ def run(
     Raises:
         UserError: anything that can be known before a trial starts: storage, data, weights, resources.
     """
-    from ipix_tune import lineup
     from ipix_tune.again import offer_failed
     from ipix_tune.journal import Journal
 
+    check_machine(address)
     copy = checked_copy(study)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
@@ -54,16 +56,8 @@ def run(
         lines += [f"warm start: {line}" for line in describe_warm_start(study, space)]
     for line in [*lines, *probe(study)]:
         console.print(line, highlight=False)
-
-    def acceptable(place: Path) -> None:
-        """What is refused is refused before it is written into `study.yaml`."""
-        if not resume:
-            return
-        if study.confirm is not None:
-            lineup.accept(study, place, resume=None)
-        Journal(place, study, space, total=0, there=folder.trials_of(place, copy))
-
-    with opened(study, first, copy, resume=resume, address=address, console=console, accept=acceptable) as (place, fit):
+    accept = partial(acceptable, study, space, copy) if resume else lambda place: None
+    with opened(study, first, copy, resume=resume, address=address, console=console, accept=accept) as (place, fit):
         if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
         plan = make_plan(study)
@@ -71,6 +65,20 @@ def run(
         for line in offer_failed(journal, first, resume=resume, retry_failed=retry_failed, lost=True):
             say(console, line)
         return _search(study, space, plan, journal, place, copy, console=console)
+
+
+def acceptable(study: StudyConfig, space: SearchSpace, copy: Mirror | None, place: Path) -> None:
+    """See that a study that is resumed may be changed so, before the change is written into its `study.yaml`.
+
+    Raises:
+        UserError: its confirmation has begun with another plan; its record does not know its trials.
+    """
+    from ipix_tune import lineup
+    from ipix_tune.journal import Journal
+
+    if study.confirm is not None:
+        lineup.accept(study, place, resume=None)
+    Journal(place, study, space, total=0, there=folder.trials_of(place, copy))
 
 
 def _search(

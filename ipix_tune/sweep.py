@@ -102,10 +102,12 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
     from ipix_tune.cluster import connected, inventory, may_grow, room_ahead
     from ipix_tune.concurrency import may_come, no_room_yet
     from ipix_tune.dryrun import dry_run as plan
+    from ipix_tune.machine import check_machine
     from ipix_tune.objectstore import store_of
     from ipix_tune.resources import room
     from ipix_tune.wandb_probe import probe
 
+    check_machine(address)
     if (store := store_of(study)) is not None:
         store.check()
     for line in probe(study):

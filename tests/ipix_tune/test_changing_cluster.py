@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.ipix_tune.running import TINY, entries, epochs_on_disk, sweep, tiny, trial_processes, wait_for
+from tests.ipix_tune.running import TINY, entries, epochs_on_disk, sweep, tiny, trial_processes
 
 pytestmark = pytest.mark.slow
 
@@ -48,9 +49,14 @@ class Output:
             self.text += line
 
     def wait_for(self, part, *, seconds=240):
-        wait_for(lambda: part in self.text or self.process.poll() is not None or None, seconds=seconds, what=part)
-        self._reader.join(timeout=1)
-        assert part in self.text, self.text
+        self.until(lambda: part in self.text, seconds=seconds)
+
+    def until(self, condition, *, seconds=240):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None and not condition():
+            time.sleep(0.05)
+        self._reader.join(timeout=0.2)
+        assert condition(), self.text
 
     def ended(self, *, seconds=400):
         code = self.process.wait(timeout=seconds)
@@ -63,18 +69,13 @@ def test_a_cluster_of_no_workers_is_waited_for_and_nodes_that_join_later_are_use
     output = Output(sweep(study(tmp_path, trials=4), "--address", cluster.address))
     output.wait_for("the cluster has no room for a trial yet (it has 0 CPU; one takes 1 CPU)")
     cluster.add_node(num_cpus=1)
-    wait_for(lambda: epochs_on_disk(place, "t0000") >= 1 or None, seconds=240, what="the first epoch")
-    assert len(trials_of(cluster)) == 1
+    output.until(lambda: epochs_on_disk(place, "t0000") >= 1)
+    assert len(trial_processes(os.getpid())) == 1  # on the nodes, which this process started
     cluster.add_node(num_cpus=1)
-    wait_for(lambda: len(trials_of(cluster)) == 2 or None, seconds=120, what="a second trial beside the first")
+    output.until(lambda: len(trial_processes(os.getpid())) == 2)
     assert output.ended() == 0, output.text
     assert {entry.state for entry in entries(place).values()} == {"complete"}
     assert len(pq.read_table(place / "tables" / "runs.parquet")) == 4
-
-
-def trials_of(cluster):
-    """Processes of trials on the nodes of a cluster of this process."""
-    return trial_processes(os.getpid())
 
 
 def test_a_cluster_whose_workers_never_come_ends_with_the_reason(tmp_path, cluster):
@@ -121,7 +122,7 @@ def test_a_cluster_whose_nodes_leave_ends_the_study_and_a_resume_goes_on(tmp_pat
     node = cluster.add_node(num_cpus=1)
     file, place = study(tmp_path, trials=2, wait_for_nodes_s=40), tmp_path / "studies" / "tiny"
     output = Output(sweep(file, "--address", cluster.address))
-    wait_for(lambda: epochs_on_disk(place, "t0000") >= 2 or None, seconds=240, what="the second epoch")
+    output.until(lambda: epochs_on_disk(place, "t0000") >= 2)
     cluster.remove_node(node, allow_graceful=False)
     assert output.ended() == 1, output.text
     assert "no node of the cluster had room for a trial for 40 s (resources.wait_for_nodes_s)" in output.text

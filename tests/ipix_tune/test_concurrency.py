@@ -69,6 +69,7 @@ def test_trials_at_once_follow_the_cluster(then, resources, limit):
 
 def test_the_cluster_is_not_asked_at_every_turn():
     changing = Changing(at(1))
+    changing.concurrency.limit()
     changing.now = at(8)
     assert changing.concurrency.limit() == 1
     assert changing.after(10) == 8
@@ -79,6 +80,7 @@ def test_a_head_that_does_not_answer_for_a_moment_leaves_the_last_answer():
         raise RuntimeError("the head is away")
 
     changing = Changing(at(3))
+    changing.concurrency.limit()
     changing.concurrency._look = away
     assert changing.after(30) == 3
 

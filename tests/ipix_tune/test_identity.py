@@ -9,6 +9,7 @@ from ipix_tune.config import StudyConfig
 from ipix_tune.identity import IDENTITY, IdentityError, identity
 from ipix_tune.journal import Journal
 from ipix_tune.space import SearchSpace
+from ipix_tune.study import acceptable
 from tests.ipix_tune.studies import base
 
 
@@ -94,3 +95,14 @@ def test_an_old_study_without_an_identity_that_was_renamed_is_the_same_study(tmp
         renamed = folder.prepare(config, resume=True)
         assert [entry.key for entry in journal(renamed, config).entries()] == ["t0000", "t0001", "t0002"]
     assert (renamed / IDENTITY).read_text() == "small"
+
+
+def test_a_resume_that_is_refused_by_its_record_changes_no_file(tmp_path):
+    place = folder.prepare(study(tmp_path), resume=False)
+    three_trials(place, study(tmp_path))
+    (place / "journal.log").unlink()
+    before = (place / "study.yaml").read_bytes()
+    other = study(tmp_path, retries=7)
+    with pytest.raises(IdentityError, match="knows none of them"):
+        folder.prepare(other, resume=True, accept=lambda it: acceptable(other, SearchSpace(other), None, it))
+    assert (place / "study.yaml").read_bytes() == before

@@ -18,6 +18,7 @@ from trainers.data.presence import classes_present
 from trainers.data.waiting import watched
 from trainers.errors import ConfigError, DataError
 from trainers.methods.base import Asked, Needs
+from trainers.sockets import check_for_loaders
 from trainers.transfer import to_device
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class TrainLoader:
         self._sampler = _Steps(steps)
         self._loader: DataLoader[dict[str, Any]] | None = None
         if self.loading.workers:
+            check_for_loaders()
             self._loader = DataLoader(
                 self._maker,
                 batch_size=None,

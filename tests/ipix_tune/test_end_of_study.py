@@ -1,0 +1,69 @@
+"""What goes wrong when all trials have ended: it is said, and nothing is called whole that is not."""
+
+import errno
+
+import pytest
+from rich.console import Console
+
+from ipix_tune import complete_logs
+from ipix_tune.engine import Work, board_of, drive
+from ipix_tune.journal import Journal
+from ipix_tune.space import SearchSpace
+from tests.ipix_tune.test_complete_logs import EPOCHS, study, trained  # noqa: F401
+from trainers.errors import OutputError
+
+
+@pytest.fixture
+def ended(study):  # noqa: F811
+    """Drives a study whose trials have all ended, to its end."""
+    place, facts, entries = trained(study)
+    journal = Journal(place, study, SearchSpace(study), total=len(entries))
+    assert journal.remaining == 0
+    work = Work(
+        facts=facts,
+        journal=journal,
+        record=("journal.log",),
+        scheduler=None,
+        board=board_of(study, entries, total=len(entries), max_epochs=EPOCHS, phase="search"),
+        over=lambda: None,
+        needed=set,
+    )
+    return lambda copy=None: drive(study, work, place, copy, console=Console(quiet=True))
+
+
+def test_an_undisturbed_end_is_no_early_one(ended):
+    outcome = ended()
+    assert (outcome.cut_short, outcome.lacking, outcome.scored) == (None, (), 2)
+
+
+class Unreachable:
+    """A copy in object storage that fails."""
+
+    def names(self):
+        return ["journal.log"]
+
+    def push(self, names):
+        raise OutputError("s3://bucket/lab: no answer for 60 s")
+
+
+def test_a_copy_that_fails_at_the_very_end_is_an_early_end_with_its_reason(ended):
+    outcome = ended(Unreachable())
+    assert "failed: s3://bucket/lab: no answer for 60 s. Mend that first" in outcome.cut_short
+
+
+def test_a_record_whose_disk_is_full_at_the_very_end_is_one_too(ended, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device", "journal.log")
+
+    monkeypatch.setattr(Journal, "write_seconds", full)
+    assert "No space left on device: 'journal.log'" in ended().cut_short
+
+
+def test_logs_that_cannot_be_compared_are_said_and_end_nothing(ended, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("the reader is broken")
+
+    monkeypatch.setattr(complete_logs, "complete", broken)
+    outcome = ended()
+    assert outcome.lacking == ("unknown which, since they could not be compared (the reader is broken)",)
+    assert outcome.cut_short is None
