@@ -121,7 +121,7 @@ def _batched_views() -> None:
 def _decoded_once() -> None:
     from trainers.data import read
 
-    read.store_of = lambda root, *, limit: None  # type: ignore[assignment, attr-defined]
+    read.store_of = lambda root, *, limit: None  # type: ignore[attr-defined]
 
 
 def _nothing() -> None:

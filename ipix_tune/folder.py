@@ -15,8 +15,8 @@ from ipix_tune.config import StudyConfig
 from ipix_tune.identity import IDENTITY, identity, new_identity
 from ipix_tune.identity import STUDY as STUDY
 from ipix_tune.mirror import Mirror
-from trainers.checkpoint import differences
 from trainers.environment import describe
+from trainers.identity import differences
 from trainers.remote import is_uri, without_query
 
 ENVIRONMENT, LOCK = "environment.json", ".lock"

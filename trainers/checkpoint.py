@@ -9,29 +9,18 @@ import json
 import logging
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainers.config import TrainConfig
 from trainers.errors import CheckpointError, OutputError
 from trainers.patience import FULL, patiently
 
 logger = logging.getLogger(__name__)
 
 FRESH, LAST, PREVIOUS, BEST = "fresh.pt", "last.pt", "previous.pt", "best.pt"
-FORMAT = 2
-_NOT_THE_DATA = ("root", "loader_workers", "loader_wait_s", "cache_gb", "list_encoding", "copies", "classes")
-"""Keys of the section `data` that change no curve, or do so by the lists alone, which the split's hash tells apart."""
-
-
-def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
-    data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final"}})
-    for section, key in (*(("data", key) for key in _NOT_THE_DATA), ("precision", "device")):
-        data[section].pop(key, None)
-    return {"config": data, "split_hash": split_hash, "format": FORMAT}
 
 
 def save(path: Path, state: dict[str, Any], *, wait_s: float = 0) -> None:
@@ -116,8 +105,13 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
+def latest(folder: Path, *, differs: Callable[[dict[str, Any]], list[str]]) -> dict[str, Any] | None:
     """The newest whole checkpoint, or None where there is none at all. A torn one is named and the one before is used.
+
+    Args:
+        folder: of the checkpoints.
+        differs: told a checkpoint's identity, gives what this run's differs in (`trainers.identity`); none: the run
+            goes on from it.
 
     Raises:
         CheckpointError: the newest whole one belongs to another run, or none is whole.
@@ -132,8 +126,7 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
             torn.append(str(error))
             logger.warning("%s; trying the one before", error)
             continue
-        changed = differences(json.loads(state["identity"]), expected)
-        if changed := [one for one in changed if not one.startswith(HOW_SCORED)]:
+        if changed := differs(json.loads(state["identity"])):
             raise CheckpointError(
                 f"{path}: belongs to another run; it differs in {'; '.join(changed[:6])}. "
                 "Use another folder, or the config that it was made with"
@@ -144,25 +137,3 @@ def latest(folder: Path, *, expected: dict[str, Any]) -> dict[str, Any] | None:
             f"{folder}: no whole checkpoint ({'; '.join(torn)}). Delete the folder to start this run again"
         )
     return None
-
-
-HOW_SCORED = ("evaluation.mode:", "evaluation.scale:")
-"""What a run may change when it goes on: an evaluation that was too large is made smaller so."""
-
-
-def scored_otherwise(state: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """How the epochs in a checkpoint were evaluated, where a run of the identity ``expected`` evaluates otherwise."""
-    changed = differences(json.loads(state["identity"]), expected)
-    return [one for one in changed if one.startswith(HOW_SCORED)]
-
-
-def differences(theirs: Any, ours: Any, prefix: str = "") -> list[str]:
-    """Dotted keys at which two nested dicts differ, with both values."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        keys = sorted(set(theirs) | set(ours))
-        return [
-            line
-            for key in keys
-            for line in differences(theirs.get(key), ours.get(key), f"{prefix}.{key}" if prefix else str(key))
-        ]
-    return [] if theirs == ours else [f"{prefix.removeprefix('config.')}: {theirs} there, {ours} here"]

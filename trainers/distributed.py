@@ -45,6 +45,10 @@ class Process:
             dist.all_reduce(tensor, op=dist.ReduceOp.MIN)
         return tensor
 
+    def smallest(self, number: float) -> float:
+        """The smallest of the numbers that the processes give."""
+        return float(self.min_(torch.tensor(float(number), dtype=torch.float64, device=self.device)))
+
     def agree(self, decision: bool) -> bool:
         """Rank 0's decision, on every process."""
         if self.world == 1:

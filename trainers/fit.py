@@ -134,6 +134,7 @@ class MetricsLog:
         environment = describe(str(run.process.device)) | {
             "processes": run.process.world,
             "loading": list(run.loader.loading.lines),
+            "decoded_images_bytes": run.kept.size,
         }
         with _told(run.run_dir):
             run.run_dir.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from trainers import checkpoint, distributed
+from trainers import distributed, identity
 from trainers.batch import SemiBatch
 from trainers.batch_norm import statistics_of
 from trainers.compiling import begin_step, compile_networks
 from trainers.config import TrainConfig
 from trainers.data.loader import TrainLoader
+from trainers.data.loading import kept_images
 from trainers.data.open import OpenData, open_data
 from trainers.data.order import Stream, generator
 from trainers.data.read import Reader
@@ -33,6 +34,7 @@ from trainers.precision import many_sizes
 from trainers.report import EpochRecord
 from trainers.stages import stage_epochs, unlabelled_images
 from trainers.tally import Tally
+from trainers.together import together
 
 CHECK_EVERY = 50
 """Steps between two looks at whether the losses are finite (on a GPU each look waits for the device)."""
@@ -50,7 +52,7 @@ class Run:
         self.folder = run_dir / "checkpoints"
         self.process = distributed.current(config.precision.device)
         forget_peak(self.process.device)
-        self.data: OpenData = open_data(config.data, final=config.evaluation.final)
+        self.data: OpenData = together(lambda: open_data(config.data, final=config.evaluation.final))
         kit = make_kit(
             config,
             num_classes=self.data.num_classes,
@@ -71,12 +73,14 @@ class Run:
         self.stages = self.method.stages()
         self.epochs = stage_epochs(self.stages, config.schedule.epochs)
         self.stage = 0
+        kept = kept_images(config, self.data)
+        self.kept = kept.at_most(int(self.process.smallest(kept.size)))
         loaders = [
             self._loader_of(stage.needs, None) for stage in self.stages
         ]  # all lists are checked before the first step
         self.loader = loaders[0]
         self.asked = self.loader.asked(self.process.device)
-        self.reader = Reader(self.data.num_classes, store_bytes=self.loader.loading.store_bytes)
+        self.reader = Reader(self.data.num_classes, store_bytes=self.kept.size)
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         steps = [len(epochs) * one.steps_per_epoch for epochs, one in zip(self.epochs, loaders, strict=True)]
@@ -105,6 +109,7 @@ class Run:
             world=self.process.world,
             device=self.process.device,
             pseudo=pseudo,
+            kept=self.kept,
         )
 
     def _reach(self, epoch: int) -> None:
@@ -256,7 +261,7 @@ class Run:
 
     def identity(self) -> str:
         """What a checkpoint must share with this run for the run to go on from it, as JSON."""
-        return json.dumps(checkpoint.identity(self.config, split_hash=self.data.split_hash), sort_keys=True)
+        return json.dumps(identity.identity(self.config, split_hash=self.data.split_hash), sort_keys=True)
 
     def close(self) -> None:
         """End the loader's workers."""

@@ -21,6 +21,7 @@ from trainers.progress import ProgressLine
 from trainers.remote import is_uri, without_query
 from trainers.run_summary import closing_lines, named_classes
 from trainers.seeds import planned, summary, train_in_turn
+from trainers.together import by_first
 from trainers.yamlfile import parse_value, read, set_dotted, validate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -116,14 +117,12 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
     if not resume and (run_dir / "checkpoints").exists():
         raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
     console = Console()
-    if first:
-        for text in describe_data(config):
-            console.print(text, highlight=False, soft_wrap=True)
 
     def say(lines: Sequence[str]) -> None:
         for text in lines if first else ():
             console.print(text, highlight=False, soft_wrap=True)
 
+    by_first(lambda: say(describe_data(config)))
     try:
         with ProgressLine(
             console, epochs=config.schedule.epochs, shown=first, classes=named_classes(config)

@@ -1,6 +1,7 @@
 """An epoch is saved before it is evaluated: what stops the evaluation does not cost its weights."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -78,14 +79,58 @@ def test_windows_that_are_too_large_are_not_advised_to_be_windows(tmp_path, monk
     assert "evaluation.mode: sliding" not in str(caught.value)
 
 
-def test_the_advice_can_be_followed_and_the_change_is_said(unbroken, tmp_path, monkeypatch, caplog):
+@pytest.fixture(scope="module")
+def in_windows(tmp_path_factory):
+    """The same run, evaluated in windows from its beginning."""
+    folder = tmp_path_factory.mktemp("windows")
+    fit(config(mode="sliding"), folder)
+    return folder
+
+
+def scores(folder):
+    """The score of every epoch that has one."""
+    return {row["epoch"]: row["val/miou"] for row in rows(folder) if "val/miou" in row}
+
+
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_a_run_that_goes_on_with_another_evaluation_has_scores_of_that_one_only(
+    unbroken, in_windows, tmp_path, monkeypatch, caplog, epoch
+):
     with pytest.raises(OutOfMemory):
-        stopped_in_the_evaluation(tmp_path, monkeypatch, epoch=2, error=torch.OutOfMemoryError("CUDA out of memory."))
+        stopped_in_the_evaluation(
+            tmp_path, monkeypatch, epoch=epoch, error=torch.OutOfMemoryError("CUDA out of memory.")
+        )
+    before = scores(tmp_path)
     steps = []
     fit(config(mode="sliding"), tmp_path, on_step=lambda done, total: steps.append(done))
-    assert steps == [5, 6]
+    assert steps == list(range(2 * epoch + 1, 7))
     assert "evaluation.mode: whole there, sliding here" in caplog.text
     assert same_tensors(tensors(tmp_path), tensors(unbroken))
+    meant, now, best = scores(in_windows), scores(tmp_path), max(before, key=before.get)
+    assert set(now) == {best, *range(epoch, 4)}
+    assert now == {one: meant[one] for one in now}
+    state = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)
+    assert tuple(state["epoch"]) == max((now[one], one) for one in now)
+    assert json.loads(state["identity"])["config"]["evaluation"]["mode"] == "sliding"
+
+
+def test_a_run_that_ended_is_scored_anew_with_its_best_and_its_last_weights(unbroken, in_windows, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    fit(config(mode="sliding"), tmp_path / "run")
+    meant, before = scores(in_windows), scores(unbroken)
+    kept = {max(before, key=before.get), 3}
+    assert scores(tmp_path / "run") == {epoch: meant[epoch] for epoch in kept}
+    once_more = rows(tmp_path / "run")
+    fit(config(mode="sliding"), tmp_path / "run")
+    assert rows(tmp_path / "run") == once_more
+
+
+def test_without_the_best_weights_the_best_begins_anew(unbroken, in_windows, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
+    result = fit(config(mode="sliding"), tmp_path / "run")
+    assert scores(tmp_path / "run") == {3: scores(in_windows)[3]}
+    assert result.best_epoch == 3
 
 
 def test_a_checkpoint_of_a_scored_epoch_holds_its_record(unbroken):

@@ -4,7 +4,6 @@ One LMDB file for each data folder: read through memory maps, written by one pro
 image is found by its file's state and how it was decoded, so that a changed file is decoded anew.
 """
 
-import functools
 import hashlib
 import logging
 import struct
@@ -52,7 +51,7 @@ class DecodedStore:
         if self._file is None or (key := _key(source, kind)) is None:
             return None
         try:
-            with self._file.begin(buffers=True) as reading:
+            with self._begin(write=False) as reading:
                 data = reading.get(key)
                 if data is None:
                     return None
@@ -70,7 +69,7 @@ class DecodedStore:
         *channels, height, width = pixels.shape
         data = _SHAPE.pack(*(channels or [0]), height, width) + pixels.tobytes()
         try:
-            with self._file.begin(write=True) as writing:
+            with self._begin(write=True) as writing:
                 writing.put(key, data)
         except lmdb.MapFullError:
             self._full = True
@@ -78,18 +77,39 @@ class DecodedStore:
         except lmdb.Error as error:
             self._give_up(error)
 
+    def _begin(self, *, write: bool) -> "lmdb.Transaction[memoryview]":
+        """A transaction, also where a process with a higher limit has made the file larger than was mapped here."""
+        assert self._file is not None
+        try:
+            return self._file.begin(write=write, buffers=True)
+        except lmdb.MapResizedError:
+            self._file.set_mapsize(0)
+            return self._file.begin(write=write, buffers=True)
+
     def _give_up(self, error: Exception) -> None:
         self._file = None
         logger.warning("%s: decoded images cannot be kept there: %s", self._folder, error)
 
 
-@functools.lru_cache
+_open: dict[Path, DecodedStore] = {}
+"""This process's stores by folder: LMDB allows one opening of a file in a process."""
+
+
 def store_of(root: Path, *, limit: int) -> DecodedStore | None:
-    """This process's store for a data folder; None where ``limit`` is 0."""
+    """This process's store for a data folder; None where ``limit`` is 0. The limit of the first opening holds for all
+    later ones."""
     if limit == 0:
         return None
-    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    return DecodedStore(cache_folder() / "decoded" / name, limit=limit)
+    name = hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    folder = cache_folder() / "decoded" / name
+    if folder not in _open:
+        _open[folder] = DecodedStore(folder, limit=limit)
+    return _open[folder]
+
+
+def close_stores() -> None:
+    """Forget this process's stores."""
+    _open.clear()
 
 
 def _key(source: Path, kind: str) -> bytes | None:

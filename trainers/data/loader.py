@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from trainers.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.data.ahead import copied_ahead
 from trainers.data.batches import BatchMaker
-from trainers.data.loading import loading
+from trainers.data.loading import Kept, loading
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
 from trainers.data.presence import classes_present
@@ -39,6 +39,7 @@ class TrainLoader:
         device: where the batches are wanted; a GPU makes their views itself.
         pseudo: pseudo-masks, PNG files by their image's place in the unlabelled list, of the images to train on; None:
             all unlabelled images, without masks.
+        kept: what the run keeps of decoded images; None: it is chosen here.
 
     Raises:
         ConfigError, DataError: the lists are too short for the batch, or the batch for the processes.
@@ -53,6 +54,7 @@ class TrainLoader:
         world: int = 1,
         device: torch.device = CPU,
         pseudo: Mapping[int, bytes] | None = None,
+        kept: Kept | None = None,
     ) -> None:
         _check(data, config, needs, world)
         self.steps_per_epoch = _steps(data, config, needs)
@@ -70,7 +72,7 @@ class TrainLoader:
             return Walk(seed=config.order_seed, stream=stream, length=length, stride=length if one_pass else taken)
 
         kind: Literal["cpu", "cuda"] = "cpu" if device.type == "cpu" else "cuda"
-        self.loading = loading(config, data, needs, device=kind, world=world)
+        self.loading = loading(config, data, needs, device=kind, world=world, kept=kept)
         """Workers and store, as chosen."""
         self._maker = BatchMaker(
             data=data,
@@ -86,7 +88,7 @@ class TrainLoader:
             else None,
             whole=device.type == "cpu",
             pseudo=pseudo,
-            store_bytes=self.loading.store_bytes,
+            store_bytes=self.loading.kept.size,
         )
         self._config, self._device = config, device
         self._sampler = _Steps(steps)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from PIL import Image
-
 from trainers.data.base import PAGE
 from trainers.data.layout import Item, cache_folder
 from trainers.data.open import OpenData
+from trainers.data.opening import opened
+from trainers.errors import DataError
 from trainers.methods.base import Needs
 
 if TYPE_CHECKING:
@@ -33,19 +33,44 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """How much of the decoded images a run keeps on disk: bytes of the store of a data folder (a whole number of
+    pages), and the same in words. Chosen once for a run, since the disk's room changes meanwhile."""
+
+    size: int
+    words: str
+
+    def at_most(self, size: int) -> "Kept":
+        """The same where another process of the run has room for no more than ``size`` bytes."""
+        if self.size <= size:
+            return self
+        return Kept(size=size, words=f"up to {size / GB:.3g} GB of decoded images kept (the least of all processes)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loading:
-    """What was chosen: processes, and bytes of the store of a data folder (a whole number of pages)."""
+    """What was chosen: processes, and what is kept of the decoded images."""
 
     workers: int
-    store_bytes: int
+    kept: Kept
     lines: tuple[str, ...]
     """The same in words."""
 
 
 def loading(
-    config: "LoaderConfig", data: OpenData, needs: Needs, *, device: Literal["cpu", "cuda"], world: int = 1
+    config: "LoaderConfig",
+    data: OpenData,
+    needs: Needs,
+    *,
+    device: Literal["cpu", "cuda"],
+    world: int = 1,
+    kept: Kept | None = None,
 ) -> Loading:
-    """For one training process of ``world``, on this machine. Neither number changes an image."""
+    """For one training process of ``world``, on this machine. Neither number changes an image.
+
+    Args:
+        kept: what the run has chosen already; None: it is chosen here.
+    """
     asked, why = config.data.loader_workers, ""
     if asked == "auto":
         asked = auto_workers(device, cores=cores())
@@ -54,8 +79,8 @@ def loading(
     if workers < asked:
         why = f" instead of {asked}: {SHARED_MEMORY}, through which they hand over batches, has room for no more"
         logger.warning("%d loader workers%s; enlarge it (docker run --shm-size)", workers, why)
-    size, kept = store_bytes(config, data)
-    return Loading(workers=workers, store_bytes=size, lines=(f"{_workers(workers)}{why}; {kept}",))
+    kept = kept or kept_images(config, data)
+    return Loading(workers=workers, kept=kept, lines=(f"{_workers(workers)}{why}; {kept.words}",))
 
 
 def _workers(count: int) -> str:
@@ -102,20 +127,23 @@ def _room_for(batch: int) -> int:
     return max(0, (free // batch - 1) // 2)
 
 
-def store_bytes(config: "LoaderConfig", data: OpenData) -> tuple[int, str]:
-    """Bytes that the store may take, and in words. `auto`: all of the training and held-out images, where they take no
-    more than half of what the disk has; else `FORMER_GB`."""
+def kept_images(config: "LoaderConfig", data: OpenData) -> Kept:
+    """What the store may take. `auto`: all of the training and held-out images, where they take no more than half of
+    what the disk has; else `FORMER_GB`."""
     if config.data.cache_gb != "auto":
         size = int(config.data.cache_gb * GB)
-        return size // PAGE * PAGE, f"up to {config.data.cache_gb:g} GB of decoded images kept"
+        return Kept(size=size // PAGE * PAGE, words=f"up to {config.data.cache_gb:g} GB of decoded images kept")
     needed = math.ceil(1.1 * decoded_bytes([*data.labelled, *data.unlabelled, *data.holdout]) / GB)
     room = _disk_room() / 2 / GB
     if needed <= max(FORMER_GB, room):
-        return max(
-            FORMER_GB, needed
-        ) * GB // PAGE * PAGE, f"all decoded images kept on disk, {needed} GB at most (auto)"
-    return FORMER_GB * GB // PAGE * PAGE, (
-        f"{FORMER_GB} of some {needed} GB of decoded images kept (auto): the disk of {cache_folder()} has no more room"
+        return Kept(
+            size=max(FORMER_GB, needed) * GB // PAGE * PAGE,
+            words=f"all decoded images kept on disk, {needed} GB at most (auto)",
+        )
+    return Kept(
+        size=FORMER_GB * GB // PAGE * PAGE,
+        words=f"{FORMER_GB} of some {needed} GB of decoded images kept (auto): the disk of {cache_folder()} has no "
+        "more room",
     )
 
 
@@ -124,9 +152,9 @@ def decoded_bytes(items: Sequence[Item]) -> int:
     sizes = []
     for item in items[:: max(1, len(items) // LOOKED_AT)]:
         try:
-            with Image.open(item.image) as image:
+            with opened(item.image, item) as image:
                 sizes.append(image.height * image.width)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except DataError:  # whoever reads it will say so
             continue
     return 4 * len(items) * sum(sizes) // max(1, len(sizes))
 

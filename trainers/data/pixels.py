@@ -57,7 +57,7 @@ def read_header(path: Path, item: Item) -> Header:
     """Raises CorruptError where it is no image, MeaningError where it is one that is not read."""
     with _understood(path, item) as image:
         _refuse_unread(path, image, item)
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         turned = 1 if item.decoding.exif == "ignore" else orientation
         height, width = image.height, image.width
         laid = orientation in INVERSE_TURN and orientation >= 5
@@ -87,7 +87,7 @@ def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
     with _understood(path, item) as image:
         _refuse_pages(path, image, item)
         _refuse_bands(path, image, item)
-        step, turn = _shade_step(image), _turn(image, item)
+        step, turn = shade_step(image), _turn(image, item)
         if colours:
             return turned(_colours(path, image, item), turn)
         if _tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode == "L":
@@ -154,7 +154,7 @@ def _tiff_tag(image: Image.Image, tag: int, default: int) -> int:
     return int(_first(image.tag_v2.get(tag, default))) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """Of the file as it is stored; asked before the pixels are loaded, since Pillow then turns a TIFF. A damaged EXIF
     block says nothing, as in viewers."""
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
@@ -168,10 +168,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _turn(image: Image.Image, item: Item) -> int:
     """Load the pixels; the orientation by which they are still to be turned."""
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     image.load()
     if image.format == "PNG":
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
     ignored = item.decoding.exif == "ignore"
     if image.format == "TIFF":
         return INVERSE_TURN.get(orientation, 1) if ignored else 1
@@ -195,6 +195,11 @@ def _refuse_unread(path: Path, image: Image.Image, item: Item) -> None:
         raise MeaningError(
             f"{path}: {_kind(image)} has no range that goes without saying {_at(item)}; set data.value_range: "
             "[darkest, brightest]"
+        )
+    if not deep and item.decoding.value_range not in (None, (0, 65535)) and ";16" in _raw_mode(image):
+        raise MeaningError(
+            f"{path}: {_kind(image)} is read by its upper 8 bits, which data.value_range does not reach {_at(item)}; "
+            "write such images with 8 bits, or leave data.value_range out"
         )
 
 
@@ -268,7 +273,7 @@ def _grey(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
     return np.rint((values.astype(np.float64) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
 
 
-def _shade_step(image: Image.Image) -> int:
+def shade_step(image: Image.Image) -> int:
     """Pillow spreads grey of 2 and 4 bits over 0 .. 255; by how much, where a mask's values are wanted as stored."""
     return {"L;2": 85, "L;4": 17}.get(_raw_mode(image)[:3], 1) if image.mode == "L" else 1
 

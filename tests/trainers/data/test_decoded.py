@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.disks import small_disk
-from trainers.data.decoded import DecodedStore, store_of
+from trainers.data.decoded import DecodedStore, close_stores, store_of
 from trainers.data.layout import Decoding, Item
 from trainers.data.presence import classes_present
 from trainers.data.read import Reader, read_image, read_mask
@@ -26,9 +26,9 @@ def item(tmp_path, write_image):
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    store_of.cache_clear()
+    close_stores()
     yield
-    store_of.cache_clear()
+    close_stores()
 
 
 def reader():
@@ -101,7 +101,7 @@ def test_a_full_disk_costs_nothing_but_the_store(item, tmp_path, all_sizes):
     with small_disk(tmp_path / "cache", "64k"):
         for _ in range(2):
             assert torch.equal(reader()(item, with_mask=True)[1], read_mask(item, num_classes=3))
-        store_of.cache_clear()
+        close_stores()
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_the_store(item, tmp_path, all_sizes, caplog):
@@ -134,6 +134,27 @@ def test_processes_that_fill_it_at_once_leave_every_image_whole(tmp_path):
         kept = store.get(source, kind="rgb")
         assert kept.shape == (3, 50, 40)
         assert (kept == number).all()
+
+
+def test_a_process_with_a_lower_limit_reads_what_one_with_a_higher_limit_has_kept(tmp_path):
+    sources = [tmp_path / f"{number}.jpg" for number in range(60)]
+    for source in sources:
+        source.write_text("x")
+    small = DecodedStore(tmp_path / "store", limit=2**16)
+    small.put(sources[0], np.zeros((3, 50, 40), np.uint8), kind="rgb")
+    other = multiprocessing.get_context("spawn").Process(target=fill, args=(tmp_path / "store", sources))
+    other.start()
+    other.join()
+    assert other.exitcode == 0
+    assert (small.get(sources[-1], kind="rgb") == 59).all()
+
+
+def test_a_data_folder_has_one_store_in_a_process_whatever_limits_are_asked_for(item, all_sizes, caplog):
+    first = store_of(item.root, limit=2**24)
+    assert store_of(item.root, limit=2**25) is first
+    Reader(3, cache_bytes=0, store_bytes=2**25)(item, with_mask=False)
+    assert first.get(item.image, kind="rgb, apply, None") is not None
+    assert caplog.text == ""
 
 
 def replaced(path, write_image, pixels):

@@ -1,5 +1,6 @@
 """How many workers, and how much of the data is kept: chosen by cores, shared memory, data and disk."""
 
+import json
 from collections import namedtuple
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 
 from trainers.data import loading as module
 from trainers.data.loader import TrainLoader
-from trainers.data.loading import auto_workers, batch_bytes, decoded_bytes, loading, store_bytes
+from trainers.data.loading import Kept, auto_workers, batch_bytes, decoded_bytes, kept_images, loading
 from trainers.data.open import open_data
+from trainers.fit import MetricsLog
 from trainers.methods.base import Needs
+from trainers.run import Run
 
 SEMI = Needs(unlabelled=True, strong=2)
 GB = 10**9
@@ -92,9 +95,9 @@ def test_all_images_are_kept_where_the_disk_has_room(train_config, room):
     config = train_config()
     data = open_data(config.data, final=False)
     assert decoded_bytes([*data.labelled, *data.unlabelled]) == 4 * 20 * 24 * len([*data.labelled, *data.unlabelled])
-    size, words = store_bytes(config, data)
-    assert size >= 8 * GB // 4096 * 4096
-    assert words.startswith("all decoded images kept on disk")
+    kept = kept_images(config, data)
+    assert kept.size >= 8 * GB // 4096 * 4096
+    assert kept.words.startswith("all decoded images kept on disk")
 
 
 @pytest.mark.parametrize(("disk", "kept"), [(60, 21), (30, 8)])
@@ -104,16 +107,15 @@ def test_a_data_set_of_nineteen_gigabytes_is_kept_whole_or_as_far_as_before(
     monkeypatch.setattr(module, "decoded_bytes", lambda items: 19 * GB)
     room(disk=disk * GB)
     config = train_config()
-    size, words = store_bytes(config, open_data(config.data, final=False))
-    assert size == kept * GB // 4096 * 4096
-    assert ("has no more room" in words) == (kept == 8)
+    found = kept_images(config, open_data(config.data, final=False))
+    assert found.size == kept * GB // 4096 * 4096
+    assert ("has no more room" in found.words) == (kept == 8)
 
 
 def test_a_limit_in_the_config_is_taken(train_config, room):
     for limit in (0, 2.5):
         config = train_config(data={"cache_gb": limit})
-        size, _ = store_bytes(config, open_data(config.data, final=False))
-        assert size == int(limit * GB) // 4096 * 4096
+        assert kept_images(config, open_data(config.data, final=False)).size == int(limit * GB) // 4096 * 4096
 
 
 def test_workers_chosen_for_a_gpu_make_the_batches_of_none(train_config, room):
@@ -126,3 +128,34 @@ def test_workers_chosen_for_a_gpu_make_the_batches_of_none(train_config, room):
     assert all(
         torch.equal(a.unlabelled.view.strong[1], b.unlabelled.view.strong[1]) for a, b in zip(*made, strict=True)
     )
+
+
+def test_a_run_chooses_once_what_it_keeps_and_records_it(train_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "decoded_bytes", lambda items: 19 * GB)
+    monkeypatch.setattr(module, "SHARED_MEMORY", tmp_path / "none")
+    free = iter([200 * GB, *[20 * GB] * 100])
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, next(free)))
+    config = train_config(method="st", model={"backbone": "small", "weights": "none"}, schedule={"epochs": 2})
+    run = Run(config, tmp_path / "run")
+    MetricsLog(run)
+    later = run._loader_of(run.stages[1].needs, None)
+    assert run.kept.size == later.loading.kept.size == 21 * GB // 4096 * 4096
+    recorded = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert recorded["decoded_images_bytes"] == run.kept.size
+    assert recorded["loading"][0].endswith("all decoded images kept on disk, 21 GB at most (auto)")
+
+
+def test_processes_of_one_run_keep_what_the_least_of_them_has_room_for():
+    kept = Kept(size=21 * GB, words="all")
+    assert kept.at_most(30 * GB) is kept
+    assert kept.at_most(8 * GB) == Kept(
+        size=8 * GB, words="up to 8 GB of decoded images kept (the least of all processes)"
+    )
+
+
+def test_the_size_of_decoded_images_is_found_beside_files_that_cannot_be_opened(train_config):
+    config = train_config()
+    items = open_data(config.data, final=False).unlabelled
+    items[0].image.write_bytes(b"GIF89a" + bytes(3))
+    items[1].image.unlink()
+    assert decoded_bytes(items[:4]) == 4 * 20 * 24 * 4

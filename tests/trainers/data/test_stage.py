@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from pyarrow import fs
 
-from trainers import checkpoint
 from trainers.config import TrainConfig
 from trainers.data import stage
 from trainers.data.open import open_data
 from trainers.data.stage import local_root
 from trainers.errors import ConfigError, DataError
+from trainers.identity import identity
 from trainers.remote import open_uri
 
 
@@ -83,7 +83,7 @@ def test_staged_data_give_the_same_lists_and_the_same_checkpoint_identity(remote
     here, there = config(local), config(remote)
     split = open_data(here.data, final=False).split_hash
     assert open_data(there.data, final=False).split_hash == split
-    assert checkpoint.identity(there, split_hash=split) == checkpoint.identity(here, split_hash=split)
+    assert identity(there, split_hash=split) == identity(here, split_hash=split)
 
 
 @pytest.mark.parametrize("form", ["tar", "zip", "gztar"])
