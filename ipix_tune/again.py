@@ -5,21 +5,28 @@ import hashlib
 from ipix_tune.alike import DATA, DIVERGED
 from ipix_tune.journal import Journal
 from trainers.config import TrainConfig
-from trainers.data.facts import state_of
+from trainers.data.copies import contents
 from trainers.data.open import open_data
 from trainers.errors import UserError
 
 
 def data_state(config: TrainConfig) -> str:
-    """What the files of the data are now, read from their entries alone; '' where the lists cannot be read."""
+    """What the lists name and what those files hold, as a digest; '' where the lists cannot be read.
+
+    It does not depend on where the data lie, nor on the files' times: what was copied, moved or touched is the same.
+    All files are read for it, once; what was found out is kept until a file changes (`trainers.data.facts`).
+    """
     try:
         data = open_data(config.data, final=config.evaluation.final, with_val=config.data.val is not None)
     except (UserError, OSError):
         return ""
     items = (*data.labelled, *data.unlabelled, *data.holdout, *data.val)
-    files = {path for item in items for path in (item.image, item.mask) if path is not None}
-    states = sorted(state_of(path) or f"{path} is gone" for path in files)
-    return hashlib.sha256("\n".join(states).encode(errors="surrogateescape")).hexdigest()[:16]
+    held = contents([path for item in items for path in (item.image, item.mask) if path is not None])
+    lines = sorted(
+        f"{item.name}\t{held[item.image].hex()}\t{item.mask_name}\t{'' if item.mask is None else held[item.mask].hex()}"
+        for item in items
+    )
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def offer_failed(journal: Journal, config: TrainConfig, *, resume: bool, retry_failed: bool, lost: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """`ipix-tune train CONFIG`: one training run, in this process or spread over Ray Train's workers."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ def train(
         raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
     from ipix_tune.final import compared
     from trainers.seeds import planned, summary, train_in_turn
-    from trainers.train import folder_of, folders_of, load
+    from trainers.train import describe_data, folder_of, folders_of, load
     from trainers.train import train as train_here
 
     def one(config: "TrainConfig", folder: Path) -> Sequence[EpochRecord]:
@@ -56,6 +57,8 @@ def train(
             raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
         from ipix_tune.trial import train_on_ray
 
+        for text in describe_data(config):
+            typer.echo(text)
         with _following(folder, epochs=config.schedule.epochs, classes=named_classes(config)):
             train_on_ray(
                 config,
@@ -84,12 +87,17 @@ def train(
 
 @contextmanager
 def _following(folder: Path, *, epochs: int, classes: Sequence[str] | None) -> Iterator[None]:
-    """Print the epochs that workers, wherever they are, add to the run's folder."""
+    """Print what workers, wherever they are, write into the run's folder: how they load the data, and the epochs."""
     seen = len(read_records(folder / METRICS))
+    loading = _loading(folder)
     done = threading.Event()
 
     def show() -> None:
-        nonlocal seen
+        nonlocal seen, loading
+        if (now := _loading(folder)) != loading:
+            loading = now
+            for text in now[1]:
+                typer.echo(text)
         for record in read_records(folder / METRICS)[seen:]:
             typer.echo(line(record, epochs=epochs, classes=classes))
             seen = record.epoch
@@ -106,6 +114,15 @@ def _following(folder: Path, *, epochs: int, classes: Sequence[str] | None) -> I
         done.set()
         thread.join()
         show()
+
+
+def _loading(folder: Path) -> tuple[int, tuple[str, ...]]:
+    """When a run's `environment.json` was written, and what it says of how the data are loaded."""
+    path = folder / "environment.json"
+    try:
+        return path.stat().st_mtime_ns, tuple(json.loads(path.read_text()).get("loading", ()))
+    except (OSError, ValueError):
+        return 0, ()
 
 
 if __name__ == "__main__":

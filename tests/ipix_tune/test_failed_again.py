@@ -1,11 +1,14 @@
 """Trials that failed are offered again under their own keys, and one fault does not end trial after trial."""
 
+import os
+import shutil
+
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipix_tune.again import offer_failed
+from ipix_tune.again import data_state, offer_failed
 from ipix_tune.alike import Alike, cause_of
 from tests.ipix_tune.test_journal import journal, study
 from trainers.config import TrainConfig
@@ -159,6 +162,49 @@ def test_trials_that_failed_by_data_are_offered_when_the_data_have_changed(tmp_p
     keys, lines = offered(tmp_path, data)
     assert keys == [key]
     assert lines == [f"run again, since the data by which they failed have changed: {key}"]
+
+
+def touched(root):
+    for path in root.iterdir():
+        os.utime(path, (1, 1))
+
+
+def copied(root):
+    shutil.copytree(root, root.with_name("copy"))
+    shutil.rmtree(root)
+    root.with_name("copy").rename(root)
+
+
+@pytest.mark.parametrize("way", [touched, copied])
+def test_data_that_were_touched_or_copied_have_not_changed(tmp_path, data, folder_of_images, way):
+    failed_by_data(tmp_path, data)
+    way(folder_of_images)
+    assert offered(tmp_path, data)[0] == []
+
+
+def test_data_that_were_moved_have_not_changed(folder_of_images, data):
+    before = data_state(data)
+    moved = folder_of_images.rename(folder_of_images.with_name("elsewhere"))
+    there = data.model_copy(update={"data": data.data.model_copy(update={"root": str(moved)})})
+    assert data_state(there) == before
+    assert data_state(data) == ""
+
+
+def test_a_file_that_was_changed_with_its_size_and_time_kept_has_changed(tmp_path, data, folder_of_images):
+    path = folder_of_images / "b.png"
+    key = failed_by_data(tmp_path, data)
+    status = path.stat()
+    with path.open("r+") as file:
+        file.write("B")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert offered(tmp_path, data)[0] == [key]
+
+
+def test_a_list_that_names_other_files_is_a_change(tmp_path, data, folder_of_images):
+    key = failed_by_data(tmp_path, data)
+    (folder_of_images / "list.txt").write_text("a.png a.png\nc.png c.png\n")
+    assert offered(tmp_path, data)[0] == [key]
 
 
 @pytest.mark.parametrize("cause", ["memory", "other", None])

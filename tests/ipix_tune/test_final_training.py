@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from ipix_tune.train import app
 from tests.trainers.runs import rows, tiny
+from trainers.train import describe_data
 from trainers.yamlfile import dump
 
 
@@ -40,6 +41,7 @@ def test_with_workers_every_seed_is_given_to_ray_with_its_own_folder(tmp_path, m
     def train_on_ray(config, run_dir, *, workers, **rest):
         given.append((config.seed, run_dir.name, workers))
         run_dir.mkdir(parents=True)
+        (run_dir / "environment.json").write_text(json.dumps({"loading": ["no workers; nothing kept"]}))
         row = {
             "epoch": 1,
             "step": 1,
@@ -55,6 +57,8 @@ def test_with_workers_every_seed_is_given_to_ray_with_its_own_folder(tmp_path, m
     assert done.exit_code == 0, done.output
     assert given == [(5, "best-seed5", 2), (6, "best-seed6", 2)]
     assert "  mean 65.50 (95 % t interval" in done.output
+    said = [*describe_data(tiny()), "no workers; nothing kept"]
+    assert [line for line in done.output.splitlines() if line in said] == 2 * said
 
 
 @pytest.mark.slow
@@ -63,8 +67,12 @@ def test_two_workers_under_ray_train_what_two_processes_under_torchrun_train_and
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("epoch ")] == ["1/2", "2/2"]
     assert "1 seed (0), 2 epochs, 4 steps" in done.stdout
+    data = describe_data(tiny())
+    assert done.stdout.splitlines()[: len(data)] == data
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "trainers.train"]
-    subprocess.run([*torchrun, "best.yaml", "--run-dir", "other"], cwd=tmp_path, check=True, capture_output=True)
+    command = [*torchrun, "best.yaml", "--run-dir", "other"]
+    other = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert other.stdout.splitlines()[: len(data)] == data
     assert rows(tmp_path / "run") == rows(tmp_path / "other")
 
 

@@ -32,13 +32,18 @@ class Same:
             if status.st_size:
                 sizes[status.st_size][file].append(path)
         alike = {file: paths for files in sizes.values() if len(files) > 1 for file, paths in files.items()}
-        digests = facts_of([paths[0] for paths in alike.values()], _digest, kind="blake2b of the content")
+        digests = contents([paths[0] for paths in alike.values()])
         for paths in alike.values():
             self._files.update(dict.fromkeys(paths, digests[paths[0]] or paths[0]))
 
     def __call__(self, path: Path) -> Hashable:
         """Equal for files that are the same."""
         return self._files[path]
+
+
+def contents(paths: Sequence[Path]) -> dict[Path, bytes]:
+    """A digest of what each file holds; empty where it cannot be read. Each file is read once, until it changes."""
+    return facts_of(paths, _digest, kind="blake2b of the content")
 
 
 def _digest(path: Path) -> bytes:

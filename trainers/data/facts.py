@@ -9,6 +9,7 @@ import functools
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 LIMIT = 2**28
 """Largest size of the file that holds them, in bytes; a fact takes about 100."""
 READERS = 4096
+TICK_NS = 20_000_000
+"""Longer than the steps in which file systems count a file's times."""
 AT_ONCE = 8
 """Files that are read side by side."""
 
@@ -40,6 +43,9 @@ def facts_of(paths: Sequence[Path], find: Callable[[Path], bytes], *, kind: str)
     store, keys = _store(cache_folder() / "facts"), {path: state_of(path) for path in dict.fromkeys(paths)}
     known = store.get({path: _key(state, kind) for path, state in keys.items() if state is not None})
     missing = [path for path in keys if path not in known]
+    if any(_just_written(path) for path in missing):
+        time.sleep(TICK_NS / 1e9)
+        keys |= {path: state_of(path) for path in missing}
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
         found: dict[Path, bytes] = {}
         try:
@@ -55,6 +61,14 @@ def facts_of(paths: Sequence[Path], find: Callable[[Path], bytes], *, kind: str)
 
 def _in_order(pool: ThreadPoolExecutor, find: Callable[[Path], bytes], paths: Sequence[Path]) -> Iterator[bytes]:
     return pool.map(find, paths)
+
+
+def _just_written(path: Path) -> bool:
+    """Whether a change right now could leave the file's times as they are."""
+    try:
+        return time.time_ns() - path.stat().st_ctime_ns < TICK_NS
+    except (OSError, ValueError):
+        return False
 
 
 def state_of(path: Path) -> str | None:

@@ -3,10 +3,7 @@
 import time
 from pathlib import Path
 
-from trainers.data.facts import state_of
-
-TICK_NS = 20_000_000
-"""Longer than the steps in which file systems count a file's times."""
+from trainers.data.facts import TICK_NS, state_of
 
 
 def settled_state(path: Path) -> str | None:
