@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainers.data.labelmap import LabelMapConfig, label_map_of
 from trainers.data.layout import Decoding, Layout
+from trainers.data.listfile import known_encoding
 from trainers.errors import ConfigError
 from trainers.schema import Section
 
@@ -90,13 +91,7 @@ class BaseDataConfig(Section):
     @field_validator("list_encoding")
     @classmethod
     def _encoding_is_known(cls, name: str) -> str:
-        try:
-            b"".decode(name)
-        except (LookupError, ValueError):
-            raise ValueError(
-                f'Python knows no encoding of texts "{name}"; some are utf-8, utf-16-le, cp1252, latin-1, gb18030'
-            ) from None
-        return name
+        return known_encoding(name)
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:

@@ -12,6 +12,7 @@ from trainers.data import DataConfig
 from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
 from trainers.data.maskcheck import check_masks
+from trainers.data.maskfiles import MaskFiles
 from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
 from trainers.data.pixels import read_header
@@ -77,6 +78,7 @@ class DataSummary:
         absent: per list, the names of the classes that occur in none of its images.
         corrupt: messages about images that `on_corrupt: skip` will replace.
         seen: sizes and kinds of the images.
+        odd_masks: warnings about mask files.
     """
 
     images: dict[str, int]
@@ -85,6 +87,7 @@ class DataSummary:
     corrupt: tuple[str, ...]
     split_hash: str
     seen: Seen
+    odd_masks: tuple[str, ...] = ()
 
     @property
     def images_with_class(self) -> dict[str, tuple[int, ...]]:
@@ -106,13 +109,13 @@ def check_data(data: OpenData, config: DataConfig) -> DataSummary:
     """
     corrupt: list[str] = []
     forgiven = corrupt if config.on_corrupt == "skip" else None
-    seen = Seen()
+    seen, files = Seen(), MaskFiles(data.num_classes)
     masks = {
-        "labelled": _check_list(data.labelled, data, seen, forgiven, decode=True),
-        "holdout": _check_list(data.holdout, data, seen, None, decode=True),
+        "labelled": _check_list(data.labelled, data, seen, files, forgiven, decode=True),
+        "holdout": _check_list(data.holdout, data, seen, files, None, decode=True),
     }
     if data.val:
-        masks["val"] = _check_list(data.val, data, seen, None, decode=False)
+        masks["val"] = _check_list(data.val, data, seen, files, None, decode=False)
     for item in data.unlabelled:
         _forgiving(functools.partial(_open_image, item, seen, decode=False), forgiven)
     for name, found in masks.items():
@@ -130,6 +133,7 @@ def check_data(data: OpenData, config: DataConfig) -> DataSummary:
         corrupt=tuple(corrupt),
         split_hash=data.split_hash,
         seen=seen,
+        odd_masks=tuple(files.warnings),
     )
 
 
@@ -142,7 +146,13 @@ def _nothing_left(name: str, count: int) -> str:
 
 
 def _check_list(
-    items: Sequence[Item], data: OpenData, seen: Seen, forgiven: list[str] | None, *, decode: bool
+    items: Sequence[Item],
+    data: OpenData,
+    seen: Seen,
+    files: MaskFiles,
+    forgiven: list[str] | None,
+    *,
+    decode: bool,
 ) -> Masks:
     masks = Masks(images_with_class=(0,) * data.num_classes)
 
@@ -151,6 +161,7 @@ def _check_list(
         mask = read_mask(item, num_classes=data.num_classes)
         check_sizes(item, size, mask.shape)
         masks.add(mask.numpy())
+        files.add(item, mask.numpy())
 
     for item in items:
         _forgiving(functools.partial(check, item), forgiven)

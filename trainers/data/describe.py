@@ -25,7 +25,7 @@ def data_lines(config: DataConfig, data: OpenData, summary: DataSummary) -> list
         for name, absent in summary.absent.items()
         if absent and summary.masks[name].count
     ]
-    lines += [*_warnings(config, summary), *data.said]
+    lines += [*_warnings(config, summary), *summary.odd_masks, *data.said]
     if summary.corrupt:
         lines.append(f"{len(summary.corrupt)} corrupt images will be skipped, first: {summary.corrupt[0]}")
     return lines
@@ -59,11 +59,13 @@ def _warnings(config: DataConfig, summary: DataSummary) -> list[str]:
     if unusual := {kind: count for kind, count in seen.kinds.items() if kind not in PLAIN_KINDS}:
         how = "by data.value_range" if config.value_range else "by the full range of their kind"
         shown = ", ".join(f"{count} of {kind}" for kind, count in sorted(unusual.items()))
-        lines.append(f"images become RGB of 8 bits: {shown} (depths above 8 bits {how})")
+        deep = any("bit" in kind or "float" in kind for kind in unusual)
+        lines.append(f"images become RGB of 8 bits: {shown}{f' (depths above 8 bits {how})' if deep else ''}")
     if seen.brightest is not None and seen.brightest < DARK:
         lines.append(
-            f"warning: no value of the labelled images is above {seen.brightest} of 255, they are nearly black; files "
-            "of 16 bits that use fewer need data.value_range: [darkest, brightest]"
+            f"warning: no value of the labelled images is above {seen.brightest} of 255, they are nearly black; grey "
+            "files of 16 bits that use fewer need data.value_range: [darkest, brightest], colour files of 16 bits are "
+            "to be written with 8"
         )
     return lines
 

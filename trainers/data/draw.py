@@ -14,6 +14,7 @@ from trainers.data.copies import Same, listed_once
 from trainers.data.folder import FolderConfig
 from trainers.data.labelmap import IGNORE, LabelMap, LabelMapConfig, label_map_of
 from trainers.data.layout import Decoding, Item, Layout
+from trainers.data.listfile import known_encoding
 from trainers.data.lists import first_columns, read_split, write_split
 from trainers.data.presence import values_present
 from trainers.data.splits import split_hash, stratified_order
@@ -38,18 +39,35 @@ def draw(
     label_map: Annotated[
         str | None, typer.Option(help="What the masks hold, as data.label_map: '{0: 0, 255: 1}' or reduce_zero.")
     ] = None,
+    list_encoding: Annotated[
+        str, typer.Option(help="Encoding of the split file where it has no byte order mark, as data.list_encoding.")
+    ] = "utf-8",
 ) -> None:
     """Draw labelled splits: nested from small to large, every class shown as early as possible."""
     try:
         given = None if label_map is None else parse_value(label_map, source="--label-map")
         lines = draw_splits(
-            source, sizes=_sizes(sizes), out=out, seed=seed, root=root, mask_dir=mask_dir, label_map=given
+            source,
+            sizes=_sizes(sizes),
+            out=out,
+            seed=seed,
+            root=root,
+            mask_dir=mask_dir,
+            label_map=given,
+            list_encoding=_encoding(list_encoding),
         )
         for line in lines:
             typer.echo(line)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_in_options(str(error))}", err=True)
         sys.exit(2)
+
+
+def _in_options(message: str) -> str:
+    """What a reader says of the config's keys, in the words of this command."""
+    for key, option in (("data.list_encoding: ", "--list-encoding "), ("data.label_map", "--label-map")):
+        message = message.replace(key, option)
+    return message.replace("data.list_encoding", "--list-encoding").replace("data.root", "--root")
 
 
 def draw_splits(
@@ -61,18 +79,20 @@ def draw_splits(
     root: Path | None = None,
     mask_dir: str | None = None,
     label_map: Any = None,
+    list_encoding: str = "utf-8",
 ) -> list[str]:
     """Write `<out>/<size>/labelled.txt` and `unlabelled.txt` for every size; returns lines of report, and a warning
     where 255 may stand for a class.
 
     Args:
         label_map: as `data.label_map`.
+        list_encoding: as `data.list_encoding`; what is written is UTF-8.
 
     Raises:
         DataError: the images cannot be found, a size is larger than their number, or other lists lie there.
         ConfigError: the label map cannot be used.
     """
-    listed = _images(source, root, mask_dir)
+    listed = _images(source, root, mask_dir, list_encoding)
     once = listed_once(listed, Same(item.image for item in listed), key="train")
     decoding = Decoding(label_map=_label_map(label_map))
     items = tuple(replace(item, decoding=decoding) for item in once.items)
@@ -122,7 +142,14 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _images(source: Path, root: Path | None, mask_dir: str | None) -> tuple[Item, ...]:
+def _encoding(name: str) -> str:
+    try:
+        return known_encoding(name)
+    except ValueError as error:
+        raise ConfigError(f"--list-encoding: {error}") from None
+
+
+def _images(source: Path, root: Path | None, mask_dir: str | None, encoding: str) -> tuple[Item, ...]:
     if source.is_dir():
         if (source / "leftImg8bit" / "train").is_dir():
             return _cityscapes_images(source)
@@ -133,10 +160,12 @@ def _images(source: Path, root: Path | None, mask_dir: str | None) -> tuple[Item
                 f"{source}: neither leftImg8bit/train/ nor ImageSets/Segmentation/train.txt lies there; give a split "
                 "file of training images with masks instead"
             )
-        return read_split(lists[0], _layout(source, lists[0], mask_dir), labelled=True)
+        layout = _layout(source, lists[0], mask_dir, encoding)
+        return read_split(lists[0], layout, labelled=True, encoding=encoding)
     if not source.is_file():
         raise DataError(f"{source}: no such file or folder; give the data root or a split file")
-    return read_split(source, _layout(root or _root_above(source), source, mask_dir), labelled=True)
+    layout = _layout(root or _root_above(source, encoding), source, mask_dir, encoding)
+    return read_split(source, layout, labelled=True, encoding=encoding)
 
 
 def _cityscapes_images(root: Path) -> tuple[Item, ...]:
@@ -152,12 +181,12 @@ def _cityscapes_images(root: Path) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def _layout(root: Path, path: Path, mask_dir: str | None) -> Layout:
+def _layout(root: Path, path: Path, mask_dir: str | None, encoding: str) -> Layout:
     config: BaseDataConfig
     if (root / "leftImg8bit").is_dir():
         config = CityscapesConfig.model_validate({"name": "cityscapes", "root": str(root), **UNUSED})
     elif (root / "JPEGImages").is_dir():
-        first = first_columns(path)[0]
+        first = first_columns(path, encoding=encoding)[0]
         voc = {"bare_ids": "/" not in first and "." not in first, "mask_dir": mask_dir}
         config = VocConfig.model_validate({"name": "voc", "root": str(root), **voc, **UNUSED})
     else:
@@ -165,8 +194,8 @@ def _layout(root: Path, path: Path, mask_dir: str | None) -> Layout:
     return config.layout()
 
 
-def _root_above(path: Path) -> Path:
-    names = [name.removeprefix("/") for name in first_columns(path)]
+def _root_above(path: Path, encoding: str) -> Path:
+    names = [name.removeprefix("/") for name in first_columns(path, encoding=encoding)]
     for folder in path.absolute().parents:
         if any((folder / name).is_file() or (folder / "JPEGImages" / f"{name}.jpg").is_file() for name in names):
             return folder

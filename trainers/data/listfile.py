@@ -20,6 +20,19 @@ BLANKS = " \t\v\f" + MARK
 _END = re.compile(r"\r\n|\r|\n")
 
 
+def known_encoding(name: str) -> str:
+    """The name as it is. Raises ValueError where Python knows no encoding of texts by it."""
+    try:
+        b"a".decode(name)  # Python looks no encoding up for no bytes
+    except UnicodeError:
+        return name
+    except (LookupError, ValueError):
+        raise ValueError(
+            f'Python knows no encoding of texts "{name}"; some are utf-8, utf-16-le, cp1252, latin-1, gb18030'
+        ) from None
+    return name
+
+
 def numbered_lines(path: Path, *, encoding: str = "utf-8") -> list[tuple[int, str]]:
     """The lines that say something, without the blanks at their ends, each with its number from 1.
 
@@ -72,6 +85,8 @@ def _called(encoding: str) -> str:
 
 def _guess(data: bytes) -> str | None:
     """The encoding that a text without byte order mark may have, where it is not UTF-8."""
+    if data.count(0) > 5 * len(data) // 8:
+        return "utf-32-le" if data[3::4].count(0) >= data[::4].count(0) else "utf-32-be"
     if data.count(0) > len(data) // 4:
         return "utf-16-le" if data[1::2].count(0) >= data[::2].count(0) else "utf-16-be"
     try:

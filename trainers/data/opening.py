@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from trainers.data.layout import Item
 from trainers.errors import DataError
@@ -62,4 +62,22 @@ def _named(path: Path, item: Item, error: Exception) -> DataError:
         if isinstance(error, FileNotFoundError):
             reason = f"broken link to {path.readlink()}" if path.is_symlink() else "no such file"
         return CorruptError(f"{path}: cannot be opened, {reason} {named}; mend that, {remedy}")
+    if isinstance(error, UnidentifiedImageError):
+        reason = _no_image(path)
     return CorruptError(f"{path}: cannot be decoded, {reason} {named}; replace the file, {remedy}")
+
+
+def _no_image(path: Path) -> str:
+    """What a file is in which Pillow recognises no image."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        start = b"?"
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is the pointer of a file in Git LFS (git lfs pull fetches that)"
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a page of HTML, as a download leaves that failed"
+    return "it is no image of a format that Pillow reads"

@@ -51,14 +51,15 @@ def mask_array(item: Item, *, num_classes: int | None = None) -> NDArray[np.uint
     if not colours and (
         found.ndim != 2 or (found.dtype.kind not in "ui") or (label_map is None and found.itemsize > 1)
     ):
+        remedy = "say what its values or colours mean in data.label_map"
         raise DataError(
             f"{item.mask}: a mask holds one class index of 8 bits per pixel, this file is {found.dtype} {found.shape} "
-            f"(named in {item.where or item.name}); say what its values or colours mean in data.label_map"
+            f"(named in {item.where or item.name}); {'write it so' if found.dtype.kind == 'f' else remedy}"
         )
+    lossy = "; JPEG changes values, store masks as PNG" if item.mask.suffix.lower() in (".jpg", ".jpeg") else ""
     try:
         mask = found.astype(np.uint8) if label_map is None else label_map(found)
     except ValueError as error:
-        lossy = "; JPEG changes values, store masks as PNG" if item.mask.suffix.lower() in (".jpg", ".jpeg") else ""
         raise DataError(f"{item.mask}: {error} (named in {item.where or item.name}){lossy}") from error
     if num_classes is not None:
         shown = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE])
@@ -66,7 +67,7 @@ def mask_array(item: Item, *, num_classes: int | None = None) -> NDArray[np.uint
             raise DataError(
                 f"{item.mask}: class index {shown[-1]}, allowed are 0 .. {num_classes - 1} and 255 = ignore "
                 f"(named in {item.where or item.name}); mend the mask or the class count, or say in data.label_map "
-                f"what its values mean ({_listed(np.unique(found))})"
+                f"what its values mean ({_listed(np.unique(found))}){lossy}"
             )
     return np.ascontiguousarray(mask)
 

@@ -109,3 +109,37 @@ def test_the_module_runs_and_asks_for_no_torch_to_help():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--sizes" in printed
+
+
+def umlauts(root, write_image):
+    """A list in cp1252 of four images with names that are not ASCII."""
+    names = []
+    for index in range(4):
+        for folder in ("images", "masks"):
+            write_image(root / folder / f"Größe {index}.png", np.full((4, 4), index))
+        names.append(f"images/Größe {index}.png\tmasks/Größe {index}.png\n")
+    (root / "list.txt").write_bytes("".join(names).encode("cp1252"))
+    return root / "list.txt"
+
+
+def test_a_list_in_another_encoding_is_drawn_from_and_the_drawn_lists_are_utf8(tmp_path, write_image):
+    path = umlauts(tmp_path, write_image)
+    done = run(path, "--sizes", "2", "--out", tmp_path / "drawn", "--list-encoding", "cp1252")
+    assert done.exit_code == 0, done.output
+    drawn = [tmp_path / "drawn" / "2" / f"{name}.txt" for name in ("labelled", "unlabelled")]
+    assert sorted(line.split("\t")[0] for one in drawn for line in one.read_text(encoding="utf-8").splitlines()) == [
+        f"images/Größe {index}.png" for index in range(4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "save the list as UTF-8, or say what it is: --list-encoding cp1252"),
+        (("--list-encoding", "klingon"), '--list-encoding: Python knows no encoding of texts "klingon"'),
+    ],
+)
+def test_a_list_that_cannot_be_decoded_is_told_with_the_option_that_mends_it(tmp_path, write_image, options, said):
+    done = run(umlauts(tmp_path, write_image), "--sizes", "2", "--out", tmp_path / "drawn", *options)
+    assert done.exit_code == 2
+    assert said in done.output

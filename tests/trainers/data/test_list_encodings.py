@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from trainers.data.layout import Item, Layout, plain_columns
 from trainers.data.lists import read_split, write_split
@@ -51,6 +52,23 @@ def found(items):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_a_byte_order_mark_says_the_encoding(layout, encoding, end):
     assert found(read(layout, ("\ufeff" + lines(end=end)).encode(encoding))) == list(NAMES)
+
+
+@pytest.mark.parametrize("name", ["utf-8", "UTF16", "utf-32", "cp1252", "gb18030", "shift_jis", "latin-1"])
+def test_an_encoding_that_python_knows_is_taken(data_config, name):
+    assert data_config(name="folder", root="/", num_classes=2, list_encoding=name).list_encoding == name
+
+
+@pytest.mark.parametrize("name", ["klingon", "hex", "", "utf-8\0"])
+def test_an_encoding_that_python_does_not_know_is_refused_by_name(data_config, name):
+    with pytest.raises(ValidationError, match="Python knows no encoding of texts"):
+        data_config(name="folder", root="/", num_classes=2, list_encoding=name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_characters_without_a_mark_are_guessed_right(layout, encoding):
+    with pytest.raises(DataError, match=rf"data\.list_encoding: {encoding}$"):
+        read(layout, lines([NAMES[0]]).encode(encoding))
 
 
 def test_the_byte_order_mark_goes_before_the_declared_encoding(layout):
