@@ -17,6 +17,7 @@ from analysis.columns import Phase
 from analysis.logs.offline import read_files
 from ipix_tune.complete_logs import Lack, lack_of, log_again, what_lacks
 from ipix_tune.config import StudyConfig
+from ipix_tune.echo import near
 from ipix_tune.identity import identity
 from ipix_tune.mirror import Mirror
 from ipix_tune.run_facts import RunFacts
@@ -60,7 +61,7 @@ class LogKeeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place, self._facts, self._entry, self._copy = place, facts, entry, copy
-        self._identity, self._on = identity(place, study), wandb_mode(study.logging) != "disabled"
+        self._identity, self._mode = identity(place, study), wandb_mode(study.logging)
         self._say, self._clock = say, clock
         self._since: dict[str, float] = {}
         self._due: dict[str, float] = {}
@@ -69,7 +70,7 @@ class LogKeeper:
 
     def ended(self, key: str) -> None:
         """The trial has ended."""
-        if self._on:
+        if self._mode != "disabled":
             self._since[key] = self._clock()
             self._due[key] = self._since[key] + FIRST_LOOK_S
 
@@ -138,7 +139,8 @@ class LogKeeper:
         """The process that wrote has ended."""
         self._writer, key = None, lack.entry.key
         if self._lack(key) is None:
-            self._say(f"W&B's file lacked {lack.words}, and was completed")
+            sync = f"; the server lacks it still: ipix-tune wandb-sync {near(self._place)}"
+            self._say(f"W&B's file lacked {lack.words}, and was completed{sync if self._mode == 'online' else ''}")
             del self._due[key]
         elif self._tries[key] < TRIES:
             self._due[key] = self._clock() + AGAIN_S
