@@ -1,8 +1,7 @@
-"""The fault table: what each fault cost, written where `--fault-table` says."""
+"""What each fault cost: printed, and appended where `--fault-rows` says. The table: `benchmarks.faults`."""
 
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -51,37 +50,14 @@ def one_by_one(folder, **changes):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    rows, path = config.stash[ROWS], config.getoption("--fault-table", default=None)
-    if not rows:
-        return
-    lines = [
-        "| fault | epochs lost | seconds until the next epoch was on disk | how it went on |",
-        "|---|---|---|---|",
-        *(f"| {fault} | {one.epochs_lost} | {one.seconds:.1f} | {one.how} |" for fault, one in rows),
-    ]
-    for line in lines:
-        terminalreporter.write_line(line)
+    rows, path = config.stash[ROWS], config.getoption("--fault-rows", default=None)
+    for fault, one in rows:
+        terminalreporter.write_line(f"{fault}: {one.epochs_lost} epochs lost, {one.seconds:.1f} s; {one.how}")
     if path is not None:
-        versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "optuna", "wandb", "torch"))
-        text = "\n".join(
-            [
-                "# What a fault costs",
-                "",
-                "Real studies, real kills, on one machine. Every row ended with the configs, the curves (bit for bit) "
-                "and the best config of the undisturbed study. An epoch counts as lost when it was on disk before the "
-                "fault and had to be trained again. The seconds include the wait that the test itself caused (storage "
-                "away) and the start of Ray where the driver was started again.",
-                "",
-                *lines,
-                "",
-                f"Command: `python -m pytest tests/chaos -m slow --fault-table {path}`.",
-                f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {platform.machine()}, "
-                "2 CPU cores.",
-                "",
-            ]
-        )
-        Path(path).write_text(text)
+        with Path(path).open("a") as file:
+            for fault, one in rows:
+                file.write(json.dumps({"fault": fault, **dataclasses.asdict(one)}) + "\n")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fault-table", metavar="FILE", help="Write what every fault of tests/chaos cost, as Markdown.")
+    parser.addoption("--fault-rows", metavar="FILE", help="Append what every fault of tests/chaos cost, a line each.")

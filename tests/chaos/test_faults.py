@@ -1,4 +1,4 @@
-"""Every fault that the engine promises to survive, done to real processes. The table: see conftest."""
+"""Every fault that the engine promises to survive, done to real processes. The table: `benchmarks.faults`."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from analysis.build import build
+from ipix_tune.export import export_best
 from tests.chaos.conftest import one_by_one
 from tests.chaos.watch import Watch
 from tests.disks import small_disk
@@ -26,6 +27,9 @@ from tests.ipix_tune.running import (
     trial_processes,
     wait_for,
 )
+from trainers.config import TrainConfig
+from trainers.report import MEASURED
+from trainers.yamlfile import load as load_config
 
 pytestmark = pytest.mark.slow
 
@@ -47,16 +51,31 @@ def ended(process, *, seconds=300):
 
 
 def assert_same_answer(place, reference):
-    """Configs, curves bit for bit, and the best config; nothing twice in the tables."""
+    """Configs, curves bit for bit, tables from the logs, and the exported config; nothing twice in the tables."""
     assert_same_study(place, reference)
     for folder in (place, reference):
         build(folder)
-    ours, theirs = (pq.read_table(folder / "tables" / "runs.parquet").to_pylist() for folder in (place, reference))
-    assert [(one["trial"], one["state"], one["objective"]) for one in sorted(ours, key=lambda one: one["trial"])] == [
-        (one["trial"], one["state"], one["objective"]) for one in sorted(theirs, key=lambda one: one["trial"])
-    ]
-    history = pq.read_table(place / "tables" / "history.parquet").to_pylist()
-    assert len({(row["run_id"], row["epoch"]) for row in history}) == len(history)
+        export_best(folder, folder / "best.yaml", force=True)
+    assert runs_in_tables(place) == runs_in_tables(reference)
+    assert history_in_tables(place) == history_in_tables(reference)
+    ours, theirs = (load_config(folder / "best.yaml", TrainConfig) for folder in (place, reference))
+    assert ours.model_dump(exclude={"provenance"}) == theirs.model_dump(exclude={"provenance"})
+
+
+def runs_in_tables(place):
+    rows = pq.read_table(place / "tables" / "runs.parquet").to_pylist()
+    return sorted((row["trial"], row["state"], row["epochs"], row["objective"], row["config"]) for row in rows)
+
+
+def history_in_tables(place):
+    """Every epoch of every trial once, with all that is not a measurement of time or memory."""
+    rows = pq.read_table(place / "tables" / "history.parquet").to_pylist()
+    found = {(row["run_id"].rpartition("-")[2], row["epoch"]): row for row in rows}
+    assert len(found) == len(rows)
+    return {
+        where: {name: repr(value) for name, value in row.items() if not name.startswith((*MEASURED, "time", "run_id"))}
+        for where, row in found.items()
+    }
 
 
 def test_a_killed_trial_goes_on_by_itself(study_file, tmp_path, undisturbed, cost):
