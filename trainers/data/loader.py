@@ -12,6 +12,7 @@ from trainers.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.data.ahead import copied_ahead
 from trainers.data.batches import BatchMaker
 from trainers.data.loading import Kept, loading
+from trainers.data.maskcheck import check_masks
 from trainers.data.open import OpenData
 from trainers.data.order import Stream, Walk
 from trainers.data.presence import classes_present
@@ -236,9 +237,23 @@ def _check(data: OpenData, config: "LoaderConfig", needs: Needs, world: int) -> 
             f"data.batch_size: {size} is more than the {len(data.unlabelled)} unlabelled images; lower it to at most "
             f"{len(data.unlabelled)}, or name more images in data.unlabelled"
         )
+    if needs.presence:
+        _check_presence(data, config)
     if needs.unlabelled and needs.mixed and config.views.cutmix_partner == "batch" and size // world // parts < 2:
         raise ConfigError(
             "views.cutmix_partner: batch needs at least 2 unlabelled images at a time, data.batch_size: "
             f"{size} over {world} processes in {parts} parts gives {size // world // parts}; raise it, or set "
             "second_view"
         )
+
+
+def _check_presence(data: OpenData, config: "LoaderConfig") -> None:
+    """Where a method learns which classes an unlabelled image shows, its mask is read in training."""
+    for item in data.unlabelled:
+        if item.mask is None:
+            raise DataError(
+                f"{item.where}: no mask lies beside {item.name}, and method.image_labels reads the classes of every "
+                "unlabelled image from its mask; name the masks in data.unlabelled, or set method.image_labels: false"
+            )
+    skip = config.data.on_corrupt == "skip"
+    check_masks(data.unlabelled, num_classes=data.num_classes, skip_corrupt=skip)

@@ -75,9 +75,13 @@ def loading(
     if asked == "auto":
         asked = auto_workers(device, cores=cores())
         why = " (data.loader_workers: auto; on a CPU the cores train)" if device == "cpu" else " (auto)"
-    workers = min(asked, _room_for(batch_bytes(config, needs, device=device, world=world)))
-    if workers < asked:
-        why = f" instead of {asked}: {SHARED_MEMORY}, through which they hand over batches, has room for no more"
+    batch, free = batch_bytes(config, needs, device=device, world=world), _shared_free()
+    workers = asked if free is None else min(asked, max(0, (free // batch - 1) // 2))  # two on the way, one being taken
+    if workers < asked and free is not None:
+        why = (
+            f" instead of {asked}: {SHARED_MEMORY}, through which they hand over batches of {batch / 1e6:.3g} MB, has "
+            f"{free / 1e6:.3g} MB free, room for no more"
+        )
         logger.warning("%d loader workers%s; enlarge it (docker run --shm-size)", workers, why)
     kept = kept or kept_images(config, data)
     return Loading(workers=workers, kept=kept, lines=(f"{_workers(workers)}{why}; {kept.words}",))
@@ -119,12 +123,12 @@ def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", 
     return images * (labelled + unlabelled)
 
 
-def _room_for(batch: int) -> int:
-    """Workers whose batches fit into shared memory: each has two on the way, and one more is being taken."""
+def _shared_free() -> int | None:
+    """Free bytes of shared memory for this training process, each of whose workers has two batches there; None where
+    the machine has none."""
     if not SHARED_MEMORY.is_dir():
-        return 1000
-    free = shutil.disk_usage(SHARED_MEMORY).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(0, (free // batch - 1) // 2)
+        return None
+    return shutil.disk_usage(SHARED_MEMORY).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def kept_images(config: "LoaderConfig", data: OpenData) -> Kept:

@@ -61,3 +61,18 @@ def complaint(read):
     except DataError as error:
         return str(error)
     return None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS (git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a page of HTML"),
+        (b"image", "no image of a format that Pillow reads"),
+    ],
+)
+def test_a_file_in_which_no_image_is_recognised_is_told_by_what_it_is(tmp_path, content, reason):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    assert reason in complaint(lambda: read_image(Item(image=path)))

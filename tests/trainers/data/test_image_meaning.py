@@ -154,6 +154,16 @@ def test_a_value_range_says_what_is_black_and_white(low, high, tmp_path):
     assert np.abs(read(tmp_path / "f.tif", value_range=(low, high))[..., 0] - meant).max() <= 0.5 + 1e-3
 
 
+def test_a_value_range_is_refused_where_it_does_not_reach(rng, tmp_path):
+    pixels = rng.integers(0, 4096, (12, 16, 3)).astype(np.uint16)
+    path = tiff(tmp_path / "colour.tif", pixels, photometric=2)
+    for read_it in (lambda **how: read_header(path, item(path, **how)), lambda **how: read(path, **how)):
+        read_it()
+        read_it(value_range=(0, 65535))
+        with pytest.raises(MeaningError, match=r"colour\.tif: 16-bit RGB .*data\.value_range does not reach"):
+            read_it(value_range=(0, 4095))
+
+
 @pytest.mark.parametrize("values", [[0, 255], [-0.1, 1], [0, np.nan], [0, np.inf]])
 def test_floats_that_are_no_shares_are_refused_by_name(values, tmp_path):
     path = tmp_path / "f.tif"

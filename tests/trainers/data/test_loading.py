@@ -68,7 +68,7 @@ def test_no_more_workers_start_than_shared_memory_holds_the_batches_of(
     room(shared=int(batches * batch_bytes(config, SEMI, device="cuda", world=1)))
     found = chosen(config, device="cuda")
     assert found.workers == workers
-    assert "has room for no more" in found.lines[0]
+    assert "MB free, room for no more" in found.lines[0]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -5,9 +5,11 @@ import pytest
 
 from ipix_tune.preflight import check_run
 from trainers.data.check import check_data
+from trainers.data.loader import TrainLoader
 from trainers.data.maskcheck import check_masks
 from trainers.data.open import open_data
 from trainers.errors import DataError
+from trainers.methods.base import Needs
 
 VAL = "images/18.png masks/18.png\nimages/19.png masks/19.png\n"
 
@@ -47,3 +49,21 @@ def test_a_mask_of_another_size_than_its_image_is_named(train_config, folder_roo
     write_image(folder_root / "masks" / "2.png", np.zeros((20, 23)))
     with pytest.raises(DataError, match=r"masks/2\.png: the mask is 23 x 20 pixels"):
         check_masks(items, num_classes=3)
+
+
+def test_masks_of_unlabelled_images_are_checked_where_the_method_reads_them(train_config, folder_root, write_image):
+    config = train_config()
+    data = open_data(config.data, final=False)
+    seventh_class(folder_root, write_image, 11)
+    TrainLoader(data, config, Needs(unlabelled=True))
+    with pytest.raises(DataError, match=r"masks/11\.png: .*7.*unlabelled\.txt"):
+        TrainLoader(data, config, Needs(unlabelled=True, presence=True))
+
+
+def test_unlabelled_images_without_masks_are_named_where_the_method_reads_them(train_config, folder_root):
+    config = train_config(data={"holdout": {"images": 2}})
+    lines = (folder_root / "unlabelled.txt").read_text().splitlines()
+    (folder_root / "unlabelled.txt").write_text("\n".join([*lines[:-1], lines[-1].split()[0]]))
+    data = open_data(config.data, final=False)
+    with pytest.raises(DataError, match=r"unlabelled\.txt:14: no mask lies beside .*method\.image_labels: false"):
+        TrainLoader(data, config, Needs(unlabelled=True, presence=True))
