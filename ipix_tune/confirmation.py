@@ -65,7 +65,8 @@ def confirm(
     confirm_of(study)
     if wandb_mode(study.logging) == "disabled":
         raise ConfirmError(NOT_LOGGED)
-    check_machine(address)
+    for line in check_machine(address):
+        say(console, line)
     copy = checked_copy(study)
     _check_folder(study, copy)
     if more_seeds and copy is None:  # before a cluster is started

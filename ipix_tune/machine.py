@@ -19,18 +19,31 @@ class MachineError(UserError):
     """A Ray cannot be started on this machine as it is set up."""
 
 
-def check_machine(address: str | None, environment: Mapping[str, str] = os.environ) -> None:
-    """See that a Ray can be started here; nothing is looked at where one runs already.
+def check_machine(address: str | None, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """See that a Ray can be started here, where none runs already, and that there is a folder for caches.
 
     Args:
         address: the cluster's address, if one was given.
         environment: the shell's.
 
+    Returns:
+        warnings.
+
     Raises:
         UserError: the temporary folder is too long a path, or it or the home folder cannot be written, with the cure.
     """
-    if address or environment.get("RAY_ADDRESS"):
-        return
+    if not address and not environment.get("RAY_ADDRESS"):
+        _check_for_ray(environment)
+    home = Path(environment.get("HOME") or Path.home())
+    if environment.get("XDG_CACHE_HOME") or (why := _unwritable(home / ".cache")) is None:
+        return []
+    return [
+        f"warning: {why}: data sets, decoded images and W&B's own logs are kept there; set HOME or XDG_CACHE_HOME to a "
+        "folder that can be written"
+    ]
+
+
+def _check_for_ray(environment: Mapping[str, str]) -> None:
     name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
     folder = Path(environment.get(name, "/tmp"))
     check_length(folder, added=OF_RAY, name=name, whose="Ray")

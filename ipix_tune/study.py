@@ -45,7 +45,8 @@ def run(
     from ipix_tune.again import offer_failed
     from ipix_tune.journal import Journal
 
-    check_machine(address)
+    for line in check_machine(address):
+        say(console, line)
     copy = checked_copy(study)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)

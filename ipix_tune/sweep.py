@@ -107,7 +107,8 @@ def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, conso
     from ipix_tune.resources import room
     from ipix_tune.wandb_probe import probe
 
-    check_machine(address)
+    for line in check_machine(address):
+        _say(console, line, style="yellow")
     if (store := store_of(study)) is not None:
         store.check()
     for line in probe(study):

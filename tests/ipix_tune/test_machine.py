@@ -76,6 +76,14 @@ def test_a_home_that_cannot_be_written_is_named_with_both_cures():
     check_machine(None, environment(HOME="/proc/nobody", RAY_AUTH_MODE="disabled"))
 
 
+def test_a_cache_that_cannot_be_written_is_warned_of_with_its_cure(short):
+    (said,) = check_machine("head:6379", environment(HOME="/proc/nobody"))
+    assert said.startswith("warning: /proc cannot be written (")
+    assert "set HOME or XDG_CACHE_HOME" in said
+    assert check_machine("head:6379", environment(HOME="/proc/nobody", XDG_CACHE_HOME=short)) == []
+    assert check_machine("head:6379", environment(HOME=short)) == []
+
+
 def test_a_temporary_folder_that_cannot_be_written_is_named():
     with pytest.raises(MachineError, match="TMPDIR = /proc/tmp: /proc cannot be written"):
         check_machine(None, environment(TMPDIR="/proc/tmp"))
