@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -185,11 +186,8 @@ def name_own_cluster() -> None:
 
 def _our_code() -> list[str]:
     """Our packages' folders, sent to the cluster's nodes, which need what we depend on but not us."""
-    import analysis
-    import ipix_tune
-    import trainers
-
-    return [str(Path(str(package.__file__)).parent) for package in (trainers, ipix_tune, analysis)]
+    specs = [find_spec(name) for name in ("trainers", "ipix_tune", "analysis")]
+    return [str(Path(str(spec.origin)).parent) for spec in specs if spec is not None]
 
 
 def inventory() -> tuple[dict[str, float], list[dict[str, float]]]:
