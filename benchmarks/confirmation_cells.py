@@ -15,7 +15,7 @@ from analysis.stats.race import Judgement, RacePlan, judge
 from analysis.stats.schedule import Schedule
 from analysis.stats.sequential import crossing
 from benchmarks.boundaries import critical_values
-from benchmarks.search_quality import problem, search_of, study_of
+from benchmarks.search_problems import problem, search_of, study_of
 from ipix_tune.config import Value
 from ipix_tune.curves import Curve, Curves
 from ipix_tune.simulate import Simulation

@@ -66,7 +66,7 @@ def host_waits(asked: Asked, work: Callable[[], object]) -> int | None:
 
 def side(asked: Asked, **changes: Any) -> Any:
     """Our side of a comparison, in the sizes of this run."""
-    from benchmarks.step import folder_of_images
+    from benchmarks.step_sides import folder_of_images
     from benchmarks.step_turns import Side
 
     sizes = {"crop": 65, "batch": 2, "backbone": "small"} if asked.cpu else {
@@ -79,7 +79,7 @@ def side(asked: Asked, **changes: Any) -> Any:
 @contextlib.contextmanager
 def training(asked: Asked, **changes: Any) -> Iterator[Any]:
     """A run of :func:`side`."""
-    from benchmarks.step_side import config_of
+    from benchmarks.step_config import config_of
     from trainers.fit import numerics
     from trainers.run import Run
 

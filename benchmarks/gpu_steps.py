@@ -51,11 +51,11 @@ def profile(asked: Asked, run: Any, batches: Iterator[Any]) -> list[tuple[str, f
 
 def loader(asked: Asked) -> Iterator[Row]:
     """The step with its loader, by its workers; every image decoded before, as after the first epoch."""
-    from benchmarks.step_side import _fill_store
+    from benchmarks.step_config import fill_store
 
     def run(workers: int) -> Row:
         with training(asked, workers=workers) as one:
-            _fill_store(one)
+            fill_store(one)
             return per_step(asked, one, one.loader.epoch(0), steps=4 if asked.cpu else 60, warm=max(2, 2 * workers))
 
     for workers in (0, 2) if asked.cpu else (0, 2, 4):
@@ -64,7 +64,7 @@ def loader(asked: Asked) -> Iterator[Row]:
 
 def unimatch(asked: Asked) -> Iterator[Row]:
     """Ours against UniMatch's loop in fp32, and in bf16 and channels last put around it, in turns."""
-    from benchmarks.step import started
+    from benchmarks.step_sides import started
 
     if not asked.unimatch:
         yield {"name": "UniMatch's loop", "skipped": "no checkout was given (--unimatch PATH)"}

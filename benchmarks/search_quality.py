@@ -28,58 +28,24 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.trained_curves import DATA, SEARCH, TrainedCurves, known
+from benchmarks.search_problems import EPOCHS, FAMILIES, problem, search_of, study_of
+from benchmarks.trained_curves import TrainedCurves, known
 from ipix_tune import console
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value
-from ipix_tune.curves import HPOBENCH, Curve, Curves, HpoBenchCurves, ParametricCurves
+from ipix_tune.curves import Curve, Curves
 from ipix_tune.dimensions import every_value, from_unit, to_unit
 from ipix_tune.ranked import places
 from ipix_tune.samplers import build_sampler, optuna_sampler
 from ipix_tune.simulate import Simulated, Simulation
 from ipix_tune.space import SearchSpace
-from ipix_tune.studyfile import load
 from ipix_tune.warm import Past, foreign
 
-EPOCHS, CONCURRENT, FULL_TRIALS = 27, 4, 64
 BUDGET = FULL_TRIALS * EPOCHS
 KNOWN = 1000
 """Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst, where curves
 are formulas; of real trainings `benchmarks.trained_curves` says what is known."""
 SLIP = 0.1
 """Standard deviation of the good prior's error, as a share of a range; also the chance of a wrong choice."""
-FAMILIES = ("power", "exponential", "mlp", "kernel")
-SPACE = Path(__file__).parent.parent / "search_spaces" / "voc.yaml"
-
-
-def problem(family: str, seed: int) -> Curves:
-    """One member of a family."""
-    if family in SEARCH:
-        return TrainedCurves(family, list(DATA)[seed % len(DATA)], seed)
-    if family == "hpobench":
-        return HpoBenchCurves(HPOBENCH[seed % len(HPOBENCH)], mode="max", epochs=EPOCHS, seed=seed)
-    return ParametricCurves(SearchSpace(load(SPACE)), shape=family, mode="max", epochs=EPOCHS, seed=seed)
-
-
-def search_of(curves: Curves) -> dict[str, Dimension]:
-    """The space without priors."""
-    search = curves.search if curves.search is not None else load(SPACE).search
-    return {name: dimension.model_copy(update={"prior": None}) for name, dimension in search.items()}
-
-
-def study_of(
-    search: Mapping[str, Dimension], *, sampler: str, scheduler: str, trials: int, seed: int, quota: bool = True
-) -> StudyConfig:
-    """A study as `studyfile.load` would give it, for a space that the training config need not have."""
-    return StudyConfig.model_validate(
-        {
-            "name": "search-quality",
-            "trainer": load(SPACE).trainer,
-            "search": dict(search),
-            "sampler": {"name": sampler, "seed": seed},
-            "scheduler": {"name": scheduler, "quota": quota},
-            "budget": {"trials": trials},
-        }
-    )
 
 
 def with_prior(

@@ -27,7 +27,7 @@ from analysis.stats.sobol import NEGLIGIBLE, indices, variances
 from analysis.stats.study import Study, Trial
 from analysis.stats.surrogate import Data, Surrogate, fit, gather, without
 from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, TOP, Objective, ObjectiveCurves, objectives
-from benchmarks.search_quality import study_of
+from benchmarks.search_problems import study_of
 from ipix_tune.dimensions import describe, distribution
 from ipix_tune.rungs import rungs
 from ipix_tune.simulate import Simulation

@@ -13,28 +13,20 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks import step_tables
-from benchmarks.gpu import with_this_tree
-from benchmarks.step_data import make
 from benchmarks.step_plain import OPTIMISATIONS
-from benchmarks.step_side import environment
+from benchmarks.step_sides import folder_of_images, started
 from benchmarks.step_turns import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-Turn = Callable[[int], dict[str, Any]]
-"""So many steps of a side, and its answer."""
 
 Crop = Annotated[int, typer.Option(help="Side of the square crop.")]
 Batch = Annotated[int, typer.Option(help="Labelled images a step; as many unlabelled ones come with them.")]
@@ -49,57 +41,6 @@ Rounds = Annotated[int, typer.Option(help="Turns of each side.")]
 Steps = Annotated[int, typer.Option(help="Timed steps of a turn.")]
 Rows = Annotated[Path, typer.Option(help="JSON lines; rows are added.")]
 Unimatch = Annotated[Path | None, typer.Option(help="A checkout of UniMatch.", exists=True, file_okay=False)]
-
-
-def folder_of_images() -> Path:
-    """In the user's cache folder."""
-    from trainers.data.layout import cache_folder
-
-    return make(cache_folder() / "step-images")
-
-
-@contextmanager
-def started(side: Side) -> Iterator[Turn]:
-    """The side's process, after its warm-up."""
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.step_side"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-            env=environment(side) | {"PYTHONPATH": with_this_tree()},
-        )
-        asked, answers = process.stdin, process.stdout
-        assert asked is not None
-        assert answers is not None
-
-        def answer() -> dict[str, Any]:
-            for line in answers:
-                if line.startswith("{"):
-                    found: dict[str, Any] = json.loads(line)
-                    return found
-            said.seek(0)
-            raise RuntimeError(f"{side.kind} has ended:\n{said.read()[-3000:]}")
-
-        def ask(line: str | int) -> None:
-            with suppress(BrokenPipeError):
-                asked.write(f"{line}\n")
-                asked.flush()
-
-        def turn(steps: int) -> dict[str, Any]:
-            ask(steps)
-            return answer()
-
-        try:
-            answer()
-            yield turn
-        finally:
-            ask("stop")
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 def alternate(sides: dict[str, Side], *, rounds: int, steps: int, rows: Path) -> None:

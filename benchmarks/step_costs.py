@@ -25,8 +25,9 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import step_tables
-from benchmarks.step import Backbone, Device, Precision, Threads, folder_of_images, ours, started
-from benchmarks.step_side import config_of
+from benchmarks.step import Backbone, Device, Precision, Threads, ours
+from benchmarks.step_config import config_of
+from benchmarks.step_sides import folder_of_images, started
 from benchmarks.step_turns import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

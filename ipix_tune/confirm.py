@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from ipix_tune.console import run as run_app
+from ipix_tune.folder import load_study
 
 if TYPE_CHECKING:
-    from ipix_tune.config import StudyConfig
+    pass
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -71,31 +72,6 @@ def confirm(
         sys.exit(130)
     if outcome.cut_short is not None or outcome.scored == 0 or not made:
         sys.exit(1)
-
-
-def load_study(place: Path, overrides: list[str]) -> "StudyConfig":
-    """The study of a folder, where it lies now, or of a study file.
-
-    Raises:
-        UserError: there is none, or the file or an override cannot be used.
-    """
-    from ipix_tune.confirm_section import ConfirmError
-    from ipix_tune.folder import STUDY
-    from ipix_tune.studyfile import load
-    from trainers.errors import did_you_mean
-    from trainers.remote import is_uri
-
-    if not place.is_dir():
-        if not place.is_file():
-            there = [str(folder.parent) for folder in place.parent.glob(f"*/{STUDY}")]
-            raise ConfirmError(f"there is no study folder and no study file {place}{did_you_mean(str(place), there)}")
-        return load(place, overrides)
-    if not (place / STUDY).is_file():
-        raise ConfirmError(f"{place}: no study's folder: it holds no {STUDY}")
-    study = load(place / STUDY, overrides)
-    if is_uri(study.storage):
-        return study
-    return study.model_copy(update={"name": place.absolute().name, "storage": str(place.absolute().parent)})
 
 
 if __name__ == "__main__":

@@ -182,3 +182,28 @@ def remove_checkpoints(folder: Path, *, of: set[str]) -> None:
 def trials_of(folder: Path, copy: Mirror | None = None) -> set[str]:
     """Names of the folders of all trials of a study, those of its copy in object storage among them."""
     return {path.name for path in (folder / "trials").glob("*")} | (copy.trials() if copy is not None else set())
+
+
+def load_study(place: Path, overrides: list[str]) -> "StudyConfig":
+    """The study of a folder, where it lies now, or of a study file.
+
+    Raises:
+        UserError: there is none, or the file or an override cannot be used.
+    """
+    from ipix_tune.confirm_section import ConfirmError
+    from ipix_tune.folder import STUDY
+    from ipix_tune.studyfile import load
+    from trainers.errors import did_you_mean
+    from trainers.remote import is_uri
+
+    if not place.is_dir():
+        if not place.is_file():
+            there = [str(folder.parent) for folder in place.parent.glob(f"*/{STUDY}")]
+            raise ConfirmError(f"there is no study folder and no study file {place}{did_you_mean(str(place), there)}")
+        return load(place, overrides)
+    if not (place / STUDY).is_file():
+        raise ConfirmError(f"{place}: no study's folder: it holds no {STUDY}")
+    study = load(place / STUDY, overrides)
+    if is_uri(study.storage):
+        return study
+    return study.model_copy(update={"name": place.absolute().name, "storage": str(place.absolute().parent)})

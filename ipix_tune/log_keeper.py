@@ -152,7 +152,7 @@ def write(
     place: Path, *, phase: Phase, shared: dict[str, Any], described: dict[str, Any], lacking: dict[str, Any]
 ) -> None:
     """Log what a trial's log lacks, in this process."""
-    from ipix_tune.confirm import load_study
+    from ipix_tune.folder import load_study
 
     study = load_study(place, [])
     tracker = Tracker(place, study, shared, phase=phase, describe=lambda values: described, to_disk=True)

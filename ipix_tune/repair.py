@@ -21,10 +21,10 @@ def repair(
     from analysis.build import build
     from ipix_tune import folder
     from ipix_tune.complete_logs import complete
-    from ipix_tune.confirm import load_study
     from ipix_tune.confirmation import facts_and_entries
     from ipix_tune.echo import near, say
     from ipix_tune.engine import checked_copy
+    from ipix_tune.folder import load_study
     from ipix_tune.journal import Journal
     from ipix_tune.logged_facts import facts_of_search
     from ipix_tune.plan import make_plan

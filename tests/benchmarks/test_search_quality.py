@@ -12,20 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import search_quality
+from benchmarks.search_problems import EPOCHS, problem, search_of
 from benchmarks.search_quality import (
     CONCURRENT,
-    EPOCHS,
     GOOD,
     METHODS,
     MISLEADING,
     Problem,
     epochs_to,
     measure,
-    problem,
     quartiles,
     read_raw,
     render,
-    search_of,
     with_prior,
     worth,
 )

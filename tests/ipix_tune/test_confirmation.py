@@ -14,9 +14,9 @@ from analysis import tables
 from analysis.logs.offline import read_folder
 from analysis.stats.confirmed import confirmed
 from ipix_tune.cli import app
-from ipix_tune.confirm import load_study
 from ipix_tune.confirmation import as_study
 from ipix_tune.console import run as run_app
+from ipix_tune.folder import load_study
 from ipix_tune.journal import Journal
 from ipix_tune.lineup import load
 from ipix_tune.space import SearchSpace

@@ -7,7 +7,7 @@ import pytest
 
 from ipix_tune import log_keeper
 from ipix_tune.complete_logs import complete
-from ipix_tune.confirm import load_study
+from ipix_tune.folder import load_study
 from ipix_tune.log_keeper import LogKeeper
 from ipix_tune.tracking import Tracker
 from tests.ipix_tune.running import long, run

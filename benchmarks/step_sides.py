@@ -1,0 +1,69 @@
+"""Sides of a timing of steps: their folder of images, and their processes."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import with_this_tree
+from benchmarks.step_data import make
+from benchmarks.step_side import environment
+from benchmarks.step_turns import Side
+
+Turn = Callable[[int], dict[str, Any]]
+"""So many steps of a side, and its answer."""
+
+
+def folder_of_images() -> Path:
+    """In the user's cache folder."""
+    from trainers.data.layout import cache_folder
+
+    return make(cache_folder() / "step-images")
+
+
+@contextmanager
+def started(side: Side) -> Iterator[Turn]:
+    """The side's process, after its warm-up."""
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.step_side"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=environment(side) | {"PYTHONPATH": with_this_tree()},
+        )
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def answer() -> dict[str, Any]:
+            for line in answers:
+                if line.startswith("{"):
+                    found: dict[str, Any] = json.loads(line)
+                    return found
+            said.seek(0)
+            raise RuntimeError(f"{side.kind} has ended:\n{said.read()[-3000:]}")
+
+        def ask(line: str | int) -> None:
+            with suppress(BrokenPipeError):
+                asked.write(f"{line}\n")
+                asked.flush()
+
+        def turn(steps: int) -> dict[str, Any]:
+            ask(steps)
+            return answer()
+
+        try:
+            answer()
+            yield turn
+        finally:
+            ask("stop")
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
