@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import gpu_tables
+from benchmarks.step_sides import with_this_tree
 
 BUDGETS = {"tests": 90, "methods": 150, "kernels": 30, "step": 90, "loader": 60, "compile": 100, "unimatch": 70}
 """Seconds of each stage, in this order; 590 together."""
@@ -107,11 +108,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
-
-
-def with_this_tree() -> str:
-    """PYTHONPATH with the working folder in front of what it was."""
-    return os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
 
 
 if __name__ == "__main__":

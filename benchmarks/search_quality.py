@@ -28,7 +28,7 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.search_problems import EPOCHS, FAMILIES, problem, search_of, study_of
+from benchmarks.search_problems import CONCURRENT, EPOCHS, FAMILIES, FULL_TRIALS, problem, search_of, study_of
 from benchmarks.trained_curves import TrainedCurves, known
 from ipix_tune import console
 from ipix_tune.config import Dimension, Prior, StudyConfig, Value

@@ -7,7 +7,6 @@ Reads lines on standard input (a number of steps, or `stop`) and answers each wi
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +115,6 @@ def main() -> None:
         run_unimatch(side, turns)
     else:
         run_ours(side, turns)
-
-
-def environment(side: Side) -> dict[str, str]:
-    """What a process needs to be that side."""
-    return {**os.environ, "STEP_SIDE": json.dumps(asdict(side)), "OMP_NUM_THREADS": str(side.threads)}
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import with_this_tree
 from benchmarks.step_data import make
-from benchmarks.step_side import environment
 from benchmarks.step_turns import Side
 
 Turn = Callable[[int], dict[str, Any]]
@@ -67,3 +65,13 @@ def started(side: Side) -> Iterator[Turn]:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def with_this_tree() -> str:
+    """PYTHONPATH with the working folder in front of what it was."""
+    return os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+
+
+def environment(side: Side) -> dict[str, str]:
+    """What a process needs to be that side."""
+    return {**os.environ, "STEP_SIDE": json.dumps(asdict(side)), "OMP_NUM_THREADS": str(side.threads)}
