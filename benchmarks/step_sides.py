@@ -1,11 +1,13 @@
 """Sides of a timing of steps: their folder of images, and their processes."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
