@@ -195,7 +195,7 @@ def _race(
             say(console, f"look: {judgement.reason}")
         return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
 
-    whole, study = study, _by_first_objective(study)
+    whole, study = study, by_first_objective(study)
     runs = as_study(study, found, place)
     total = len(found.arms) * found.plan.seeds
     journal = Journal(
@@ -251,7 +251,7 @@ def facts_and_entries(
     has begun. Nothing is written."""
     if not (place / FOLDER / PLAN).is_file():
         return None
-    found, study = load(place / FOLDER / PLAN), _by_first_objective(study)
+    found, study = load(place / FOLDER / PLAN), by_first_objective(study)
     return facts_of_confirmation(study, space, found), _entries(study, found, place)
 
 
@@ -261,11 +261,11 @@ def _sign(study: StudyConfig) -> int:
 
 def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[TrialRecord]:
     """What the confirmation's record has; nothing is written."""
-    runs = as_study(_by_first_objective(study), found, place)
+    runs = as_study(by_first_objective(study), found, place)
     return Journal(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()
 
 
-def _by_first_objective(study: StudyConfig) -> StudyConfig:
+def by_first_objective(study: StudyConfig) -> StudyConfig:
     """The race has one: a second objective, of which the search made a front, decides nothing here."""
     return study.model_copy(update={"objective": study.objective.model_copy(update={"against": None})})
 

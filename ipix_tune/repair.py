@@ -19,9 +19,10 @@ def repair(
     """Make a study's logs whole: epochs and ends that W&B's files lack are written to further files, from the study's
     record and the trials' own metrics.jsonl. Then make its report anew."""
     from analysis.build import build
+    from analysis.columns import CONFIRM
     from ipix_tune import folder
     from ipix_tune.complete_logs import complete
-    from ipix_tune.confirmation import facts_and_entries
+    from ipix_tune.confirmation import by_first_objective, facts_and_entries
     from ipix_tune.echo import near, say
     from ipix_tune.engine import checked_copy
     from ipix_tune.folder import load_study
@@ -49,7 +50,8 @@ def repair(
         phases = [(facts_of_search(config, space, make_plan(config)), search)]
         confirmed = facts_and_entries(config, space, place)
         for facts, entries in [*phases, *([] if confirmed is None else [confirmed])]:
-            lacked, left = complete(place, config, facts, entries, copy=copy)
+            logged = by_first_objective(config) if facts.phase == CONFIRM else config
+            lacked, left = complete(place, logged, facts, entries, copy=copy)
             lacking += left
             logged_again += len(lacked)
             ended = sum(entry.state != "running" for entry in entries)

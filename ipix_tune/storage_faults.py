@@ -25,7 +25,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and those that it was raised for or after."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _lies_in(error: OSError, place: Path) -> bool:

@@ -48,6 +48,18 @@ def test_an_error_of_another_kind_is_no_fault_of_the_storage(tmp_path):
     assert storage_fault(raised(ValueError("no space left")), tmp_path) is None
 
 
+def test_an_error_that_was_raised_in_place_of_a_handled_one_is_no_fault_of_the_storage(tmp_path):
+    def handled():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise ValueError("something else") from None
+
+    with pytest.raises(ValueError, match="something else") as caught:
+        handled()
+    assert storage_fault(caught.value, tmp_path) is None
+
+
 def test_a_database_that_stays_locked_is_named_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "WAIT_S", 0.3)
     url = f"sqlite:///{tmp_path}/studies.db"
