@@ -95,7 +95,12 @@ def fill(disk):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return run(long(tmp_path_factory.mktemp("undisturbed")), report=False).folder
+    return run(longer(tmp_path_factory.mktemp("undisturbed")), report=False).folder
+
+
+def longer(folder, **changes):
+    """Enough trials that the record grows by more than a page, which it may hold already when the disk is filled."""
+    return long(folder, budget={"trials": 6}, **changes)
 
 
 @pytest.mark.slow
@@ -109,7 +114,7 @@ def test_where_only_the_records_disk_is_full_the_study_says_so_and_a_resume_goes
     disk.mkdir()
     with small_disk(disk, "2m"):
         changes = {"record": f"sqlite:///{disk}/studies.db"} if kind == "a database" else {}
-        file = long(tmp_path, **changes)
+        file = longer(tmp_path, **changes)
         if kind == "a journal file":
             monkeypatch.setattr(record, "JOURNAL", "elsewhere/journal.log")
             monkeypatch.setattr("ipix_tune.folder.prepare", linking(disk))
@@ -142,5 +147,5 @@ def linking(disk):
 
 
 def fill_in_the_middle(place, disk):
-    wait_for(lambda: epochs_on_disk(place, "t0001") >= 2 or None, seconds=200, what="epoch 2 of the second trial")
+    wait_for(lambda: epochs_on_disk(place, "t0000") >= 2 or None, seconds=400, what="epoch 2 of the first trial")
     fill(disk)
