@@ -21,7 +21,7 @@ def data_lines(config: DataConfig, data: OpenData, summary: DataSummary) -> list
     lines = [f"{config.name}: {counts}; {data.num_classes} classes; split {summary.split_hash[:12]}"]
     lines += [f"images of {_sizes(summary)}; classes seen: {classes}"]
     lines += [
-        f"no {name} image shows {', '.join(absent)}"
+        f"no {CALLED[name]} image shows {', '.join(absent)}"
         for name, absent in summary.absent.items()
         if absent and summary.masks[name].count
     ]

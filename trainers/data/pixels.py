@@ -11,6 +11,7 @@ more than three bands         refused, also where Pillow would drop some; likewi
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from trainers.data.fileend import may_be_cut_off
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError, MeaningError, opened
 
@@ -63,9 +65,8 @@ def read_header(path: Path, item: Item) -> Header:
         laid = orientation in INVERSE_TURN and orientation >= 5
         if laid and (turned == 1) == (image.format == "TIFF"):  # Pillow gives a TIFF's size as turned
             height, width = width, height
-        return Header(
-            size=(height, width), kind=_kind(image), turned=turned, by_pixels=image.mode == "F" or _has_alpha(image)
-        )
+        by_pixels = image.mode == "F" or _has_alpha(image) or may_be_cut_off(path, image)
+        return Header(size=(height, width), kind=_kind(image), turned=turned, by_pixels=by_pixels)
 
 
 def rgb_array(path: Path, item: Item) -> NDArray[np.uint8]:
@@ -134,7 +135,9 @@ def _unread_tiff(path: Path) -> str | None:
         start += file.read(8) if start[2:4] in (b"\x2b\0", b"\0\x2b") else b""  # BigTIFF
         directory = TiffImagePlugin.ImageFileDirectory_v2(start)
         file.seek(directory.next)
-        directory.load(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a directory that was cut off
+            directory.load(file)
         bits = directory.get(BITS, (1,))
         bits = bits if isinstance(bits, tuple) else (bits,)
         sort = {1: "unsigned", 2: "signed", 3: "float"}.get(_first(directory.get(SAMPLE_FORMAT, 1)), "unknown")
