@@ -17,6 +17,7 @@ from analysis.logs.run import LoggedRun
 from analysis.reading import read_study
 from analysis.tables import Tables
 from ipix_tune.config import StudyConfig
+from ipix_tune.log_again import log_again
 from ipix_tune.mirror import Mirror
 from ipix_tune.run_facts import RunFacts
 from ipix_tune.shell import wandb_mode
@@ -133,20 +134,6 @@ def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: Mirror | None) ->
             "epochs": last,
         },
     }
-
-
-def log_again(tracker: Tracker, lacking: dict[str, Any]) -> None:
-    """Log what `what_lacks` gave."""
-    key = lacking["key"]
-    tracker.start(key, values=lacking["values"], trainer=lacking["trainer"])
-    if lacking["parts"] is not None:
-        tracker.in_parts(key, lacking["parts"])
-    for row in lacking["rows"]:
-        if row["split_hash"] is not None:
-            tracker.split(key, row["split_hash"])
-        score = {tracker.metric: row["score"]} if "score" in row else {}
-        tracker.log(key, epoch=row["epoch"], metrics={**row["metrics"], **score})
-    tracker.finish(key, **lacking["end"])
 
 
 def _records(place: Path, key: str, copy: Mirror | None) -> list[EpochRecord]:

@@ -11,18 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from analysis.columns import Phase
 from analysis.logs.offline import read_files
-from ipix_tune.complete_logs import Lack, lack_of, log_again, what_lacks
-from ipix_tune.config import ObjectiveConfig, StudyConfig
+from ipix_tune.complete_logs import Lack, lack_of, what_lacks
+from ipix_tune.config import StudyConfig
 from ipix_tune.echo import near
 from ipix_tune.identity import identity
 from ipix_tune.mirror import Mirror
 from ipix_tune.run_facts import RunFacts
 from ipix_tune.shell import wandb_mode
-from ipix_tune.tracking import Tracker
 from ipix_tune.trial_record import TrialRecord
 from trainers.errors import OutputError
 
@@ -61,7 +58,7 @@ class LogKeeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place, self._facts, self._entry, self._copy = place, facts, entry, copy
-        self._objective = study.objective
+        self._study = study
         self._identity, self._mode = identity(place, study), wandb_mode(study.logging)
         self._say, self._clock = say, clock
         self._since: dict[str, float] = {}
@@ -125,10 +122,10 @@ class LogKeeper:
             "phase": facts.phase,
             "shared": facts.shared,
             "described": facts.describe(lack.entry.values),
-            "objective": self._objective.model_dump(mode="json"),
+            "study": self._study.model_dump(mode="json"),
             "lacking": what_lacks(lack, facts, self._place, self._copy),
         }
-        command = [sys.executable, "-m", "ipix_tune.log_keeper", str(self._place)]
+        command = [sys.executable, "-m", "ipix_tune.log_again", str(self._place)]
         writer = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
         )
@@ -148,28 +145,3 @@ class LogKeeper:
             self._due[key] = self._clock() + AGAIN_S
         else:
             del self._due[key]
-
-
-def write(
-    place: Path,
-    *,
-    phase: Phase,
-    shared: dict[str, Any],
-    described: dict[str, Any],
-    objective: dict[str, Any],
-    lacking: dict[str, Any],
-) -> None:
-    """Log what a trial's log lacks, in this process."""
-    from ipix_tune.folder import load_study
-
-    study = load_study(place, [])  # of a confirmation the objective is another
-    study = study.model_copy(update={"objective": ObjectiveConfig.model_validate(objective)})
-    tracker = Tracker(place, study, shared, phase=phase, describe=lambda values: described, to_disk=True)
-    try:
-        log_again(tracker, lacking)
-    finally:
-        tracker.close()
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]), **json.load(sys.stdin))
