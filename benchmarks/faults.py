@@ -50,7 +50,7 @@ def run(
     """Do the faults until each has been done so many times."""
     tests = [test for test in collected() if only in test]
     while (test := due(read(rows), tests, times=times)) is not None:
-        row = tried(test)
+        row = tried(test, kept=rows.with_name(f"{rows.stem}-undisturbed-{str(git_commit())[:7]}"))
         with rows.open("a") as file:
             file.write(json.dumps(row) + "\n")
         typer.echo(f"{row['at']} {test}: {'passed' if row['passed'] else 'FAILED'} after {row['wall_s']:.0f} s")
@@ -75,14 +75,27 @@ def due(rows: Sequence[Row], tests: Sequence[str], *, times: int) -> str | None:
     return first if first is not None and count[first] < times else None
 
 
-def tried(test: str) -> dict[str, Any]:
-    """One fault, done once, in a process of its own."""
+def tried(test: str, *, kept: Path) -> dict[str, Any]:
+    """One fault, done once, in a process of its own.
+
+    Args:
+        test: its name.
+        kept: folder of the undisturbed study, which the first one makes.
+    """
     began = time.monotonic()
     at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
     with tempfile.TemporaryDirectory() as folder:
         costs = Path(folder) / "costs.jsonl"
         command = [sys.executable, "-m", "pytest", f"{TESTS}::{test}", "-m", "slow", "-q", "-p", "no:cacheprovider"]
-        command += ["--basetemp", str(Path(folder) / "tests"), "--show-capture=no", "--fault-rows", str(costs)]
+        command += [
+            "--basetemp",
+            str(Path(folder) / "tests"),
+            "--show-capture=no",
+            "--fault-rows",
+            str(costs),
+            "--undisturbed",
+            str(kept),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
             passed, said = done.returncode == 0, done.stdout

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,16 @@ def cost(request):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The study of `one_by_one`, as it ends when nothing happens to it."""
-    return run(one_by_one(tmp_path_factory.mktemp("undisturbed")), report=False).folder
+def undisturbed(tmp_path_factory, request):
+    """The study of `one_by_one`, as it ends when nothing happens to it; of an earlier session where one was kept."""
+    kept = request.config.getoption("--undisturbed", default=None)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    if kept is not None and Path(kept).is_dir():
+        return shutil.copytree(kept, folder / "tiny")
+    place = run(one_by_one(folder), report=False).folder
+    if kept is not None:
+        shutil.copytree(place, kept)
+    return place
 
 
 @pytest.fixture
@@ -60,4 +68,5 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_addoption(parser):
+    parser.addoption("--undisturbed", metavar="FOLDER", help="Where the undisturbed study of tests/chaos is kept.")
     parser.addoption("--fault-rows", metavar="FILE", help="Append what every fault of tests/chaos cost, a line each.")
