@@ -36,7 +36,7 @@ def undisturbed(tmp_path_factory, request):
         return shutil.copytree(kept, folder / "tiny")
     place = run(one_by_one(folder), report=False).folder
     if kept is not None:
-        shutil.copytree(place, kept)
+        Path(shutil.copytree(place, f"{kept}.part")).rename(kept)
     return place
 
 
