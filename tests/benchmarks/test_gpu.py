@@ -69,13 +69,42 @@ def test_rows_of_a_stage_that_has_not_ended_are_in_the_table(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["tests", "methods", "step", "loader", "processes"])
+@pytest.mark.parametrize("stage", ["tests", "methods", "step", "loader", "compile", "processes"])
 def test_every_stage_runs_on_a_cpu(stage, tmp_path):
     done, rows, _ = rehearse(tmp_path, stage, "--only", "alonso", "--only", "cps")
     assert done.exit_code == 0, done.output
     assert rows[-1]["result"] == "done"
     if stage == "processes":
         assert {row["name"] for row in rows if row.get("difference", 1) < 1e-6} == {"alonso", "cps"}
+
+
+CHECKOUT = {
+    "model/backbone/resnet.py": "def resnet50(pretrained): ...\n\ndef resnet101(pretrained): ...\n",
+    "unimatch.py": """
+import torch
+DeepLabV3Plus = None
+def main():
+    network = DeepLabV3Plus({"nclass": 21}).cuda()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
+    while True:
+        optimizer.zero_grad()
+        network(torch.rand(2, 3, 65, 65)).square().mean().backward()
+        optimizer.step()
+""",
+}
+"""What the stage takes of a checkout of UniMatch."""
+
+
+@pytest.mark.slow
+def test_turns_of_a_checkouts_loop_in_both_precisions_are_timed_beside_ours(tmp_path):
+    for name, text in CHECKOUT.items():
+        file = tmp_path / "checkout" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    done, rows, _ = rehearse(tmp_path, "unimatch", "--unimatch", str(tmp_path / "checkout"))
+    assert done.exit_code == 0, done.output
+    sides = ["ours, bf16", "UniMatch, fp32", "UniMatch, bf16"]
+    assert [row["name"] for row in rows if row.get("ms", 0) > 0] == 2 * sides
 
 
 @pytest.mark.slow
