@@ -34,8 +34,9 @@ def compile(asked: Asked) -> Iterator[Row]:
 
 
 def compiled(asked: Asked, mode: str) -> Row:
-    """Seconds until three steps are done, from nothing compiled, and milliseconds of a warm step."""
-    with training(asked, compile=mode) as run:
+    """Seconds until three steps are done, from nothing compiled, and milliseconds of a warm step: of UniMatch, in a
+    rehearsal of a method that has one forward pass to compile."""
+    with training(asked, compile=mode, method="supervised" if asked.cpu else "unimatch") as run:
         batches = cached(run)
         begun = time.perf_counter()
         per_step(asked, run, batches, steps=1, warm=2)
