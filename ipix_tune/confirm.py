@@ -60,9 +60,14 @@ def confirm(
         return
     given = [*(f"--set={one}" for one in overrides or []), *([f"--address={address}"] if address else [])]
     again = shlex.join(["python", "-m", "ipix_tune.confirm", str(study), *given, "--resume"])
-    say(console, f"after any interruption go on with: {again}")
     outcome = confirm_study(
-        config, resume=resume, address=address, console=console, more_seeds=more_seeds, retry_failed=retry_failed
+        config,
+        resume=resume,
+        address=address,
+        console=console,
+        more_seeds=more_seeds,
+        retry_failed=retry_failed,
+        on_begun=lambda: say(console, f"after any interruption go on with: {again}"),
     )
     made = finish(config, outcome, console=console)
     if outcome.cut_short is not None:

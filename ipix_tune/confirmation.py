@@ -5,7 +5,7 @@ and never changed, a journal of its own beside it, the runs among the study's tr
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -49,6 +49,7 @@ def confirm(
     console: Console,
     more_seeds: int = 0,
     retry_failed: bool = False,
+    on_begun: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Confirm a study that has been searched, or go on with its confirmation.
 
@@ -57,6 +58,7 @@ def confirm(
         resume: the confirmation has begun; None: whether or not it has.
         more_seeds: extend the plan of a confirmation that has ended by so many seeds an arm.
         retry_failed: runs that failed are offered again; not those whose loss was not finite, which are lost runs.
+        on_begun: called when nothing was refused and there is a confirmation that can be resumed.
 
     Raises:
         UserError: anything that can be known before a run starts: no trial to confirm, another confirmation in the
@@ -91,6 +93,7 @@ def confirm(
         if more_seeds:
             found = _extended(study, place, more_seeds)
             write_extension(found, place / FOLDER / PLAN)
+        on_begun()
         return _race(study, space, found, place, copy, console=console, retry_failed=retry_failed)
 
 

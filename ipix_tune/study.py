@@ -1,6 +1,7 @@
 """A study from its file to its end: prepare, search, leave everything in its folder."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +33,19 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    study: StudyConfig, *, resume: bool, address: str | None, console: Console, retry_failed: bool = False
+    study: StudyConfig,
+    *,
+    resume: bool,
+    address: str | None,
+    console: Console,
+    retry_failed: bool = False,
+    on_begun: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Run a study, or take it up again.
 
     Args:
         retry_failed: trials that failed are offered again, whatever their error was.
+        on_begun: called when nothing was refused and there is a study that can be resumed.
 
     Raises:
         UserError: anything that can be known before a trial starts: storage, data, weights, resources.
@@ -59,6 +67,7 @@ def run(
         console.print(line, highlight=False)
     accept = partial(acceptable, study, space, copy) if resume else lambda place: None
     with opened(study, first, copy, resume=resume, address=address, console=console, accept=accept) as (place, fit):
+        on_begun()
         if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
         plan = make_plan(study)

@@ -142,10 +142,20 @@ def _run(
             store.check()
             store.delete(study.name)
         shutil.rmtree(folder.study_folder(study), ignore_errors=True)
-    else:
-        _say(console, f"after any interruption go on with: {again}")
+
+    def begun() -> None:
+        if not smoke:
+            _say(console, f"after any interruption go on with: {again}")
+
     unconfirmed = None
-    outcome = run(study, resume=resume and not smoke, address=address, console=console, retry_failed=retry_failed)
+    outcome = run(
+        study,
+        resume=resume and not smoke,
+        address=address,
+        console=console,
+        retry_failed=retry_failed,
+        on_begun=begun,
+    )
     if study.confirm is not None and study.confirm.after_search and outcome.cut_short is None and outcome.scored:
         from ipix_tune.confirmation import confirm
 

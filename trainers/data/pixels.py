@@ -62,8 +62,8 @@ def read_header(path: Path, item: Item) -> Header:
         orientation = orientation_of(image)
         turned = 1 if item.decoding.exif == "ignore" else orientation
         height, width = image.height, image.width
-        laid = orientation in INVERSE_TURN and orientation >= 5
-        if laid and (turned == 1) == (image.format == "TIFF"):  # Pillow gives a TIFF's size as turned
+        swapped = _tiff_tag(image, ORIENTATION, 1) >= 5  # Pillow gives a TIFF's size as turned by this tag
+        if swapped != (turned >= 5):
             height, width = width, height
         by_pixels = image.mode == "F" or _has_alpha(image) or may_be_cut_off(path, image)
         return Header(size=(height, width), kind=_kind(image), turned=turned, by_pixels=by_pixels)
@@ -158,10 +158,12 @@ def _tiff_tag(image: Image.Image, tag: int, default: int) -> int:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Of the file as it is stored; asked before the pixels are loaded, since Pillow then turns a TIFF. A damaged EXIF
-    block says nothing, as in viewers."""
+    """Of the file as it is stored, by its EXIF block or else its XMP packet; asked before the pixels are loaded, since
+    Pillow then turns a TIFF. A damaged EXIF block says nothing, as in viewers."""
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
-        return 1  # asking would decode it
+        packet = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or ""
+        if "Orientation" not in (packet.decode(errors="replace") if isinstance(packet, bytes) else packet):
+            return 1  # asking would decode it
     try:
         orientation = int(image.getexif().get(ORIENTATION, 1))
     except Exception:

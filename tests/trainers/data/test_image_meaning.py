@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from trainers.data.layout import Decoding, Item
 from trainers.data.opening import CorruptError, MeaningError
@@ -262,6 +262,28 @@ def test_an_image_is_turned_as_viewers_show_it_or_left_as_stored(orientation, ki
         header = read_header(path, item(path, exif=exif_key))
         assert header.size == meant.shape[:2]
         assert header.turned == (orientation if exif_key == "apply" and orientation > 1 else 1)
+
+
+def save_with_packet(path, pixels, orientation):
+    """An image whose XMP packet alone says how it is turned."""
+    packet = f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", packet)
+    how = {".png": {"pnginfo": text}, ".tif": {"tiffinfo": {700: packet.encode()}}}
+    Image.fromarray(pixels).save(path, **how.get(path.suffix, {"xmp": packet.encode(), "quality": 100}))
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_an_orientation_in_an_xmp_packet_counts_as_one_in_exif(orientation, kind, rng, tmp_path):
+    path = tmp_path / f"a.{kind}"
+    save_with_packet(path, rng.integers(0, 256, (8, 16, 3)).astype(np.uint8), orientation)
+    with Image.open(path) as image:
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(read(path), shown)
+    assert read_header(path, item(path)).size == shown.shape[:2]
+    assert read_header(path, item(path, exif="ignore")).size == (8, 16)
+    assert read(path, exif="ignore").shape == (8, 16, 3)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
