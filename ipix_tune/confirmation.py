@@ -225,6 +225,7 @@ def _race(
     searched = _needed_of_search(whole, space, found, place, max_epochs=max_epochs)
     work = Work(
         facts=facts_of_confirmation(study, space, found),
+        data=probe.data,
         journal=journal,
         record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL, SNAPSHOT)),
         scheduler=FIFOScheduler(),

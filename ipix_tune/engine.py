@@ -16,12 +16,13 @@ from ipix_tune.concurrency import Concurrency, awaited
 from ipix_tune.config import StudyConfig, Value
 from ipix_tune.echo import near, say
 from ipix_tune.mirror import Keeper, Mirror, copy_of
-from ipix_tune.nodes import check_nodes
+from ipix_tune.nodes import LateNodes, check_nodes
 from ipix_tune.resources import Fit
 from ipix_tune.run_facts import RunFacts
 from ipix_tune.stop import Stop
 from ipix_tune.storage_faults import storage_fault
 from trainers.config import TrainConfig
+from trainers.data import DataConfig
 
 if TYPE_CHECKING:
     from ipix_tune.journal import Journal
@@ -67,6 +68,7 @@ class Work:
 
     Args:
         facts: what its W&B runs say.
+        data: of one of its trials, which nodes that join are asked for.
         journal: gives the trials and keeps what became of them.
         record: names of the files in the study's folder that hold that.
         scheduler: Ray Tune's; says which go on.
@@ -76,6 +78,7 @@ class Work:
     """
 
     facts: RunFacts
+    data: DataConfig
     journal: "Journal"
     record: tuple[str, ...]
     scheduler: Any
@@ -193,7 +196,12 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
 
     logs = LogKeeper(place, study, facts, ended_entry, copy=copy, say=lambda line: say(console, line))
 
+    late = LateNodes(
+        work.data, place / folder.STUDY if copy is None else study.storage, say=lambda line: say(console, line)
+    )
+
     def step() -> None:
+        late.look()
         keeper.look()
         logs.look()
         concurrency.refresh()

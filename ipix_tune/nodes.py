@@ -1,9 +1,12 @@
-"""Before the first trial: every node sees the same data, and the study's storage is one folder for all."""
+"""Every node sees the same data, and the study's storage is one folder for all: asked before the first trial, and of
+nodes that join later."""
 
 import contextlib
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ ANSWER_S = 120.0
 """Longest wait for a node's answer: a mount that hangs shall not hang the study."""
 STAGING_S = 3600.0
 """The same where it first fetches the data from object storage."""
+
+LOOK_EVERY_S = 10.0
+"""How often a study looks for nodes that have joined."""
 
 
 class NodeError(UserError):
@@ -34,7 +40,6 @@ def check_nodes(data: DataConfig, storage: Path | str) -> None:
         NodeError: names every node that lacks something, and what.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
@@ -42,19 +47,10 @@ def check_nodes(data: DataConfig, storage: Path | str) -> None:
     split = open_data(data, final=False).split_hash
     wait_s = STAGING_S if is_uri(data.root or "") else ANSWER_S
     with _marked(storage) if isinstance(storage, Path) else contextlib.nullcontext(storage) as mark:
-        answers = [
-            ray.remote(look)
-            .options(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            )
-            .remote(data, mark, split)
-            for node in nodes
-        ]
+        answers = [_asked(node, data, mark, split) for node in nodes]
         ray.wait(answers, num_returns=len(answers), timeout=wait_s)
         faults = [
-            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {fault}"
+            f"{_called(node)}: {fault}"
             for node, answer in zip(nodes, answers, strict=True)
             for fault in _faults(answer, wait_s)
         ]
@@ -63,6 +59,77 @@ def check_nodes(data: DataConfig, storage: Path | str) -> None:
             f"not every node of the cluster can run trials: {'; '.join(faults)}. Mount the data and the storage under "
             "the same paths on every node, or take these nodes out of the cluster"
         )
+
+
+class LateNodes:
+    """Nodes that join while a study runs are asked too. Nobody waits for their answers; what they lack is said.
+
+    Args:
+        data: as for :func:`check_nodes`.
+        mark: as for :func:`look`: a file in the study's folder, or the URI of an object storage.
+        say: prints a line.
+        clock: seconds, from any start.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        mark: Path | str,
+        *,
+        say: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._data, self._mark, self._say, self._clock = data, mark, say, clock
+        self._known: set[str] | None = None
+        self._open: list[tuple[Any, Any]] = []
+        self._looked = -math.inf
+
+    def look(self) -> None:
+        """See which nodes are new, and which have answered; called often."""
+        import ray
+
+        if self._clock() - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = self._clock()
+        try:
+            alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        except (RuntimeError, ray.exceptions.RayError):  # a head that is away for a moment
+            return
+        if self._known is not None and (new := alive.keys() - self._known):
+            try:
+                split = open_data(self._data, final=False).split_hash
+            except (UserError, OSError):  # the driver itself cannot see the data now
+                return
+            self._open += [(alive[name], _asked(alive[name], self._data, self._mark, split)) for name in sorted(new)]
+        self._known = (self._known or set()) | alive.keys()
+        self._take()
+
+    def _take(self) -> None:
+        """Say what nodes lack that have answered."""
+        import ray
+
+        answers = [answer for _, answer in self._open]
+        over = set(ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else ())
+        for node, answer in self._open:
+            if answer in over and (faults := _faults(answer, 0)):
+                self._say(
+                    f"warning: {_called(node)} has joined the cluster and cannot run trials: {'; '.join(faults)}. "
+                    "Trials that it gets will fail: mount data and storage under the same paths there, or take it out"
+                )
+        self._open = [(node, answer) for node, answer in self._open if answer not in over]
+
+
+def _asked(node: Any, data: DataConfig, mark: Path | str, split: str) -> Any:
+    """Have a node look; gives Ray's reference to its answer."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(look).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(data, mark, split)
+
+
+def _called(node: Any) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
 def look(data: DataConfig, mark: Path | str, split: str) -> list[str]:

@@ -121,6 +121,7 @@ def _search(
     journal.settled = budget.settled
     work = Work(
         facts=facts_of_search(study, space, plan),
+        data=space.to_config(plan.sample).data,
         journal=journal,
         record=(IDENTITY, JOURNAL, SNAPSHOT, SAMPLER),
         scheduler=scheduler,

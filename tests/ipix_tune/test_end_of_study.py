@@ -21,6 +21,7 @@ def ended(study):  # noqa: F811
     assert journal.remaining == 0
     work = Work(
         facts=facts,
+        data=facts.training(entries[0].values).data,
         journal=journal,
         record=("journal.log",),
         scheduler=None,

@@ -1,11 +1,12 @@
 import contextlib
 import os
+import time
 
 import pytest
 from rich.console import Console
 
 from ipix_tune import engine, study
-from ipix_tune.nodes import NodeError, check_nodes, look
+from ipix_tune.nodes import LOOK_EVERY_S, LateNodes, NodeError, check_nodes, look
 from ipix_tune.studyfile import load
 from tests.ipix_tune.studies import base, config_of, write
 from trainers.data.open import open_data
@@ -79,6 +80,41 @@ def test_the_node_whose_data_cannot_be_opened_is_named_before_a_study_starts(tmp
     assert str(raised.value).count(f"cannot be made in {tmp_path / 'file' / 'scenes'}") == 1
     assert str(tmp_path / "home") not in str(raised.value)
     assert list((tmp_path / "studies").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_node_that_joins_later_and_lacks_the_data_is_named_once_and_one_that_has_all_is_not(tmp_path, monkeypatch):
+    """Real nodes with homes of their own; that of the last is a file, so that nothing can lie below it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    (tmp_path / "home").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "study.yaml").touch()
+    data, said, seconds = config_of(data=config_of().data.model_dump() | {"root": "~/scenes"}).data, [], [0.0]
+    cluster = Cluster()
+    try:
+        cluster.add_node(num_cpus=1, env_vars={"HOME": str(tmp_path / "home")})
+        ray.init(address=cluster.address, log_to_driver=False)
+        late = LateNodes(data, tmp_path / "study.yaml", say=said.append, clock=lambda: seconds[0])
+        late.look()
+        for home in ("home", "file"):
+            cluster.add_node(num_cpus=1, env_vars={"HOME": str(tmp_path / home)})
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and (seconds[0] == 0 or late._open):
+            seconds[0] += LOOK_EVERY_S
+            late.look()
+            time.sleep(0.2)
+        seconds[0] += LOOK_EVERY_S
+        late.look()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    (warning,) = said
+    assert f"warning: {os.uname().nodename} (" in warning
+    assert f"cannot be made in {tmp_path / 'file' / 'scenes'}" in warning
 
 
 def test_a_study_with_such_a_node_leaves_no_folder_that_would_have_to_be_resumed(tmp_path, monkeypatch):
