@@ -86,7 +86,19 @@ def tried(test: str, *, kept: Path) -> dict[str, Any]:
     at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
     with tempfile.TemporaryDirectory() as folder:
         costs = Path(folder) / "costs.jsonl"
-        command = [sys.executable, "-m", "pytest", f"{TESTS}::{test}", "-m", "slow", "-q", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            f"{TESTS}::{test}",
+            "-m",
+            "slow",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--timeout",
+            str(LONGEST_S),
+        ]
         command += [
             "--basetemp",
             str(Path(folder) / "tests"),

@@ -33,18 +33,21 @@ from trainers.yamlfile import load as load_config
 
 pytestmark = pytest.mark.slow
 
+BUSY_S = 900
+"""Longest wait for what a study does in a minute or two where nothing else runs on the machine."""
+
 
 def in_the_middle(process, place, *, trial="t0001", epoch=2):
     """Wait until a trial is half done."""
     wait_for(
         lambda: process.poll() is not None or epochs_on_disk(place, trial) >= epoch or None,
-        seconds=180,
+        seconds=BUSY_S,
         what=f"epoch {epoch} of {trial}",
     )
     assert process.poll() is None, process.communicate()[0]
 
 
-def ended(process, *, seconds=300):
+def ended(process, *, seconds=BUSY_S):
     output, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, output
     return output
@@ -178,7 +181,7 @@ def test_when_the_head_dies_the_driver_ends_and_a_resume_on_a_new_cluster_goes_o
     in_the_middle(process, place)
     old.shutdown()
     watch = Watch(place, how="`--resume` on a new cluster")
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=BUSY_S)
     assert process.returncode != 0
     assert "--resume" in output
     new = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -235,7 +238,7 @@ def test_a_disk_that_stays_full_ends_the_study_clearly_and_a_resume_goes_on(stud
     in_the_middle(process, place)
     watch = Watch(place, how="a clear stop after 60 to 70 s, then `--resume`")
     fill(disk)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=BUSY_S)
     assert process.returncode == 1, output
     assert "the study's storage" in output
     assert "\ngo on with: " in output
@@ -252,7 +255,7 @@ def test_a_second_driver_on_the_same_study_is_refused_and_the_first_goes_on(stud
     watch = Watch(place, how="the second driver ends with a message")
     process.send_signal(signal.SIGSTOP)  # so that the first cannot end before the second has started
     second = sweep(study_file, "--resume")
-    output, _ = second.communicate(timeout=120)
+    output, _ = second.communicate(timeout=BUSY_S)
     process.send_signal(signal.SIGCONT)
     assert second.returncode == 2, output
     assert "another" in output
@@ -323,7 +326,7 @@ def test_side_by_side_no_result_is_lost_or_counted_twice_and_the_budget_is_kept(
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         process = sweep(file, "--resume")
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=BUSY_S)
     assert "budget.epochs is over" in output
     cost("a trial and twice the driver of an asynchronous study are killed", watch.end())
     found = entries(place)

@@ -12,7 +12,7 @@ from ipix_tune import record
 from ipix_tune.record import RecordError
 from ipix_tune.storage_faults import storage_fault
 from tests.disks import small_disk
-from tests.ipix_tune.running import assert_same_study, entries, epochs_on_disk, long, run, wait_for
+from tests.ipix_tune.running import TINY, assert_same_study, entries, epochs_on_disk, long, run, wait_for
 from tests.ipix_tune.test_record import journal
 
 
@@ -99,8 +99,9 @@ def undisturbed(tmp_path_factory):
 
 
 def longer(folder, **changes):
-    """Enough trials that the record grows by more than a page, which it may hold already when the disk is filled."""
-    return long(folder, budget={"trials": 6}, **changes)
+    """Enough short trials that the record grows by more than a page, which it may hold already when the disk fills."""
+    trainer = {**TINY["trainer"], "schedule": {"epochs": 3, "steps_per_epoch": 2}}
+    return long(folder, budget={"trials": 5}, trainer=trainer, **changes)
 
 
 @pytest.mark.slow
@@ -147,5 +148,5 @@ def linking(disk):
 
 
 def fill_in_the_middle(place, disk):
-    wait_for(lambda: epochs_on_disk(place, "t0000") >= 2 or None, seconds=400, what="epoch 2 of the first trial")
+    wait_for(lambda: epochs_on_disk(place, "t0000") >= 1 or None, seconds=400, what="an epoch of the first trial")
     fill(disk)
