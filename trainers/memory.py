@@ -99,6 +99,10 @@ def _step_memory(asked: Asking) -> StepMemory:
     if asked.world > 1 and config.optim.batch_norm == "global":
         _share_batch_norm([*(one.module for one in trained), *method.networks().values()])
     stages, total = method.stages(), config.schedule.epochs * asked.steps_per_epoch
+    for stage in range(1, len(stages)):
+        method.begin(
+            stage, lambda places: iter(())
+        )  # the networks that the last stage trains with; nothing is labelled
     progress = Progress(step=total - 1, steps_per_epoch=asked.steps_per_epoch, total_steps=total, stage=len(stages) - 1)
     with FakeTensorMode(allow_non_fake_inputs=True), ReadOnes(), LiveBytes() as live:
         images = config.data.batch_size // asked.world

@@ -83,6 +83,8 @@ ASKED = {
     "in parts": asking(altered(config(batch=8, alpha=0.5, amp="bf16"), "optim", accumulate=4)),
     "two processes": asking(config(batch=8, alpha=0.5, amp="bf16"), world=2),
     "one image each": asking(config("supervised"), world=4),
+    "st": asking(config("st", alpha=0.5)),
+    "stpp": asking(config("stpp", alpha=0.5)),
 }
 
 
@@ -104,10 +106,16 @@ def test_other_methods_are_estimated_as_well(method):
     assert tensors(step_memory([asking(one)])[0]) == pytest.approx(allocated(one), rel=0.1)
 
 
+@pytest.mark.parametrize("name", ["st", "stpp"])
+def test_the_last_stage_of_several_is_estimated_with_its_inter_pixel_loss(found, name):
+    assert found[name].step > found["supervised"].step
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize("method", sorted(BUILDERS))
-def test_every_method_has_an_estimate(method):
-    one = config(method)
+def test_every_method_has_an_estimate_with_the_inter_pixel_loss_and_without(method, alpha):
+    one = config(method, alpha=alpha)
     one = altered(one, "method", warmup_passes=0) if method == "psmt" else one
     [memory] = step_memory([asking(one)])
     assert memory.step > memory.batch > 0
