@@ -5,7 +5,8 @@ from typing import Literal
 
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError, opened
-from trainers.data.pixels import orientation_of, shade_step
+from trainers.data.orientation import orientation_of
+from trainers.data.pixels import shade_step
 
 
 def read_otherwise(items: Iterable[Item], *, exif: Literal["apply", "ignore"]) -> str | None:

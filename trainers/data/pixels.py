@@ -24,13 +24,14 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from trainers.data.fileend import may_be_cut_off
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError, MeaningError, opened
+from trainers.data.orientation import ORIENTATION, load_turned, orientation_of, turned
+from trainers.data.tifftags import first, tiff_tag
 
-ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT, SUBFILE = 0x112, 258, 262, 277, 339, 254
-"""Tags of TIFF; EXIF uses the first too."""
+BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT, SUBFILE = 258, 262, 277, 339, 254
+"""Tags of TIFF."""
 WHITE_IS_ZERO, SIGNED = 0, 2
 COLOUR_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
 """Samples that a photometric interpretation has, without further bands."""
-INVERSE_TURN = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 PLAIN = ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "RGBX")
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 FULL_SIXTEEN = {("PNG", "I;16"), ("PNG", "I"), ("PPM", "I"), ("PPM", "I;16"), ("JPEG2000", "I;16"), ("TIFF", "I;16")}
@@ -62,7 +63,7 @@ def read_header(path: Path, item: Item) -> Header:
         orientation = orientation_of(image)
         turned = 1 if item.decoding.exif == "ignore" else orientation
         height, width = image.height, image.width
-        swapped = _tiff_tag(image, ORIENTATION, 1) >= 5  # Pillow gives a TIFF's size as turned by this tag
+        swapped = tiff_tag(image, ORIENTATION, 1) >= 5  # Pillow gives a TIFF's size as turned by this tag
         if swapped != (turned >= 5):
             height, width = width, height
         by_pixels = image.mode == "F" or _has_alpha(image) or may_be_cut_off(path, image)
@@ -78,7 +79,7 @@ def rgb_array(path: Path, item: Item) -> NDArray[np.uint8]:
     """
     with _understood(path, item) as image:
         _refuse_unread(path, image, item)
-        turn = _turn(image, item)
+        turn = load_turned(image, item)
         return turned(_rgb(path, image, item), turn)
 
 
@@ -88,10 +89,10 @@ def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
     with _understood(path, item) as image:
         _refuse_pages(path, image, item)
         _refuse_bands(path, image, item)
-        step, turn = shade_step(image), _turn(image, item)
+        step, turn = shade_step(image), load_turned(image, item)
         if colours:
             return turned(_colours(path, image, item), turn)
-        if _tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode == "L":
+        if tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode == "L":
             raise MeaningError(
                 f"{path}: white is zero in this TIFF, so that its values are no class indices {_at(item)}"
             )
@@ -99,17 +100,6 @@ def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
         if image.mode == "1":
             values = values.astype(np.uint8)
         return turned(values // step if step > 1 else values, turn)
-
-
-def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels (H, W, ...) as an EXIF orientation of 1 .. 8 says they are to be shown."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
 
 
 @contextlib.contextmanager
@@ -140,47 +130,13 @@ def _unread_tiff(path: Path) -> str | None:
             directory.load(file)
         bits = directory.get(BITS, (1,))
         bits = bits if isinstance(bits, tuple) else (bits,)
-        sort = {1: "unsigned", 2: "signed", 3: "float"}.get(_first(directory.get(SAMPLE_FORMAT, 1)), "unknown")
+        sort = {1: "unsigned", 2: "signed", 3: "float"}.get(first(directory.get(SAMPLE_FORMAT, 1)), "unknown")
         return f"{directory.get(SAMPLES, 1)} bands of {bits[0]} bits ({sort})"
     return None
 
 
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, tuple) and value else value
-
-
 def _at(item: Item) -> str:
     return f"(named in {item.where or item.name})"
-
-
-def _tiff_tag(image: Image.Image, tag: int, default: int) -> int:
-    return int(_first(image.tag_v2.get(tag, default))) if isinstance(image, TiffImagePlugin.TiffImageFile) else default
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Of the file as it is stored, by its EXIF block or else its XMP packet; asked before the pixels are loaded, since
-    Pillow then turns a TIFF. A damaged EXIF block says nothing, as in viewers."""
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
-        packet = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or ""
-        if "Orientation" not in (packet.decode(errors="replace") if isinstance(packet, bytes) else packet):
-            return 1  # asking would decode it
-    try:
-        orientation = int(image.getexif().get(ORIENTATION, 1))
-    except Exception:
-        return 1
-    return orientation if orientation in INVERSE_TURN else 1
-
-
-def _turn(image: Image.Image, item: Item) -> int:
-    """Load the pixels; the orientation by which they are still to be turned."""
-    orientation = orientation_of(image)
-    image.load()
-    if image.format == "PNG":
-        orientation = orientation_of(image)
-    ignored = item.decoding.exif == "ignore"
-    if image.format == "TIFF":
-        return INVERSE_TURN.get(orientation, 1) if ignored else 1
-    return 1 if ignored else orientation
 
 
 def _refuse_unread(path: Path, image: Image.Image, item: Item) -> None:
@@ -188,8 +144,8 @@ def _refuse_unread(path: Path, image: Image.Image, item: Item) -> None:
     _refuse_pages(path, image, item)
     _refuse_bands(path, image, item)
     grey_of_known_range = (image.format, image.mode) in FULL_SIXTEEN
-    white_is_zero = _tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode in ("I;16", "I", "F")
-    signed_bytes = image.mode == "L" and _tiff_tag(image, SAMPLE_FORMAT, 1) == SIGNED
+    white_is_zero = tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode in ("I;16", "I", "F")
+    signed_bytes = image.mode == "L" and tiff_tag(image, SAMPLE_FORMAT, 1) == SIGNED
     deep = image.mode.startswith(("I", "F"))
     if white_is_zero or signed_bytes or not (deep or image.mode in (*PLAIN, *WITH_ALPHA)):
         sort = " where white is zero" if white_is_zero else " of signed values" if signed_bytes else ""
@@ -218,7 +174,7 @@ def _refuse_pages(path: Path, image: Image.Image, item: Item) -> None:
         whole = 0
         for page in range(pages):
             image.seek(page)
-            whole += not _tiff_tag(image, SUBFILE, 0) & 0b101
+            whole += not tiff_tag(image, SUBFILE, 0) & 0b101
         image.seek(0)
         pages = whole
     if pages > 1:
@@ -229,8 +185,8 @@ def _refuse_bands(path: Path, image: Image.Image, item: Item) -> None:
     """Bands of a TIFF that Pillow drops; a single alpha is seen to with the pixels."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
-    samples = _tiff_tag(image, SAMPLES, 1)
-    further = samples - COLOUR_SAMPLES.get(_tiff_tag(image, PHOTOMETRIC, 1), samples)
+    samples = tiff_tag(image, SAMPLES, 1)
+    further = samples - COLOUR_SAMPLES.get(tiff_tag(image, PHOTOMETRIC, 1), samples)
     if further > (1 if image.mode in WITH_ALPHA else 0):
         raise MeaningError(
             f"{path}: {samples} bands {_at(item)}, of which only {samples - further} would be read; {_BANDS_REMEDY}"
@@ -267,7 +223,7 @@ def _grey(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise MeaningError(f"{path}: holds values that are NaN or infinite {_at(item)}; write a number in their place")
     if asked is None and values.dtype.kind != "f":
-        bits = _tiff_tag(image, BITS, 16)
+        bits = tiff_tag(image, BITS, 16)
         return (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
     low, high = asked or (0.0, 1.0)
     if asked is None and (values.min() < low - FLOAT_SLACK or values.max() > high + FLOAT_SLACK):
@@ -287,7 +243,7 @@ def _raw_mode(image: Image.Image) -> str:
     """How the pixels are stored, in Pillow's words; unknown once they are loaded."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0].args if tiles else ""
-    return str(arguments if isinstance(arguments, str) else _first(arguments))
+    return str(arguments if isinstance(arguments, str) else first(arguments))
 
 
 def _kind(image: Image.Image) -> str:
@@ -296,7 +252,7 @@ def _kind(image: Image.Image) -> str:
         return "float grey"
     if image.mode.startswith("I"):
         bits = (
-            _tiff_tag(image, BITS, 16) if image.mode == "I;16" or image.format != "TIFF" else _tiff_tag(image, BITS, 32)
+            tiff_tag(image, BITS, 16) if image.mode == "I;16" or image.format != "TIFF" else tiff_tag(image, BITS, 32)
         )
-        return f"{'signed ' if _tiff_tag(image, SAMPLE_FORMAT, 1) == SIGNED else ''}{bits}-bit grey"
+        return f"{'signed ' if tiff_tag(image, SAMPLE_FORMAT, 1) == SIGNED else ''}{bits}-bit grey"
     return f"16-bit {image.mode}" if ";16" in _raw_mode(image) else image.mode
