@@ -44,7 +44,7 @@ def run(folder, config):
     searcher = JournalSearcher(
         book,
         trial_config=lambda key, values: handed_out.update({key: values}) or {"key": key},
-        concurrent=1,
+        concurrent=lambda: 1,
         max_epochs=EPOCHS,
     )
     while isinstance(found := searcher.suggest("trial"), dict):
