@@ -49,6 +49,8 @@ BATCH = 8
 """Labelled images a GPU, and as many unlabelled ones."""
 VOC_CLASSES, DIGITS_CLASSES = 21, 11
 
+Only = Annotated[list[str] | None, typer.Option("--method", help="Only this method; several times for several.")]
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -67,9 +69,11 @@ def config_of(one: dict[str, Any], data: dict[str, Any]) -> TrainConfig:
 
 
 @app.command()
-def check(rows: Annotated[Path, typer.Option(help="JSON lines; rows are added.")]) -> None:
+def check(rows: Annotated[Path, typer.Option(help="JSON lines; rows are added.")], only: Only = None) -> None:
     """Real steps against the estimate."""
     for one in CHECKED:
+        if only and one["method"] not in only:
+            continue
         config = config_of(one, {"name": "digits", "holdout": {"images": 8, "source": "unlabelled"}})
         measured = allocated(config)
         begun = time.monotonic()
@@ -136,14 +140,14 @@ def _of(part: Any) -> list[Any]:
 
 
 @app.command()
-def estimate(rows: Annotated[Path, typer.Option(help="JSON lines; rows are added.")]) -> None:
+def estimate(rows: Annotated[Path, typer.Option(help="JSON lines; rows are added.")], only: Only = None) -> None:
     """R50 and R101 at three crops."""
     data = {"name": "voc", "root": "none", "holdout": {"images": 1}}
     for backbone, crop in product(BACKBONES, CROPS):
         begun = time.monotonic()
         asked = [
             {"method": method, "backbone": backbone, "crop": crop, "batch": BATCH, "amp": amp}
-            for method, amp in product(METHODS, AMPS)
+            for method, amp in product(only or METHODS, AMPS)
         ]
         found = step_memory([Asking(config=config_of(one, data), num_classes=VOC_CLASSES) for one in asked])
         seconds = (time.monotonic() - begun) / len(asked)
@@ -194,10 +198,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|" + "---:|" * len(CROPS),
     ]
     for backbone, method, amp in product(BACKBONES, METHODS, AMPS):
-        sizes = [
-            next(row["cuda_bytes"] for row in found if _is(row, backbone=backbone, method=method, amp=amp, crop=crop))
-            for crop in CROPS
-        ]
+        rows_of = [row for row in found if _is(row, backbone=backbone, method=method, amp=amp)]
+        if not rows_of:
+            continue
+        sizes = [next(row["cuda_bytes"] for row in rows_of if row["crop"] == crop) for crop in CROPS]
         name = "fp32" if amp == "off" else amp
         lines.append(f"| {backbone} | {method} | {name} | {' | '.join(f'{size / GIB:.1f}' for size in sizes)} |")
     lines += [
