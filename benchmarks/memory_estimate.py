@@ -201,9 +201,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         rows_of = [row for row in found if _is(row, backbone=backbone, method=method, amp=amp)]
         if not rows_of:
             continue
-        sizes = [next(row["cuda_bytes"] for row in rows_of if row["crop"] == crop) for crop in CROPS]
+        sizes = {row["crop"]: f"{row['cuda_bytes'] / GIB:.1f}" for row in rows_of}
         name = "fp32" if amp == "off" else amp
-        lines.append(f"| {backbone} | {method} | {name} | {' | '.join(f'{size / GIB:.1f}' for size in sizes)} |")
+        lines.append(f"| {backbone} | {method} | {name} | {' | '.join(sizes.get(crop, '') for crop in CROPS)} |")
     lines += [
         "",
         "## Check on a CPU",
