@@ -19,9 +19,9 @@ A run of the confirmation has the job type `confirm` (a run of the search: `sear
     confirm         {arm, seed, plan, arms, order, prefer}
 
 ``arm`` and ``seed`` (0, 1, ...) say which run it is. The others are the same for all: ``plan`` is that of
-`analysis.stats.race.RacePlan`, ``arms`` {name: {roles, of, changes, trial}} in the order of their making (`trial`: the
-key of the search's trial that it repeats), ``order`` the arms with the simplest first, ``prefer`` "winner" or
-"simplest".
+`analysis.stats.confirm.seed_race.RacePlan`, ``arms`` {name: {roles, of, changes, trial}} in the order of their making
+(`trial`: the key of the search's trial that it repeats), ``order`` the arms with the simplest first, ``prefer``
+"winner" or "simplest".
 
 A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (its last
 value), ``url`` (online only), ``score/<epoch>`` (the objective at every rung and at full length; for W&B's panels, no

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.build import build
 from analysis.errors import LogsError
+from analysis.page.build import build
 
 if TYPE_CHECKING:
     pass
@@ -36,7 +36,7 @@ def report(
     """Write tables/, plots/ and report.html into the study's folder, or into another (--out)."""
     try:
         if live:
-            from analysis.live import serve
+            from analysis.page.serve import serve
 
             serve(study, out=out, online=online, host=host, port=port, every_s=every, say=typer.echo)
             return

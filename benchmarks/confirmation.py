@@ -1,4 +1,5 @@
-"""How often the confirmation's verdicts are wrong, and what they cost: `analysis.stats.race.judge` on simulated seeds.
+"""How often the confirmation's verdicts are wrong, and what they cost: `analysis.stats.confirm.seed_race.judge` on
+simulated seeds.
 
     python -m benchmarks.confirmation run calibration    # and the other parts; goes on where it stopped
     python -m benchmarks.confirmation render --out benchmarks/results/confirmation_202611.md
@@ -22,8 +23,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.confirmation_cells import calibration, candidate, curse, enough, family, pooled
-from benchmarks.confirmation_tables import tables
+from benchmarks.helpers.confirmation_cells import calibration, candidate, curse, enough, family, pooled
+from benchmarks.helpers.confirmation_tables import tables
 
 Cell = Callable[[], dict[str, Any]]
 PIECES = Path("studies/confirmation-pieces")

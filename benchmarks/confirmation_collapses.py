@@ -3,9 +3,8 @@
     python -m benchmarks.confirmation_collapses run            # goes on where it stopped
     python -m benchmarks.confirmation_collapses render --out benchmarks/results/confirmation_collapses_202611.md
 
-Each cell races `benchmarks.confirmation_races`, under the present rule and under that of commit 76f6436, on the same
-scores.
-"""
+Each cell races `benchmarks.helpers.confirmation_races`, under the present rule and under that of commit 76f6436, on the
+same scores."""
 
 import json
 import math
@@ -21,14 +20,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from analysis.stats.collapse import SPREADS
-from analysis.stats.confirmed import LEVEL, mean_of
-from analysis.stats.newrun import LEVEL as NEW_RUN
+from analysis.stats.confirm.lost_runs import SPREADS
+from analysis.stats.confirm.new_run import LEVEL as NEW_RUN
+from analysis.stats.confirm.results import LEVEL, mean_of
+from analysis.stats.confirm.seed_race import RacePlan, leader, progress
 from analysis.stats.proportions import exact_interval
-from analysis.stats.race import RacePlan, leader, progress
-from benchmarks.collapse_scenarios import DEPTH, EFFECTS, EXTENSIONS, RATES, SCENARIOS, WINNERS
-from benchmarks.confirmation_cells import enough
-from benchmarks.confirmation_races import Races, races
+from benchmarks.helpers.collapse_scenarios import DEPTH, EFFECTS, EXTENSIONS, RATES, SCENARIOS, WINNERS
+from benchmarks.helpers.confirmation_cells import enough
+from benchmarks.helpers.confirmation_races import Races, races
 
 Array = NDArray[np.float64]
 NOISE, SEEDS, FIRST, DELTA, ERROR, SHARED = 0.45, 10, 3, 0.3, 0.05, 0.3
@@ -204,7 +203,7 @@ def render(
     pieces: Annotated[Path, typer.Option(help="Folder of the cells' results.")] = PIECES,
 ) -> None:
     """Before and after side by side, above what a person wrote under `## What this says`."""
-    from benchmarks.confirmation_collapses_tables import page
+    from benchmarks.helpers.confirmation_collapses_tables import page
 
     found = {path.stem: json.loads(path.read_text()) for path in sorted(pieces.glob("*.json"))}
     kept = out.read_text().partition("## What this says")[1:] if out.exists() else ()

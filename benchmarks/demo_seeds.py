@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from ipix_tune.arms import EQUAL
+from ipix_tune.study.confirm_arms import EQUAL
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -61,9 +61,9 @@ def _train(folder: Path, arm: str, seed: int) -> None:
 @app.command(hidden=True)
 def one(arm: str, seed: int, folder: Folder) -> None:
     """One training, in a process of its own since switches are for good."""
-    from benchmarks.step_plain import OPTIMISATIONS, switch_off
-    from trainers.fit import fit
-    from trainers.train import load
+    from benchmarks.helpers.step_plain import OPTIMISATIONS, switch_off
+    from trainers.cli.train import load
+    from trainers.loop.fit import fit
 
     overrides = [f"seed={seed}"]
     if arm == PLAIN:
@@ -81,22 +81,22 @@ def _score(training: Path) -> float:
     """mIoU of the last weights, %, computed as the training computes."""
     import torch
 
-    from trainers import checkpoint
+    from trainers.cli.train import load
     from trainers.data.digits import CLASSES
     from trainers.data.layout import Layout, cache_folder, plain_columns
     from trainers.data.lists import read_split
     from trainers.data.read import Reader
     from trainers.data.scenes import LISTS, Scenes, cached_scenes
-    from trainers.distributed import current
-    from trainers.evaluate import evaluate
+    from trainers.loop import checkpoint_files
+    from trainers.loop.evaluate import evaluate
     from trainers.models.build import build_model
-    from trainers.train import load
+    from trainers.processes.process_group import current
 
     config = load(training / "config.yaml", [])
     root = cached_scenes(cache_folder(), seed=0, scenes=Scenes(val=SCENES))
     layout = Layout(root=root, classes=CLASSES, resolve=plain_columns, version=root.name)
     student = build_model(config.model, num_classes=len(CLASSES), seed=0)
-    student.load_state_dict(checkpoint.load(training / "checkpoints" / checkpoint.LAST)["student"])
+    student.load_state_dict(checkpoint_files.load(training / "checkpoints" / checkpoint_files.LAST)["student"])
     if config.precision.channels_last:
         student.to(memory_format=torch.channels_last)
     found = evaluate(
@@ -123,9 +123,9 @@ def scores(folder: Path) -> dict[str, dict[int, float]]:
 @app.command()
 def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
     """Write the verdict."""
-    from analysis.stats.schedule import Schedule
-    from analysis.stats.verdict import compare, paired_differences
-    from trainers.train import load
+    from analysis.stats.confirm.error_schedule import Schedule
+    from analysis.stats.confirm.paired_verdict import compare, paired_differences
+    from trainers.cli.train import load
 
     found = scores(folder)
     seeds = sorted(found[PLAIN].keys() & found["fast"].keys())
@@ -149,7 +149,8 @@ def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown fil
         "",
         f"`digits`, {schedule.epochs} epochs of {schedule.steps_per_epoch} steps, learning rate {config.optim.lr:g}, "
         f"mIoU in % on {SCENES:,} scenes of held-out scans after the last one, {len(seeds)} seeds, paired. plain: "
-        "fp32, channels first, every switch of `benchmarks/step_plain.py` off. fast: the defaults. bf16: those and "
+        "fp32, channels first, every switch of `benchmarks/helpers/step_plain.py` off. fast: the defaults. bf16: "
+        "those and "
         "`precision.amp: bf16`.",
         "",
         "| seed | plain | fast | bf16 | fast - plain | bf16 - plain |",

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trainers.environment import git_commit
+from trainers.common.environment import git_commit
 
 Row = Mapping[str, Any]
 TESTS = "tests/chaos/test_faults.py"

@@ -22,8 +22,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import gpu_tables
-from benchmarks.step_sides import with_this_tree
+from benchmarks.helpers import gpu_tables
+from benchmarks.helpers.step_sides import with_this_tree
 
 BUDGETS = {"tests": 90, "methods": 150, "kernels": 30, "step": 90, "loader": 60, "compile": 100, "unimatch": 70}
 """Seconds of each stage, in this order; 590 together."""

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from benchmarks.gpu_measure import Asked, Row, attempt, cached, per_step, training
+from benchmarks.helpers.gpu_measure import Asked, Row, attempt, cached, per_step, training
 
 
 def compile(asked: Asked) -> Iterator[Row]:

@@ -27,7 +27,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.fake_cuda import fake_cuda
+from benchmarks.helpers.fake_cuda import fake_cuda
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -91,9 +91,9 @@ def counted(
     method: str, *, crop: int = 65, batch: int = 4, deterministic: bool = True, interpixel: bool = False
 ) -> Counted:
     """One step of a method, of its last stage where it has several."""
-    from trainers.fit import numerics
-    from trainers.run import Run
-    from trainers.tally import Tally
+    from trainers.loop.fit import numerics
+    from trainers.loop.run import Run
+    from trainers.loop.step_means import Tally
 
     config = config_of(method, crop=crop, batch=batch, deterministic=deterministic, interpixel=interpixel)
     last = STAGES.get(method, 1) - 1
@@ -162,7 +162,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         f"`python -m benchmarks.gpu_counts` on commit {commits['before']} (before) and {commits['after']} (after), "
         f"PyTorch {sides['after', names[0], True]['torch']}, no GPU: counted on tensors that only say they are on one "
-        "(`benchmarks/fake_cuda.py`). The third step of each method on `digits` (11 classes), crop 65, 4 + 4 images, "
+        "(`benchmarks/helpers/fake_cuda.py`). The third step of each method on `digits` (11 classes), crop 65, 4 + 4 "
+        "images, "
         "small network, fp32, one process, no inter-pixel loss, all switched on that the method can ask for. "
         f"Written on {date.today()}; on a machine with {os.cpu_count()} cores, on which the counts do not depend.",
         "",
@@ -215,9 +216,9 @@ def _fills(method: str, filled: bool) -> int:
     """Fills of one step on the CPU above those that there are without deterministic mode."""
     from torch.profiler import ProfilerActivity, profile
 
-    from trainers.fit import numerics
-    from trainers.run import Run
-    from trainers.tally import Tally
+    from trainers.loop.fit import numerics
+    from trainers.loop.run import Run
+    from trainers.loop.step_means import Tally
 
     found = []
     for deterministic in (True, False):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_measure import Asked, attempt, cached, per_step, training
+from benchmarks.helpers.gpu_measure import Asked, attempt, cached, per_step, training
 
 STEPS = 2
 LARGEST = 1e-6
@@ -100,7 +100,7 @@ def _say(row: dict[str, Any]) -> None:
 
 def main() -> None:
     from tests.trainers.runs import tiny
-    from trainers.train import process_group
+    from trainers.cli.train import process_group
 
     work, given, folder = sys.argv[1:]
     asked = Asked(**json.loads(given))

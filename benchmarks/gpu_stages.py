@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import gpu_compile, gpu_kernels, gpu_methods, gpu_processes, gpu_steps
-from benchmarks.gpu_measure import Asked, Row, device_name
+from benchmarks import gpu_compile, gpu_processes
+from benchmarks.helpers import gpu_kernels, gpu_methods, gpu_steps
+from benchmarks.helpers.gpu_measure import Asked, Row, device_name
 
 STAGES: dict[str, Callable[[Asked], Iterator[Row]]] = {
     "tests": gpu_methods.tests,

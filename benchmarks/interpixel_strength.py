@@ -72,7 +72,7 @@ def main(
 def rows(at: list[int], *, batches: int, seed: int) -> list[str]:
     """The table's rows; an epoch is a step, so that it can be stopped at any."""
     from trainers.config import TrainConfig
-    from trainers.run import Run
+    from trainers.loop.run import Run
 
     found = []
     with tempfile.TemporaryDirectory() as folder:

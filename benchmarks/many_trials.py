@@ -24,11 +24,11 @@ import psutil
 import typer
 from rich.console import Console
 
-from ipix_tune import study as studies
-from ipix_tune import trial
-from ipix_tune.scheduler import EPOCH, METRICS, SCORE
-from ipix_tune.studyfile import load
-from ipix_tune.tracking import Tracker
+from ipix_tune.config.load_study import load
+from ipix_tune.execution import trainable
+from ipix_tune.search.asha import EPOCH, METRICS, SCORE
+from ipix_tune.study import run_search as studies
+from ipix_tune.tracking.runs import Tracker
 
 EPOCHS = 4
 LOOK_S, LOOK_AROUND_S = 1.0, 10.0
@@ -180,7 +180,7 @@ def run_piece(
         concurrent=concurrent,
         seconds=seconds,
     )
-    trial.in_actor = lambda config: pretend(config, seconds=seconds)
+    trainable.in_actor = lambda config: pretend(config, seconds=seconds)
     alarm = threading.Timer(minutes * 60, lambda: os.kill(os.getpid(), signal.SIGINT))
     alarm.daemon = True
     alarm.start()
@@ -197,7 +197,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Results go to <out>.md and <out>_<trials at once>.png.")],
 ) -> None:
     """Write what was measured."""
-    from benchmarks.many_trials_report import draw, foot, render
+    from benchmarks.helpers.many_trials_report import draw, foot, render
 
     text, commands = ["# The driver under many trials", ""], []
     for folder in work:

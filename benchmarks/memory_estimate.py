@@ -1,4 +1,5 @@
-"""How much memory a training step takes: estimated (`trainers.memory`), and checked against what a CPU allocates.
+"""How much memory a training step takes: estimated (`trainers.loop.memory_estimate`), and checked against what a CPU
+allocates.
 
     python -m benchmarks.memory_estimate check --rows memory.jsonl
     python -m benchmarks.memory_estimate estimate --rows memory.jsonl
@@ -22,7 +23,7 @@ import torch
 import typer
 
 from trainers.config import TrainConfig
-from trainers.memory import MIB, Asking, StepMemory, step_memory
+from trainers.loop.memory_estimate import MIB, Asking, StepMemory, step_memory
 
 GIB = 1024**3
 CHECKED: list[dict[str, Any]] = [
@@ -92,9 +93,9 @@ def allocated(config: TrainConfig) -> int:
     from torch._C._profiler import _EventType
     from torch.profiler import ProfilerActivity, profile
 
-    from trainers.fit import numerics
-    from trainers.run import Run
-    from trainers.tally import Tally
+    from trainers.loop.fit import numerics
+    from trainers.loop.run import Run
+    from trainers.loop.step_means import Tally
 
     with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
         run = Run(config, Path(folder))
@@ -185,7 +186,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"torch {last['torch']}, Python {last['python']}, commit {last['commit']}, {date.today():%Y-%m-%d}.",
         "",
         "**Nothing here was measured on a GPU.** A step runs on tensors without values; every storage is counted from "
-        "the operator that makes it to the last tensor that shares it (`trainers/livebytes.py`). In the totals: "
+        "the operator that makes it to the last tensor that shares it (`trainers/loop/live_bytes.py`). In the totals: "
         "weights, SGD's momentum, batch, activations, gradients, the next batch, and 1.56 GiB allowed for CUDA's own "
         "memory and the workspaces of cuDNN and cuBLAS. Not in them: what the allocator loses between blocks; DDP's "
         "copies of the gradients with several processes (as much as the weights); evaluation of whole images.",

@@ -25,14 +25,14 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.methods_table import BLOCK, BLOCKS, render
+from benchmarks.helpers.methods_table import BLOCK, BLOCKS, render
+from trainers.common.base_files import resolved
+from trainers.common.yaml_file import read, set_dotted, validate
 from trainers.config import TrainConfig
-from trainers.fit import numerics
-from trainers.layers import resolved
+from trainers.loop.fit import numerics
+from trainers.loop.run import Run
+from trainers.loop.step_means import Tally
 from trainers.models.deeplabv3plus import DeepLabV3Plus
-from trainers.run import Run
-from trainers.tally import Tally
-from trainers.yamlfile import read, set_dotted, validate
 
 STUDY = Path(__file__).with_name("methods.yaml")
 SCORE = "final/last/miou"
@@ -100,7 +100,7 @@ def passes(stepper: Stepper) -> dict[str, float]:
 @app.command()
 def one(name: str, alpha: float) -> None:
     """Measure one row and print it as JSON."""
-    from trainers.gauge import peak_mib
+    from trainers.loop.resource_meter import peak_mib
 
     with numerics(config_of(name, alpha).precision), tempfile.TemporaryDirectory() as folder:
         mine = Stepper(name, alpha, Path(folder))

@@ -65,8 +65,8 @@ def _train(folder: Path, method: str, cell: tuple[int, ...]) -> None:
 @app.command(hidden=True)
 def one(method: str, draw: int, init: int, order: int, folder: Folder) -> None:
     """One training, in a process of its own."""
-    from benchmarks.scored_training import miou, train_and_count
-    from trainers.train import load
+    from benchmarks.helpers.scored_training import miou, train_and_count
+    from trainers.cli.train import load
 
     own = [f"method.name={method}", *OWN_SETTINGS.get(method, [])]
     seeds = [f"data.draw.seed={draw}", f"seeds.init={init}", f"seeds.order={order}"]
@@ -78,7 +78,7 @@ def one(method: str, draw: int, init: int, order: int, folder: Folder) -> None:
 @app.command()
 def table(folder: Folder, out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
     """Write what the finished cells say: of the largest crossed design that all methods have."""
-    from benchmarks.noise_tables import Design, render
+    from benchmarks.helpers.noise_tables import Design, render
 
     designs = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     levels = 0
@@ -109,7 +109,7 @@ def recorded(
     study: Annotated[Path, typer.Argument(help="A confirmed study's folder, with tables/.", exists=True)],
 ) -> None:
     """What the mean over the last evaluations would have saved in a confirmation that was run."""
-    from benchmarks.noise_recorded import render
+    from benchmarks.helpers.noise_recorded import render
 
     typer.echo(render(study))
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from analysis.stats.collapse import lost_runs, typical_runs
-from analysis.stats.prediction import predict
-from analysis.stats.race import RacePlan, progress
+from analysis.stats.confirm.lost_runs import lost_runs, typical_runs
+from analysis.stats.confirm.prediction import predict
+from analysis.stats.confirm.seed_race import RacePlan, progress
 
 NOISE, DELTA, FIRST, SEEDS, RUNS = 0.45, 0.3, 3, 10, 3
 ARMS = (2, 5, 10)

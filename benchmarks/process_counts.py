@@ -20,8 +20,8 @@ import torch.distributed as dist
 import typer
 from torch.multiprocessing.spawn import spawn
 
-from benchmarks.fake_cuda import fake_cuda
 from benchmarks.gpu_counts import METHODS, STAGES, WARM_UP, config_of
+from benchmarks.helpers.fake_cuda import fake_cuda
 
 WORLD = 2
 Over = Literal["global", "device"]
@@ -31,10 +31,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def counted(method: str, over: Over, folder: Path, *, crop: int, batch: int, backbone: str) -> dict[str, Any]:
     """One step of a method's last stage on this process."""
-    from trainers.distributed import Process
-    from trainers.fit import numerics
-    from trainers.run import Run
-    from trainers.tally import Tally
+    from trainers.loop.fit import numerics
+    from trainers.loop.run import Run
+    from trainers.loop.step_means import Tally
+    from trainers.processes.process_group import Process
 
     made = config_of(method, crop=crop, batch=batch, deterministic=True, interpixel=False)
     changes = {"optim": {"batch_norm": over}, "model": {"backbone": backbone}}

@@ -3,9 +3,8 @@
     python -m benchmarks.report_scale --folder FOLDER --out benchmarks/results/report_scale_202611.md
 
 One run is logged with W&B's client, the others are its records with other names, configs and scores
-(`benchmarks.wandb_files`). Each report is a process of its own; its memory and its CPU time are those of it and all
-processes that it begins, and memory that several share is counted once.
-"""
+(`benchmarks.helpers.wandb_files`). Each report is a process of its own; its memory and its CPU time are those of it and
+all processes that it begins, and memory that several share is counted once."""
 
 import ctypes
 import os
@@ -24,7 +23,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from benchmarks.wandb_files import EPOCHS, Template, log_with_client, run_id, write_study
+from benchmarks.helpers.wandb_files import EPOCHS, Template, log_with_client, run_id, write_study
 
 STUDY = "scale"
 SET_CHILD_SUBREAPER = 36

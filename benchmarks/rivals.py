@@ -2,7 +2,7 @@
 
     python -m benchmarks.rivals          # some five minutes of one core
 
-Each repetition draws normal scores for `CHOICES` equal choices and asks `analysis.stats.rivals` for the leader's
+Each repetition draws normal scores for `CHOICES` equal choices and asks `analysis.stats.all_choices` for the leader's
 intervals; it is an error if any of them excludes 0.
 """
 
@@ -13,8 +13,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from analysis.stats.compare import Tried
-from analysis.stats.rivals import differences
+from analysis.stats.all_choices import differences
+from analysis.stats.two_choices import Tried
 
 CHOICES = 15
 COUNTS = {"3 each": [3] * 15, "4 each": [4] * 15, "6 each": [6] * 15, "3, 5 and 9": [3] * 5 + [5] * 5 + [9] * 5}

@@ -28,22 +28,22 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.search_problems import CONCURRENT, EPOCHS, FAMILIES, FULL_TRIALS, problem, search_of, study_of
-from benchmarks.trained_curves import TrainedCurves, known
-from ipix_tune import console
-from ipix_tune.config import Dimension, Prior, StudyConfig, Value
-from ipix_tune.curves import Curve, Curves
-from ipix_tune.dimensions import every_value, from_unit, to_unit
-from ipix_tune.ranked import places
-from ipix_tune.samplers import build_sampler, optuna_sampler
-from ipix_tune.simulate import Simulated, Simulation
-from ipix_tune.space import SearchSpace
-from ipix_tune.warm import Past, foreign
+from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, FAMILIES, FULL_TRIALS, problem, search_of, study_of
+from benchmarks.helpers.trained_curves import TrainedCurves, known
+from ipix_tune.cli import exit_codes
+from ipix_tune.config.dimension import every_value, from_unit, to_unit
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import Dimension, Prior, StudyConfig, Value
+from ipix_tune.search.rank_transform import places
+from ipix_tune.search.samplers import build_sampler, optuna_sampler
+from ipix_tune.search.warm_start import Past, foreign
+from ipix_tune.simulation.curves import Curve, Curves
+from ipix_tune.simulation.simulator import Simulated, Simulation
 
 BUDGET = FULL_TRIALS * EPOCHS
 KNOWN = 1000
 """Configurations, drawn evenly, of which the good prior knows the best and the misleading one the worst, where curves
-are formulas; of real trainings `benchmarks.trained_curves` says what is known."""
+are formulas; of real trainings `benchmarks.helpers.trained_curves` says what is known."""
 SLIP = 0.1
 """Standard deviation of the good prior's error, as a share of a range; also the chance of a wrong choice."""
 
@@ -328,4 +328,4 @@ def main(
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    console.run(app)
+    exit_codes.run(app)

@@ -17,20 +17,20 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from analysis.stats.basis import Floats
 from analysis.stats.bootstrap import interval
-from analysis.stats.crossval import check
-from analysis.stats.early import stopped_early
-from analysis.stats.effects import marginal
-from analysis.stats.likelihood import Model, Rows
-from analysis.stats.sobol import NEGLIGIBLE, indices, variances
+from analysis.stats.sensitivity.anova_basis import Floats
+from analysis.stats.sensitivity.cross_validation import check
+from analysis.stats.sensitivity.effects import marginal
+from analysis.stats.sensitivity.gp_likelihood import Model, Rows
+from analysis.stats.sensitivity.sobol import NEGLIGIBLE, indices, variances
+from analysis.stats.sensitivity.stopped_early import stopped_early
+from analysis.stats.sensitivity.surrogate import Data, Surrogate, fit, gather, without
 from analysis.stats.study import Study, Trial
-from analysis.stats.surrogate import Data, Surrogate, fit, gather, without
-from benchmarks.objectives import EPOCHS, JITTER, RUN, SPREAD, TOP, Objective, ObjectiveCurves, objectives
-from benchmarks.search_problems import study_of
-from ipix_tune.dimensions import describe, distribution
-from ipix_tune.rungs import rungs
-from ipix_tune.simulate import Simulation
+from benchmarks.helpers.objectives import EPOCHS, JITTER, RUN, SPREAD, TOP, Objective, ObjectiveCurves, objectives
+from benchmarks.helpers.search_problems import study_of
+from ipix_tune.config.dimension import describe, distribution
+from ipix_tune.search.rungs import rungs
+from ipix_tune.simulation.simulator import Simulation
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -238,7 +238,8 @@ def render(rows: list[dict[str, Any]], *, command: str) -> str:
         "# Sensitivity on known ground truth",
         "",
         f"Trials of TPE under ASHA (rungs at {GRACE}, {3 * GRACE} of {EPOCHS} epochs) on objectives whose indices and",
-        f"marginals are known (`benchmarks/objectives.py`): standard deviation over the space {SPREAD} points, noise",
+        f"marginals are known (`benchmarks/helpers/objectives.py`): standard deviation over the space {SPREAD} "
+        "points, noise",
         f"of a run {RUN} and of an epoch {JITTER}, and curves whose pace depends on a parameter (in `g` the dead one).",
         "Intervals are 95 % ones. A repetition is a study with noise and searcher of its own. In brackets: 95 % of the",
         "mean over repetitions, by resampling them.",

@@ -4,20 +4,20 @@
     python -m benchmarks.sensitivity_collapses --collapses 0.1 --searched   # 60 trials of TPE under ASHA
     python -m benchmarks.sensitivity_collapses --objective three --objective steep
 
-A row is `--studies` studies of one objective of `benchmarks.objectives`; half a minute to two minutes of one core each.
-"""
+A row is `--studies` studies of one objective of `benchmarks.helpers.objectives`; half a minute to two minutes of one
+core each."""
 
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from analysis.stats.crossval import check
-from analysis.stats.effects import marginal
-from analysis.stats.sobol import indices
+from analysis.stats.sensitivity.cross_validation import check
+from analysis.stats.sensitivity.effects import marginal
+from analysis.stats.sensitivity.sobol import indices
+from analysis.stats.sensitivity.surrogate import Surrogate, fit
 from analysis.stats.study import Study
-from analysis.stats.surrogate import Surrogate, fit
-from benchmarks.objectives import TOP, Objective, beyond, objectives
+from benchmarks.helpers.objectives import TOP, Objective, beyond, objectives
 from benchmarks.sensitivity import asha_study
 
 FIRST_SEED = 300

@@ -19,17 +19,17 @@ import psutil
 import typer
 from rich.console import Console
 
-from analysis import tables
-from analysis.reading import read_study
+from analysis.ingest import tables
+from analysis.ingest.read_study import read_study
 from analysis.stats.best import standings
-from ipix_tune import study as studies
-from ipix_tune.config import StudyConfig
-from ipix_tune.curves import recorded_curves
-from ipix_tune.folder import study_folder
-from ipix_tune.journal import Journal
-from ipix_tune.simulate import Simulated, Simulation
-from ipix_tune.space import SearchSpace
-from ipix_tune.trial_record import TrialRecord
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.simulation.curves import recorded_curves
+from ipix_tune.simulation.simulator import Simulated, Simulation
+from ipix_tune.storage.study_folder import study_folder
+from ipix_tune.study import run_search as studies
 
 EPOCHS = 9
 CASES = {"tpe-1": ("tpe", 1), "random-2": ("random", 2), "tpe-2": ("tpe", 2)}

@@ -3,9 +3,9 @@
     python -m benchmarks.startup measure --rounds 5 --rows startup.jsonl
     python -m benchmarks.startup table --rows startup.jsonl --out benchmarks/results/startup_202611.md
 
-A round is a torchrun of one process, one of two, a study of one worker per trial and one of two workers per trial, each
-in processes of its own; rounds can be added to the same file of rows. All train the same config, of the demo's size.
-"""
+A round is a torchrun of one process, one of two, a study of one worker per trial and one of two workers per trainable,
+each in processes of its own; rounds can be added to the same file of rows. All train the same config, of the demo's
+size."""
 
 import json
 import os
@@ -62,8 +62,8 @@ class Notes:
 
     def watch(self) -> None:
         """Note what the trainer does from here on, and write it after the first step."""
-        from trainers import run
         from trainers.data.open import open_data as opened
+        from trainers.loop import run
 
         built, stepped = run.Run.__init__, run.Run.train_step
 
@@ -99,28 +99,26 @@ def timed_in_actor(config: dict[str, Any]) -> None:
     notes = Notes(Path(os.environ["STARTUP_NOTES"]))
     notes.note("started")
     notes.note("workers")
-    from ipix_tune import trial
-    from trainers import fit  # noqa: F401
+    from ipix_tune.execution import trainable
 
     notes.note("imported")
     notes.watch()
     try:
-        trial.in_actor(config)
+        trainable.in_actor(config)
     finally:
         notes.stop()
 
 
 def timed_over_workers(config: dict[str, Any]) -> None:
     """A trial of several workers, watched."""
-    from ipix_tune import trial
+    from ipix_tune.execution import trainable
 
-    began, work = time.time(), trial._on_worker
+    began, work = time.time(), trainable._on_worker
 
     def timed(config: dict[str, Any], send: Any) -> None:
         notes = Notes(Path(os.environ["STARTUP_NOTES"]))
         notes._times["started"] = config["began"]
         notes.note("workers")
-        from trainers import fit  # noqa: F401
 
         notes.note("imported")
         notes.watch()
@@ -129,11 +127,11 @@ def timed_over_workers(config: dict[str, Any]) -> None:
         finally:
             notes.stop()
 
-    trial._on_worker = timed
+    trainable._on_worker = timed
     try:
-        trial.over_workers({**config, "began": began})
+        trainable.over_workers({**config, "began": began})
     finally:
-        trial._on_worker = work
+        trainable._on_worker = work
 
 
 @app.command(hidden=True)
@@ -141,8 +139,8 @@ def bare(file: Path, run_dir: Path) -> None:
     """What torchrun runs: `trainers.train`, watched."""
     notes = Notes(Path(os.environ["STARTUP_NOTES"]))
     notes.note("started")
-    from trainers.fit import fit
-    from trainers.train import load, process_group
+    from trainers.cli.train import load, process_group
+    from trainers.loop.fit import fit
 
     notes.note("imported")
     config = load(file, [])
@@ -157,10 +155,10 @@ def study(workers: int, folder: Path) -> None:
     """A study whose trials are watched; prints when each was asked for."""
     from rich.console import Console
 
-    from ipix_tune import study as studies
-    from ipix_tune import trial
-    from ipix_tune.searcher import JournalSearcher
-    from ipix_tune.studyfile import load
+    from ipix_tune.config.load_study import load
+    from ipix_tune.execution import trainable
+    from ipix_tune.search.ray_searcher import JournalSearcher
+    from ipix_tune.study import run_search as studies
 
     suggest = JournalSearcher.suggest
     asked: list[float] = []
@@ -173,14 +171,14 @@ def study(workers: int, folder: Path) -> None:
         return found
 
     JournalSearcher.suggest = noted  # type: ignore[assignment, method-assign]
-    in_actor, over_workers = trial.in_actor, trial.over_workers
-    trial.in_actor, trial.over_workers = timed_in_actor, timed_over_workers
+    in_actor, over_workers = trainable.in_actor, trainable.over_workers
+    trainable.in_actor, trainable.over_workers = timed_in_actor, timed_over_workers
     file = folder / "study.yaml"
     file.write_text(STUDY.format(workers=workers, folder=folder))
     try:
         studies.run(load(file), resume=False, address=None, console=Console(quiet=True))
     finally:
-        trial.in_actor, trial.over_workers = in_actor, over_workers
+        trainable.in_actor, trainable.over_workers = in_actor, over_workers
     typer.echo(json.dumps(asked))
 
 
@@ -213,9 +211,9 @@ def _called(command: list[str], notes: Path) -> str:
 
 
 def _torchrun(workers: int, place: Path) -> list[dict[str, Any]]:
-    from ipix_tune.space import SearchSpace
-    from ipix_tune.studyfile import load
-    from trainers.yamlfile import dump
+    from ipix_tune.config.load_study import load
+    from ipix_tune.config.search_space import SearchSpace
+    from trainers.common.yaml_file import dump
 
     (place / "study.yaml").write_text(STUDY.format(workers=workers, folder=place))
     (place / "config.yaml").write_text(dump(SearchSpace(load(place / "study.yaml")).to_config({"optim.lr": 0.2})))
@@ -257,7 +255,7 @@ def table(
         *_times(rows),
         "",
         f"Medians of the parts, in the process of rank 0. *{WORDS[0]}*: until our code runs in the trial's process, or "
-        f"in torchrun's; *{WORDS[1]}*: until Ray Train's workers are joined and have the trial, or torchrun's are "
+        f"in torchrun's; *{WORDS[1]}*: until Ray Train's workers are joined and have the trainable, or torchrun's are "
         "joined.",
         "",
         *_parts(rows),

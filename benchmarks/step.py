@@ -20,10 +20,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import step_tables
-from benchmarks.step_plain import OPTIMISATIONS
-from benchmarks.step_sides import folder_of_images, started
-from benchmarks.step_turns import Side
+from benchmarks.helpers import step_tables
+from benchmarks.helpers.step_plain import OPTIMISATIONS
+from benchmarks.helpers.step_sides import folder_of_images, started
+from benchmarks.helpers.step_turns import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -24,11 +24,11 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import step_tables
+from benchmarks.helpers import step_tables
+from benchmarks.helpers.step_config import config_of
+from benchmarks.helpers.step_sides import folder_of_images, started
+from benchmarks.helpers.step_turns import Side
 from benchmarks.step import Backbone, Device, Precision, Threads, ours
-from benchmarks.step_config import config_of
-from benchmarks.step_sides import folder_of_images, started
-from benchmarks.step_turns import Side
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -75,7 +75,7 @@ def interpixel(
     """Forward and backward of the loss for one view: time and peak memory, ours and the formula as it reads."""
     import torch
 
-    from benchmarks.step_plain import plain_kl
+    from benchmarks.helpers.step_plain import plain_kl
     from trainers.losses.pixel_softmax import PixelKl
 
     torch.set_num_threads(1)
@@ -137,10 +137,10 @@ def roofline(
 
     import torch
 
-    from benchmarks.step_roofline import Counted, measure
-    from trainers.fit import numerics
-    from trainers.run import Run
-    from trainers.tally import Tally
+    from benchmarks.helpers.step_roofline import Counted, measure
+    from trainers.loop.fit import numerics
+    from trainers.loop.run import Run
+    from trainers.loop.step_means import Tally
 
     side = ours(context, kind="cached", workers=0)
     config = config_of(side)
@@ -178,9 +178,9 @@ def roofline(
 
 def _trained(*, epochs: int, steps: int, processes: int) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl` of the demo's first trial, so long, under torchrun."""
-    from ipix_tune.space import SearchSpace
-    from ipix_tune.studyfile import load
-    from trainers.yamlfile import dump
+    from ipix_tune.config.load_study import load
+    from ipix_tune.config.search_space import SearchSpace
+    from trainers.common.yaml_file import dump
 
     study = load(UNIMATCH)
     config = SearchSpace(study).to_config(study.points[0])

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.step_config import config_of, fill_store
-from benchmarks.step_turns import Side, Turns
+from benchmarks.helpers.step_config import config_of, fill_store
+from benchmarks.helpers.step_turns import Side, Turns
 
 
 def run_ours(side: Side, turns: Turns) -> None:
@@ -19,11 +19,11 @@ def run_ours(side: Side, turns: Turns) -> None:
     import itertools
     import tempfile
 
-    from benchmarks.step_parts import Parts
+    from benchmarks.helpers.step_parts import Parts
     from trainers.data.voc import CLASSES
-    from trainers.fit import numerics
-    from trainers.run import CHECK_EVERY, Run
-    from trainers.tally import Tally
+    from trainers.loop.fit import numerics
+    from trainers.loop.run import CHECK_EVERY, Run
+    from trainers.loop.step_means import Tally
 
     if side.classes != len(CLASSES):
         _with_classes(side.classes)
@@ -53,8 +53,8 @@ def _with_classes(count: int) -> None:
     """As if the data had so many."""
     from dataclasses import replace
 
-    from trainers import run
     from trainers.data.open import OpenData, open_data
+    from trainers.loop import run
 
     classes = tuple(str(index) for index in range(count))
 
@@ -91,7 +91,7 @@ def bare_step(run: Any) -> Any:
 
 def _prepared() -> Side:
     """This process made into the side; its loader workers, which import this module anew, likewise."""
-    from benchmarks import step_plain
+    from benchmarks.helpers import step_plain
 
     given = json.loads(os.environ["STEP_SIDE"])
     side = Side(**{**given, "off": tuple(given["off"])})
@@ -110,7 +110,7 @@ def main() -> None:
     torch.set_num_threads(side.threads)
     turns = Turns(side.device)
     if side.kind.startswith("unimatch"):
-        from benchmarks.step_unimatch import run_unimatch
+        from benchmarks.helpers.step_unimatch import run_unimatch
 
         run_unimatch(side, turns)
     else:

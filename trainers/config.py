@@ -1,4 +1,4 @@
-"""The whole training config, typed. `trainers.yamlfile` reads it from YAML and writes it back.
+"""The whole training config, typed. `trainers.common.yaml_file` reads it from YAML and writes it back.
 
 Symbols of the papers and their names here: tau `interpixel.tau`, t `interpixel.temperature`,
 alpha `interpixel.alpha`, CutMix box `views.cutmix_*`, confidence threshold `method.conf_thresh`.
@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from trainers.common.depends_on import OnlyIf
+from trainers.common.section import Section
 from trainers.data import DataConfig
 from trainers.data.views_config import ViewsConfig
 from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.registry import MethodConfig
 from trainers.models.model_config import ModelConfig
-from trainers.onlyif import OnlyIf
-from trainers.schema import Section
 
 
 class OptimConfig(Section):

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
-from analysis.stats.classes import SeedBand
+from analysis.stats.per_class import SeedBand
 from analysis.stats.study import Study
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.stats.compare import Comparison
+from analysis.stats.two_choices import Comparison
 
 
 def draw(found: Comparison, theme: style.Theme, *, unit: str) -> Figure:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.stats.confirmed import Confirmed
+from analysis.stats.confirm.results import Confirmed
 from analysis.units import amount
 
 COLOURS = {"better": style.GREEN, "worse": style.RED, "equivalent": style.BLUE, "undecided": style.ORANGE}

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.stats.beside import Beside
-from analysis.stats.effects import Marginal
-from analysis.stats.surrogate import Surrogate
+from analysis.stats.sensitivity.effects import Marginal
+from analysis.stats.sensitivity.external_evidence import Beside
+from analysis.stats.sensitivity.surrogate import Surrogate
 
 COLUMNS = 3
 

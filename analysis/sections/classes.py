@@ -3,14 +3,15 @@
 from functools import partial
 from pathlib import Path
 
-from analysis import readings, unanswered
 from analysis.figures import bands, forest, style
-from analysis.figures.drawing import drawn
+from analysis.figures.render import drawn
+from analysis.ingest.tables import Tables
+from analysis.sections import unanswered
 from analysis.sections.section import Part, Section
-from analysis.stats.classes import ClassChanges, class_changes, rival, seed_bands
-from analysis.stats.confirmed import Confirmed
+from analysis.stats.confirm.results import Confirmed
+from analysis.stats.per_class import ClassChanges, class_changes, rival, seed_bands
 from analysis.stats.study import Study, Trial
-from analysis.tables import Tables
+from analysis.wording import sensitivity
 
 
 def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Confirmed | None = None) -> list[Part]:
@@ -33,7 +34,7 @@ def _classes(found: ClassChanges | None, plots: Path, *, confirmed: bool) -> Par
         return unanswered.no_classes(title, confirmed=confirmed)
     return Section(
         title=title,
-        reading=readings.say_classes(found),
+        reading=sensitivity.say_classes(found),
         figure=_drawn(found, plots),
         alt="Change of IoU by class, with intervals over seeds",
         n=f"{found.seeds} paired seeds",
@@ -46,7 +47,7 @@ def _bands(study: Study, plots: Path) -> Part:
         return unanswered.no_bands(title)
     return Section(
         title=title,
-        reading=readings.say_bands(curves),
+        reading=sensitivity.say_bands(curves),
         figure=drawn(plots, "seed-bands", partial(bands.draw, study, curves)),
         alt="Mean learning curves over seeds with bands",
         n=study.seeds_each(),

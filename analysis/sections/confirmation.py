@@ -6,17 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analysis.answer_type import Headline
 from analysis.columns import key_of
 from analysis.figures import confirmation as figure
-from analysis.figures.drawing import drawn
-from analysis.outcome import also_shown, outcome, question_of
+from analysis.figures.render import drawn
 from analysis.sections.section import Section
-from analysis.stats.choice import Choice
-from analysis.stats.confirmed import LEVEL, ArmResult, Confirmed, Mean
-from analysis.stats.verdict import ESTIMAND, Verdict, p_shown
+from analysis.stats.confirm.paired_verdict import ESTIMAND, Verdict, p_shown
+from analysis.stats.confirm.results import LEVEL, ArmResult, Confirmed, Mean
+from analysis.stats.confirm.winner import Choice
 from analysis.units import amount
-from analysis.wording import duration, validation_called
+from analysis.wording.answer_type import Headline
+from analysis.wording.outcome import also_shown, outcome, question_of
+from analysis.wording.phrases import duration, validation_called
 
 
 def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:

@@ -3,14 +3,14 @@
 from functools import partial
 from pathlib import Path
 
-from analysis import unanswered
 from analysis.figures import pareto as figure
-from analysis.figures.drawing import drawn
+from analysis.figures.render import drawn
 from analysis.figures.style import unit
-from analysis.pareto_findings import front_of, say_front
+from analysis.sections import unanswered
 from analysis.sections.section import Part, Section
 from analysis.stats.pareto import Pareto
 from analysis.stats.study import Study
+from analysis.wording.pareto import front_of, say_front
 
 
 def pareto_sections(study: Study, plots: Path) -> list[Part]:

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis import findings, readings, unanswered
-from analysis.figures import comparison, fidelity, forest, parallel, parameters, progress, style
-from analysis.figures.drawing import drawn
+from analysis.figures import comparison, forest, incumbent, parallel, parameters, rung_correlation, style
+from analysis.figures.render import drawn
+from analysis.sections import unanswered
 from analysis.sections.section import Part, Section
-from analysis.stats.beside import Beside
-from analysis.stats.compare import compare
-from analysis.stats.fidelity import fidelity as rung_fidelity
-from analysis.stats.rivals import Rival, rivals, structural
+from analysis.stats.all_choices import Rival, rivals, structural
+from analysis.stats.rung_correlation import fidelity as rung_fidelity
+from analysis.stats.sensitivity.external_evidence import Beside
 from analysis.stats.study import DRAWN, Study
+from analysis.stats.two_choices import compare
+from analysis.wording import search, sensitivity
 
 DISTANCE = "interpixel.distance"
 
@@ -30,7 +31,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
             title="How did the search go?",
             reading=f"{scored} trials have a score. The incumbent is the best of those that ran all "
             f"{study.max_epochs} epochs.",
-            figure=drawn(plots, "progress", partial(progress.draw, study)),
+            figure=drawn(plots, "progress", partial(incumbent.draw, study)),
             alt="Score of every trial in the order of its end, with the incumbent",
             n=f"{trials}; {len(study.complete)} of them ran all {study.max_epochs} epochs",
         )
@@ -70,8 +71,8 @@ def _fidelity(study: Study, plots: Path) -> Part:
         return unanswered.no_fidelity(title, study)
     return Section(
         title=title,
-        reading=findings.say_fidelity(told, study),
-        figure=drawn(plots, "fidelity", partial(fidelity.draw, told, study)),
+        reading=search.say_fidelity(told, study),
+        figure=drawn(plots, "fidelity", partial(rung_correlation.draw, told, study)),
         alt="Rank correlation of every rung's scores with the final scores, with intervals",
         n=f"{told.trials} trials of full length, {study.seeds_each()}",
     )
@@ -80,14 +81,14 @@ def _fidelity(study: Study, plots: Path) -> Part:
 def _distance(study: Study, plots: Path, confirmed: Sequence[Beside]) -> Part:
     """Where the search has too few trials of either, the confirmed pair alone, if there is one."""
     title, pair = "KL or CR?", compare(study, DISTANCE, first="kl", second="cr")
-    notes = tuple(readings.say_pair(one) for one in confirmed)
+    notes = tuple(sensitivity.say_pair(one) for one in confirmed)
     if pair is None or pair.difference is None:
         if not notes:
             return unanswered.no_pair(title, pair, first="KL", second="CR")
         return Section(title=title, reading=" ".join(notes), figure=None, alt="", n="paired seeds of the confirmation")
     return Section(
         title=title,
-        reading=findings.say_comparison(pair, first="kl", second="cr"),
+        reading=search.say_comparison(pair, first="kl", second="cr"),
         figure=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric))),
         alt="Scores of trials with KL and with CR at the same budget",
         n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
@@ -117,7 +118,7 @@ def _rivals(study: Study, name: str, plots: Path) -> Part:
     failed = ", ".join(f"{value} ({count})" for value, count in found.failed)
     return Section(
         title=title,
-        reading=findings.say_rivals(found, full=study.max_epochs),
+        reading=search.say_rivals(found, full=study.max_epochs),
         figure=drawn(plots, f"rivals-{name}", partial(forest.draw, lines, title=above, unit=unit)),
         alt=f"Difference of the leading {name} from every other, with intervals",
         n=f"{found.trials} trials of {len(found.ranked)} choices after {found.epoch} epochs, {found.seeds}",

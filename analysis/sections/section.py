@@ -12,7 +12,7 @@ class Section:
     title: str
     reading: str
     figure: Path | None
-    """What `analysis.figures.drawing.drawn` returned."""
+    """What `analysis.figures.render.drawn` returned."""
     alt: str
     """What the figure shows, for those who do not see it."""
     n: str = ""

@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 
 from analysis.figures import forest, style
-from analysis.figures.drawing import drawn
+from analysis.figures.render import drawn
 from analysis.sections.section import Part, Section, Unanswered
-from analysis.seed_readings import called, listed_levels, say_seed_sources
 from analysis.stats.seed_sources import TOGETHER, Estimate, SeedSources, Split, seed_sources
 from analysis.stats.study import Study
+from analysis.wording.seeds import called, listed_levels, say_seed_sources
 
 TITLE = "What makes seeds differ?"
 RUN, PAIR = "a run", "a difference of two configurations with equal seeds"

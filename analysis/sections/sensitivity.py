@@ -5,19 +5,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analysis import readings, unanswered
-from analysis.figures import forest, marginals, pairs, style
-from analysis.figures.drawing import drawn
+from analysis.figures import forest, interactions, marginals, style
+from analysis.figures.render import drawn
+from analysis.ingest.tables import Tables
+from analysis.sections import unanswered
 from analysis.sections.section import Part, Section
-from analysis.stats.beside import Beside, first_configuration, published
-from analysis.stats.crossval import Check
-from analysis.stats.effects import Choice, choices, marginal, pair_map
-from analysis.stats.moves import ablation, local, robustness
-from analysis.stats.sobol import Indices, Share, indices
+from analysis.stats.sensitivity.cross_validation import Check
+from analysis.stats.sensitivity.effects import Choice, choices, marginal, pair_map
+from analysis.stats.sensitivity.external_evidence import Beside, first_configuration, published
+from analysis.stats.sensitivity.local_effects import ablation, local, robustness
+from analysis.stats.sensitivity.sobol import Indices, Share, indices
+from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.study import Study
-from analysis.stats.surrogate import Surrogate
-from analysis.tables import Tables
 from analysis.units import is_percent
+from analysis.wording import sensitivity
 
 MAPS = 2
 IMPORTANCE = "How much does every parameter explain at full budget?"
@@ -75,7 +76,7 @@ def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path)
     title = f"Share of variance at epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
     return Section(
         title=IMPORTANCE,
-        reading=f"{readings.say_importance(found, surrogate)} {readings.say_check(surrogate, check)}",
+        reading=f"{sensitivity.say_importance(found, surrogate)} {sensitivity.say_check(surrogate, check)}",
         figure=drawn(
             plots,
             "sensitivity",
@@ -95,7 +96,7 @@ def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], p
     shown = [one for one in beside if one.name in found.shapley]
     return Section(
         title="What does every parameter do at full budget?",
-        reading=readings.say_marginals(
+        reading=sensitivity.say_marginals(
             surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
         ),
         figure=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
@@ -107,8 +108,8 @@ def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
     maps = [pair_map(surrogate, first, second) for first, second in list(found.pairs)[:MAPS]]
     return Section(
         title="Which parameters act together?",
-        reading=readings.say_pairs(found, maps),
-        figure=drawn(plots, "pairs", partial(pairs.draw, surrogate.alone, maps)),
+        reading=sensitivity.say_pairs(found, maps),
+        figure=drawn(plots, "pairs", partial(interactions.draw, surrogate.alone, maps)),
         alt="Maps of differences from the mean score, and of their uncertainty, for the strongest interactions",
     )
 
@@ -131,7 +132,7 @@ def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Bes
     title = f"At equal others, epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
     return Section(
         title="Which choices are better at equal others?",
-        reading=readings.say_choices(found, _unit(surrogate)),
+        reading=sensitivity.say_choices(found, _unit(surrogate)),
         figure=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
         alt="Differences between choices with intervals, beside published and confirmed ones",
     )
@@ -143,7 +144,7 @@ def _beside_line(label: str, other: Beside, sign: int) -> forest.Line:
         low, high = sorted((sign * other.interval[0], sign * other.interval[1]))
         interval = (low, high)
     seeds = "1 seed each" if other.source.endswith(", 1 seed") else "seeds not stated"
-    group = f"published, {seeds}" if other.published else f"confirmed pairs, {other.source}"
+    group = f"published, {seeds}" if other.published else f"confirmed interactions, {other.source}"
     colour = style.RED if other.published else style.GREEN
     return forest.Line(label=label, value=sign * other.difference, interval=interval, colour=colour, group=group)
 
@@ -159,7 +160,7 @@ def _round(
     sections = [
         Section(
             title="What matters round the leading configuration?",
-            reading=readings.say_local(shares, number, count),
+            reading=sensitivity.say_local(shares, number, count),
             figure=drawn(
                 plots,
                 "local",
@@ -182,7 +183,7 @@ def _round(
         sections.append(
             Section(
                 title=f"Which changes lead from {start[1]} to the leading one?",
-                reading=readings.say_ablation(path, start[1], number, unit),
+                reading=sensitivity.say_ablation(path, start[1], number, unit),
                 figure=drawn(
                     plots,
                     "ablation",
@@ -206,7 +207,7 @@ def _round(
     sections.append(
         Section(
             title="How much is lost when a parameter is off?",
-            reading=readings.say_robustness(moves, number, unit, surrogate.study.sign),
+            reading=sensitivity.say_robustness(moves, number, unit, surrogate.study.sign),
             figure=drawn(
                 plots,
                 "robustness",

@@ -3,18 +3,19 @@
 from functools import partial
 from pathlib import Path
 
-from analysis import findings, readings, unanswered
-from analysis.figures import curves, forest, style
-from analysis.figures.drawing import drawn
+from analysis.figures import forest, learning_curves, style
+from analysis.figures.render import drawn
+from analysis.sections import unanswered
 from analysis.sections.section import Part, Section
 from analysis.sections.seed_sources import seed_sources_section
-from analysis.stats.crossval import Check
-from analysis.stats.early import LIKELY, own_noise_at, seed_noise, stopped_early
-from analysis.stats.rung_noise import rung_noise
 from analysis.stats.seed_sources import is_crossed
+from analysis.stats.sensitivity.cross_validation import Check
+from analysis.stats.sensitivity.rung_noise import rung_noise
+from analysis.stats.sensitivity.stopped_early import LIKELY, own_noise_at, seed_noise, stopped_early
+from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.study import Study
-from analysis.stats.surrogate import Surrogate
-from analysis.wording import configurations
+from analysis.wording import search, sensitivity
+from analysis.wording.phrases import configurations
 
 SHOWN = 12
 
@@ -40,8 +41,8 @@ def _rungs(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
     noise = rung_noise(study, seeded, usable) if study.rungs else None
     return Section(
         title="Did the rungs stop the right trials?",
-        reading=f"{findings.say_curves(study)} {findings.say_rung_noise(noise, study)}".strip(),
-        figure=drawn(plots, "curves", partial(curves.draw, study)),
+        reading=f"{search.say_curves(study)} {search.say_rung_noise(noise, study)}".strip(),
+        figure=drawn(plots, "curves", partial(learning_curves.draw, study)),
         alt="Learning curves of all trials",
         n=f"{sum(bool(trial.curve) for trial in study.trials)} trials, {study.seeds_each()}",
     )
@@ -64,7 +65,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
     unit = f"standard deviation of {style.unit(study.metric)}, 95 % interval"
     return Section(
         title=title,
-        reading=readings.say_seed_noise(noise, usable, own_noise_at(seeded, noise[-1].epoch) if noise else None),
+        reading=sensitivity.say_seed_noise(noise, usable, own_noise_at(seeded, noise[-1].epoch) if noise else None),
         figure=drawn(
             plots,
             "seed-noise",
@@ -94,7 +95,7 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
     title = f"Expected end of stopped trials, line: the incumbent (likeliest {len(lines)} of {len(found)})"
     return Section(
         title="Which trials were stopped too early?",
-        reading=readings.say_stopped(found, surrogate),
+        reading=sensitivity.say_stopped(found, surrogate),
         figure=drawn(
             plots,
             "stopped",

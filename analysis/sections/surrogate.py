@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.columns import CONFIRM
+from analysis.ingest.tables import Tables
 from analysis.sections.classes import class_sections
 from analysis.sections.section import Part, Section
 from analysis.sections.sensitivity import sensitivity_sections
 from analysis.sections.stopping import stopping_sections
-from analysis.stats.beside import confirmed_pairs
-from analysis.stats.confirmed import Confirmed
-from analysis.stats.crossval import Check
+from analysis.stats.confirm.results import Confirmed
+from analysis.stats.sensitivity.cross_validation import Check
+from analysis.stats.sensitivity.external_evidence import confirmed_pairs
+from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.study import Study, from_tables
-from analysis.stats.surrogate import Surrogate
-from analysis.tables import Tables
 
 
 def surrogate_sections(
@@ -26,7 +26,7 @@ def surrogate_sections(
     """Sensitivity, stopping and classes.
 
     Args:
-        fitted: what `analysis.stats.crossval.fit_and_check` found for the study.
+        fitted: what `analysis.stats.sensitivity.cross_validation.fit_and_check` found for the study.
         confirmation: whose pairs stand beside the surrogate's, where there is one, and whose runs say what seeds and
             classes do, once it has a configuration with two seeds.
     """

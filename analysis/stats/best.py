@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from analysis.stats.dominance import non_dominated
+from analysis.stats.non_dominated import non_dominated
 
 Settings = tuple[tuple[str, str], ...]
 """A configuration without its seeds: names, and values as text, in the order of the names."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import stdev
 
 from analysis.stats.best import Standing
-from analysis.stats.quantiles import student
+from analysis.stats.distributions import student
 from analysis.stats.seed_sources import mean_error
 from analysis.stats.study import Study, Trial
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from analysis.stats.dominance import non_dominated
+from analysis.stats.non_dominated import non_dominated
 from analysis.stats.study import Study, Trial
 
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
-from analysis.kept import Digested
+from analysis.compute.cache import Digested
+from analysis.ingest.tables import Tables
 from analysis.stats.best import SEEDS, Scored, Settings, Standing, Standings, chance_of, settings_of, standings
-from analysis.tables import Tables
 
 DRAWN = 12
 """Parameters that fit into one figure."""

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.stats.quantiles import chi_squared
+from analysis.stats.distributions import chi_squared
 
 Source = tuple[str, ...]
 """One factor, or several: their interaction."""

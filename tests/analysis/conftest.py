@@ -123,7 +123,7 @@ def study_dir(tmp_path_factory, trials):
 @pytest.fixture(scope="session")
 def built(study_dir, tmp_path_factory):
     """The same, with its report, figures for print included. Read it, or copy it: change nothing."""
-    from analysis.build import build
+    from analysis.page.build import build
 
     place = tmp_path_factory.mktemp("built") / "synthetic"
     shutil.copytree(study_dir, place)

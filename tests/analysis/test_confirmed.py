@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.confirmed_results import write_confirmed
 from analysis.figures import confirmation as figure
 from analysis.figures import style
-from analysis.findings import answer
-from analysis.readings import say_pair
+from analysis.ingest.tables import build_tables, load, save
+from analysis.page.table_confirm import write_confirmed
 from analysis.sections.confirmation import confirmation_sections, confirmed_headline, notes_on
 from analysis.sections.surrogate import surrogate_sections
-from analysis.stats.beside import Beside, confirmed_pairs
-from analysis.stats.confirmed import confirmed, mean_of
-from analysis.stats.race import judge
+from analysis.stats.confirm.results import confirmed, mean_of
+from analysis.stats.confirm.seed_race import judge
+from analysis.stats.sensitivity.external_evidence import Beside, confirmed_pairs
 from analysis.stats.study import from_tables
-from analysis.tables import build_tables, load, save
+from analysis.wording.search import answer
+from analysis.wording.sensitivity import say_pair
 from tests.analysis.confirmations import (
     ARMS,
     BARE,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.effects import active, choices, differences_along, marginal, pair_map
-from analysis.stats.moves import ablation, local, robustness
-from analysis.stats.surrogate import fit
+from analysis.stats.sensitivity.effects import active, choices, differences_along, marginal, pair_map
+from analysis.stats.sensitivity.local_effects import ablation, local, robustness
+from analysis.stats.sensitivity.surrogate import fit
 from tests.analysis.made import MIXED, draw, study_of_function
 
 

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from analysis.errors import LogsError
-from analysis.live import serve
+from analysis.page.serve import serve
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 from matplotlib.collections import PathCollection
 
 from analysis.figures import marginals, style
-from analysis.stats.effects import marginal
-from analysis.stats.surrogate import fit
+from analysis.stats.sensitivity.effects import marginal
+from analysis.stats.sensitivity.surrogate import fit
 from tests.analysis.made import MIXED, study_of_function
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.logs.offline import SUMMARY, read_file, read_folder
-from analysis.tables import run_row
+from analysis.ingest.tables import run_row
+from analysis.ingest.wandb_files import SUMMARY, read_file, read_folder
 from tests.analysis.conftest import log_in_another_process, log_trials, make_trials
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.errors import LogsError
-from analysis.logs.offline import read_folder
-from analysis.logs.online import read_project
-from analysis.tables import build_tables
+from analysis.ingest.tables import build_tables
+from analysis.ingest.wandb_files import read_folder
+from analysis.ingest.wandb_server import read_project
 
 
 class Server:

@@ -7,15 +7,15 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import outcome as outcomes
-from analysis.findings import answer
-from analysis.nextstep import next_step
-from analysis.outcome import beside, candidates, outcome, question_of
+from analysis.ingest.tables import build_tables
 from analysis.sections.confirmation import confirmation_sections, confirmed_headline
-from analysis.stats.confirmed import confirmed
+from analysis.stats.confirm.results import confirmed
 from analysis.stats.study import from_tables
-from analysis.tables import build_tables
 from analysis.units import amount
+from analysis.wording import outcome as outcomes
+from analysis.wording.next_step import next_step
+from analysis.wording.outcome import beside, candidates, outcome, question_of
+from analysis.wording.search import answer
 from tests.analysis.confirmations import ARMS, BARE, DEFAULTS, PLAN, confirm_run, confirmed_runs, scores_of, searched
 from tests.analysis.confirmations import TOP as FIRST
 from tests.analysis.test_stats import runs_of, trial
@@ -204,7 +204,7 @@ def test_the_price_is_in_this_studys_own_time():
 
 
 def test_the_role_of_the_defaults_is_the_one_that_the_study_side_logs():
-    from ipix_tune import arms
+    from ipix_tune.study import confirm_arms as arms
 
     assert arms.DEFAULTS == outcomes.DEFAULTS
 

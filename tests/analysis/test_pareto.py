@@ -3,15 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import pareto_findings, tables
 from analysis.figures import pareto as figure
 from analysis.figures import style
-from analysis.findings import answer
-from analysis.logs.run import LoggedRun
+from analysis.ingest import tables
+from analysis.ingest.logged_run import LoggedRun
 from analysis.sections.pareto import pareto_sections
-from analysis.stats.dominance import non_dominated
+from analysis.stats.non_dominated import non_dominated
 from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
+from analysis.wording import pareto as pareto_findings
+from analysis.wording.search import answer
 from tests.analysis.conftest import config_of
 
 few = st.integers(0, 5).map(float)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.prediction import predict
+from analysis.stats.confirm.prediction import predict
 
 
 def test_the_interval_for_one_run_is_students_prediction_interval():

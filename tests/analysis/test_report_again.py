@@ -18,13 +18,13 @@ import psutil
 import pytest
 from hypothesis import given
 
-from analysis import kept
-from analysis.build import build
-from analysis.figures import drawing, progress
-from analysis.kept import digest
-from analysis.stats import crossval
-from analysis.stats.crossval import fit_and_check
-from analysis.workers import workers
+from analysis.compute import cache
+from analysis.compute.cache import digest
+from analysis.compute.process_pool import workers
+from analysis.figures import incumbent, render
+from analysis.page.build import build
+from analysis.stats.sensitivity import cross_validation
+from analysis.stats.sensitivity.cross_validation import fit_and_check
 from tests.analysis.conftest import make_trials
 from tests.analysis.made import MIXED, study_of_function
 from tests.analysis.test_stats import study_of
@@ -73,7 +73,7 @@ def test_a_study_that_grew_has_the_report_that_it_would_have_had_at_once(built, 
 
 def test_of_the_same_logs_no_figure_is_drawn_and_nothing_is_fitted_again(again, monkeypatch):
     before = figures_of(again)
-    monkeypatch.setattr(crossval, "settle", no_fit)
+    monkeypatch.setattr(cross_validation, "settle", no_fit)
     build(again)
     assert figures_of(again) == before
 
@@ -85,40 +85,40 @@ def test_the_page_is_the_same_where_figures_and_surrogate_come_from_the_last_rep
 
 @pytest.mark.parametrize("harm", ["figure changed", "figure gone", "record gone", "record broken"])
 def test_a_figure_that_is_not_as_it_was_drawn_is_drawn_again(tmp_path, harm):
-    progress_of = partial(progress.draw, study_of(make_trials()))
-    figure = drawing.drawn(tmp_path, "progress", progress_of)
+    progress_of = partial(incumbent.draw, study_of(make_trials()))
+    figure = render.drawn(tmp_path, "progress", progress_of)
     before = figure.read_bytes()
     damaged, content = {
         "figure changed": (figure, "<svg/>"),
         "figure gone": (figure, None),
-        "record gone": (tmp_path / drawing.DRAWN, None),
-        "record broken": (tmp_path / drawing.DRAWN, "{"),
+        "record gone": (tmp_path / render.DRAWN, None),
+        "record broken": (tmp_path / render.DRAWN, "{"),
     }[harm]
     damaged.unlink() if content is None else damaged.write_text(content)
-    drawing.drawn(tmp_path, "progress", progress_of)
+    render.drawn(tmp_path, "progress", progress_of)
     assert figure.read_bytes() == before
-    assert json.loads((tmp_path / drawing.DRAWN).read_text()).keys() == {"progress-light", "progress-1col"}
+    assert json.loads((tmp_path / render.DRAWN).read_text()).keys() == {"progress-light", "progress-1col"}
 
 
 def test_another_version_of_the_program_draws_again_and_uses_nothing_that_was_kept(tmp_path, monkeypatch):
     study, plots, keep = study_of(make_trials()), tmp_path / "plots", tmp_path / "surrogate.npz"
     small = study_of_function(lambda values: 40 + values["tau"], MIXED, 14)
-    drawing.drawn(plots, "progress", partial(progress.draw, study))
+    render.drawn(plots, "progress", partial(incumbent.draw, study))
     fit_and_check(small, keep=keep)
     before = (plots / "progress.svg").stat().st_mtime_ns
-    drawing.drawn(plots, "progress", partial(progress.draw, study))
+    render.drawn(plots, "progress", partial(incumbent.draw, study))
     assert (plots / "progress.svg").stat().st_mtime_ns == before
-    monkeypatch.setattr(kept, "program", lambda: "another")
-    drawing.drawn(plots, "progress", partial(progress.draw, study_of(make_trials())))
+    monkeypatch.setattr(cache, "program", lambda: "another")
+    render.drawn(plots, "progress", partial(incumbent.draw, study_of(make_trials())))
     assert (plots / "progress.svg").stat().st_mtime_ns > before
-    monkeypatch.setattr(crossval, "settle", no_fit)
+    monkeypatch.setattr(cross_validation, "settle", no_fit)
     with pytest.raises(AssertionError, match="fitted again"):
         fit_and_check(small, keep=keep)
 
 
 def test_an_error_in_a_figure_that_another_process_draws_is_raised(tmp_path):
-    with pytest.raises(AttributeError), workers() as pool, drawing.drawing(pool):
-        drawing.drawn(tmp_path, "progress", partial(progress.draw, "no study"))
+    with pytest.raises(AttributeError), workers() as pool, render.drawing(pool):
+        render.drawn(tmp_path, "progress", partial(incumbent.draw, "no study"))
 
 
 def parts_of(found):
@@ -149,7 +149,7 @@ def test_several_processes_find_the_same_bits_as_one(small, fitted):
 def test_what_was_kept_is_what_was_found(small, fitted, tmp_path, monkeypatch):
     keep = tmp_path / "surrogate.npz"
     fit_and_check(small, keep=keep)
-    monkeypatch.setattr(crossval, "settle", no_fit)
+    monkeypatch.setattr(cross_validation, "settle", no_fit)
     assert alike(fit_and_check(small, keep=keep), fitted)
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_file_of_what_was_kept_is_made_again(small, fitted, tmp_path, 
 def test_another_score_at_a_rung_is_fitted_again_and_one_between_rungs_is_not(small, tmp_path, monkeypatch):
     keep = tmp_path / "surrogate.npz"
     fit_and_check(small, keep=keep)
-    monkeypatch.setattr(crossval, "settle", no_fit)
+    monkeypatch.setattr(cross_validation, "settle", no_fit)
     between, at_rung = copy.deepcopy(small), copy.deepcopy(small)
     between.trials[0].curve[4] = 17.0
     fit_and_check(between, keep=keep)
@@ -223,7 +223,7 @@ def test_what_has_no_digest_is_refused():
 
 def test_no_process_outlives_the_one_that_it_works_for():
     code = (
-        "import os, time\nfrom analysis.workers import workers\n"
+        "import os, time\nfrom analysis.compute.process_pool import workers\n"
         "with workers() as pool:\n"
         "    found = [pool.submit(os.getpid) for _ in range(8)]\n"
         "    print(*{one.result() for one in found}, flush=True)\n    time.sleep(600)\n"

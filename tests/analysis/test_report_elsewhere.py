@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from analysis.build import build
 from analysis.errors import LogsError
-from analysis.reading import read_study
-from analysis.tables import load
+from analysis.ingest.read_study import read_study
+from analysis.ingest.tables import load
+from analysis.page.build import build
 from tests.analysis.conftest import log_trials
 
 

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from analysis.answer_type import Headline
-from analysis.build import build, render
 from analysis.columns import key_of
-from analysis.figures import curves, parallel, parameters, progress, style
-from analysis.findings import answer
-from analysis.logs.offline import read_folder
+from analysis.figures import incumbent, learning_curves, parallel, parameters, style
+from analysis.ingest.tables import build_tables, load
+from analysis.ingest.wandb_files import read_folder
+from analysis.page.build import build, render
 from analysis.stats.study import from_tables
-from analysis.tables import build_tables, load
+from analysis.wording.answer_type import Headline
+from analysis.wording.search import answer
 from tests.analysis.chromium import CHROMIUM, Browser
 from tests.analysis.conftest import make_trials
 from tests.analysis.test_stats import runs_of, study_of
@@ -104,13 +104,13 @@ def test_a_folder_without_rays_state_makes_the_same_tables_and_figures(built, st
 def test_a_trial_of_every_state_is_drawn(state):
     trials = [one | {"state": state} for one in make_trials(3)]
     study = study_of(trials)
-    for figure in (progress, curves, parameters):
+    for figure in (incumbent, learning_curves, parameters):
         drawn = figure.draw(study, style.LIGHT)
         legends = [axes.get_legend() for axes in drawn.axes if axes.get_legend()] + drawn.legends
         assert any(state in text.get_text() for legend in legends for text in legend.get_texts())
 
 
-@pytest.mark.parametrize("figure", [progress, parameters, parallel, curves])
+@pytest.mark.parametrize("figure", [incumbent, parameters, parallel, learning_curves])
 def test_axes_name_the_metric_with_its_unit_and_titles_have_n(study_dir, figure):
     study = from_tables(build_tables(read_folder(study_dir / "wandb")[0]))
     drawn = figure.draw(study, style.LIGHT)

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.findings import say_rung_noise
-from analysis.stats.rung_noise import rung_noise
-from analysis.stats.surrogate import fit
+from analysis.stats.sensitivity.rung_noise import rung_noise
+from analysis.stats.sensitivity.surrogate import fit
+from analysis.wording.search import say_rung_noise
 from tests.analysis.made import END, UNIT, make_study, study_of_function
 
 SPACE = {"a": UNIT}

@@ -9,8 +9,8 @@ import pytest
 
 from analysis.sections.section import Section, Unanswered
 from analysis.sections.seed_sources import seed_sources_section
-from analysis.stats.early import seed_noise_at
 from analysis.stats.seed_sources import complete_design, mean_error, seed_sources
+from analysis.stats.sensitivity.stopped_early import seed_noise_at
 from tests.analysis.made import END, UNIT, make_study
 
 DRAW, INIT, ORDER = ("data.draw.seed",), ("seeds.init",), ("seeds.order",)
@@ -154,9 +154,9 @@ def test_before_two_seeds_have_crossed_the_question_is_listed_as_not_answered(tm
 
 
 def test_while_a_crossed_grid_runs_its_leader_has_no_interval_and_the_page_says_so():
-    from analysis.findings import answer
+    from analysis.ingest.tables import build_tables
     from analysis.stats.study import from_tables
-    from analysis.tables import build_tables
+    from analysis.wording.search import answer
     from tests.analysis.test_stats import full, runs_of, trial
 
     cells = [(0, 0), (0, 1), (1, 0)]

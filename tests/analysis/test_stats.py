@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from analysis import tables
 from analysis.figures import parameters, style
-from analysis.logs.offline import read_folder
-from analysis.logs.run import LoggedRun
+from analysis.ingest import tables
+from analysis.ingest.logged_run import LoggedRun
+from analysis.ingest.wandb_files import read_folder
 from analysis.sections.search import search_sections
 from analysis.sections.section import Section
-from analysis.stats.compare import compare, difference, welch
 from analysis.stats.study import from_tables
+from analysis.stats.two_choices import compare, difference, welch
 from tests.analysis import conftest
 from tests.analysis.conftest import config_of, make_trials
 

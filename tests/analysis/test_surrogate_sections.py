@@ -3,18 +3,18 @@ import re
 
 import pytest
 
-from analysis.readings import say_marginals
+from analysis.ingest.tables import build_tables
 from analysis.sections.section import Section
 from analysis.sections.surrogate import surrogate_sections
-from analysis.stats.beside import first_configuration, published
-from analysis.stats.crossval import fit_and_check
+from analysis.stats.sensitivity.cross_validation import fit_and_check
+from analysis.stats.sensitivity.external_evidence import first_configuration, published
+from analysis.stats.sensitivity.surrogate import fit
 from analysis.stats.study import from_tables
-from analysis.stats.surrogate import fit
-from analysis.tables import build_tables
-from analysis.wording import listed
+from analysis.wording.phrases import listed
+from analysis.wording.sensitivity import say_marginals
 from tests.analysis.conftest import make_trials
 from tests.analysis.made import MIXED, study_of_function
-from tests.analysis.test_classes import FIRST, SECOND, logged
+from tests.analysis.test_per_class import FIRST, SECOND, logged
 from tests.analysis.test_stats import runs_of
 
 

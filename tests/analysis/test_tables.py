@@ -3,11 +3,11 @@ import shutil
 import pyarrow as pa
 import pytest
 
-from analysis import tables
 from analysis.columns import HISTORY_COLUMNS, RUN_COLUMNS
 from analysis.errors import LogsError
-from analysis.logs.offline import read_folder
-from analysis.logs.run import LoggedRun
+from analysis.ingest import tables
+from analysis.ingest.logged_run import LoggedRun
+from analysis.ingest.wandb_files import read_folder
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from scipy import integrate, stats
 from typer.testing import CliRunner
 
 from benchmarks.confirmation import app
-from benchmarks.confirmation_cells import SHARED, calibration, family, mixture_boundary, noise_of, t_statistics
-from benchmarks.confirmation_tables import share, tables
+from benchmarks.helpers.confirmation_cells import SHARED, calibration, family, mixture_boundary, noise_of, t_statistics
+from benchmarks.helpers.confirmation_tables import share, tables
 
 
 @pytest.mark.parametrize("shape", ["normal", "t4", "skewed"])

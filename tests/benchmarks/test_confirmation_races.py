@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from analysis.stats.race import progress
-from benchmarks.collapse_scenarios import SCENARIOS
+from analysis.stats.confirm.seed_race import progress
 from benchmarks.confirmation_collapses import is_false, plan_of, scores_in, verdicts, winner
-from benchmarks.confirmation_races import races
+from benchmarks.helpers.collapse_scenarios import SCENARIOS
+from benchmarks.helpers.confirmation_races import races
 
 KINDS = {1: "better", -1: "worse", 0: "equivalent", 9: "undecided"}
 PAIRS = {1: [(0, 1)], 3: [(0, 1), (0, 2), (0, 3)]}

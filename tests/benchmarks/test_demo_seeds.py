@@ -7,10 +7,10 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from benchmarks.demo_seeds import DONE, STUDY, app, standard_name
-from ipix_tune.arms import arms_of, comparisons
-from ipix_tune.space import SearchSpace
-from ipix_tune.studyfile import load
-from ipix_tune.trial_record import TrialRecord
+from ipix_tune.config.load_study import load
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.study.confirm_arms import arms_of, comparisons
 
 FOUND = {
     "interpixel.alpha": 1.0,

@@ -10,9 +10,9 @@ CODE = """
 import sys
 from pathlib import Path
 from benchmarks.fast_equal import CONFIG
-from benchmarks.step_plain import OPTIMISATIONS, switch_off
-from trainers.fit import fit
-from trainers.train import load
+from benchmarks.helpers.step_plain import OPTIMISATIONS, switch_off
+from trainers.loop.fit import fit
+from trainers.cli.train import load
 off = sys.argv[2:]
 switch_off([name for name in OPTIMISATIONS if name in off])
 changes = ["schedule.epochs=1", "schedule.steps_per_epoch=1", "evaluation.final=false", "method.conf_thresh=0"]
@@ -35,7 +35,7 @@ def fast(tmp_path_factory):
 
 @pytest.mark.slow
 def test_without_the_resize_of_crops_every_loss_of_a_step_is_the_plain_paths(fast, tmp_path):
-    from benchmarks.step_plain import OPTIMISATIONS
+    from benchmarks.helpers.step_plain import OPTIMISATIONS
 
     plain = losses(tmp_path, [name for name in OPTIMISATIONS if name != "cropped resize"])
     assert min(fast.values()) > 0

@@ -6,9 +6,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import gpu_tables
 from benchmarks.gpu import BUDGETS, app, run_stage
-from benchmarks.step_sides import with_this_tree
+from benchmarks.helpers import gpu_tables
+from benchmarks.helpers.step_sides import with_this_tree
 
 
 def rehearse(folder, *arguments):
@@ -112,6 +112,6 @@ def test_the_stages_need_neither_ray_nor_optuna_nor_wandb(tmp_path, monkeypatch)
     for name in ("ray", "optuna", "wandb", "hypothesis"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('{name}', name='{name}')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("benchmarks.step_sides.with_this_tree", lambda: f"{tmp_path}:{sys.path[0]}:.")
+    monkeypatch.setattr("benchmarks.helpers.step_sides.with_this_tree", lambda: f"{tmp_path}:{sys.path[0]}:.")
     done, *_ = rehearse(tmp_path, "methods", "loader", "--only", "supervised")
     assert done.exit_code == 0, done.output

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.many_trials_report import WARM, growth
+from benchmarks.helpers.many_trials_report import WARM, growth
 
 
 def looks(*, piece, first, last, level, slope, noise=0.0):

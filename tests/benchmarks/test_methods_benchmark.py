@@ -2,10 +2,10 @@ import math
 
 import pytest
 
+from benchmarks.helpers.methods_table import render
 from benchmarks.methods import CAUSES, averages, config_of, methods
-from benchmarks.methods_table import render
+from trainers.common.yaml_file import set_dotted
 from trainers.config import TrainConfig
-from trainers.yamlfile import set_dotted
 
 
 @pytest.mark.parametrize(("name", "seed", "changes"), CAUSES)

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.noise_recorded import curves, paired_sd, residuals, variance_ratio
-from benchmarks.noise_tables import READINGS, Design, by_scenes, render, within_lists
-from benchmarks.scored_training import miou
+from benchmarks.helpers.noise_recorded import curves, paired_sd, residuals, variance_ratio
+from benchmarks.helpers.noise_tables import READINGS, Design, by_scenes, render, within_lists
+from benchmarks.helpers.scored_training import miou
 
 FACTORS = ("labelled draw", "initialisation", "order and views")
 

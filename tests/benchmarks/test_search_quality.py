@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import search_quality
-from benchmarks.search_problems import EPOCHS, problem, search_of
+from benchmarks.helpers.search_problems import EPOCHS, problem, search_of
 from benchmarks.search_quality import (
     CONCURRENT,
     GOOD,
@@ -27,7 +27,7 @@ from benchmarks.search_quality import (
     with_prior,
     worth,
 )
-from ipix_tune.simulate import Simulation
+from ipix_tune.simulation.simulator import Simulation
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.objectives import DROP, EPOCHS, SPREAD, TOP, ObjectiveCurves, beyond, objectives
+from benchmarks.helpers.objectives import DROP, EPOCHS, SPREAD, TOP, ObjectiveCurves, beyond, objectives
 from benchmarks.sensitivity import asha_study, optuna_shares, render, repetition
 from benchmarks.sensitivity_collapses import row
-from ipix_tune.dimensions import from_unit
+from ipix_tune.config.dimension import from_unit
 
 BY_NAME = {one.name: one for one in (*objectives(), *beyond())}
 

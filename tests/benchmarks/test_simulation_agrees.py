@@ -1,8 +1,8 @@
 import pytest
 
 from benchmarks.simulation_agrees import EPOCHS, agreement, entries, simulated, study_of, train, whole
-from ipix_tune.live import Board, Row
-from ipix_tune.trial_record import TrialRecord
+from ipix_tune.execution.progress_table import Board, Row
+from ipix_tune.search.trial_record import TrialRecord
 
 
 def entry(number, lr, scores, state="stopped"):

@@ -7,8 +7,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import d2_log_loss_score, r2_score
 from sklearn.neural_network import MLPRegressor
 
-from benchmarks import trained_curves
-from benchmarks.trained_curves import (
+from benchmarks.helpers import trained_curves
+from benchmarks.helpers.trained_curves import (
     EPOCHS,
     EXPERTS_SEED,
     FLOOR,

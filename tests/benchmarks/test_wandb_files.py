@@ -1,7 +1,7 @@
 import pytest
 
-from analysis.logs.offline import read_file, records
-from benchmarks.wandb_files import Template, framed, log_with_client, scores
+from analysis.ingest.wandb_files import read_file, records
+from benchmarks.helpers.wandb_files import Template, framed, log_with_client, scores
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
-from analysis.build import build
-from ipix_tune.export import export_best
+from analysis.page.build import build
+from ipix_tune.study.export import export_best
 from tests.chaos.conftest import one_by_one
 from tests.chaos.watch import Watch
 from tests.disks import small_disk
@@ -27,9 +27,9 @@ from tests.ipix_tune.running import (
     trial_processes,
     wait_for,
 )
+from trainers.common.yaml_file import load as load_config
 from trainers.config import TrainConfig
-from trainers.report import MEASURED
-from trainers.yamlfile import load as load_config
+from trainers.interface.epoch_record import MEASURED
 
 pytestmark = pytest.mark.slow
 

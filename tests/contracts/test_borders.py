@@ -30,7 +30,7 @@ def test_importing_every_module_of_a_package_loads_nothing_beyond_its_border(pac
 
 def test_help_is_printed_without_loading_torch_ray_or_optuna():
     code = (
-        "import sys\nfrom ipix_tune.cli import app\n"
+        "import sys\nfrom ipix_tune.cli.main import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "print('LOADED', *sorted({name.split('.')[0] for name in sys.modules}))"
     )

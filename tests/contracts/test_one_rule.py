@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.figures.progress import incumbents
-from analysis.logs.run import LoggedRun
+from analysis.figures.incumbent import incumbents
+from analysis.ingest.logged_run import LoggedRun
+from analysis.ingest.tables import build_tables
 from analysis.stats.configuration_means import results
 from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
-from analysis.tables import build_tables
-from ipix_tune.arms import leaders
-from ipix_tune.budget import ended_since_improvement
-from ipix_tune.config import StudyConfig
-from ipix_tune.export import ExportError, choose
-from ipix_tune.live import OVER, Board, Row
-from ipix_tune.trial_record import TrialRecord
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.execution.progress_table import OVER, Board, Row
+from ipix_tune.search.budget import ended_since_improvement
+from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.study.confirm_arms import leaders
+from ipix_tune.study.export import ExportError, choose
 from tests.ipix_tune.studies import base
 
 FULL = 4

@@ -4,12 +4,12 @@ from typing import get_args
 
 import pytest
 
-from analysis import wording
+from analysis.wording import phrases
 from tests.trainers.runs import tiny
 from trainers.config import TrainConfig
 from trainers.data import DataConfig
-from trainers.report import EpochRecord
-from trainers.run_summary import closing_lines, validation_called
+from trainers.interface.epoch_record import EpochRecord
+from trainers.loop.run_summary import closing_lines, validation_called
 
 LAYOUTS = {get_args(one.model_fields["name"].annotation)[0]: one for one in get_args(get_args(DataConfig)[0])}
 NEEDED = {
@@ -28,8 +28,8 @@ def config_on(name: str) -> TrainConfig:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_report_calls_the_validation_images_what_the_trainer_calls_them(name):
     config = config_on(name)
-    assert wording.validation_called(config.model_dump()["data"]) == validation_called(config)
-    assert (name in wording.OWN_LISTS) == LAYOUTS[name].own_lists
+    assert phrases.validation_called(config.model_dump()["data"]) == validation_called(config)
+    assert (name in phrases.OWN_LISTS) == LAYOUTS[name].own_lists
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -8,12 +8,12 @@ import time
 
 from rich.console import Console
 
-from ipix_tune import study as studies
-from ipix_tune.journal import Journal
-from ipix_tune.space import SearchSpace
-from ipix_tune.studyfile import load
+from ipix_tune.config.load_study import load
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.study import run_search as studies
 from tests.ipix_tune.studies import write
-from trainers.report import MEASURED
+from trainers.interface.epoch_record import MEASURED
 
 TINY = {
     "name": "tiny",

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 
 from analysis.columns import RUN_COLUMNS
-from analysis.tables import Tables, save
+from analysis.ingest.tables import Tables, save
 from trainers.config import TrainConfig
 
 BASE: dict[str, Any] = {

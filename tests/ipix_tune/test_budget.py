@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipix_tune.budget import Budget, ended_since_improvement
-from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Journal
-from ipix_tune.space import SearchSpace
-from ipix_tune.trial_record import TrialRecord
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.search.budget import Budget, ended_since_improvement
+from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.trial_store import Journal
 from tests.ipix_tune.studies import base
 
 

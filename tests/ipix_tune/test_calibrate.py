@@ -3,12 +3,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from analysis import tables
-from ipix_tune.calibrate import calibration, findings_of
-from ipix_tune.config import StudyConfig
-from ipix_tune.console import run
-from ipix_tune.studyfile import load
-from ipix_tune.sweep import app
+from analysis.ingest import tables
+from ipix_tune.cli.exit_codes import run
+from ipix_tune.cli.sweep import app
+from ipix_tune.config.load_study import load
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.study.calibrate import calibration, findings_of
 from tests.ipix_tune.running import sweep, tiny
 from tests.ipix_tune.studies import base, row, write
 

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from ipix_tune import cluster
-from ipix_tune.cluster import ClusterError, connected
+from ipix_tune.execution import cluster
+from ipix_tune.execution.cluster import ClusterError, connected
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_an_address_that_is_none_is_refused_with_the_form_that_it_needs():
 
 
 def test_a_token_that_is_asked_for_and_missing_is_said_with_where_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("ipix_tune.cluster._see_that_it_answers", lambda address: None)
+    monkeypatch.setattr("ipix_tune.execution.cluster._see_that_it_answers", lambda address: None)
     monkeypatch.setattr("ray.init", _no_token)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     with pytest.raises(ClusterError, match=r"RAY_AUTH_MODE is token here.*ray get-auth-token"):

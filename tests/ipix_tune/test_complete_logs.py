@@ -5,16 +5,16 @@ import shutil
 
 import pytest
 
-from analysis.reading import read_study
-from ipix_tune import folder
-from ipix_tune.complete_logs import complete, lacks
-from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Journal
-from ipix_tune.run_facts import RunFacts
-from ipix_tune.space import SearchSpace
-from ipix_tune.tracking import Tracker
+from analysis.ingest.read_study import read_study
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.execution.complete_logs import complete, lacks
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.storage import study_folder
+from ipix_tune.tracking.run_facts import RunFacts
+from ipix_tune.tracking.runs import Tracker
 from tests.ipix_tune.studies import base
-from trainers.report import METRICS
+from trainers.interface.epoch_record import METRICS
 
 EPOCHS = 3
 SHARED = {
@@ -37,7 +37,7 @@ def metrics_of(number, epoch):
 def trained(study, *, logged=None):
     """A study of three trials: complete, stopped after an epoch, failed after two. ``logged``: the epochs of each that
     W&B's client takes, and whether the end; all unless given."""
-    place, space = folder.prepare(study, resume=False), SearchSpace(study)
+    place, space = study_folder.prepare(study, resume=False), SearchSpace(study)
     facts = RunFacts(
         phase="search", training=space.to_config, describe=lambda values: {"search": values}, shared=SHARED
     )
@@ -127,7 +127,7 @@ def test_a_trial_whose_own_file_is_gone_too_keeps_the_score_that_the_record_has(
 
 
 def test_a_trial_that_is_still_running_lacks_nothing(study):
-    place = folder.prepare(study, resume=False)
+    place = study_folder.prepare(study, resume=False)
     journal = Journal(place, study, SearchSpace(study), total=12)
     key, _ = journal.next()
     journal.record(key, epoch=1, score=50.0)

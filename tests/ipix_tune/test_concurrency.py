@@ -4,11 +4,11 @@ import contextlib
 
 import pytest
 
-from ipix_tune import cluster, concurrency
-from ipix_tune.concurrency import Concurrency, Seen, awaited, may_come, waits_for
-from ipix_tune.config import ResourcesConfig
-from ipix_tune.placement import Standing
-from ipix_tune.resources import ResourceError
+from ipix_tune.config.study_config import ResourcesConfig
+from ipix_tune.execution import cluster, concurrency
+from ipix_tune.execution.concurrency import Concurrency, Seen, awaited, may_come, waits_for
+from ipix_tune.execution.placement import Standing
+from ipix_tune.execution.resources import ResourceError
 
 NOTHING = Standing(held={}, waiting=[])
 

@@ -4,12 +4,12 @@ import random
 import pyarrow as pa
 import pytest
 
-from analysis import tables
 from analysis.errors import LogsError
-from ipix_tune.config import StudyConfig
-from ipix_tune.curves import CurvesError, curves_of
-from ipix_tune.simulate import Simulation
-from ipix_tune.space import SearchSpace
+from analysis.ingest import tables
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.simulation.curves import CurvesError, curves_of
+from ipix_tune.simulation.simulator import Simulation
 from tests.ipix_tune.studies import base, config_of, row
 
 EPOCHS = 9

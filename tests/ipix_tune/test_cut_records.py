@@ -3,15 +3,15 @@
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from ipix_tune.config import StudyConfig
-from ipix_tune.journal import Journal
-from ipix_tune.record import JOURNAL
-from ipix_tune.samplers import SAMPLER
-from ipix_tune.scheduler import EPOCH, METRICS, SCORE, build_scheduler
-from ipix_tune.searcher import JournalSearcher
-from ipix_tune.space import SearchSpace
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.search.asha import EPOCH, METRICS, SCORE, build_scheduler
+from ipix_tune.search.ray_searcher import JournalSearcher
+from ipix_tune.search.samplers import SAMPLER
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.storage.optuna_storage import JOURNAL
 from tests.ipix_tune.studies import base
-from tests.ipix_tune.test_journal import Trial
+from tests.ipix_tune.test_trial_store import Trial
 
 TRIALS, EPOCHS = 6, 4
 

@@ -5,12 +5,12 @@ import errno
 import pytest
 from rich.console import Console
 
-from ipix_tune import complete_logs
-from ipix_tune.engine import Work, board_of, drive
-from ipix_tune.journal import Journal
-from ipix_tune.space import SearchSpace
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.execution import complete_logs
+from ipix_tune.execution.runner import Work, board_of, drive
+from ipix_tune.search.trial_store import Journal
 from tests.ipix_tune.test_complete_logs import EPOCHS, study, trained  # noqa: F401
-from trainers.errors import OutputError
+from trainers.common.errors import OutputError
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from ipix_tune import export
-from ipix_tune.export import ExportError, export_best, trial_key
+from ipix_tune.study import export
+from ipix_tune.study.export import ExportError, export_best, trial_key
 from tests.ipix_tune.studies import base, config_of, row, study_with, tables_of
+from trainers.common.yaml_file import load, read
 from trainers.config import TrainConfig
-from trainers.yamlfile import load, read
 
 
 def choose(rows, **more):

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from analysis.columns import key_of
-from analysis.tables import build_tables, save
-from ipix_tune.export import export_best
+from analysis.ingest.tables import build_tables, save
+from ipix_tune.study.export import export_best
 from tests.analysis.confirmations import BARE, TOP, confirmed_runs, scores_of, searched
 from tests.ipix_tune.studies import config_of
+from trainers.common.yaml_file import load
 from trainers.config import TrainConfig
-from trainers.yamlfile import load
 
 
 def study(folder, scores, **more):
@@ -100,9 +100,9 @@ def test_a_named_trial_is_exported_whatever_was_confirmed(tmp_path):
 
 @pytest.mark.parametrize("scores", [CLEAR, LEVEL, NOISY])
 def test_the_export_and_the_report_name_the_same_arm(tmp_path, scores):
+    from analysis.ingest.tables import load as load_tables
     from analysis.sections.confirmation import confirmed_headline
-    from analysis.stats.confirmed import confirmed
-    from analysis.tables import load as load_tables
+    from analysis.stats.confirm.results import confirmed
 
     choice, _, _ = exported(tmp_path, scores)
     said = confirmed_headline(confirmed(load_tables(tmp_path / "s")))

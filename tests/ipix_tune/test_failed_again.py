@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipix_tune.again import data_state, offer_failed
-from ipix_tune.alike import Alike, cause_of
-from tests.ipix_tune.test_journal import journal, study
+from ipix_tune.search.repeated_error import Alike, cause_of
+from ipix_tune.study.failed_trials import data_state, offer_failed
+from tests.ipix_tune.test_trial_store import journal, study
+from trainers.common.errors import ConfigError, DataError, OutOfMemory, TrainingError
 from trainers.config import TrainConfig
-from trainers.errors import ConfigError, DataError, OutOfMemory, TrainingError
 
 RECORDS = ("journal", "memory")
 

@@ -8,17 +8,17 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from analysis.tables import build_tables, save
-from ipix_tune.export import ExportError, export_best
-from ipix_tune.export_command import app
-from ipix_tune.final import RecipeError, compared
-from ipix_tune.train import app as train_app
+from analysis.ingest.tables import build_tables, save
+from ipix_tune.cli.export import app
+from ipix_tune.cli.train import app as train_app
+from ipix_tune.study.export import ExportError, export_best
+from ipix_tune.study.final_recipe import RecipeError, compared
 from tests.analysis.confirmations import BARE, DEFAULTS, TOP, confirm_run, confirmed_runs, scores_of, searched
 from tests.ipix_tune.studies import base, config_of
 from tests.trainers.runs import rows, tiny
+from trainers.common.yaml_file import load
 from trainers.config import TrainConfig
-from trainers.seeds import SeedRun
-from trainers.yamlfile import load
+from trainers.loop.seeds import SeedRun
 
 CLEAR = scores_of({TOP: 3.0, DEFAULTS: 0.5, BARE: 0.0}, seeds=8, noise=0.4)
 

@@ -7,15 +7,15 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from ipix_tune.train import app
+from ipix_tune.cli.train import app
 from tests.trainers.runs import rows, tiny
-from trainers.train import describe_data
-from trainers.yamlfile import dump
+from trainers.cli.train import describe_data
+from trainers.common.yaml_file import dump
 
 
 def train(folder, *options):
     (folder / "best.yaml").write_text(dump(tiny(schedule={"epochs": 2, "steps_per_epoch": 2})))
-    command = [sys.executable, "-m", "ipix_tune.train", "best.yaml", "--run-dir", "run", *options]
+    command = [sys.executable, "-m", "ipix_tune.cli.train", "best.yaml", "--run-dir", "run", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
@@ -52,7 +52,7 @@ def test_with_workers_every_seed_is_given_to_ray_with_its_own_folder(tmp_path, m
         }
         (run_dir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
 
-    monkeypatch.setattr("ipix_tune.trial.train_on_ray", train_on_ray)
+    monkeypatch.setattr("ipix_tune.execution.trainable.train_on_ray", train_on_ray)
     done = CliRunner().invoke(app, ["best.yaml", "--seeds", "2", "--workers", "2"])
     assert done.exit_code == 0, done.output
     assert given == [(5, "best-seed5", 2), (6, "best-seed6", 2)]

@@ -3,14 +3,14 @@ trials report are set by the test, so that it is known which configuration is th
 
 import pytest
 
-from ipix_tune.journal import Journal
-from ipix_tune.keep import needed_of_confirmation
-from ipix_tune.lineup import ARM, SEED
-from ipix_tune.space import SearchSpace
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.study.confirm_plan import ARM, SEED
+from ipix_tune.study.kept_checkpoints import needed_of_confirmation
 from tests.ipix_tune.running import TINY, entries, run, tiny
 from tests.ipix_tune.studies import base
+from trainers.common.yaml_file import load as load_config
 from trainers.config import TrainConfig
-from trainers.yamlfile import load as load_config
 
 
 def with_scores(scores):
@@ -19,9 +19,9 @@ def with_scores(scores):
     def in_actor(config):
         from ray import tune
 
-        from ipix_tune import trial
-        from ipix_tune.scheduler import METRICS, SCORE
-        from trainers.errors import TrainingError
+        from ipix_tune.execution import trainable
+        from ipix_tune.search.asha import METRICS, SCORE
+        from trainers.common.errors import TrainingError
 
         score, report = scores[config["trainer"]["optim"]["lr"], config["trainer"]["seed"]], tune.report
 
@@ -34,7 +34,7 @@ def with_scores(scores):
 
         tune.report = told
         try:
-            trial.in_actor(config)
+            trainable.in_actor(config)
         finally:
             tune.report = report
 
@@ -65,7 +65,7 @@ def test_the_kept_checkpoint_is_the_exported_trials_and_not_the_luckiest_runs(tm
     """The first configuration has the best mean; its second seed is better than its first, and the other
     configuration's first is the best of all."""
     scores = {(0.01, 0): 30.0, (0.01, 1): 32.0, (0.02, 0): 50.0, (0.02, 1): 5.0, (0.03, 0): None, (0.03, 1): 20.0}
-    monkeypatch.setattr("ipix_tune.trial.in_actor", with_scores(scores))
+    monkeypatch.setattr("ipix_tune.execution.trainable.in_actor", with_scores(scores))
     search = {"optim.lr": {"choice": [0.01, 0.02, 0.03]}, "seed": {"choice": [0, 1]}}
     place = run(grid(tmp_path, search)).folder
     found = {(one.values["optim.lr"], one.values["seed"]): (key, one.state) for key, one in entries(place).items()}
@@ -80,7 +80,7 @@ def test_where_more_seeds_of_a_finished_study_make_another_configuration_the_bes
     tmp_path, monkeypatch
 ):
     scores = {(0.01, 0): 50.0, (0.02, 0): 30.0, (0.01, 1): 5.0, (0.02, 1): 29.0}
-    monkeypatch.setattr("ipix_tune.trial.in_actor", with_scores(scores))
+    monkeypatch.setattr("ipix_tune.execution.trainable.in_actor", with_scores(scores))
     file = grid(tmp_path, {"seed": {"choice": [0, 1]}, "optim.lr": {"choice": [0.01, 0.02]}}, budget={"trials": 2})
     place = run(file).folder
     assert exported(place) == "t0000"
@@ -93,7 +93,7 @@ def test_where_more_seeds_of_a_finished_study_make_another_configuration_the_bes
 @pytest.mark.slow
 def test_a_study_with_a_confirmation_keeps_what_the_confirmation_takes(tmp_path, monkeypatch):
     scores = {(0.01, 0): 30.0, (0.02, 0): 50.0, (0.03, 0): 40.0}
-    monkeypatch.setattr("ipix_tune.trial.in_actor", with_scores(scores))
+    monkeypatch.setattr("ipix_tune.execution.trainable.in_actor", with_scores(scores))
     search = {"optim.lr": {"choice": [0.01, 0.02, 0.03]}}
     place = run(grid(tmp_path, search, confirm={"top": 2, "defaults": False})).folder
     assert exported(place) == "t0001"
@@ -102,7 +102,7 @@ def test_a_study_with_a_confirmation_keeps_what_the_confirmation_takes(tmp_path,
 
 def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
     """Values of every kind, as they wait and as they were asked for."""
-    from ipix_tune.config import StudyConfig
+    from ipix_tune.config.study_config import StudyConfig
 
     data = base() | {
         "search": {
@@ -135,7 +135,7 @@ def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
 def test_of_a_confirmation_the_first_complete_seed_of_arms_that_are_no_trial_is_needed():
     from types import SimpleNamespace
 
-    from ipix_tune.trial_record import TrialRecord
+    from ipix_tune.search.trial_record import TrialRecord
 
     def entry(number, arm, seed, state="complete"):
         return TrialRecord(

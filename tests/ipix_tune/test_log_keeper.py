@@ -5,11 +5,11 @@ import itertools
 
 import pytest
 
-from ipix_tune import log_keeper
-from ipix_tune.complete_logs import complete
-from ipix_tune.folder import load_study
-from ipix_tune.log_keeper import LogKeeper
-from ipix_tune.tracking import Tracker
+from ipix_tune.execution import log_keeper
+from ipix_tune.execution.complete_logs import complete
+from ipix_tune.execution.log_keeper import LogKeeper
+from ipix_tune.storage.study_folder import load_study
+from ipix_tune.tracking.runs import Tracker
 from tests.ipix_tune.running import long, run
 from tests.ipix_tune.test_complete_logs import WHOLE, seen, study, trained  # noqa: F401
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ipix_tune.machine import OF_RAY, MachineError, check_machine
+from ipix_tune.execution.machine import OF_RAY, MachineError, check_machine
 from tests.ipix_tune.studies import base, write
-from trainers.sockets import LONGEST, OF_LOADERS, TemporaryFolderError, check_for_loaders
+from trainers.common.sockets import LONGEST, OF_LOADERS, TemporaryFolderError, check_for_loaders
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import random
 
-from ipix_tune.scheduler import KeyedAsha
-from tests.ipix_tune.test_journal import journal, report
+from ipix_tune.search.asha import KeyedAsha
+from tests.ipix_tune.test_trial_store import journal, report
 
 
 def asha(*, quota=True):

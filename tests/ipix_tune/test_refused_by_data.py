@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from ipix_tune import study as studies
-from ipix_tune.config import StudyConfig
-from trainers.errors import DataError
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.study import run_search as studies
+from trainers.common.errors import DataError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ipix_tune.cli import app
-from ipix_tune.console import run
+from ipix_tune.cli.exit_codes import run
+from ipix_tune.cli.main import app
 from tests.ipix_tune.test_complete_logs import WHOLE, seen, study, trained  # noqa: F401
 
 
@@ -11,7 +11,7 @@ from tests.ipix_tune.test_complete_logs import WHOLE, seen, study, trained  # no
 def repaired(study, monkeypatch, capsys):  # noqa: F811
     """What the command prints for a study of which a client lost an epoch and an end, and the study's folder."""
     place, _, _ = trained(study, logged=[(3, True), (1, False), (1, True)])
-    monkeypatch.setattr("analysis.build.build", lambda place: place / "report.html")
+    monkeypatch.setattr("analysis.page.build.build", lambda place: place / "report.html")
 
     def call():
         with pytest.raises(SystemExit) as left:

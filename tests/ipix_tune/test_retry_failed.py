@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ipix_tune import study as studies
-from ipix_tune.cli import app
-from ipix_tune.console import run as run_app
-from ipix_tune.engine import Outcome
-from ipix_tune.objectstore import Store
-from ipix_tune.studyfile import load
+from ipix_tune.cli.exit_codes import run as run_app
+from ipix_tune.cli.main import app
+from ipix_tune.config.load_study import load
+from ipix_tune.execution.runner import Outcome
+from ipix_tune.storage.object_store import Store
+from ipix_tune.study import run_search as studies
 from tests.ipix_tune.running import TINY, entries, tiny
 from tests.ipix_tune.studies import base, write
 
@@ -35,9 +35,9 @@ def test_a_sweep_that_confirms_by_itself_offers_failed_runs_of_both(tmp_path, mo
 
         return run
 
-    monkeypatch.setattr("ipix_tune.study.run", ran("search"))
-    monkeypatch.setattr("ipix_tune.confirmation.confirm", ran("confirmation"))
-    monkeypatch.setattr("ipix_tune.study.finish", lambda study, outcome, console: True)
+    monkeypatch.setattr("ipix_tune.study.run_search.run", ran("search"))
+    monkeypatch.setattr("ipix_tune.study.run_confirm.confirm", ran("confirmation"))
+    monkeypatch.setattr("ipix_tune.study.run_search.finish", lambda study, outcome, console: True)
     confirm = {"after_search": True, "ablate": {"interpixel.alpha": 0}}
     file = write(tmp_path, {**base(), "storage": str(tmp_path), "confirm": confirm})
     with pytest.raises(SystemExit) as left:
@@ -71,7 +71,7 @@ def test_a_failed_trial_in_object_storage_runs_again_from_its_own_checkpoint_on_
     )
     study, console = load(file), Console(file=(tmp_path / "console.txt").open("a"), width=200)
     with monkeypatch.context() as failing:
-        failing.setattr("ipix_tune.trial.in_actor", failing_in_epoch(2))
+        failing.setattr("ipix_tune.execution.trainable.in_actor", failing_in_epoch(2))
         outcome = studies.run(study, resume=False, address=None, console=console)
         studies.finish(study, outcome, console=console)
     store = Store(f"{bucket}/lab")
@@ -93,9 +93,9 @@ def failing_in_epoch(epoch):
     def in_actor(config):
         from ray import tune
 
-        from ipix_tune import trial
-        from ipix_tune.scheduler import EPOCH
-        from trainers.errors import TrainingError
+        from ipix_tune.execution import trainable
+        from ipix_tune.search.asha import EPOCH
+        from trainers.common.errors import TrainingError
 
         report = tune.report
 
@@ -106,7 +106,7 @@ def failing_in_epoch(epoch):
 
         tune.report = told
         try:
-            trial.in_actor(config)
+            trainable.in_actor(config)
         finally:
             tune.report = report
 

@@ -2,10 +2,10 @@
 
 import random
 
-from analysis.stats.race import RacePlan, judge
-from ipix_tune.config import Dimension, StudyConfig
-from ipix_tune.journal import Journal
-from ipix_tune.space import SearchSpace
+from analysis.stats.confirm.seed_race import RacePlan, judge
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.search.trial_store import Journal
 from tests.ipix_tune.studies import base
 
 PLAN = RacePlan(max_seeds=6, comparisons=(("a", "b"), ("a", "c")), delta=0.3)

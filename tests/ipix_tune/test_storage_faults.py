@@ -9,12 +9,12 @@ import threading
 import pytest
 from ray.tune.error import TuneError
 
-from ipix_tune import record
-from ipix_tune.record import RecordError
-from ipix_tune.storage_faults import storage_fault
+from ipix_tune.storage import optuna_storage
+from ipix_tune.storage.optuna_storage import RecordError
+from ipix_tune.storage.storage_faults import storage_fault
 from tests.disks import small_disk
 from tests.ipix_tune.running import TINY, assert_same_study, epochs_on_disk, long, run, wait_for
-from tests.ipix_tune.test_record import journal
+from tests.ipix_tune.test_optuna_storage import journal
 
 
 def raised(error):
@@ -62,7 +62,7 @@ def test_an_error_that_was_raised_in_place_of_a_handled_one_is_no_fault_of_the_s
 
 
 def test_a_database_that_stays_locked_is_named_with_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "WAIT_S", 0.3)
+    monkeypatch.setattr(optuna_storage, "WAIT_S", 0.3)
     url = f"sqlite:///{tmp_path}/studies.db"
     book = journal(tmp_path, url)
     key, _ = book.next()
@@ -75,7 +75,7 @@ def test_a_database_that_stays_locked_is_named_with_its_reason(tmp_path, monkeyp
 
 
 def test_a_database_whose_disk_is_full_for_a_moment_costs_the_record_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "WAIT_S", 20)
+    monkeypatch.setattr(optuna_storage, "WAIT_S", 20)
     with small_disk(tmp_path, "2m"):
         url = f"sqlite:///{tmp_path}/studies.db"
         book = journal(tmp_path, url)
@@ -111,15 +111,15 @@ def test_where_only_the_records_disk_is_full_the_study_says_so_and_a_resume_goes
     tmp_path, monkeypatch, undisturbed, kind
 ):
     """As with a record on another disk than the study's, or a quota."""
-    monkeypatch.setattr(record, "WAIT_S", 2)
+    monkeypatch.setattr(optuna_storage, "WAIT_S", 2)
     disk, place = tmp_path / "disk", tmp_path / "studies" / "tiny"
     disk.mkdir()
     with small_disk(disk, "2m"):
         changes = {"record": f"sqlite:///{disk}/studies.db"} if kind == "a database" else {}
         file = longer(tmp_path, **changes)
         if kind == "a journal file":
-            monkeypatch.setattr(record, "JOURNAL", "elsewhere/journal.log")
-            monkeypatch.setattr("ipix_tune.folder.prepare", linking(disk))
+            monkeypatch.setattr(optuna_storage, "JOURNAL", "elsewhere/journal.log")
+            monkeypatch.setattr("ipix_tune.storage.study_folder.prepare", linking(disk))
         filler = threading.Thread(target=fill_in_the_middle, args=(place, disk))
         filler.start()
         outcome = run(file, report=False)
@@ -131,13 +131,13 @@ def test_where_only_the_records_disk_is_full_the_study_says_so_and_a_resume_goes
         assert run(file, resume=True, report=False).cut_short is None
         if kind == "a journal file":  # read as the undisturbed study's is
             shutil.copy(disk / "journal.log", place / "journal.log")
-            monkeypatch.setattr(record, "JOURNAL", "journal.log")
+            monkeypatch.setattr(optuna_storage, "JOURNAL", "journal.log")
         assert_same_study(place, undisturbed)
 
 
 def linking(disk):
     """As `folder.prepare`, with a folder of the study on another disk."""
-    from ipix_tune import folder
+    from ipix_tune.storage import study_folder as folder
 
     prepare = folder.prepare
 

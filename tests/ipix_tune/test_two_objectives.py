@@ -5,22 +5,22 @@ import pytest
 from ray.tune.utils import flatten_dict
 from rich.console import Console
 
-from ipix_tune.config import StudyConfig
-from ipix_tune.export import choose, export_best
-from ipix_tune.journal import Journal
-from ipix_tune.live import Board, Display, Row
-from ipix_tune.plan import make_plan, render
-from ipix_tune.ranked import RankedSampler
-from ipix_tune.samplers import build_sampler
-from ipix_tune.scheduler import METRICS, SCORE
-from ipix_tune.searcher import JournalSearcher
-from ipix_tune.simulate import Simulation, SimulationError
-from ipix_tune.space import SearchSpace
-from ipix_tune.studyfile import load
+from ipix_tune.config.load_study import load
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.execution.progress_table import Board, Display, Row
+from ipix_tune.search.asha import METRICS, SCORE
+from ipix_tune.search.rank_transform import RankedSampler
+from ipix_tune.search.ray_searcher import JournalSearcher
+from ipix_tune.search.samplers import build_sampler
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.simulation.simulator import Simulation, SimulationError
+from ipix_tune.study.export import choose, export_best
+from ipix_tune.study.plan import make_plan, render
 from tests.ipix_tune.studies import base, row, study_with, tables_of, write
+from trainers.common.errors import ConfigError
+from trainers.common.yaml_file import load as load_config
 from trainers.config import TrainConfig
-from trainers.errors import ConfigError
-from trainers.yamlfile import load as load_config
 
 BOTH = {"metric": "val/miou", "mode": "max", "against": {"metric": "time/step_ms", "mode": "min"}}
 

@@ -3,12 +3,12 @@
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.ingest.tables import load as load_tables
 from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
-from analysis.tables import load as load_tables
 from tests.ipix_tune.running import TINY, entries, metrics_of, run, tiny
+from trainers.common.yaml_file import load as load_config
 from trainers.config import TrainConfig
-from trainers.yamlfile import load as load_config
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """What may go on from its own checkpoint keeps it at a study's end, of the search and of the confirmation."""
 
-from ipix_tune.study import unended
+from ipix_tune.study.run_search import unended
 from tests.ipix_tune.studies import row, study_with
 
 

@@ -11,9 +11,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from trainers import kit
 from trainers.config import TrainConfig
-from trainers.report import MEASURED
+from trainers.interface.epoch_record import MEASURED
+from trainers.loop import method_kit
 
 TINY: dict[str, Any] = {
     "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 4, "source": "unlabelled"}},
@@ -58,8 +58,8 @@ def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
     """Networks that are made inside have weights in float64, so that what is left of a difference is an error."""
-    placed = kit.place_batch_norm
-    with mock.patch.object(kit, "place_batch_norm", lambda *given: placed(*given).double()):
+    placed = method_kit.place_batch_norm
+    with mock.patch.object(method_kit, "place_batch_norm", lambda *given: placed(*given).double()):
         yield
 
 

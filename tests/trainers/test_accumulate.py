@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers.errors import ConfigError, OutOfMemory
-from trainers.fit import fit
-from trainers.report import Verdict
-from trainers.run import Run
-from trainers.tally import Tally
+from trainers.common.errors import ConfigError, OutOfMemory
+from trainers.interface.epoch_record import Verdict
+from trainers.loop.fit import fit
+from trainers.loop.run import Run
+from trainers.loop.step_means import Tally
 
 SCHEDULE = {"epochs": 2, "steps_per_epoch": 2}
 

@@ -10,7 +10,7 @@ from pydantic import Field, create_model
 
 from tests.trainers.runs import TINY, rows
 from trainers.config import TrainConfig
-from trainers.fit import fit
+from trainers.loop.fit import fit
 from trainers.methods import registry
 
 GUIDE = Path(__file__).parents[2] / "docs" / "add-a-method.md"

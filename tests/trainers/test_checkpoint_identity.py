@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from tests.trainers.runs import rows, tiny
+from trainers.common.errors import CheckpointError
 from trainers.config import TrainConfig
 from trainers.data.earlier import read_otherwise
 from trainers.data.layout import Item
-from trainers.errors import CheckpointError
-from trainers.fit import fit
-from trainers.identity import NOT_BY_DEFAULT, changed, identity
+from trainers.loop.fit import fit
+from trainers.loop.run_identity import NOT_BY_DEFAULT, changed, identity
 
 EARLIER = json.loads((Path(__file__).parent / "earlier_identities.json").read_text())
 """As commit 76f6436 wrote them for `config` below, by method."""
@@ -143,7 +143,9 @@ def test_a_run_goes_on_from_an_earlier_version_as_from_its_own_checkpoint(tmp_pa
 def test_a_file_that_earlier_versions_read_otherwise_is_named(tmp_path, monkeypatch):
     fit(tiny(schedule=SHORT), tmp_path)
     aged(tmp_path)
-    monkeypatch.setattr("trainers.resume.read_otherwise", lambda items, exif: "a.jpg by its EXIF orientation (6)")
+    monkeypatch.setattr(
+        "trainers.loop.checkpoint.read_otherwise", lambda items, exif: "a.jpg by its EXIF orientation (6)"
+    )
     with pytest.raises(CheckpointError, match=r"data\.exif: apply here; .*a\.jpg by its EXIF orientation \(6\)"):
         fit(tiny(schedule=SHORT), tmp_path)
 

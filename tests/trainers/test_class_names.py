@@ -4,11 +4,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.trainers.runs import tiny
+from trainers.cli.progress import line
 from trainers.config import TrainConfig
 from trainers.data import DataConfig
-from trainers.progress import line
-from trainers.report import EpochRecord
-from trainers.run_summary import closing_lines, named_classes
+from trainers.interface.epoch_record import EpochRecord
+from trainers.loop.run_summary import closing_lines, named_classes
 
 FOLDER = {"name": "folder", "root": ".", "labelled": "l.txt", "crop": 32, "batch_size": 2, "holdout": {"images": 1}}
 NAMES = ["background", "cat"]

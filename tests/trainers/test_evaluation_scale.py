@@ -9,8 +9,8 @@ from torch import nn
 from tests.trainers.runs import tiny
 from trainers.data.layout import Item
 from trainers.data.read import Reader
-from trainers.distributed import current
-from trainers.evaluate import brought_to, evaluate, rescaled
+from trainers.loop.evaluate import brought_to, evaluate, rescaled
+from trainers.processes.process_group import current
 
 
 @pytest.mark.parametrize(("size", "scale"), [((20, 24), 0.5), ((13, 17), 0.5), ((30, 18), 0.7)])

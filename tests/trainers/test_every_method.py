@@ -9,11 +9,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers.fit import fit
+from trainers.interface.epoch_record import Verdict
+from trainers.loop.fit import fit
+from trainers.loop.run import Run
+from trainers.loop.step_means import Tally
 from trainers.methods.registry import BUILDERS, MethodConfig
-from trainers.report import Verdict
-from trainers.run import Run
-from trainers.tally import Tally
 
 WORLD = 2
 METHODS = {

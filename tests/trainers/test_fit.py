@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers import checkpoint
+from trainers.common.errors import CheckpointError, TrainingError
+from trainers.common.yaml_file import dump
 from trainers.config import TrainConfig
-from trainers.errors import CheckpointError, TrainingError
-from trainers.fit import fit
-from trainers.report import Verdict
-from trainers.yamlfile import dump
+from trainers.interface.epoch_record import Verdict
+from trainers.loop import checkpoint_files
+from trainers.loop.fit import fit
 
 EMA = {
     "method": {"name": "unimatch", "conf_thresh": 0.2, "teacher": "ema", "ema_decay": 0.9},
@@ -65,7 +65,7 @@ def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(unbroken, t
 def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_if_it_had_not_been(unbroken, tmp_path):
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom trainers.config import TrainConfig\n"
-        "from trainers.fit import fit\nfrom trainers.yamlfile import load\n"
+        "from trainers.loop.fit import fit\nfrom trainers.common.yaml_file import load\n"
         "def die(step, total):\n    if step == 5:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
         "fit(load(sys.argv[1], TrainConfig), Path(sys.argv[2]), on_step=die)\n"
     )
@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_what_differs(unbro
 def test_a_foreign_file_is_no_checkpoint(tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
-        checkpoint.load(tmp_path / "x.pt")
+        checkpoint_files.load(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("method", ["supervised", "fixmatch", "unimatch"])

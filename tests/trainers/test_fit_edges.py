@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers import checkpoint
+from trainers.common.errors import OutputError, TrainingError
 from trainers.config import TrainConfig
 from trainers.data.lists import read_split
 from trainers.data.open import open_data
-from trainers.errors import OutputError, TrainingError
-from trainers.fit import fit
-from trainers.report import Verdict
+from trainers.interface.epoch_record import Verdict
+from trainers.loop import checkpoint_files
+from trainers.loop.fit import fit
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_weights_that_are_not_of_the_best_epoch_are_not_scored_as_the_best(short
     if kept == "none":
         best.unlink()
     else:
-        checkpoint.save(best, {**checkpoint.load(best), "epoch": (0.0, 99)})
+        checkpoint_files.save(best, {**checkpoint_files.load(best), "epoch": (0.0, 99)})
     result = fit(tiny_supervised(evaluation={"final": True}), tmp_path)
     assert "final/last/miou" in result.records[-1].metrics
     assert "final/best/miou" not in result.records[-1].metrics
@@ -98,7 +98,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(tmp_path, monk
     def poison(model, norm):
         next(model.parameters()).grad[0] = torch.nan
 
-    monkeypatch.setattr("trainers.run.clip", poison)
+    monkeypatch.setattr("trainers.loop.run.clip", poison)
     config = tiny_supervised(schedule={"epochs": 2, "steps_per_epoch": 1})
     with pytest.raises(TrainingError, match=r"weights are NaN or infinite after step 0 \(epoch 1\)"):
         fit(config, tmp_path)

@@ -10,15 +10,15 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules._functions import SyncBatchNorm
 
-from benchmarks.fake_cuda import fake_cuda
 from benchmarks.gpu_counts import METHODS, counted
+from benchmarks.helpers.fake_cuda import fake_cuda
 from benchmarks.process_counts import on_processes
+from trainers.common.transfer import Reading, to_device
 from trainers.config import ModelConfig
 from trainers.data.strong import _banded, _compared
 from trainers.losses.functional import IGNORE, pixel_nll, with_class
 from trainers.methods.registry import BUILDERS
 from trainers.models.build import build_model
-from trainers.transfer import Reading, to_device
 
 QUICK = {"unimatch", "cct", "ael", "u2pl", "ucc", "alonso"}
 """Those that once waited most."""

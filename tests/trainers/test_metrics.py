@@ -7,9 +7,9 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 from sklearn.metrics import jaccard_score
 from torch import nn
 
-from trainers.evaluate import predict_sliding, window_starts
-from trainers.metrics import confusion_matrix, scores
-from trainers.optim import build_optimizer, set_poly_lr
+from trainers.loop.evaluate import predict_sliding, window_starts
+from trainers.loop.metrics import confusion_matrix, scores
+from trainers.loop.optim import build_optimizer, set_poly_lr
 
 
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 7))

@@ -10,12 +10,12 @@ import torch.distributed as dist
 from torch import nn
 
 from tests.trainers.runs import tiny
+from trainers.cli.train import process_group
 from trainers.data.open import open_data
 from trainers.data.read import Reader
-from trainers.distributed import current
-from trainers.evaluate import evaluate
-from trainers.fit import numerics
-from trainers.train import process_group
+from trainers.loop.evaluate import evaluate
+from trainers.loop.fit import numerics
+from trainers.processes.process_group import current
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainers.config import OptimConfig
-from trainers.optim import build_optimizer
+from trainers.loop.optim import build_optimizer
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -9,17 +9,17 @@ import torch
 from ruamel.yaml import YAML
 from torch import nn
 
+from trainers.cli.train import load
 from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData
 from trainers.data.views import draw_box
-from trainers.distributed import current
-from trainers.kit import make_kit
+from trainers.loop.method_kit import make_kit
+from trainers.loop.optim import build_optimizer, set_poly_lr
+from trainers.loop.stages import stage_epochs
 from trainers.losses.ramps import warmup_steps
 from trainers.methods.registry import build_method
-from trainers.optim import build_optimizer, set_poly_lr
-from trainers.stages import stage_epochs
-from trainers.train import load
+from trainers.processes.process_group import current
 
 PAPER = Path(__file__).parents[2] / "presets" / "paper"
 NAMES = sorted(path.stem for path in PAPER.glob("*.yaml"))

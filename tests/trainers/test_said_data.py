@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ipix_tune.preflight import check_run
+from ipix_tune.execution.preflight import check_run
 from tests.trainers.runs import tiny
-from trainers.errors import DataError
-from trainers.fit import fit
-from trainers.train import describe_data, train
+from trainers.cli.train import describe_data, train
+from trainers.common.errors import DataError
+from trainers.loop.fit import fit
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_training_with_nothing_to_learn_from_ends_before_its_first_step(tmp_pa
 
 
 def test_an_evaluation_without_a_counted_pixel_is_an_error_and_no_score(tmp_path, all_ignored, monkeypatch):
-    monkeypatch.setattr("trainers.run.Run.train_epoch", lambda run, epoch, hook: {"train/skipped_images": 0.0})
+    monkeypatch.setattr("trainers.loop.run.Run.train_epoch", lambda run, epoch, hook: {"train/skipped_images": 0.0})
     with pytest.raises(
         DataError, match=r"data\.holdout: every pixel of its 4 masks is 255 = ignore, .* nothing to score"
     ):

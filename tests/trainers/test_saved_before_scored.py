@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers.errors import DataError, OutOfMemory
-from trainers.fit import fit
+from trainers.common.errors import DataError, OutOfMemory
+from trainers.loop.fit import fit
 
 SCHEDULE = {"epochs": 3, "steps_per_epoch": 2}
 
@@ -26,7 +26,7 @@ def config(**evaluation):
 
 def stopped_in_the_evaluation(folder, monkeypatch, *, epoch, error, **evaluation):
     """A run whose evaluation after ``epoch`` fails."""
-    from trainers import evaluate, scoring
+    from trainers.loop import epoch_scores, evaluate
 
     calls = []
 
@@ -37,7 +37,7 @@ def stopped_in_the_evaluation(folder, monkeypatch, *, epoch, error, **evaluation
         return evaluate.evaluate(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "evaluate", fail_once)
+        patch.setattr(epoch_scores, "evaluate", fail_once)
         fit(config(**evaluation), folder)
 
 

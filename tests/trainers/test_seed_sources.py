@@ -6,10 +6,10 @@ import torch
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
-from trainers.distributed import current
-from trainers.fit import fit
-from trainers.kit import make_kit
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
+from trainers.loop.fit import fit
+from trainers.loop.method_kit import make_kit
+from trainers.processes.process_group import current
 
 
 def initial(config):

@@ -13,11 +13,11 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from tests.trainers.runs import rows, tiny
-from trainers.errors import ConfigError, OutOfMemory, TrainingError
-from trainers.report import EpochRecord
-from trainers.seeds import SeedRun, mean_of, planned, summary, train_in_turn, with_next_seed
-from trainers.train import app
-from trainers.yamlfile import dump
+from trainers.cli.train import app
+from trainers.common.errors import ConfigError, OutOfMemory, TrainingError
+from trainers.common.yaml_file import dump
+from trainers.interface.epoch_record import EpochRecord
+from trainers.loop.seeds import SeedRun, mean_of, planned, summary, train_in_turn, with_next_seed
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_the_command_trains_each_seed_in_its_own_folder_and_gives_their_mean(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["trainers.train", "ipix_tune.train"])
+@pytest.mark.parametrize("module", ["trainers.train", "ipix_tune.cli.train"])
 def test_the_command_trains_each_seed_in_its_own_folder_goes_on_where_it_stopped_and_gives_the_mean(tmp_path, module):
     (tmp_path / "best.yaml").write_text(dump(tiny(schedule=SHORT, seed=3)))
     command = [sys.executable, "-m", module, "best.yaml", "--seeds", "2"]

@@ -8,13 +8,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
+from trainers.common.errors import ConfigError
 from trainers.config import TrainConfig
 from trainers.data.read import mask_from_png
-from trainers.errors import ConfigError
-from trainers.fit import fit
+from trainers.interface.epoch_record import Verdict
+from trainers.loop.fit import fit
+from trainers.loop.run import Run
 from trainers.methods.labelling import masks_from_tensors
-from trainers.report import Verdict
-from trainers.run import Run
 
 WORLD, EPOCHS = 2, 4
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers.yamlfile import dump
+from trainers.common.yaml_file import dump
 
 pytestmark = pytest.mark.slow
 

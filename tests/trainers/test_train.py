@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers.errors import ConfigError
-from trainers.train import folder_of, load
+from trainers.cli.train import folder_of, load
+from trainers.common.errors import ConfigError
 
 TEXT = """\
 data: {name: digits, crop: 32, batch_size: 2, holdout: {images: 4}}

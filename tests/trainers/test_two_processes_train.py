@@ -18,10 +18,10 @@ import torch.multiprocessing as mp
 
 from tests.trainers.runs import in_double, in_float64
 from tests.trainers.test_every_method import METHODS, config
-from trainers.batch import SemiBatch
-from trainers.distributed import Process
-from trainers.run import Run
-from trainers.tally import Tally
+from trainers.interface.batch import SemiBatch
+from trainers.loop.run import Run
+from trainers.loop.step_means import Tally
+from trainers.processes.process_group import Process
 
 WORLD, STEPS = 2, 5
 OTHERS = {

@@ -4,11 +4,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from trainers.common.errors import ConfigError
+from trainers.common.section import Section
 from trainers.data.labelmap import LabelMapConfig, label_map_of
 from trainers.data.layout import Decoding, Layout
 from trainers.data.listfile import known_encoding
-from trainers.errors import ConfigError
-from trainers.schema import Section
 
 PAGE = 4096
 

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trainers.data.finish import finish
+from trainers.common.errors import DataError, UserError
 from trainers.data.layout import Item
+from trainers.data.make_views import finish
 from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
-from trainers.data.order import Stream, Walk, generator
 from trainers.data.read import Reader, mask_from_png
+from trainers.data.rng_streams import Stream, Walk, generator
 from trainers.data.strong import Strong, table
 from trainers.data.views import Geometry, draw_box, normalise
-from trainers.errors import DataError, UserError
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
 
 if TYPE_CHECKING:
     from trainers.data.loader_config import LoaderConfig

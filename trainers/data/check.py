@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.common.errors import DataError
 from trainers.data import DataConfig
 from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
@@ -17,7 +18,6 @@ from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
 from trainers.data.pixels import read_header
 from trainers.data.read import check_sizes, read_image, read_mask
-from trainers.errors import DataError
 
 
 @dataclass(kw_only=True)

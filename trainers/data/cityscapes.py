@@ -3,8 +3,8 @@
 from typing import ClassVar, Literal
 
 from trainers.data.base import BaseDataConfig
+from trainers.data.download import local_root
 from trainers.data.layout import Layout
-from trainers.data.stage import local_root
 
 CLASSES = (
     "road",

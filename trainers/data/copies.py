@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
+from trainers.common.errors import DataError
 from trainers.data.facts import facts_of
 from trainers.data.layout import Item
-from trainers.errors import DataError
 
 
 class Same:

@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from trainers.common.errors import ConfigError
+from trainers.common.object_uri import is_uri
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout, cache_folder, plain_columns
-from trainers.errors import ConfigError
-from trainers.remote import is_uri
 
 CLASSES = ("background", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

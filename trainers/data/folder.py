@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from trainers.data.base import BaseDataConfig
+from trainers.data.download import local_root
 from trainers.data.layout import Layout, plain_columns
-from trainers.data.stage import local_root
 
 
 class FolderConfig(BaseDataConfig):

@@ -4,7 +4,7 @@ import codecs
 import re
 from pathlib import Path
 
-from trainers.errors import DataError
+from trainers.common.errors import DataError
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from trainers.common.errors import DataError
 from trainers.data.layout import Item, Layout
 from trainers.data.listfile import numbered_lines
 from trainers.data.names import Files
-from trainers.errors import DataError
 
 _BLANK = re.compile(r"[ \v\f]+")
 _UNWRITABLE = re.compile(r"[\x00-\x1f]|\A\ufeff|\ufeff\Z")

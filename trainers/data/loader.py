@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from trainers.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.data.ahead import copied_ahead
+from trainers.common.errors import ConfigError, DataError
+from trainers.common.sockets import check_for_loaders
+from trainers.common.transfer import to_device
 from trainers.data.batches import BatchMaker
 from trainers.data.loading import Kept, loading
 from trainers.data.maskcheck import check_masks
 from trainers.data.open import OpenData
-from trainers.data.order import Stream, Walk
+from trainers.data.prefetch import copied_ahead
 from trainers.data.presence import classes_present
+from trainers.data.rng_streams import Stream, Walk
 from trainers.data.waiting import watched
-from trainers.errors import ConfigError, DataError
-from trainers.methods.base import Asked, Needs
-from trainers.sockets import check_for_loaders
-from trainers.transfer import to_device
+from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
+from trainers.interface.method import Asked, Needs
 
 if TYPE_CHECKING:
     from trainers.data.loader_config import LoaderConfig

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from trainers.common.errors import DataError
 from trainers.data.base import PAGE
 from trainers.data.layout import Item, cache_folder
 from trainers.data.open import OpenData
 from trainers.data.opening import opened
-from trainers.errors import DataError
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
 
 if TYPE_CHECKING:
     from trainers.data.loader_config import LoaderConfig

@@ -9,7 +9,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from trainers.errors import did_you_mean
+from trainers.common.errors import did_you_mean
 
 MOST_NAMES = 50_000
 """Of a folder that are compared with a wrong name."""

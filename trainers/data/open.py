@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainers.common.errors import ConfigError, DataError
 from trainers.data import DataConfig
 from trainers.data.copies import Same, listed_once, refuse_overlap, scored_and_trained
 from trainers.data.layout import Item, Layout
 from trainers.data.lists import read_split, split_path
 from trainers.data.splits import hold_out, split_hash, stratified_order
-from trainers.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)

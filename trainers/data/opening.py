@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from trainers.common.errors import DataError
 from trainers.data.layout import Item
-from trainers.errors import DataError
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half of Pillow's limit, which we keep
 

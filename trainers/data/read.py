@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from trainers.common.errors import DataError
 from trainers.data.cityscapes import LABEL_IDS, LARGEST_LABEL_ID
 from trainers.data.decoded import store_of
 from trainers.data.facts import state_of
@@ -18,7 +19,6 @@ from trainers.data.filestate import settled_state
 from trainers.data.labelmap import IGNORE, LabelMap
 from trainers.data.layout import Item
 from trainers.data.pixels import index_array, read_header, rgb_array
-from trainers.errors import DataError
 
 CACHE_BYTES = 256 * 2**20
 """Decoded images that one process keeps, at most."""

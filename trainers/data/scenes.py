@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from trainers.errors import DataError
+from trainers.common.errors import DataError
 
 FORMAT = 4
 """Raised when the code below changes the bytes it makes."""

@@ -1,4 +1,4 @@
-"""Splits: drawn, held out, hashed. `python -m trainers.data.splits --help` draws them from the shell."""
+"""Splits: drawn, held out, hashed. `python -m trainers.cli.draw_splits --help` draws them from the shell."""
 
 import hashlib
 import json
@@ -59,9 +59,3 @@ def split_hash(
     if version:
         lists.append(version)
     return hashlib.sha256(json.dumps(lists).encode()).hexdigest()[:12]
-
-
-if __name__ == "__main__":
-    from trainers.data.draw import app
-
-    app()

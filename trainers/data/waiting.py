@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainers.errors import LoaderError
+from trainers.common.errors import LoaderError
 
 SHARED = Path("/dev/shm")
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.methods.base import Denominator
-from trainers.precision import exact
+from trainers.common.float32 import exact
+from trainers.interface.method import Denominator
 
 IGNORE = 255
 

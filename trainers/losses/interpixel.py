@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from trainers.common.float32 import without_autocast
+from trainers.interface.method import Pair
 from trainers.losses.functional import confidence
 from trainers.losses.pixel_softmax import PixelKl, PixelPearson
-from trainers.methods.base import Pair
-from trainers.precision import without_autocast
 
 if TYPE_CHECKING:
     from trainers.losses.interpixel_config import InterPixelConfig

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Probability, Section
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Probability, Section
 
 
 class InterPixelConfig(Section):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.precision import exact
+from trainers.common.float32 import exact
 
 BLOCK = {"cpu": 2**17, "cuda": 2**24}
 """Values of a map that are worked on at a time: what fits into a core's cache, or keeps a GPU busy."""

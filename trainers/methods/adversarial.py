@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.precision import exact, without_autocast
+from trainers.common.float32 import exact, without_autocast
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -8,10 +8,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from trainers.batch import Labelled, SemiBatch
-from trainers.errors import ConfigError
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.errors import ConfigError
+from trainers.common.section import Probability, Section
+from trainers.common.transfer import Reading, to_device
+from trainers.interface.batch import Labelled, SemiBatch
+from trainers.interface.method import Kit, Needs, Step, StepOutput
 from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
-from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import half_box, image_generators
 from trainers.methods.pasting import by_need
@@ -20,9 +23,6 @@ from trainers.methods.regions import boxes_of
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Probability, Section
-from trainers.transfer import Reading, to_device
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 PARTNER, SAMPLING_LABELLED, SAMPLING_UNLABELLED, COPY_PASTE = range(200, 204)

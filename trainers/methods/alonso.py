@@ -8,12 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from trainers.batch import Labelled, SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
+from trainers.common.transfer import Reading, to_device
 from trainers.data.views import neighbour
+from trainers.interface.batch import Labelled, SemiBatch
+from trainers.interface.method import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.bank import ClassBank
-from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.heads import ContrastHeads, resized_labels, rows_by_class, weighted_distance
 from trainers.methods.mixing import chosen_classes, drawn_images
@@ -22,9 +25,6 @@ from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
-from trainers.transfer import Reading, to_device
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -8,11 +8,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainers.batch import SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.float32 import exact
+from trainers.common.section import Section
+from trainers.interface.batch import SemiBatch
+from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.adversarial import adversarial_noise
-from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.mixing import WORDS, image_generators, noise
 from trainers.methods.perturbations import (
     cut_objects,
@@ -25,9 +28,6 @@ from trainers.methods.perturbations import (
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
-from trainers.onlyif import Above, OnlyIf
-from trainers.precision import exact
-from trainers.schema import Section
 
 Number = Annotated[int, Field(ge=0, le=8)]
 Share = Annotated[float, Field(ge=0, lt=1)]

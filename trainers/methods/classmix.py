@@ -7,18 +7,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from trainers.batch import SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
 from trainers.data.views import neighbour
+from trainers.interface.batch import SemiBatch
+from trainers.interface.method import Kit, Needs, Step, StepOutput
 from trainers.losses.functional import IGNORE, pixel_nll, probabilities
-from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import chosen_classes
 from trainers.methods.pseudo import Target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
 
 
 class ClassMixConfig(Section):

@@ -7,15 +7,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
 from trainers.data.views import neighbour
+from trainers.interface.method import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, cross_entropy
-from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
 
 
 class CpsConfig(Section):

@@ -6,14 +6,14 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
+from trainers.interface.method import Kit, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
-from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
 
 
 class FixMatchConfig(Section):

@@ -8,16 +8,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.float32 import exact
+from trainers.common.section import Section
+from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, probabilities
 from trainers.losses.ramps import gaussian_ramp
-from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
-from trainers.onlyif import Above, OnlyIf
-from trainers.precision import exact
-from trainers.schema import Section
 
 Weight = Annotated[float, Field(ge=0)]
 FLAWS_USED = OnlyIf({"consistency_weight": Above(0)}, {"correction_weight": Above(0)}, {"interpixel.alpha": Above(0)})

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.common.float32 import exact
 from trainers.losses.functional import probabilities
-from trainers.precision import exact
 
 
 def copy_of(network: nn.Module) -> nn.Module:

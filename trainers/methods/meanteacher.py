@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
+from trainers.interface.method import Kit, Needs, Pair, Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
-from trainers.methods.base import Kit, Needs, Pair, Step, StepOutput
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
 
 
 class MeanTeacherConfig(Section):

@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.batch import SemiBatch
+from trainers.common.transfer import to_device
+from trainers.interface.batch import SemiBatch
 from trainers.losses.functional import IGNORE, class_sizes
-from trainers.transfer import to_device
 
 WORDS = 2**32
 

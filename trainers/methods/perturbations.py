@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainers.common.transfer import to_device
 from trainers.methods.regions import boxes_of
-from trainers.transfer import to_device
 
 SMALLEST_OBJECT = 50
 """Pixels of the smallest region that guided cutout takes for an object. The public code counts the corners of its

@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from trainers.batch import Unlabelled
 from trainers.data.views import neighbour
+from trainers.interface.batch import Unlabelled
+from trainers.interface.method import Pair, Stateless
 from trainers.losses.functional import IGNORE, labels_of
-from trainers.methods.base import Pair, Stateless
 from trainers.methods.ema import Buffers, EmaTeacher
 
 

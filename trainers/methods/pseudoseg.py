@@ -9,18 +9,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.batch import SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.float32 import exact, without_autocast
+from trainers.common.section import Section
+from trainers.common.transfer import to_device
+from trainers.interface.batch import SemiBatch
+from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, cross_entropy, probabilities
-from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features, Upsample
-from trainers.onlyif import Above, OnlyIf
-from trainers.precision import exact, without_autocast
-from trainers.schema import Section
-from trainers.transfer import to_device
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -8,23 +8,23 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.batch import SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.errors import ConfigError
+from trainers.common.float32 import exact
+from trainers.common.section import Section
+from trainers.common.transfer import to_device
 from trainers.data.views import neighbour
-from trainers.errors import ConfigError
+from trainers.interface.batch import SemiBatch
+from trainers.interface.method import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, is_class, pixel_nll
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
-from trainers.methods.base import Kit, Needs, Stateless, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import centred_box, image_generators, noise
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
 from trainers.models.deeplabv3plus import DeepLabV3Plus
-from trainers.onlyif import Above, OnlyIf
-from trainers.precision import exact
-from trainers.schema import Section
-from trainers.transfer import to_device
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 BOXES, NOISE = 0, 1

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from trainers.interface.method import Kit, Method
 from trainers.methods.ael import Ael, AelConfig
 from trainers.methods.alonso import Alonso, AlonsoConfig
-from trainers.methods.base import Kit, Method
 from trainers.methods.cct import Cct, CctConfig
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig

@@ -10,18 +10,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from trainers.batch import Labelled, SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
+from trainers.common.transfer import to_device
 from trainers.data.read import mask_to_png
 from trainers.data.views import normalise, random_box
+from trainers.interface.batch import Labelled, SemiBatch
+from trainers.interface.method import Kit, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
 from trainers.losses.functional import IGNORE
-from trainers.methods.base import Kit, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
 from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
-from trainers.transfer import to_device
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LABELLED, UNLABELLED = 0, 1

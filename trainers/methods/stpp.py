@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.methods.base import Kit, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import Kit, Step, StepOutput, UnlabelledImages
 from trainers.methods.labelling import copy_of, mean_iou, predict
 from trainers.methods.st import SelfTraining, SelfTrainingConfig, below
 

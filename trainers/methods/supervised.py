@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.batch import Labelled
+from trainers.common.depends_on import OnlyIf
+from trainers.common.section import Section
+from trainers.interface.batch import Labelled
+from trainers.interface.method import Denominator, Kit, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import cross_entropy, ohem_cross_entropy
-from trainers.methods.base import Denominator, Kit, Needs, Pair, Stateless, Step, StepOutput
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, IF_PAIRS, NEVER, STRONG_VIEWS, TARGET
-from trainers.onlyif import OnlyIf
-from trainers.schema import Section
 
 
 class OhemConfig(Section):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from trainers.methods.base import Stateless
+from trainers.interface.method import Stateless
 from trainers.methods.ema import EmaTeacher
 
 

@@ -7,11 +7,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.batch import SemiBatch, Unlabelled
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.float32 import exact
+from trainers.common.section import Section
+from trainers.common.transfer import Reading, to_device
 from trainers.data.views import neighbour
+from trainers.interface.batch import SemiBatch, Unlabelled
+from trainers.interface.method import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
-from trainers.methods.base import Kit, Needs, Progress, Step, StepOutput, Trained
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.heads import RepresentationHead, all_rows, cosines, places_of, resized_labels
 from trainers.methods.mixing import dropped_channels
@@ -20,10 +24,6 @@ from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
-from trainers.onlyif import Above, OnlyIf
-from trainers.precision import exact
-from trainers.schema import Section
-from trainers.transfer import Reading, to_device
 
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -10,17 +10,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.batch import SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.float32 import exact
+from trainers.common.section import Section
+from trainers.common.transfer import Reading
+from trainers.interface.batch import SemiBatch
+from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.losses.functional import IGNORE, class_sizes, pixel_nll
-from trainers.methods.base import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
-from trainers.onlyif import Above, OnlyIf
-from trainers.precision import exact
-from trainers.schema import Section
-from trainers.transfer import Reading
 
 COPY_PASTE = 300
 

@@ -7,17 +7,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from trainers.batch import SemiBatch
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.common.section import Section
+from trainers.common.transfer import to_device
+from trainers.interface.batch import SemiBatch
+from trainers.interface.method import Kit, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
-from trainers.methods.base import Kit, Needs, Step, StepOutput
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import IF_BOXES, TARGET
 from trainers.models.deeplabv3plus import DeepLabV3Plus
-from trainers.onlyif import Above, OnlyIf
-from trainers.schema import Section
-from trainers.transfer import to_device
 
 Weight = Annotated[float, Field(ge=0)]
 

@@ -1,6 +1,6 @@
 """Keys of other sections that not every method makes use of, for `others_only_if` of the methods' configs."""
 
-from trainers.onlyif import Above, OnlyIf
+from trainers.common.depends_on import Above, OnlyIf
 
 STRONG_VIEWS = tuple(
     f"views.{key}"

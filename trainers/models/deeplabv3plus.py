@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.errors import ConfigError
+from trainers.common.errors import ConfigError
+from trainers.common.float32 import exact, without_autocast
 from trainers.models.backbones import Encoder
-from trainers.precision import exact, without_autocast
 
 
 def _conv_bn(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> nn.Sequential:

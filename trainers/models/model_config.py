@@ -2,8 +2,8 @@
 
 from typing import Annotated, Literal
 
-from trainers.onlyif import OnlyIf
-from trainers.schema import Section
+from trainers.common.depends_on import OnlyIf
+from trainers.common.section import Section
 
 
 class ModelConfig(Section):

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from trainers.errors import CheckpointError, ConfigError
+from trainers.common.errors import CheckpointError, ConfigError
 from trainers.models.model_config import ModelConfig
 
 

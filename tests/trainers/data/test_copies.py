@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainers.common.errors import ConfigError, DataError
 from trainers.data import facts
 from trainers.data.copies import Same
 from trainers.data.layout import Item
 from trainers.data.open import open_data
 from trainers.data.splits import hold_out
-from trainers.errors import ConfigError, DataError
 
 LABELLED = [f"images/{index}.png masks/{index}.png" for index in range(6)]
 REST = [f"images/{index}.png masks/{index}.png" for index in range(6, 20)]

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipix_tune.again import data_state
+from ipix_tune.study.failed_trials import data_state
+from trainers.cli.draw_splits import draw_splits
+from trainers.common.errors import UserError
 from trainers.config import TrainConfig
 from trainers.data.check import check_data
-from trainers.data.draw import draw_splits
 from trainers.data.earlier import read_otherwise
 from trainers.data.evaluation import eval_batches
 from trainers.data.loader import TrainLoader
@@ -23,10 +24,9 @@ from trainers.data.maskcheck import check_masks
 from trainers.data.open import open_data
 from trainers.data.presence import classes_present
 from trainers.data.read import Reader
-from trainers.distributed import current
-from trainers.errors import UserError
-from trainers.methods.base import Needs
-from trainers.stages import unlabelled_images
+from trainers.interface.method import Needs
+from trainers.loop.stages import unlabelled_images
+from trainers.processes.process_group import current
 
 FORMATS = ("png", "jpg", "tif", "gif", "bmp", "webp")
 NEEDS = Needs(unlabelled=True, strong=1)

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from trainers.common.errors import DataError
 from trainers.data.layout import Item
 from trainers.data.pixels import read_header
 from trainers.data.read import read_image, read_mask
-from trainers.errors import DataError
 
 FORMATS = {
     **{"png": {}, "jpg": {}, "bmp": {}, "gif": {}, "ppm": {}, "webp": {}, "tga": {}, "jp2": {}, "ico": {}},

@@ -5,14 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
+from trainers.common.errors import DataError
 from trainers.data.check import check_data
 from trainers.data.evaluation import eval_batches
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.data.read import Reader, read_image
 from trainers.data.views import MEAN, STD
-from trainers.errors import DataError
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainers.common.errors import DataError
 from trainers.data.open import open_data
 from trainers.data.read import read_image, read_mask
 from trainers.data.scenes import LISTS, Scenes, _sources, cached_scenes, make_scenes
-from trainers.errors import DataError
 
 TINY = Scenes(labelled=2, unlabelled=2, val=1, size=48, object_side=(14, 28))
 

@@ -1,4 +1,4 @@
-"""`python -m trainers.data.splits`."""
+"""`python -m trainers.cli.draw_splits`."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from trainers.data.draw import app
+from trainers.cli.draw_splits import app
 from trainers.data.open import open_data
 from trainers.data.scenes import LISTS
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
+from trainers.common.errors import DataError
 from trainers.data.layout import Decoding, Item
 from trainers.data.opening import CorruptError, MeaningError
 from trainers.data.pixels import read_header
 from trainers.data.read import read_image, read_mask
-from trainers.errors import DataError
 
 MODES = [
     *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La"),

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from trainers.cli.draw_splits import draw_splits
+from trainers.common.errors import ConfigError, DataError
 from trainers.data.check import check_data
 from trainers.data.describe import data_lines
-from trainers.data.draw import draw_splits
 from trainers.data.evaluation import eval_batches
 from trainers.data.labelmap import label_map_of
 from trainers.data.layout import Decoding, Item
@@ -17,8 +18,7 @@ from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.data.presence import classes_present
 from trainers.data.read import Reader, read_mask
-from trainers.errors import ConfigError, DataError
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
 
 BINARY = {0: 0, 255: 1}
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from trainers.common.errors import DataError
 from trainers.data.cityscapes import CLASSES
 from trainers.data.lists import read_split
 from trainers.data.open import open_data
 from trainers.data.read import read_mask
-from trainers.errors import DataError
 
 IMAGE = np.zeros((6, 8, 3))
 MASK = np.zeros((6, 8))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from trainers.common.errors import DataError
 from trainers.data.layout import Item, Layout, plain_columns
 from trainers.data.lists import read_split, write_split
-from trainers.errors import DataError
 
 NAMES = ("Größe.png", "naïve café.png", "日本語.png", "Приве́т.png", "plain.png")
 

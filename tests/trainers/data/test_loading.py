@@ -10,9 +10,9 @@ from trainers.data import loading as module
 from trainers.data.loader import TrainLoader
 from trainers.data.loading import Kept, auto_workers, batch_bytes, decoded_bytes, kept_images, loading
 from trainers.data.open import open_data
-from trainers.fit import MetricsLog
-from trainers.methods.base import Needs
-from trainers.run import Run
+from trainers.interface.method import Needs
+from trainers.loop.fit import MetricsLog
+from trainers.loop.run import Run
 
 SEMI = Needs(unlabelled=True, strong=2)
 GB = 10**9

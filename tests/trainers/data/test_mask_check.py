@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ipix_tune.preflight import check_run
+from ipix_tune.execution.preflight import check_run
+from trainers.common.errors import DataError
 from trainers.data.check import check_data
 from trainers.data.loader import TrainLoader
 from trainers.data.maskcheck import check_masks
 from trainers.data.open import open_data
-from trainers.errors import DataError
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
 
 VAL = "images/18.png masks/18.png\nimages/19.png masks/19.png\n"
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainers.common.errors import ConfigError, DataError, UserError
 from trainers.data.open import open_data
 from trainers.data.splits import stratified_order
-from trainers.errors import ConfigError, DataError, UserError
 
 
 @pytest.fixture

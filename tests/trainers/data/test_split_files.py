@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainers.common.errors import DataError
 from trainers.data.layout import Layout, plain_columns
 from trainers.data.lists import read_split, write_split
-from trainers.errors import DataError
 
 
 @pytest.fixture

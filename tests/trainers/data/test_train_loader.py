@@ -10,11 +10,11 @@ from dataclasses import fields, is_dataclass
 import pytest
 import torch
 
+from trainers.common.errors import DataError, UserError
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.data.views import MEAN, STD
-from trainers.errors import DataError, UserError
-from trainers.methods.base import Needs
+from trainers.interface.method import Needs
 
 SHADE = 5
 SEMI = Needs(unlabelled=True, strong=2)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from trainers.common.errors import DataError
 from trainers.data.check import check_data
 from trainers.data.evaluation import eval_batches
 from trainers.data.loader import TrainLoader
@@ -12,10 +13,9 @@ from trainers.data.open import open_data
 from trainers.data.opening import CorruptError
 from trainers.data.presence import classes_present
 from trainers.data.read import Reader
-from trainers.distributed import current
-from trainers.errors import DataError
-from trainers.methods.base import Needs
-from trainers.stages import unlabelled_images
+from trainers.interface.method import Needs
+from trainers.loop.stages import unlabelled_images
+from trainers.processes.process_group import current
 
 
 def broken_link(path):

@@ -6,8 +6,8 @@ import time
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
+from trainers.common.errors import LoaderError
 from trainers.data.waiting import watched
-from trainers.errors import LoaderError
 
 
 class Spoilt(Dataset):

@@ -8,9 +8,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trainers.interface.method import Pair
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.interpixel_config import InterPixelConfig
-from trainers.methods.base import Pair
 
 
 def softmax(values):

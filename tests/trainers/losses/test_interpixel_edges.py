@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainers.interface.method import Pair
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.interpixel_config import InterPixelConfig
-from trainers.methods.base import Pair
 
 
 def pair(p, q, *, ignore=None, box=None):

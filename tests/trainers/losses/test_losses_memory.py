@@ -3,7 +3,7 @@
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.step_plain import plain_kl, plain_nll
+from benchmarks.helpers.step_plain import plain_kl, plain_nll
 from trainers.losses.functional import pixel_nll
 from trainers.losses.pixel_softmax import PixelKl, PixelPearson
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.trainers.methods.nets import CLASSES
-from trainers.methods.base import Kit
+from trainers.interface.method import Kit
 from trainers.models.deeplabv3plus import Features
 
 LOW, MIDDLE, HIGH, WIDTH = 4, 3, 5, 6

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from trainers.batch import Labelled, SemiBatch, Unlabelled, View
+from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
+from trainers.interface.method import Kit, Progress, Step
 from trainers.losses.interpixel_config import InterPixelConfig
-from trainers.methods.base import Kit, Progress, Step
 
 CLASSES, LOW, HIGH, SIDE = 3, 4, 5, 6
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
-from trainers.errors import ConfigError
+from trainers.common.errors import ConfigError
+from trainers.interface.method import Asked
 from trainers.methods.ael import (
     COPY_PASTE,
     PARTNER,
@@ -20,7 +21,6 @@ from trainers.methods.ael import (
     AelConfig,
     region,
 )
-from trainers.methods.base import Asked
 from trainers.methods.mixing import half_box, image_generators
 from trainers.methods.pasting import by_need
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import WIDTH, deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
-from trainers.batch import Labelled, SemiBatch
+from trainers.interface.batch import Labelled, SemiBatch
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.bank import ClassBank
 from trainers.methods.mixing import chosen_classes, drawn_images

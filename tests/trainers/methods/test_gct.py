@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.config import OptimConfig
+from trainers.loop.optim import build_optimizer, set_poly_lr
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.gct import Gct, GctConfig
-from trainers.optim import build_optimizer, set_poly_lr
 
 B, LARGE = 2, 4 * SIDE
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.trainers.methods.nets import SIDE, batch, kit, net, step_of
-from trainers.batch import Labelled, SemiBatch
+from trainers.interface.batch import Labelled, SemiBatch
 from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.ema import EmaTeacher
 from trainers.methods.fixmatch import FixMatchConfig

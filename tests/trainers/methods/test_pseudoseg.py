@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
-from trainers.batch import Labelled, SemiBatch, Unlabelled
+from trainers.interface.batch import Labelled, SemiBatch, Unlabelled
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 
 B, SMALL = 2, SIDE // 2

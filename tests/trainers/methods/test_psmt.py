@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, images, step_of
-from trainers.batch import Labelled, SemiBatch
-from trainers.errors import ConfigError
+from trainers.common.errors import ConfigError
+from trainers.interface.batch import Labelled, SemiBatch
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.mixing import centred_box, image_generators, noise

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch
-from trainers.batch import Labelled, SemiBatch, Unlabelled
+from trainers.common.errors import ConfigError
 from trainers.data.read import mask_from_png, mask_to_png
-from trainers.errors import ConfigError
-from trainers.methods.base import Needs, Progress, Stage, Step
+from trainers.interface.batch import Labelled, SemiBatch, Unlabelled
+from trainers.interface.method import Needs, Progress, Stage, Step
+from trainers.loop.stages import stage_epochs
 from trainers.methods.labelling import masks_from_tensors, mean_iou, predict, tensors_from_masks
 from trainers.methods.st import LABELLED, UNLABELLED, St, StConfig
 from trainers.methods.stpp import StPlusPlus, StPlusPlusConfig
-from trainers.stages import stage_epochs
 
 B, IMAGES = 2, 5
 

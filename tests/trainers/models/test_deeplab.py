@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
-from trainers.errors import CheckpointError, ConfigError
+from trainers.common.errors import CheckpointError, ConfigError
 from trainers.models.build import build_model
 from trainers.models.deeplabv3plus import Upsample
 from trainers.models.model_config import ModelConfig

@@ -1,0 +1,1 @@
+"""Cached and parallel work of a report."""

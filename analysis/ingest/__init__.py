@@ -1,0 +1,1 @@
+"""From W&B's files to the tables."""

@@ -1,0 +1,1 @@
+"""Statistics of a confirmation with paired seeds."""

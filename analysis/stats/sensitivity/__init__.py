@@ -1,0 +1,1 @@
+"""What the parameters do: a surrogate of the score over configuration and budget."""

@@ -1,0 +1,38 @@
+"""Words that several sentences of the report share, and the unit of its scores."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OFFICIAL = ("voc", "cityscapes")
+"""Data sets, by `data.name`, with a validation set on which papers report."""
+OWN_LISTS = ("digits",)
+"""Data sets that bring a validation list of their own, so that `data.val` may be left out."""
+PUBLISHED_SPREAD = 0.5
+"""About what seeds of one configuration differ by in points of mIoU, where a study has not measured it."""
+PUBLISHED_BY = "three runs of one setting in UniMatch's published logs (Pascal VOC, 92 labels) lie 0.7 apart"
+"""Whose figure that is: 75.46, 74.78 and 74.74."""
+LISTED = 12
+"""Names in one sentence; a study over methods has fifty parameters."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, or the first `LISTED` of them and how many others there are."""
+    if len(names) <= LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:LISTED])} and {len(names) - LISTED} others"
+
+
+def configurations(count: int) -> str:
+    """Such as: 1 configuration."""
+    return f"{count} configuration{'s' * (count != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """Of several trials together, in words."""
+    return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
+
+
+def validation_called(data: Mapping[str, Any]) -> str:
+    """What the images of `data.val` are, by the logged `data` section: a benchmark's validation set has a name, a list
+    of one's own is a list. The trainer says it in the same words (`trainers.loop.run_summary.validation_called`)."""
+    return "official validation set" if data.get("name") in OFFICIAL else "validation list"

@@ -1,0 +1,1 @@
+"""What several measurements share; the commands are beside this folder."""

@@ -1,0 +1,49 @@
+"""Problems for a search: learning curves by family, and the study that searches them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.helpers.trained_curves import DATA, SEARCH, TrainedCurves
+from ipix_tune.config.load_study import load
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.simulation.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
+
+FAMILIES = ("power", "exponential", "mlp", "kernel")
+
+
+SPACE = Path(__file__).parent.parent / "search_spaces" / "voc.yaml"
+
+
+def problem(family: str, seed: int) -> Curves:
+    """One member of a family."""
+    if family in SEARCH:
+        return TrainedCurves(family, list(DATA)[seed % len(DATA)], seed)
+    if family == "hpobench":
+        return HpoBenchCurves(HPOBENCH[seed % len(HPOBENCH)], mode="max", epochs=EPOCHS, seed=seed)
+    return ParametricCurves(SearchSpace(load(SPACE)), shape=family, mode="max", epochs=EPOCHS, seed=seed)
+
+
+def search_of(curves: Curves) -> dict[str, Dimension]:
+    """The space without priors."""
+    search = curves.search if curves.search is not None else load(SPACE).search
+    return {name: dimension.model_copy(update={"prior": None}) for name, dimension in search.items()}
+
+
+def study_of(
+    search: Mapping[str, Dimension], *, sampler: str, scheduler: str, trials: int, seed: int, quota: bool = True
+) -> StudyConfig:
+    """A study as `studyfile.load` would give it, for a space that the training config need not have."""
+    return StudyConfig.model_validate(
+        {
+            "name": "search-quality",
+            "trainer": load(SPACE).trainer,
+            "search": dict(search),
+            "sampler": {"name": sampler, "seed": seed},
+            "scheduler": {"name": scheduler, "quota": quota},
+            "budget": {"trials": trials},
+        }
+    )
+
+
+EPOCHS, CONCURRENT, FULL_TRIALS = 27, 4, 64

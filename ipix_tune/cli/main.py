@@ -1,0 +1,62 @@
+"""The console script `ipix-tune`: one name for all command lines, each loaded only when it is called."""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import typer
+
+from ipix_tune.cli.exit_codes import run
+
+COMMANDS = {
+    "sweep": ("ipix_tune.cli.sweep", "Run a study file on Ray: --dry-run, --smoke, --resume, --set key=value."),
+    "confirm": (
+        "ipix_tune.cli.confirm",
+        "Is the best config better, or lucky? Paired seeds until the verdicts are in: --resume, --dry-run.",
+    ),
+    "simulate": (
+        "ipix_tune.cli.simulate",
+        "Run a study on learning curves instead of trainings: --curves, --concurrent, --out.",
+    ),
+    "report": ("analysis.report", "Tables, plots and report.html from a study's W&B logs."),
+    "export": ("ipix_tune.cli.export", "Write the best training config of a study, with where it came from."),
+    "train": ("ipix_tune.cli.train", "Train one config here, or with --workers through Ray Train."),
+    "validate": ("ipix_tune.cli.validate", "Check a study file or a training config without starting anything."),
+    "repair": ("ipix_tune.cli.repair", "Log again what a study's W&B files lack of what its record knows."),
+    "wandb-sync": ("ipix_tune.cli.upload", "Send runs that were logged to disk only to the W&B server."),
+    "wandb-workspace": (
+        "ipix_tune.cli.wandb_workspace",
+        "Save a workspace of a study on W&B: objective, parameters, KL against CR, rungs.",
+    ),
+    "schema": ("ipix_tune.cli.schema", "Write the schema of study files, by which editors complete and check."),
+}
+"""By name: the module whose `app` the command is, and its line of help."""
+
+app = typer.Typer(
+    name="ipix-tune",
+    help="Hyperparameter studies of semi-supervised segmentation: search, report, export, train.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _forward(module: str) -> Callable[[typer.Context], None]:
+    def command(ctx: typer.Context) -> None:
+        run(importlib.import_module(module).app, args=ctx.args, prog_name=f"ipix-tune {ctx.info_name}")
+
+    return command
+
+
+for _name, (_module, _help) in COMMANDS.items():
+    _own_options = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(_name, help=_help, context_settings=_own_options, add_help_option=False)(_forward(_module))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run(app, args=sys.argv[1:], prog_name="ipix-tune")
+
+
+if __name__ == "__main__":
+    main()

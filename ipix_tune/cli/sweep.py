@@ -1,0 +1,203 @@
+"""`python -m ipix_tune.sweep STUDY.yaml`: plan, smoke-test, run or resume a study."""
+
+import json
+import shlex
+import shutil
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperCommand
+
+from ipix_tune.cli.exit_codes import run as run_app
+
+if TYPE_CHECKING:
+    from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class DryRun(StrEnum):
+    """How dry: the plan alone, or with a few timed steps."""
+
+    PLAN = "plan"
+    MEASURE = "measure"
+
+
+class SweepCommand(TyperCommand):
+    """Reads a bare `--dry-run` as `--dry-run=plan`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--dry-run=plan" if arg == "--dry-run" else arg for arg in args])
+
+
+@app.command(cls=SweepCommand)
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A study file, such as search_spaces/voc.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as trainer.data.root=/data/voc."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Another name for the study and its study_folder.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up the study where it stopped.")] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="With --resume: run those that failed once more, from where they were."),
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two tiny trials through every part, in <name>-smoke.")
+    ] = False,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(
+            min=6, metavar="N", help="N full-length trials in <name>-calibration; then which grace period they support."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        DryRun | None,
+        typer.Option(help="Check everything and print the plan; --dry-run=measure also times a few steps."),
+    ] = None,
+) -> None:
+    """Search the space of a study file on Ray."""
+    from ipix_tune.config.dead_dimensions import check_dead_dimensions
+    from ipix_tune.config.load_study import load
+    from ipix_tune.config.search_space import SearchSpace
+    from ipix_tune.study.calibrate import calibration, findings_of
+    from trainers.common.errors import ConfigError
+
+    console = Console()
+    if retry_failed and not resume:
+        raise ConfigError("--retry-failed belongs to --resume: a study that begins has no failed trials")
+    asked = study = load(file, [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])])
+    if calibrate is not None:
+        if smoke:
+            raise ConfigError("--calibrate and --smoke do not go together: two tiny trials say nothing about rungs")
+        study = calibration(study, trials=calibrate)
+    if dry_run is not None:
+        _dry_run(study, address=address, measured=dry_run is DryRun.MEASURE, console=console)
+        return
+    if smoke:
+        study = _tiny(study)
+    for line in check_dead_dimensions(SearchSpace(study)):
+        _say(console, f"warning: {line}", style="yellow")
+    given = [*(f"--set={one}" for one in overrides or []), *([f"--name={name}"] if name else [])]
+    given += [f"--address={address}"] if address else []
+    start = ["python", "-m", "ipix_tune.sweep", str(file), *given]
+    calibrating = [] if calibrate is None else [f"--calibrate={calibrate}"]
+    again = shlex.join([*start, *calibrating, "--resume"])
+    _run(study, again=again, resume=resume, retry_failed=retry_failed, smoke=smoke, address=address, console=console)
+    if calibrate is not None:
+        for line in findings_of(study, asked=asked, start=start):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _dry_run(study: "StudyConfig", *, address: str | None, measured: bool, console: Console) -> None:
+    from ipix_tune.execution.cluster import connected, inventory, may_grow, room_ahead
+    from ipix_tune.execution.concurrency import may_come, no_room_yet
+    from ipix_tune.execution.machine import check_machine
+    from ipix_tune.execution.resources import room
+    from ipix_tune.storage.object_store import store_of
+    from ipix_tune.study.dry_run import dry_run as plan
+    from ipix_tune.tracking.probe import probe
+
+    for line in check_machine(address):
+        _say(console, line, style="yellow")
+    if (store := store_of(study)) is not None:
+        store.check()
+    for line in probe(study):
+        _say(console, line, style="yellow")
+    with connected(address, nested=False):
+        cluster, nodes = inventory()
+        no_room = may_grow(address) and not room(study.resources, nodes)
+        waits = no_room and may_come(study.resources, cluster, room_ahead())
+    if waits:
+        _say(console, f"warning: {no_room_yet(study.resources, cluster)}", style="yellow")
+    console.print(plan(study, cluster=None if waits else cluster, nodes=nodes, measured=measured))
+
+
+def _run(
+    study: "StudyConfig",
+    *,
+    again: str,
+    resume: bool,
+    retry_failed: bool,
+    smoke: bool,
+    address: str | None,
+    console: Console,
+) -> None:
+    from ipix_tune.storage import study_folder
+    from ipix_tune.storage.object_store import store_of
+    from ipix_tune.study.run_search import finish, run
+    from trainers.common.errors import UserError
+
+    if smoke:
+        if (store := store_of(study)) is not None:
+            store.check()
+            store.delete(study.name)
+        shutil.rmtree(study_folder.study_folder(study), ignore_errors=True)
+
+    def begun() -> None:
+        if not smoke:
+            _say(console, f"after any interruption go on with: {again}")
+
+    unconfirmed = None
+    outcome = run(
+        study,
+        resume=resume and not smoke,
+        address=address,
+        console=console,
+        retry_failed=retry_failed,
+        on_begun=begun,
+    )
+    if study.confirm is not None and study.confirm.after_search and outcome.cut_short is None and outcome.scored:
+        from ipix_tune.study.run_confirm import confirm
+
+        _say(console, f"search: {outcome.headline}")
+        try:
+            confirmation = confirm(study, resume=None, address=address, console=console, retry_failed=retry_failed)
+            outcome = replace(confirmation, lacking=(*outcome.lacking, *confirmation.lacking))
+        except UserError as error:
+            unconfirmed = f"the search is safe, and was not confirmed: {error}"
+    made = finish(study, outcome, console=console)
+    if outcome.cut_short is not None:
+        _say(console, outcome.cut_short, style="yellow")
+        if not smoke:
+            _say(console, f"go on with: {again}")
+    if unconfirmed is not None:
+        _say(console, unconfirmed, style="yellow")
+    if outcome.by_user:
+        sys.exit(130)
+    if outcome.cut_short is not None or outcome.scored == 0 or unconfirmed is not None or not made:
+        sys.exit(1)
+
+
+def _say(console: Console, text: str, *, style: str = "") -> None:
+    console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def _tiny(study: "StudyConfig") -> "StudyConfig":
+    """Two trials of two epochs of two steps, all else as it is."""
+    schedule = {**study.trainer.get("schedule", {}), "epochs": 2, "steps_per_epoch": 2}
+    return study.model_copy(
+        update={
+            "name": f"{study.name}-smoke",
+            "trainer": {**study.trainer, "schedule": schedule},
+            "budget": study.budget.model_copy(update={"trials": 2}),
+            "confirm": _tiny_confirmation(study.confirm),
+        }
+    )
+
+
+def _tiny_confirmation(confirm: "ConfirmConfig | None") -> "ConfirmConfig | None":
+    return None if confirm is None else confirm.model_copy(update={"top": 1, "first_seeds": 2, "max_seeds": 2})
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,129 @@
+"""`ipix-tune train CONFIG`: one training run, in this process or spread over Ray Train's workers."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ipix_tune.cli.exit_codes import run
+from trainers.cli.progress import line
+from trainers.common.errors import ConfigError
+from trainers.interface.epoch_record import METRICS, EpochRecord, read_records
+from trainers.loop.run_summary import closing_lines, named_classes
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+LOOK_EVERY_S = 0.5
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
+    run_dir: Annotated[
+        str | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train so many seeds in turn, from the file's on; with --run-dir in folders seed<n>."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, under Ray Train; none: this one.")] = None,
+    cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(min=0)] = 0,
+    address: Annotated[str | None, typer.Option(help="Ray cluster, or auto; none: a Ray on this machine.")] = None,
+) -> None:
+    """Train one config, here or with --workers under Ray Train."""
+    if workers is None and (gpus_per_worker or address is not None):
+        raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
+    from ipix_tune.study.final_recipe import compared
+    from trainers.cli.train import describe_data, folder_of, folders_of, load
+    from trainers.cli.train import train as train_here
+    from trainers.loop.seeds import planned, summary, train_in_turn
+
+    def one(config: "TrainConfig", folder: Path) -> Sequence[EpochRecord]:
+        if workers is None:
+            return train_here(config, folder, resume=resume).records
+        if not resume and (folder / "checkpoints").exists():
+            raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
+        from ipix_tune.execution.trainable import train_on_ray
+
+        for text in describe_data(config):
+            typer.echo(text)
+        with _following(folder, epochs=config.schedule.epochs, classes=named_classes(config)):
+            train_on_ray(
+                config,
+                folder.absolute(),
+                workers=workers,
+                cpus_per_worker=cpus_per_worker,
+                gpus_per_worker=gpus_per_worker,
+                address=address,
+            )
+        records = read_records(folder / METRICS)
+        for text in [*closing_lines(config, records), f"run: {folder}"]:
+            typer.echo(text)
+        return records
+
+    config = load(file, overrides or [])
+    if seeds is None:
+        one(config, folder_of(run_dir, file=file, seed=config.seed))
+        return
+    runs = planned(config, seeds=seeds, folder=folders_of(run_dir, file=file), resume=resume)
+    done = train_in_turn(runs, one, say=typer.echo)
+    for text in [*summary(done), *compared(config.provenance, done)]:
+        typer.echo(text)
+    if any(run.error for run in done):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _following(folder: Path, *, epochs: int, classes: Sequence[str] | None) -> Iterator[None]:
+    """Print what workers, wherever they are, write into the run's folder: how they load the data, and the epochs."""
+    seen = len(read_records(folder / METRICS))
+    loading = _loading(folder)
+    done = threading.Event()
+
+    def show() -> None:
+        nonlocal seen, loading
+        if (now := _loading(folder)) != loading:
+            loading = now
+            for text in now[1]:
+                typer.echo(text)
+        for record in read_records(folder / METRICS)[seen:]:
+            typer.echo(line(record, epochs=epochs, classes=classes))
+            seen = record.epoch
+
+    def follow() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            show()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        show()
+
+
+def _loading(folder: Path) -> tuple[int, tuple[str, ...]]:
+    """When a run's `environment.json` was written, and what it says of how the data are loaded."""
+    path = folder / "environment.json"
+    try:
+        return path.stat().st_mtime_ns, tuple(json.loads(path.read_text()).get("loading", ()))
+    except (OSError, ValueError):
+        return 0, ()
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,81 @@
+"""`ipix-tune validate FILE`: spelling, types and ranges of a study file or a training config; starts nothing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ipix_tune.cli.exit_codes import run
+from trainers.common.errors import ConfigError
+
+STUDY_KEYS = {"trainer", "search", "budget"}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="A study file or a training config, YAML.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, of a study file; repeatable.")
+    ] = None,
+) -> None:
+    """Check a study file or a training config."""
+    for line in check_file(file, overrides or []):
+        typer.echo(line)
+
+
+def check_file(file: Path, overrides: list[str]) -> list[str]:
+    """What was checked, a line each.
+
+    Raises:
+        ConfigError: what is wrong, with file and line.
+    """
+    from trainers.common.yaml_file import read
+
+    data, _ = read(file)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: neither a study file nor a training config: it holds no keys")
+    return _study(file, overrides) if STUDY_KEYS & set(data) else _training(file, overrides)
+
+
+def _study(file: Path, overrides: list[str]) -> list[str]:
+    from ipix_tune.config.dead_dimensions import check_dead_dimensions, dead_fixed_keys
+    from ipix_tune.config.load_study import load
+    from ipix_tune.config.search_space import SearchSpace
+    from ipix_tune.config.train_keys import get_dotted
+    from ipix_tune.config.validate_space import CORNERS
+    from trainers.common.yaml_file import keys_of, read
+
+    study = load(file, overrides)
+    space, (data, _) = SearchSpace(study), read(file)
+    given = [name for name in keys_of(data.get("trainer") or {}) if get_dotted(study.trainer, name) is not None]
+    return [
+        f"{file}: study {study.name} is valid",
+        f"checked: keys and types; {len(study.search)} search dimensions against the training config, at every choice,"
+        f" both ends of every range and {CORNERS} corners of the space; {len(study.points)} points",
+        "not checked: data paths and the cluster (ipix-tune sweep --dry-run does)",
+        *(f"warning: {line}" for line in check_dead_dimensions(space) + dead_fixed_keys(space, given)),
+    ]
+
+
+def _training(file: Path, overrides: list[str]) -> list[str]:
+    from trainers.cli.train import load
+    from trainers.common.yaml_file import keys_of, read
+    from trainers.dead_keys import dead_keys, why_dead
+
+    if overrides:
+        raise ConfigError(f"{file} is a training config; --set belongs to study files")
+    config = load(file, [])
+    dead, given = dead_keys(config), keys_of(read(file)[0])
+    return [
+        f"{file}: training config is valid ({config.method.name} on {config.data.name}, "
+        f"{config.schedule.epochs} epochs)",
+        "checked: keys, types and ranges",
+        "not checked: data paths (python -m trainers.train does, before it trains)",
+        *(f"warning: {name} has no effect: {why_dead(dead[name], config)}" for name in given if name in dead),
+    ]
+
+
+if __name__ == "__main__":
+    run(app)

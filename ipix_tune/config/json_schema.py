@@ -1,0 +1,56 @@
+"""The JSON schema of study files, by which editors complete and check them.
+
+Made from the models. In a study the training config is partial, so below `trainer` nothing is required.
+"""
+
+import json
+from typing import Any
+
+from ipix_tune.config.study_config import KINDS, StudyConfig
+from ipix_tune.config.train_keys import train_leaves
+from trainers.config import TrainConfig
+
+
+def study_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a study file."""
+    trainer = _partial(TrainConfig.model_json_schema())
+    trainer.get("properties", {}).pop("provenance", None)
+    trainer["properties"]["base"] = {
+        "description": "Files that lie below, such as ../presets/unified.yaml; relative to this one.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    }
+    schema = StudyConfig.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    definitions |= trainer.pop("$defs")
+    trainer["description"] = "The training config, as far as it is fixed."
+    definitions["Dimension"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
+    names = sorted(train_leaves())
+    schema["properties"]["trainer"] = trainer
+    schema["properties"]["search"]["propertyNames"] = {"enum": names}
+    schema["properties"]["points"]["items"]["propertyNames"] = {"enum": names}
+    confirm = definitions["ConfirmConfig"]["properties"]
+    for either in confirm["ablate"]["anyOf"]:
+        nested = either.get("additionalProperties", {})
+        keys = either.get("items") or (nested if nested.get("type") == "object" else either)
+        keys["propertyNames"] = {"enum": names}
+    confirm["contrast"]["items"] = {"enum": names}
+    confirm["variants"]["additionalProperties"]["propertyNames"] = {"enum": names}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _partial(node: Any) -> Any:
+    """The schema with nothing required: several variants of a union may then match, so one-of becomes any-of."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        "anyOf" if key == "oneOf" else key: _partial(value)
+        for key, value in node.items()
+        if not (key == "required" and isinstance(value, list)) and key != "discriminator"
+    }
+
+
+def schema_text() -> str:
+    """The file's whole text."""
+    return json.dumps(study_schema(), indent=1, ensure_ascii=False) + "\n"

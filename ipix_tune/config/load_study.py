@@ -1,0 +1,185 @@
+"""Reads a study file: YAML, then `--set` overrides, then types, then everything that the training config can tell.
+
+Every error names the file and the line, also for keys below `trainer`, `search` and `points`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ipix_tune.config.search_space import SpaceError
+from ipix_tune.config.study_config import KINDS, StudyConfig
+from ipix_tune.config.train_keys import train_leaves
+from ipix_tune.config.validate_confirm import check_confirm
+from ipix_tune.config.validate_space import check_study, nearest_leaf
+from trainers.common.base_files import resolved
+from trainers.common.errors import ConfigError, did_you_mean
+from trainers.common.yaml_file import dump_data, parse_value, read, validate
+
+Path_ = tuple[str | int, ...]
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """The study in ``path`` with ``overrides`` ("dotted.key=value", the value in YAML) laid over it.
+
+    Paths inside the study (`storage`, `trainer.data.root`) stay as given: relative to the working directory.
+
+    Raises:
+        ConfigError: with file, line, key, and what to do.
+    """
+    data, lines = _read(Path(path))
+    touched: dict[Path_, str] = {}
+    for override in overrides:
+        where = apply_override(data, override)
+        lines = {at: line for at, line in lines.items() if at[: len(where)] != where}
+        touched[where] = override
+    try:
+        study = validate(StudyConfig, data, source=str(path), lines=lines)
+        return check_confirm(check_study(study, source=str(path), lines=lines))
+    except SpaceError as error:
+        raise ConfigError(_located(error, source=str(path), lines=lines, touched=touched)) from None
+    except ConfigError as error:
+        raise ConfigError(_with_overrides(str(error), touched)) from None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int | str]]:
+    """With the files that `trainer.base` names laid below `trainer`; what they fix may be searched all the same."""
+    data, lines = read(path)
+    if not isinstance(data.get("trainer"), dict):
+        return data, {**lines}
+    data["trainer"], places = resolved(data["trainer"], lines, file=path, at=("trainer",))
+    searched = data.get("search")
+    for name in searched if isinstance(searched, dict) else ():
+        where = ("trainer", *name.split("."))
+        if isinstance(places.get(where), str):
+            section: dict[str, Any] = data
+            for part in where[:-1]:
+                section = section[part]
+            del section[where[-1]]
+    return data, places
+
+
+def dump(study: StudyConfig) -> str:
+    """The study as YAML; `load` gives an equal one back."""
+    data = study.model_dump(mode="json")
+    for name, dimension in data["search"].items():
+        data["search"][name] = {key: value for key, value in dimension.items() if value is not None}
+        if (prior := data["search"][name].get("prior")) is not None and prior["spread"] is None:
+            del prior["spread"]
+    return dump_data(data)
+
+
+def apply_override(data: dict[str, Any], override: str) -> Path_:
+    """Lay one ``dotted.key=value`` over the data of a study file, in place; returns the path that it set.
+
+    A key below `search` is a dimension's dotted name, then perhaps one of its keys. Setting a kind takes the place of
+    the dimension's kind in the file; `search.<name>=null` removes the dimension, also from the points.
+    """
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write --set dotted.key=value, such as --set budget.trials=40")
+    value = parse_value(text, source=f"--set {override}")
+    path = _path(key, data, override)
+    if path[0] == "search" and len(path) > 1:
+        _set_dimension(data, path, value)
+        return path[:2]
+    if path[0] == "points" and len(path) > 1:
+        _set_point(data, path, value, override)
+        return path
+    node = data
+    for part in path[:-1]:
+        child = node.get(str(part))
+        if not isinstance(child, dict):
+            child = {}
+            node[str(part)] = child
+        node = child
+    node[str(path[-1])] = value
+    return path
+
+
+def _path(key: str, data: Mapping[str, Any], override: str) -> Path_:
+    first, _, rest = key.partition(".")
+    if first not in StudyConfig.model_fields:
+        guesses = [*StudyConfig.model_fields, *(f"trainer.{leaf}" for leaf in train_leaves())]
+        hint = f'; did you mean "trainer.{key}"?' if key in train_leaves() else did_you_mean(key, guesses)
+        raise ConfigError(f"--set {override}: {first} is not a key of a study file{hint}")
+    if not rest:
+        return (first,)
+    if first == "search":
+        return (first, *_dimension_path(rest, data, override))
+    if first == "confirm" and rest.partition(".")[0] in ("ablate", "defaults"):
+        return (first, *rest.split(".", 1))
+    if first == "points":
+        number, _, name = rest.partition(".")
+        if not number.isdigit() or not name:
+            raise ConfigError(f"--set {override}: write points.0.<dotted key>=value, or points=[...] for all of them")
+        return (first, int(number), name)
+    return tuple(key.split("."))
+
+
+def _dimension_path(rest: str, data: Mapping[str, Any], override: str) -> Path_:
+    """The longest dimension (or leaf) name that ``rest`` starts with, and what follows it."""
+    known = {*(data.get("search") or {}), *train_leaves()}
+    parts = rest.split(".")
+    for end in range(len(parts), 0, -1):
+        name = ".".join(parts[:end])
+        if name in known:
+            below = parts[end:]
+            if below[:1] == ["only_if"] and len(below) > 1:
+                below = ["only_if", ".".join(below[1:])]
+            return (name, *below)
+    name = ".".join(parts[:-1]) if parts[-1] in (*KINDS, "only_if", "prior") else rest
+    raise ConfigError(f"--set {override}: {name} is not a key of the training config{nearest_leaf(name)}")
+
+
+def _set_dimension(data: dict[str, Any], path: Path_, value: object) -> None:
+    search = data.get("search")
+    if not isinstance(search, dict):
+        search = data["search"] = {}
+    name = str(path[1])
+    if len(path) == 2 and value is None:
+        search.pop(name, None)
+        for point in data.get("points") or []:
+            if isinstance(point, dict):
+                point.pop(name, None)
+        return
+    if len(path) == 2:
+        search[name] = value
+        return
+    dimension = dict(search[name]) if isinstance(search.get(name), dict) else {}
+    search[name] = dimension
+    if path[2] in KINDS:
+        for kind in KINDS:
+            dimension.pop(kind, None)
+    if len(path) == 4:
+        value = {**(dimension.get(str(path[2])) or {}), str(path[3]): value}
+    dimension[str(path[2])] = value
+
+
+def _set_point(data: dict[str, Any], path: Path_, value: object, override: str) -> None:
+    points = data.get("points")
+    number = int(path[1])
+    if not isinstance(points, list) or number >= len(points):
+        count = len(points) if isinstance(points, list) else 0
+        raise ConfigError(f"--set {override}: there is no point {number}; the study has {count}, counted from 0")
+    points[number] = {**points[number], str(path[2]): value}
+
+
+def _located(error: SpaceError, *, source: str, lines: Mapping[Path_, int | str], touched: Mapping[Path_, str]) -> str:
+    for where, override in touched.items():
+        if error.path[: len(where)] == where:
+            return f"--set {override}: {error}"
+    for end in range(len(error.path), 0, -1):
+        if (line := lines.get(error.path[:end])) is not None:
+            return f"{source}:{line}: {error}" if isinstance(line, int) else f"{line}: {error}"
+    return f"{source}: {error}"
+
+
+def _with_overrides(message: str, touched: Mapping[Path_, str]) -> str:
+    """An error about a key that an override set names the override, since no line of the file is to blame."""
+    for where, override in touched.items():
+        name = ".".join(map(str, where[1:] if where[0] == "trainer" else where))
+        if name in message:
+            return f"{message} (from --set {override})"
+    return message

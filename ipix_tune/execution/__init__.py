@@ -1,0 +1,1 @@
+"""Trials on Ray: the cluster, the actors, the callback, the progress table."""

@@ -1,0 +1,47 @@
+"""The data, the model and the loader of a training, tried before it starts."""
+
+from typing import Literal
+
+from trainers.config import TrainConfig
+
+
+def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
+    """Open and decode the data, with the validation list where there is one, so that no fault in it shows after the
+    search; build model, method and loader as a trial will; lines that describe the data, and
+    steps per epoch, their mean where the stages of a method differ.
+
+    Raises:
+        UserError: whatever would stop the trial at its start.
+    """
+    from trainers.data.check import check_data
+    from trainers.data.describe import data_lines
+    from trainers.data.loader import TrainLoader
+    from trainers.data.loading import loading
+    from trainers.data.open import open_data
+    from trainers.loop.method_kit import make_kit
+    from trainers.loop.stages import stage_epochs
+    from trainers.methods.registry import build_method
+    from trainers.processes.process_group import current
+
+    final = config.evaluation.final
+    data = open_data(config.data, final=final, with_val=config.data.val is not None)
+    summary = check_data(data, config.data)
+    kit = make_kit(
+        config,
+        num_classes=data.num_classes,
+        process=current("cpu"),
+        labelled=len(data.labelled),
+        unlabelled=len(data.unlabelled),
+    )
+    method = build_method(config.method, kit)
+    stages = method.stages()
+    lengths = [len(epochs) for epochs in stage_epochs(stages, config.schedule.epochs)]
+    steps = [TrainLoader(data, config, stage.needs, rank=0, world=workers).steps_per_epoch for stage in stages]
+    each = f"{steps[0]} steps an epoch"
+    if len(set(steps)) > 1:
+        each = ", then ".join(f"{epochs} epochs of {one} steps" for epochs, one in zip(lengths, steps, strict=True))
+    first, *others = data_lines(config.data, data, summary)
+    lines = [first, f"{each}, {config.data.batch_size} labelled images each", *others]
+    device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
+    lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
+    return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs

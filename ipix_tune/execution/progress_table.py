@@ -1,0 +1,256 @@
+"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from analysis.columns import CONFIRM, Phase, State
+from analysis.stats.best import Scored, Settings, Standings, contenders, standings
+from ipix_tune.config.study_config import Value
+from ipix_tune.search.trial_record import scored, trial_number
+
+OVER: tuple[State, ...] = ("complete", "stopped", "failed")
+"""States of trials that will not run any more."""
+SHOWN = 20
+"""Rows of the live table at most: running trials first, then the newest."""
+FRONT_SHOWN = 6
+"""Trials on the Pareto front that are named at most."""
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One trial on the board. ``score`` and ``against`` are the objectives after ``scored_epoch``, the last epoch with
+    a score; ``epoch`` is the last one that it ran."""
+
+    values: dict[str, Value]
+    state: State = "running"
+    epoch: int = 0
+    scored_epoch: int = 0
+    score: float | None = None
+    against: float | None = None
+    retries: int = 0
+    error: str | None = None
+
+    def reported(self, epoch: int, *, score: float | None, against: float | None) -> None:
+        """The trial ran an epoch; without a finite score, the last one that it had stands."""
+        self.epoch = epoch
+        if score is not None and math.isfinite(score):
+            self.scored_epoch, self.score, self.against = epoch, score, against
+
+    def scored(self, key: str) -> Scored | None:
+        """As the rule of the best takes it; None without a score."""
+        return scored(
+            key, self.values, state=self.state, epoch=self.scored_epoch, score=self.score, against=self.against
+        )
+
+
+class Rule(TypedDict):
+    """What `analysis.stats.best` has to know of a study."""
+
+    max_epochs: int
+    sign: int
+    against_sign: int | None
+
+
+@dataclass(kw_only=True)
+class Board:
+    """Trials by key and what is known of the study as a whole. Draws nothing by itself. ``against`` is the metric of
+    the second objective, where there is one."""
+
+    metric: str
+    mode: str
+    against: str | None = None
+    against_mode: str = "min"
+    total: int
+    max_epochs: int
+    phase: Phase = "search"
+    rows: dict[str, Row] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    finished_here: int = 0
+
+    def standings(self) -> Standings:
+        """The configurations that compete so far, by the rule of `analysis.stats.best`."""
+        return standings(self._scored(self.rows), **self.rule)
+
+    @property
+    def rule(self) -> Rule:
+        """What that rule has to know of the study."""
+        second = None if self.against is None else 1 if self.against_mode == "max" else -1
+        return {"max_epochs": self.max_epochs, "sign": 1 if self.mode == "max" else -1, "against_sign": second}
+
+    def _scored(self, keys: Iterable[str]) -> list[Scored]:
+        found = (self.rows[key].scored(key) for key in keys)
+        return [one for one in found if one is not None]
+
+    def best(self) -> tuple[str, float] | None:
+        """Key of the trial that stands for the best configuration, and that one's score, a mean over its seeds."""
+        found = self.standings().best
+        return None if found is None else (self._keys()[found.number], found.score)
+
+    def front(self) -> list[str]:
+        """Keys of the trials on the Pareto front, the best by the first objective first."""
+        keys = self._keys()
+        return [keys[one.number] for one in self.standings().front()]
+
+    def _keys(self) -> dict[int, str]:
+        return {trial_number(key): key for key in self.rows}
+
+    def ended(self) -> set[str]:
+        """Keys of the trials that will not run any more."""
+        return {key for key, row in self.rows.items() if row.state in OVER}
+
+    def contenders(self, *, unsettled: Collection[Settings], top: int = 1) -> set[str]:
+        """Keys of those of them that the study may still name at its end: see `analysis.stats.best.contenders`."""
+        keys = self._keys()
+        found = contenders(self._scored(self.ended()), unsettled=unsettled, top=top, **self.rule)
+        return {keys[number] for number in found}
+
+    def count(self, *states: State) -> int:
+        return sum(row.state in states for row in self.rows.values())
+
+    def eta_s(self) -> float:
+        """Seconds to go, from the trials that ended since this driver started; NaN before the first."""
+        if self.finished_here == 0:
+            return math.nan
+        left = self.total - self.count(*OVER)
+        return (time.monotonic() - self.began) / self.finished_here * left
+
+    def headline(self) -> str:
+        """One line: how far, the incumbent, how long yet."""
+        counts = Counter(row.state for row in self.rows.values())
+        done = sum(counts[state] for state in OVER)
+        if self.phase == CONFIRM:
+            return (
+                f"{done} runs ended of {self.total} at most ({counts['complete']} complete, "
+                f"{counts['failed']} failed), {counts['running']} running"
+            )
+        parts = [
+            f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} stopped, "
+            f"{counts['failed']} failed), {counts['running']} running"
+        ]
+        found = self.standings()
+        if (best := found.best) is not None:
+            keys = self._keys()
+            seeds = "" if best.seeds == 1 else f" (mean over {best.seeds} seeds)"
+            after = f"after {best.epoch}/{self.max_epochs} epochs{seeds}"
+            if self.against is None:
+                parts.append(f"best so far {keys[best.number]} {best.score:.2f} {after}")
+            else:
+                front = [keys[one.number] for one in found.front()]
+                parts.append(
+                    f"Pareto front so far {describe_front(front)}, best {self.metric} {keys[best.number]} "
+                    f"{best.score:.2f} at {self.against} {_number(best.against)} {after}"
+                )
+        eta = self.eta_s()
+        if not math.isnan(eta) and done < self.total:
+            parts.append(f"about {_duration(eta)} to go")
+        return "; ".join(parts)
+
+    def table(self) -> Table:
+        """The live table."""
+        table = Table(caption=self.headline(), caption_justify="left", expand=False)
+        for name in ("trial", "state"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("epoch", justify="right", no_wrap=True)
+        table.add_column(_unit(self.metric), justify="right", no_wrap=True)
+        if self.against is not None:
+            table.add_column(self.against, justify="right", no_wrap=True)
+        table.add_column("configuration", overflow="fold")
+        running = [key for key, row in self.rows.items() if row.state == "running"]
+        ended = [key for key, row in self.rows.items() if row.state != "running"]
+        room = max(SHOWN - len(running), 0)
+        best = None if self.phase == CONFIRM else self.best()
+        leading = set(self.front()) if self.against is not None else set() if best is None else {best[0]}
+        for key in sorted([*running, *(ended[-room:] if room else [])]):
+            row = self.rows[key]
+            style = "bold green" if key in leading else "" if row.state == "running" else "dim"
+            table.add_row(
+                key,
+                row.state + (f" (retry {row.retries})" if row.retries else ""),
+                f"{row.epoch}/{self.max_epochs}",
+                "" if row.score is None else f"{row.score:.2f}",
+                *([] if self.against is None else [_number(row.against)]),
+                Text(row.error.splitlines()[0] if row.error else describe(row.values)),
+                style=style,
+            )
+        return table
+
+
+class Display:
+    """The board on a console: redrawn in place on a terminal, a line per event elsewhere."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self.board = board
+        self._console = console
+        self._live = (
+            Live(get_renderable=board.table, console=console, refresh_per_second=2) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> "Display":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, key: str) -> None:
+        self._line(f"{key} starts: {describe(self.board.rows[key].values)}")
+
+    def epoch(self, key: str) -> None:
+        row = self.board.rows[key]
+        score = "" if row.score is None else f"{self.board.metric} {row.score:.2f}"
+        second = "" if self.board.against is None else f"  {self.board.against} {_number(row.against)}"
+        self._line(f"{key} epoch {row.epoch}/{self.board.max_epochs}  {score}{second}")
+
+    def retried(self, key: str) -> None:
+        row = self.board.rows[key]
+        self._line(f"{key} goes on from its checkpoint, retry {row.retries}: {row.error}")
+
+    def ended(self, key: str) -> None:
+        row = self.board.rows[key]
+        reason = f": {row.error}" if row.error else ""
+        self._line(f"{key} {row.state} after {row.epoch}/{self.board.max_epochs} epochs{reason}")
+        self._line(self.board.headline())
+
+    def _line(self, text: str) -> None:
+        if self._live is None:
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def describe_front(keys: Sequence[str]) -> str:
+    """How many, and which."""
+    shown = [*keys[:FRONT_SHOWN], *(["..."] if len(keys) > FRONT_SHOWN else [])]
+    return f"{len(keys)} trial{'' if len(keys) == 1 else 's'} ({', '.join(shown)})"
+
+
+def describe(values: dict[str, Value]) -> str:
+    """A configuration in one line; of a dotted name the last part, unless two share it."""
+    last = [name.rsplit(".", 1)[-1] for name in values]
+    names = [short if last.count(short) == 1 else name for short, name in zip(last, values, strict=True)]
+    shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values.values()]
+    return " ".join(f"{name}={value}" for name, value in zip(names, shown, strict=True))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _unit(metric: str) -> str:
+    return f"{metric} %" if "iou" in metric else metric
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

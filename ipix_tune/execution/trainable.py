@@ -1,0 +1,254 @@
+"""Where study and trainer meet: a trial in Ray Tune's actor, or spread over Ray Train's workers; and final training.
+
+A trial's folder has a stable place in the study's folder, or in object storage, so that a retry, on whatever node, and
+a resumed study find its last checkpoint by the key alone.
+"""
+
+import contextlib
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ipix_tune.config.device_grant import granted, limit_memory, refused
+from ipix_tune.config.study_config import ResourcesConfig
+from ipix_tune.search.asha import EPOCH, METRICS, SCORE
+from ipix_tune.search.ray_searcher import CAUSE, FAILED, UNWRITABLE
+from ipix_tune.search.repeated_error import cause_of
+from ipix_tune.storage.object_sync import Mirror, scratch
+from trainers.common.errors import ConfigError, LoaderError, OutOfMemory, OutputError, TrainingError, UserError
+from trainers.common.retry import FULL
+
+SPLIT = "split_hash"
+ACCUMULATE, IN_PARTS = "accumulate", "accumulate"
+"""Key of the results of a trial that ran out of memory and is computed in more parts than its config says, and the file
+in its folder that keeps their number for those who take the trial up."""
+GROUP = "placement_group"
+"""Key of a nested trial's results: the placement group that holds its workers."""
+
+
+def trial_config(
+    key: str,
+    *,
+    trainer: dict[str, Any],
+    run_dir: Path,
+    metric: str,
+    resources: ResourcesConfig,
+    against: str | None = None,
+    on_out_of_memory: str = "fail",
+    store: str | None = None,
+) -> Any:
+    """All that a trial is given; plain data, so that it can be sent to any node. With the URI ``store``, ``run_dir`` is
+    the trial's name in it. ``against`` is the metric of the second objective."""
+    return {
+        "key": key,
+        "trainer": trainer,
+        "run_dir": str(run_dir),
+        "metric": metric,
+        "against": against,
+        "resources": resources.model_dump(),
+        "on_out_of_memory": on_out_of_memory,
+        "store": store,
+    }
+
+
+@contextlib.contextmanager
+def _at_home(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Mirror | None]]:
+    """The config with a folder of this node as ``run_dir``, and that folder's copy in object storage."""
+    if config["store"] is None:
+        yield config, None
+        return
+    with scratch(config["store"], config["run_dir"]) as mirror:
+        yield {**config, "run_dir": str(mirror.folder), "store": None}, mirror
+
+
+def in_actor(config: dict[str, Any]) -> None:
+    """One worker: the training runs in the trial's own actor."""
+    from ray import tune
+
+    try:
+        if config["trainer"]["precision"]["device"] != "cpu":
+            limit_memory(config["resources"]["gpus_per_worker"])
+        with _at_home(config) as (local, mirror):
+            _in_memory(lambda: _train(local, tune.report, mirror), local, mirror)
+    except Exception as error:
+        if (last := _last_word(error)) is None:
+            raise
+    else:
+        return
+    gc.collect()  # the error's traceback held the trial's tensors, and is gone here
+    _free_gpu()
+    tune.report(last)
+
+
+def over_workers(config: dict[str, Any]) -> None:
+    """Several workers: this actor only drives its crew, which Ray Train started and joined in one process group."""
+    from ray import tune
+
+    from ipix_tune.execution.worker_group import crew
+
+    def train() -> None:
+        crew(_on_worker, config["resources"]).train(config, tune.report)
+
+    try:
+        _in_memory(train, config)
+    except Exception as error:
+        _say(error, tune.report)
+
+
+def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Mirror | None = None) -> None:
+    """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts. The
+    second training begins when nothing refers to the error any more: its traceback holds the tensors of the first."""
+    try:
+        train()
+    except OutOfMemory:
+        if not _into_parts(config, mirror):
+            raise
+    else:
+        return
+    gc.collect()
+    _free_gpu()
+    train()
+
+
+def _into_parts(config: dict[str, Any], mirror: Mirror | None) -> bool:
+    """Note in the trial's folder that it is computed in twice the parts; False: that is not allowed, or was done."""
+    with _at_home(config) as (local, copy):
+        mirror, folder = mirror or copy, Path(local["run_dir"])
+        started = (folder / "checkpoints").exists()
+        if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
+        if mirror is not None:
+            mirror.push()
+    return True
+
+
+def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:
+    """Send what a retry would only repeat as the trial's last word; raise the rest, so that Tune retries."""
+    if (last := _last_word(error)) is None:
+        raise error
+    send(last)
+
+
+def _last_word(error: Exception) -> dict[str, Any] | None:
+    """The row that ends a trial whose retry would fail in the same way; None where it may be retried."""
+    if _is_storage(error):
+        return {UNWRITABLE: str(error)}
+    if isinstance(error, UserError | TrainingError) and not isinstance(error, LoaderError):
+        return {FAILED: str(error), CAUSE: cause_of(error)}
+    return None
+
+
+def _is_storage(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in FULL):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -> None:
+    """A trial on one of its workers. The first thing that its study learns is which placement group holds it."""
+    from ray.util import get_current_placement_group
+
+    from trainers.processes.process_group import current
+
+    process, group = current(config["trainer"]["precision"]["device"]), get_current_placement_group()
+    go_on = send({GROUP: "" if group is None else group.id.hex()})
+    if not process.agree(go_on):
+        return
+    with _at_home(config) as (local, mirror):
+        _train(local, send, mirror if process.rank == 0 else None)
+
+
+def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: Mirror | None = None) -> None:
+    """Fit, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
+    that whoever goes on with the trial has every epoch that the study knows of."""
+    from trainers.config import TrainConfig
+    from trainers.interface.epoch_record import EpochRecord, Verdict
+    from trainers.loop.fit import fit
+
+    metric, folder = config["metric"], Path(config["run_dir"])
+    training, mark = TrainConfig.model_validate(config["trainer"]), {}
+    if (folder / IN_PARTS).exists():
+        parts = int((folder / IN_PARTS).read_text())
+        training = training.model_copy(update={"optim": training.optim.model_copy(update={"accumulate": parts})})
+        mark = {ACCUMULATE: parts}
+
+    def report(record: EpochRecord) -> Verdict:
+        value = record.metrics.get(metric, math.nan)
+        score = {SCORE: value} if math.isfinite(value) else {}
+        if mirror is not None and record.checkpoint is not None:
+            mirror.push()
+        row = {EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark}
+        return Verdict.STOP if send(row) is False else Verdict.CONTINUE
+
+    try:
+        result = fit(training, folder, callbacks=[report])
+    except (UserError, TrainingError):
+        if mirror is not None:  # an epoch that is trained and could not be evaluated
+            with contextlib.suppress(OutputError):
+                mirror.push()
+        raise
+    finally:
+        _free_gpu()
+    last = result.records[-1].metrics
+    for key, name in (("objective.metric", metric), ("objective.against.metric", config["against"])):
+        if name is not None and not result.stopped and not math.isfinite(last.get(name, math.nan)):
+            _complain(key, name, last)
+
+
+def _complain(key: str, metric: str, last: Mapping[str, float]) -> None:
+    scores = ", ".join(name for name in last if name.startswith("val/") and not name.startswith("val/iou/"))
+    raise ConfigError(f"{key} = {metric} has no value after the last epoch; there are {scores}")
+
+
+def _free_gpu() -> None:
+    """Give the memory that PyTorch keeps back to the device: the actor may be reused, and may share the device."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _final_on_worker(config: dict[str, Any]) -> None:
+    _train(config, lambda row: None)
+
+
+def train_on_ray(
+    config: Any,
+    run_dir: Path,
+    *,
+    workers: int,
+    cpus_per_worker: float,
+    gpus_per_worker: float,
+    address: str | None,
+) -> None:
+    """The final training, over Ray Train's workers; ``run_dir`` lies where all nodes see it. An interrupted one goes on
+    from its checkpoint when it is started again.
+
+    Raises:
+        ConfigError: `precision.device: cuda` without GPUs for the workers.
+        ResourceError: the cluster cannot hold the workers.
+        UserError, TrainingError: as `trainers.loop.fit.fit`.
+    """
+    from ipix_tune.execution.cluster import connected, may_grow
+    from ipix_tune.execution.concurrency import awaited
+    from ipix_tune.execution.worker_group import train_over
+
+    resources = ResourcesConfig(workers=workers, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker)
+    if why := refused(config.precision.device, resources):
+        raise ConfigError(why)
+    with connected(address, nested=True):
+        awaited(resources, may_grow=may_grow(address), say=print)
+        data = trial_config(
+            "final",
+            trainer=granted(config, resources).model_dump(mode="json"),
+            run_dir=run_dir,
+            metric="val/miou",
+            resources=resources,
+        )
+        train_over(_final_on_worker, data, resources=data["resources"], folder=run_dir / "ray", name="final")

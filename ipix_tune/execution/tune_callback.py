@@ -1,0 +1,161 @@
+"""Ray Tune's callback: what trials report goes to W&B and to the board."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+
+from analysis.columns import State
+from ipix_tune.execution.placement import Releaser
+from ipix_tune.execution.progress_table import Display, Row
+from ipix_tune.execution.trainable import ACCUMULATE, GROUP, SPLIT
+from ipix_tune.search.asha import EPOCH, METRICS, SCORE
+from ipix_tune.search.ray_searcher import CAUSE, end_of
+from ipix_tune.search.repeated_error import OTHER, Alike
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.tracking.runs import Tracker
+
+
+class Watcher(Callback):
+    """Fans out what happens to trials.
+
+    Args:
+        journal: counts retries, and is told of a trial's end after W&B, so that an end that it knows is in the logs.
+        tracker: W&B.
+        display: the board on the console.
+        values: values by trial key, filled by whoever hands trials out.
+        on_end: called with a trial's key once it has ended.
+        on_step: called often.
+        on_storage_fault: called with the reason when a trial could not write to the study's storage.
+        alike: counts failures with the same error.
+        on_alike: called with the reason when there were too many of them in a row.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        tracker: Tracker,
+        display: Display,
+        *,
+        values: dict[str, Any],
+        on_end: Callable[[str], None],
+        on_step: Callable[[], None],
+        on_storage_fault: Callable[[str], None],
+        alike: Alike | None = None,
+        on_alike: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._journal = journal
+        self._tracker = tracker
+        self._display = display
+        self._values = values
+        self._on_end = on_end
+        self._on_step = on_step
+        self._on_storage_fault = on_storage_fault
+        self._alike, self._on_alike = alike or Alike(0), on_alike
+        self._ended: set[str] = set()
+        self._groups: dict[str, str] = {}
+        self._releaser = Releaser()
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        key = trial.config["key"]
+        if key in self._display.board.rows and self._display.board.rows[key].state == "running":
+            return
+        self._open(trial)
+        self._display.started(key)
+
+    def _open(self, trial: Any) -> Row:
+        """The trial's row, made with its W&B run where there is none yet: a trial whose process dies, or whose node
+        vanishes, before it has started fails without a start."""
+        key = trial.config["key"]
+        row = self._display.board.rows.get(key)
+        if row is None or row.state != "running":
+            values, past = self._values[key], self._journal.entry(key)
+            row = Row(values=values, retries=past.retries)
+            epoch = max(past.scores, default=0)
+            row.reported(epoch, score=past.scores.get(epoch), against=past.against)
+            self._display.board.rows[key] = row
+            self._tracker.start(key, values=values, trainer=trial.config["trainer"])
+        return row
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if GROUP in result:
+            self._groups[trial.config["key"]] = result[GROUP]
+            self._releaser.used(result[GROUP])
+        if EPOCH not in result:
+            return
+        key, epoch = trial.config["key"], int(result[EPOCH])
+        if ACCUMULATE in result:
+            self._tracker.in_parts(key, result[ACCUMULATE])
+        self._tracker.split(key, result[SPLIT])
+        self._tracker.log(key, epoch=epoch, metrics=result[METRICS])
+        row = self._display.board.rows[key]
+        if epoch <= row.epoch:
+            return
+        row.reported(epoch, score=result.get(SCORE), against=result[METRICS].get(self._display.board.against))
+        self._display.epoch(key)
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        key, row = trial.config["key"], self._open(trial)
+        row.retries = self._journal.retried(key)
+        row.error = last_line(trial)
+        if (group := self._groups.pop(key, None)) is not None:
+            self._releaser.died(group)
+        self._display.retried(key)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        state, error = end_of(trial.last_result or {}, max_epochs=self._display.board.max_epochs)
+        if state == "interrupted":
+            self._on_storage_fault(str(error))
+        self._end(trial.config["key"], state, error, (trial.last_result or {}).get(CAUSE))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        key, reason = trial.config["key"], last_line(trial)
+        self._open(trial)
+        self._end(key, "failed", reason, OTHER)
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        """Trials that are still open were cut off by the user or the time budget; their runs are closed as such."""
+        for key, row in self._display.board.rows.items():
+            if row.state == "running":
+                row.state = "interrupted"
+                self._finish(key, row)
+
+    def _end(self, key: str, state: State, error: str | None, cause: str | None) -> None:
+        row = self._display.board.rows[key]
+        if row.state != "running":
+            return
+        row.state, row.error = state, error
+        self._display.board.finished_here += 1
+        self._finish(key, row)
+        if state != "interrupted":
+            self._journal.end(key, state=state, error=error, cause=cause)
+            if (reason := self._alike.ended(state=state, error=error, cause=cause)) is not None:
+                self._on_alike(reason)
+        self._ended.add(key)
+        if (group := self._groups.pop(key, None)) is not None:
+            self._releaser.ended(group)
+        self._display.ended(key)
+        self._on_end(key)
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        self._releaser.look(awaited=len(self._values) - len(self._ended) > len(self._groups))
+        self._on_step()
+
+    def _finish(self, key: str, row: Row) -> None:
+        self._tracker.finish(
+            key, state=row.state, error=row.error, retries=row.retries, objective=row.score, epochs=row.epoch
+        )
+
+
+def last_line(trial: Any) -> str:
+    """The last line of what a trial raised, or that its process died."""
+    from ray.exceptions import RayActorError
+
+    error = trial.get_error()
+    if error is None or isinstance(error, RayActorError):
+        return "its process died: killed, or out of memory"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,152 @@
+"""What TPE is shown of a study's trials: where they stand among each other, however far each of them came.
+
+A trial that was stopped has no final score, and one that ran in full is not good for that alone. So every trial that
+has a score is given the final score that it would likely have had, and shown by its place among these.
+`docs/search.md` says why.
+"""
+
+import copy
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from ipix_tune.search.study_view import view
+
+AS_BEFORE = 2
+"""Trials that say that a lead at one rung stays as large at the next, beside those that were seen at both."""
+FORGOTTEN = 4
+"""Ended trials of a study after which it is shown half of the earlier ones."""
+
+
+def expected_ends(curves: Sequence[Mapping[int, float]], rungs: Sequence[int]) -> list[float | None]:
+    """The score that each curve would likely have at the last rung; of a curve that came so far, the one that it has;
+    None where it reached no rung.
+
+    From rung to rung by a straight line through the curves that have both, whose slope is drawn towards 1 as by
+    `AS_BEFORE` further curves that vary as all at the first of the two.
+
+    Args:
+        curves: scores by epoch.
+        rungs: the epochs at which curves are compared, in order, the full length last.
+    """
+    lines = []
+    for here, there in itertools.pairwise(rungs):
+        at_both = np.array([(one[here], one[there]) for one in curves if here in one and there in one])
+        if not len(at_both):
+            lines.append((0.0, 1.0, 0.0))
+            continue
+        means = at_both.mean(axis=0)
+        x, y = (at_both - means).T
+        usual = AS_BEFORE * np.var([one[here] for one in curves if here in one])
+        slope = (x @ y + usual) / (x @ x + usual) if usual > 0 else 1.0
+        lines.append((float(means[0]), float(slope), float(means[1])))
+    return [_expected_end(one, rungs, lines) for one in curves]
+
+
+def _expected_end(
+    curve: Mapping[int, float], rungs: Sequence[int], lines: Sequence[tuple[float, float, float]]
+) -> float | None:
+    reached = [index for index, rung in enumerate(rungs) if rung in curve]
+    if not reached:
+        return None
+    score = curve[rungs[reached[-1]]]
+    for mean, slope, next_mean in lines[reached[-1] :]:
+        score = next_mean + slope * (score - mean)
+    return score
+
+
+def places(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) -> list[float | None]:
+    """Where each curve stands among all, by :func:`expected_ends`: see :func:`place`. Rungs are the epochs after which
+    curves were ``stopped``, and the longest curve's end."""
+    rungs = {max(one) for one, early in zip(curves, stopped, strict=True) if early and one}
+    rungs.add(max((max(one) for one in curves if one), default=0))
+    ends = expected_ends(curves, sorted(rungs))
+    ordered = sorted(end for end in ends if end is not None)
+    return [None if end is None else place(end, ordered) for end in ends]
+
+
+def place(score: float, ordered: Sequence[float]) -> float:
+    """Where ``score`` stands among all scores, itself included, lowest first, between 0 and 1; equal ones share the
+    middle of their places. A single score stands at 0.5: whether it is a good one is not known."""
+    return (bisect_left(ordered, score) + bisect_right(ordered, score)) / (2 * len(ordered))
+
+
+def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials with their places for final scores, those that still run included. What has no score at a rung is left
+    as it is, and so are failed trials."""
+    shown = [one for one in trials if one.intermediate_values and one.state != TrialState.FAIL]
+    found = places(
+        [one.intermediate_values for one in shown], stopped=[one.state == TrialState.PRUNED for one in shown]
+    )
+    known = {one.number: where for one, where in zip(shown, found, strict=True) if where is not None}
+    return [_at(one, known[one.number]) if one.number in known else one for one in trials]
+
+
+def _at(trial: FrozenTrial, where: float) -> FrozenTrial:
+    changed = copy.copy(trial)
+    changed.state = TrialState.COMPLETE
+    changed.value = where
+    return changed
+
+
+class RankedSampler(BaseSampler):
+    """Shows ``model`` a study's trials by their places, and to every other proposal those of earlier studies too.
+
+    Args:
+        model: what learns from them.
+        past: trials of earlier studies, as `ipix_tune.search.warm_start.past_trials` gives them.
+    """
+
+    def __init__(self, model: BaseSampler, past: Sequence[FrozenTrial] = ()) -> None:
+        self._model = model
+        self._past = list(past)
+
+    def _shown(self, study: Study, trial: FrozenTrial) -> Study:
+        if trial.number % 2 == 0:
+            return view(study, self._with_past)
+        return view(study, ranked)
+
+    def _with_past(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        return [*self._remembered(trials), *ranked(trials)]
+
+    def _remembered(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Fewer the more trials of this study have ended, at even distances from the lowest place to the highest."""
+        ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        count = round(len(self._past) / (1 + ended / FORGOTTEN))
+        return [self._past[index] for index in _even_distances(len(self._past), count)]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._model.infer_relative_search_space(self._shown(study, trial), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._model.sample_relative(self._shown(study, trial), trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._model.sample_independent(self._shown(study, trial), trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._model.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._model.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._model.reseed_rng()
+
+
+def _even_distances(length: int, count: int) -> list[int]:
+    """``count`` of ``length`` indices, both ends among them where there are two or more."""
+    if count < 2:
+        return [length - 1] * count
+    return [round(step * (length - 1) / (count - 1)) for step in range(count)]

@@ -1,0 +1,91 @@
+"""The study's sampler: which one it is, and the file that keeps it as it was after its last draw."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import SamplerConfig
+from ipix_tune.search.prior_sampler import MixedSampler
+from ipix_tune.search.pruned_motpe import FrontSampler
+from ipix_tune.search.rank_transform import RankedSampler
+from ipix_tune.search.unique_sampler import WholeSampler
+from ipix_tune.storage.atomic import FolderError, replace_bytes
+from ipix_tune.storage.journal_file import WAIT_S
+from trainers.common.retry import patiently
+
+SAMPLER = "sampler.pkl"
+VERSION = 1
+"""Of what the file holds: raised when a sampler of before would not go on as it began."""
+
+
+def build_sampler(
+    config: SamplerConfig,
+    space: SearchSpace,
+    past: Sequence[optuna.trial.FrozenTrial] = (),
+    *,
+    two_objectives: bool = False,
+) -> optuna.samplers.BaseSampler:
+    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with even
+    draws and with the priors; in a discrete space every sampler is wrapped, so that no configuration is asked twice
+    while others remain. A grid is enqueued; nothing is left to sample."""
+    sampler = optuna_sampler(config, two_objectives=two_objectives)
+    if config.name == "tpe" and not two_objectives:
+        sampler = RankedSampler(sampler, past)
+    if config.name == "tpe":
+        return MixedSampler(space, sampler, seed=config.seed)
+    if config.name != "grid" and space.is_discrete:
+        return WholeSampler(space, sampler, seed=config.seed)
+    return sampler
+
+
+def optuna_sampler(config: SamplerConfig, *, two_objectives: bool = False) -> optuna.samplers.BaseSampler:
+    """Optuna's own. TPE models all dimensions together, a group for every set of conditions that hold together, and
+    counts pending trials as bad, so that trials that run side by side are not alike."""
+    if config.name == "tpe":
+        kind = FrontSampler if two_objectives else optuna.samplers.TPESampler
+        return kind(
+            seed=config.seed,
+            n_startup_trials=config.startup_trials,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+        )
+    if config.name == "gp":
+        return optuna.samplers.GPSampler(seed=config.seed, n_startup_trials=config.startup_trials)
+    if config.name == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=config.seed, n_startup_trials=max(1, config.startup_trials))
+    return optuna.samplers.RandomSampler(seed=config.seed)
+
+
+def save_sampler(file: Path, number: int, sampler: optuna.samplers.BaseSampler) -> None:
+    """Keep the sampler with its random state, as it is after it gave trial ``number`` its configuration."""
+    state = pickle.dumps((VERSION, number, sampler))
+    patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
+
+
+def restored_sampler(file: Path) -> tuple[int, optuna.samplers.BaseSampler] | None:
+    """What :func:`save_sampler` was given; None where there is no file.
+
+    Raises:
+        FolderError: it is torn, or of another version.
+    """
+    if not file.exists():
+        return None
+    try:
+        version, number, sampler = pickle.loads(file.read_bytes())
+    except (EOFError, pickle.UnpicklingError):
+        raise FolderError(
+            f"{file}: torn, or not a sampler; remove it, and the search goes on with new random numbers and repeats no "
+            "trial"
+        ) from None
+    except Exception:  # whatever a class says that is not there any more, or takes something else
+        version = None
+    if version != VERSION:
+        raise FolderError(
+            f"{file}: another version of ipix-tune or of Optuna wrote it, so this search cannot go on as it began; "
+            "begin a new one under another --name (with TPE, warm_start learns from this one)"
+        )
+    return number, sampler

@@ -1,0 +1,69 @@
+"""One trial as the study's record has it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.columns import State
+from analysis.stats.best import SEED, Scored, chance_of, settings_of
+from ipix_tune.config.study_config import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
+    value of the second objective after the epoch of the last score, None where it is not known."""
+
+    key: str
+    values: dict[str, Value]
+    scores: dict[int, float]
+    state: State
+    error: str | None
+    retries: int
+    against: float | None = None
+    stops: int | None = None
+    """The epoch at which the scheduler stopped it, or was about to when the driver died."""
+    cause: str | None = None
+    """Of one that failed: what kind of error it was; None where that was not noted."""
+    data_state: str | None = None
+    """What the data were when it failed."""
+
+    @property
+    def scored(self) -> Scored | None:
+        """As the rule of the best takes it; None without a score."""
+        last = max(self.scores, default=0)
+        return scored(
+            self.key, self.values, state=self.state, epoch=last, score=self.scores.get(last), against=self.against
+        )
+
+
+def scored(
+    key: str, values: Mapping[str, Any], *, state: State, epoch: int, score: float | None, against: float | None
+) -> Scored | None:
+    """The trial; None where it has no finite score.
+
+    Args:
+        key: such as t0003: a letter and the number.
+        values: the searched leaves that are active in it.
+        state: how it stands.
+        epoch: of its last score.
+        score: that score.
+        against: the second objective after that epoch.
+    """
+    if score is None or not math.isfinite(score):
+        return None
+    return Scored(
+        number=trial_number(key),
+        settings=settings_of(values),
+        seed=chance_of(values, values.get(SEED)),
+        state=state,
+        epoch=epoch,
+        score=score,
+        against=against if against is not None and math.isfinite(against) else None,
+    )
+
+
+def trial_number(key: str) -> int:
+    """3 of t0003."""
+    return int(key[1:])

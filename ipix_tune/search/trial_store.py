@@ -1,0 +1,393 @@
+"""The record of a study: an Optuna study in a journal file, from which everything about the search can be rebuilt.
+
+Every ask, every epoch's score and every end goes into the file at once. A study that was interrupted is read back from
+it: finished trials as history, trials that were running to be taken up again under the same key.
+"""
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from analysis.columns import State
+from analysis.stats.best import Settings, settings_of
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.search.repeated_error import DATA
+from ipix_tune.search.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
+from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.warm_start import past_trials
+from ipix_tune.storage.optuna_storage import open_record, told
+from ipix_tune.storage.study_identity import check_record, identity
+
+TRAINED = "trained_s"
+STOPS = "stops"
+"""User attribute of a trial: the epoch at which the scheduler stops it."""
+AGAINST = "against"
+"""User attribute of a trial: the last epoch with a value of the second objective, and that value."""
+
+AGAIN = "again"
+"""User attribute of a trial that failed and is offered again: the number of the trial that it takes the place of. It
+has that trial's key, and so its folder and its checkpoints."""
+CAUSE, DATA_STATE = "cause", "data_state"
+"""User attributes of a trial that failed: the kind of error (`ipix_tune.search.repeated_error`), and what the data were
+then."""
+
+_OPTUNA_STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Journal:
+    """Asks Optuna for configurations and writes down what became of them.
+
+    Args:
+        folder: the study's folder; None: nothing is written, and the record ends with the process.
+        study: the study file.
+        space: its search space.
+        total: trials that the study may start in all; 0: it is only looked at.
+        clock: seconds, from any start.
+        rounds: gives the configurations of the next round from all trials so far, or none when no more are wanted;
+            asked when no trial is waiting or running. Then the sampler is not used.
+        letter: what the keys begin with.
+        sampler: where configurations come from, if not from the sampler that the study file names.
+        there: names of the folders of trials that are there already, all of which the record must know.
+
+    Raises:
+        IdentityError: it does not know one of them.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        study: StudyConfig,
+        space: SearchSpace,
+        *,
+        total: int,
+        clock: Callable[[], float] = time.monotonic,
+        rounds: Callable[[Sequence[TrialRecord]], Sequence[dict[str, Value]]] | None = None,
+        letter: str = "t",
+        sampler: optuna.samplers.BaseSampler | None = None,
+        there: Collection[str] = (),
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self._space = space
+        self._total = total
+        self._sampler_file = None if folder is None else folder / SAMPLER
+        self._rounds = rounds
+        self._letter = letter
+        self._grid = study.sampler.name == "grid" and rounds is None
+        against = study.objective.against
+        self.against = None if against is None else against.metric
+        """The metric of the second objective."""
+        modes = [study.objective.mode, *([] if against is None else [against.mode])]
+        saved = restored_sampler(self._sampler_file) if total and self._sampler_file is not None else None
+        if saved is not None:
+            sampler = saved[1]
+        elif sampler is None:
+            sampler = self._new_sampler(study)
+        storage = open_record(folder, record=study.record)
+        name = study.name if folder is None else identity(folder, study)
+        begun = name in optuna.get_all_study_names(storage)
+        if not begun and folder is not None:
+            check_record(0, there, letter=letter, folder=folder, record=told(folder, record=study.record))
+        if begun:  # creating it once more would add a record
+            self._study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        else:
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=storage,
+                sampler=sampler,
+                directions=["maximize" if mode == "max" else "minimize" for mode in modes],
+            )
+        for point in [*study.points, *(space.grid_points() if self._grid else [])]:
+            self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
+        known = self._trials()
+        if folder is not None:
+            count = len(self._study.get_trials(deepcopy=False))
+            check_record(count, there, letter=letter, folder=folder, record=told(folder, record=study.record))
+        asked = [trial for trial in self._originals() if trial.state != TrialState.WAITING]
+        self._saved = None if saved is None else saved[0]
+        self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number
+        self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
+        self._asked = sum(trial.state != TrialState.WAITING for trial in known)
+        self._open: dict[str, optuna.Trial] = {}
+        over = [trial for trial in known if trial.state.is_finished()]
+        self._ended = [
+            self._entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))
+        ]
+        self._before = float(self._study.user_attrs.get("seconds", 0))
+        self._clock = clock
+        self._began = clock()
+        self.epochs = sum(len(trial.intermediate_values) for trial in known)
+        """Epochs that all trials reported."""
+        self.trained_s = float(self._study.user_attrs.get(TRAINED, 0))
+        """Seconds that they took, each trial's counted."""
+        self.data_state: Callable[[], str] | None = None
+        """What the data are now (`ipix_tune.study.failed_trials`): noted with a trial that fails by them."""
+        self.settled: Callable[[], str | None] = lambda: None
+        """Asked before a new trial: why none is worth starting, or None."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that the study has run, over all its drivers."""
+        return self._before + self._clock() - self._began
+
+    def write_seconds(self) -> None:
+        """Note how long the study has run, for the driver that takes it up."""
+        self._study.set_user_attr("seconds", self.seconds)
+        self._study.set_user_attr(TRAINED, self.trained_s)
+
+    @property
+    def started(self) -> int:
+        """Trials that were ever handed out."""
+        return self._asked
+
+    @property
+    def remaining(self) -> int:
+        """Trials still to be handed out (with `rounds`: at most), those to be taken up again included."""
+        fresh = self._total - self._asked
+        if self._grid or (self._rounds is not None and not self.waits and not self._again and not self._begin_round()):
+            fresh = min(fresh, self._waiting)
+        return len(self._again) + max(fresh, 0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether running trials decide if there will be others."""
+        return self._rounds is not None and bool(self._open)
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def _begin_round(self) -> bool:
+        """Whether configurations of a round wait to be handed out; a new one is begun where the last has ended."""
+        if self._rounds is not None and not self._waiting and not self._open:
+            for values in self._rounds(self.entries()):
+                self._study.enqueue_trial(values, skip_if_exists=True)
+        return self._waiting > 0
+
+    def next(self) -> tuple[str, dict[str, Value]] | None:
+        """Key and values of the next trial, those that were running when the study stopped first; None when the
+        study has started all its trials, none is worth starting, or (`waits`) running ones have to end first."""
+        if self._half_asked:
+            self._finish_ask()
+        if self._again:
+            trial, values = self._reopened(self._again.pop(0))
+        elif self._rounds is not None and not self._begin_round():
+            return None
+        elif self.remaining > 0 and self.settled() is None:
+            trial = self._study.ask()
+            values = self._space.suggest(trial)
+            self._asked += 1
+            self._save_sampler(trial.number)
+        else:
+            return None
+        key = self._key(self._frozen(trial))
+        self._open[key] = trial
+        return key, values
+
+    def offer_again(self, wanted: Callable[[TrialRecord], bool]) -> list[str]:
+        """Offer trials that failed once more, before any new one, each under its own key and so from its own last
+        checkpoint; the budget counts it once. Returns their keys.
+
+        Args:
+            wanted: asked of every trial that failed.
+        """
+        keys = []
+        for trial in self._trials():
+            entry = self._entry(trial)
+            if trial.state != TrialState.FAIL or not wanted(entry):
+                continue
+            attributes = {name: trial.user_attrs[name] for name in (AGAINST, "retries") if name in trial.user_attrs}
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.RUNNING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs={**attributes, AGAIN: trial.user_attrs.get(AGAIN, trial.number)},
+                    system_attrs=trial.system_attrs,
+                )
+            )
+            self._again.append(self._study.get_trials(deepcopy=False)[-1].number)
+            self._ended = [one for one in self._ended if one.key != entry.key]
+            keys.append(entry.key)
+        return keys
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        """Every trial as it is now, in the order of their keys: of one that was offered again its latest part."""
+        latest = {self._original(trial): trial for trial in self._study.get_trials(deepcopy=False)}
+        return [latest[number] for number in sorted(latest)]
+
+    def _originals(self) -> list[optuna.trial.FrozenTrial]:
+        """Every trial as it was first asked for."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if AGAIN not in trial.user_attrs]
+
+    @staticmethod
+    def _original(trial: optuna.trial.FrozenTrial) -> int:
+        return int(trial.user_attrs.get(AGAIN, trial.number))
+
+    def _finish_ask(self) -> None:
+        """The driver died after it had begun to write the latest trial, and before it saved the sampler: the sampler
+        draws that trial once more, in a study as it was then, so that both are as if the driver had lived. Where the
+        sampler's file is not the one from before that trial, the sampler gets a new seed instead, so that it does not
+        give earlier trials again."""
+        self._half_asked = False
+        *before, trial = (one for one in self._originals() if one.state != TrialState.WAITING)
+        given = dict(trial.system_attrs)
+        if self._saved != (before[-1].number if before else None) or trial.state.is_finished():
+            self._study.sampler.reseed_rng()
+            given["fixed_params"] = {**given.get("fixed_params", {}), **trial.params}
+        if not trial.state.is_finished():
+            drawn, storage = self._drawn_again(trial.number, given), self._study._storage
+            for name in drawn.params.keys() - trial.params.keys():
+                distribution = drawn.distributions[name]
+                internal = distribution.to_internal_repr(drawn.params[name])
+                storage.set_trial_param(trial._trial_id, name, internal, distribution)
+            for name in drawn.system_attrs.keys() - trial.system_attrs.keys():
+                storage.set_trial_system_attr(trial._trial_id, name, drawn.system_attrs[name])
+        self._save_sampler(trial.number)
+
+    def _drawn_again(self, number: int, given: dict[str, Any]) -> optuna.trial.FrozenTrial:
+        """The trial, asked for in a copy of the study in which it is not there yet."""
+        storage = optuna.storages.InMemoryStorage()
+        storage._max_study_id = self._study._study_id - 1  # samplers refuse a study of another id
+        then = optuna.create_study(storage=storage, directions=self._study.directions, sampler=self._study.sampler)
+        waiting = optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=given)
+        for known in self._study.get_trials(deepcopy=False):
+            if known.number <= number or AGAIN not in known.user_attrs:
+                then.add_trial(waiting if known.number == number else known)
+        self._space.suggest(then.ask())
+        return then.get_trials(deepcopy=False)[number]
+
+    def _save_sampler(self, number: int) -> None:
+        if self._sampler_file is not None and self._rounds is None:
+            save_sampler(self._sampler_file, number, self._study.sampler)
+
+    def _reopened(self, number: int) -> tuple[optuna.Trial, dict[str, Value]]:
+        """A trial that is taken up. Making Optuna's object for it draws from the sampler; the next trial must not see
+        that."""
+        sampler = copy.deepcopy(self._study.sampler)
+        trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        values = self._space.suggest(trial)
+        self._study.sampler = sampler
+        return trial, values
+
+    def stop(self, key: str, *, epoch: int) -> None:
+        """Note, before its score is recorded, that the scheduler stops the trial at this epoch."""
+        trial = self._open.get(key)
+        if trial is not None:
+            trial.set_user_attr(STOPS, epoch)
+
+    def record(self, key: str, *, epoch: int, score: float, seconds: float = 0, against: float | None = None) -> None:
+        """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
+        left as it is, and so is a score that is no number."""
+        trial = self._open.get(key)
+        if trial is not None and math.isfinite(score) and epoch not in self._frozen(trial).intermediate_values:
+            if against is not None and math.isfinite(against):
+                trial.set_user_attr(AGAINST, [epoch, against])
+            if self.against is None:
+                trial.report(score, step=epoch)
+            else:  # which report refuses; an epoch's score is the first objective's
+                self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, score)
+            self.epochs += 1
+            self.trained_s += seconds
+
+    def end(self, key: str, *, state: State, error: str | None = None, cause: str | None = None) -> None:
+        """How a trial ended. One that failed tells the sampler that it failed, not a made-up score; ``cause`` says what
+        kind of error it was."""
+        trial = self._open.pop(key, None)
+        if trial is None:
+            return
+        frozen = self._frozen(trial)
+        if state == "complete" and (lacking := self._lacking(frozen)) is not None:
+            state, error = "failed", f"it reported no {lacking}"
+        trial.set_user_attr("state", state)
+        if error is not None:
+            trial.set_user_attr("error", error)
+        if cause is not None:
+            trial.set_user_attr(CAUSE, cause)
+            if cause == DATA and self.data_state is not None:
+                trial.set_user_attr(DATA_STATE, self.data_state())
+        values = None
+        if state == "complete":
+            scores = frozen.intermediate_values
+            values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
+        self._study.tell(trial, values, state=_OPTUNA_STATES[state])
+        self._ended.append(self._entry(self._frozen(trial)))
+        self.write_seconds()
+
+    def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
+        """Which objective a trial that ran all its epochs did not report."""
+        scores = trial.intermediate_values
+        if not scores:
+            return "score"
+        if self.against is not None and trial.user_attrs.get(AGAINST, (None,))[0] != max(scores):
+            return f"{self.against} in its last epoch"
+        return None
+
+    def retried(self, key: str) -> int:
+        """Count one retry; returns how many there were."""
+        trial = self._open.get(key)
+        if trial is None:
+            return 0
+        retries = int(trial.user_attrs.get("retries", 0)) + 1
+        trial.set_user_attr("retries", retries)
+        return retries
+
+    def entries(self) -> list[TrialRecord]:
+        """All trials that were ever started, in the order of their keys."""
+        return [self._entry(trial) for trial in self._trials() if trial.state != TrialState.WAITING]
+
+    def unsettled(self) -> set[Settings]:
+        """Configurations without their seed of which a run is running or waits to be handed out."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        values = [trial.system_attrs.get("fixed_params", {}) for trial in waiting] + [trial.params for trial in running]
+        return {settings_of(one) for one in values}
+
+    def ended(self) -> Sequence[TrialRecord]:
+        """Trials that ended, in that order."""
+        return self._ended
+
+    def entry(self, key: str) -> TrialRecord:
+        """The trial that was handed out under this key."""
+        return self._entry(self._frozen(self._open[key]))
+
+    def _key(self, trial: optuna.trial.FrozenTrial) -> str:
+        """t0000, t0001, ..., by the number of Optuna's trial, or of the one that it takes the place of."""
+        return f"{self._letter}{self._original(trial):04d}"
+
+    def _entry(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
+        attributes: Mapping[str, Any] = trial.user_attrs
+        measured, against = attributes.get(AGAINST, (None, None))
+        state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
+        return TrialRecord(
+            key=self._key(trial),
+            values=dict(trial.params),
+            scores=dict(trial.intermediate_values),
+            state=state,
+            error=attributes.get("error") if state == "failed" else None,
+            retries=int(attributes.get("retries", 0)),
+            against=against if measured == max(trial.intermediate_values, default=None) else None,
+            stops=attributes.get(STOPS),
+            cause=attributes.get(CAUSE),
+            data_state=attributes.get(DATA_STATE),
+        )
+
+    def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+        return self._study._storage.get_trial(trial._trial_id)
+
+    def _new_sampler(self, study: StudyConfig) -> optuna.samplers.BaseSampler:
+        past = past_trials(study, self._space)
+        return build_sampler(study.sampler, self._space, past, two_objectives=study.objective.against is not None)

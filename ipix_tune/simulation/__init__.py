@@ -1,0 +1,1 @@
+"""A study on learning curves instead of trainings."""

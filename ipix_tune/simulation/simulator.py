@@ -1,0 +1,246 @@
+"""A study on recorded or made-up learning curves, with a virtual clock.
+
+The journal, the searcher and the scheduler are the study's own objects; only Ray, the trainings and the clock are
+replaced. So grace period, reduction, concurrency and sampler can be chosen before a GPU is paid for.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from analysis.columns import State
+from trainers.common.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+    from ipix_tune.config.study_config import StudyConfig, Value
+    from ipix_tune.search.trial_record import TrialRecord
+    from ipix_tune.simulation.curves import Curve, Curves
+
+
+class SimulationError(UserError):
+    """The study cannot be simulated as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A change of the incumbent: when, after how many epochs of all trials together, and to what. ``score`` is the mean
+    over the configuration's seeds."""
+
+    seconds: float
+    epochs: int
+    trials: int
+    key: str
+    epoch: int
+    score: float
+
+
+@dataclass(kw_only=True)
+class Simulated:
+    """What a simulated study came to. ``rungs`` as in `KeyedAsha`; empty without it."""
+
+    entries: "list[TrialRecord]" = field(default_factory=list)
+    rungs: dict[int, dict[str, float]] = field(default_factory=dict)
+    trajectory: list[Step] = field(default_factory=list)
+    ended: "list[Curve]" = field(default_factory=list)
+    """Of the trials that ran all their epochs, the first to end first."""
+    epochs: int = 0
+    seconds: float = 0.0
+    busiest: int = 0
+    """Most trials that ran at once."""
+
+    def count(self, state: State) -> int:
+        return Counter(entry.state for entry in self.entries)[state]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running:
+    tune_id: str
+    key: str
+    values: "dict[str, Value]"
+    curve: "Curve"
+
+
+class Simulation:
+    """A study with a heap of (time, order, trial, epoch) in place of Ray.
+
+    Args:
+        study: the study.
+        curves: what a configuration's training would report.
+        max_epochs: full length of a trial.
+        concurrent: trials at once.
+        sampler: see `Journal`.
+    """
+
+    def __init__(
+        self,
+        study: "StudyConfig",
+        curves: "Curves",
+        *,
+        max_epochs: int,
+        concurrent: int,
+        sampler: "BaseSampler | None" = None,
+    ) -> None:
+        from analysis.stats.best import Standings
+        from ipix_tune.config.search_space import SearchSpace
+        from ipix_tune.search.asha import build_scheduler
+        from ipix_tune.search.budget import Budget
+        from ipix_tune.search.ray_searcher import JournalSearcher
+        from ipix_tune.search.trial_store import Journal
+
+        if study.objective.against is not None:
+            raise SimulationError(
+                f"objective.against = {study.objective.against.metric}: the curves of a simulation have one objective; "
+                "simulate the search by the first with --set objective.against=null"
+            )
+        sign = 1 if study.objective.mode == "max" else -1
+        self._standings = Standings(max_epochs=max_epochs, sign=sign)
+        self._max_epochs = max_epochs
+        self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
+        self._curves = curves
+        self._outcome = Simulated()
+        self._journal = Journal(
+            None,
+            study,
+            SearchSpace(study),
+            total=study.budget.trials,
+            clock=lambda: self._outcome.seconds,
+            sampler=sampler,
+        )
+        self._budget = Budget(study.budget, study.resources, self._journal, max_epochs=max_epochs, sign=sign)
+        self._journal.settled = self._budget.settled
+        self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
+        self._searcher = JournalSearcher(
+            self._journal, trial_config=self._handed_out, concurrent=lambda: concurrent, max_epochs=max_epochs
+        )
+        self._values: dict[str, dict[str, Value]] = {}
+        self._heap: list[tuple[float, int, _Running, int]] = []
+        self._order = 0
+
+    def run(self, *, until: Callable[[Simulated], bool] | None = None) -> Simulated:
+        """To the end of the budget, or until ``until`` has seen enough; trials that are cut off stay open."""
+        from ipix_tune.search.asha import KeyedAsha
+
+        outcome = self._outcome
+        self._start_trials(0.0)
+        while self._heap and self._heap[0][0] <= self._ends and self._budget.over() is None:
+            now, _, running, epoch = heapq.heappop(self._heap)
+            outcome.seconds = now
+            outcome.epochs += 1
+            goes_on = self._report(now, running, epoch)
+            if until is not None and until(outcome):
+                break
+            if goes_on:
+                self._push(now, running, epoch + 1)
+            else:
+                self._start_trials(now)
+        outcome.entries = self._journal.entries()
+        outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, KeyedAsha) else {}
+        return outcome
+
+    def _handed_out(self, key: str, values: "dict[str, Value]") -> dict[str, Any]:
+        self._values[key] = values
+        return {"key": key}
+
+    def _start_trials(self, now: float) -> None:
+        while isinstance(config := self._searcher.suggest(f"trial-{self._order}"), dict):
+            key = config["key"]
+            values = self._values.pop(key)
+            curve = self._curves.curve(values)
+            self._push(now, _Running(tune_id=f"trial-{self._order}", key=key, values=values, curve=curve), 1)
+            self._outcome.busiest = max(self._outcome.busiest, len(self._heap))
+
+    def _push(self, now: float, running: _Running, epoch: int) -> None:
+        heapq.heappush(self._heap, (now + running.curve.seconds, self._order, running, epoch))
+        self._order += 1
+
+    def _report(self, now: float, running: _Running, epoch: int) -> bool:
+        """What Tune does with a trial's result, in its order: scheduler, then searcher; whether the trial goes on."""
+        from ipix_tune.search.asha import EPOCH, METRICS, SCORE
+
+        score = running.curve.scores[epoch - 1]
+        result: dict[str, Any] = {EPOCH: epoch, METRICS: {"time/epoch_s": running.curve.seconds}}
+        if score is not None:
+            result[SCORE] = score
+        if score is not None:
+            self._note(now, running, epoch, score)
+        trial = SimpleNamespace(config={"key": running.key}, trial_id=running.tune_id)
+        if self._scheduler.on_trial_result(None, trial, result) == "STOP":
+            self._searcher.on_trial_complete(running.tune_id, result)
+            return False
+        self._searcher.on_trial_result(running.tune_id, result)
+        if epoch < self._max_epochs:
+            return True
+        self._outcome.ended.append(running.curve)
+        self._searcher.on_trial_complete(running.tune_id, result)
+        return False
+
+    def _note(self, now: float, running: _Running, epoch: int, score: float) -> None:
+        """The incumbent by the rule of `analysis.stats.best`, as the board has it."""
+        from ipix_tune.search.trial_record import scored
+
+        state: State = "complete" if epoch == self._max_epochs else "running"
+        trial = scored(running.key, running.values, state=state, epoch=epoch, score=score, against=None)
+        if trial is None or not self._standings.add(trial):
+            return
+        best, steps = self._standings.best, self._outcome.trajectory
+        assert best is not None
+        key = f"{running.key[0]}{best.number:04d}"
+        if not steps or (key, best.epoch, best.score) != (steps[-1].key, steps[-1].epoch, steps[-1].score):
+            steps.append(
+                Step(
+                    seconds=now,
+                    epochs=self._outcome.epochs,
+                    trials=self._journal.started,
+                    key=key,
+                    epoch=best.epoch,
+                    score=best.score,
+                )
+            )
+
+
+def describe(outcome: Simulated, *, max_epochs: int) -> list[str]:
+    """What the command prints."""
+    lines = [
+        f"{len(outcome.entries)} trials: {outcome.count('complete')} complete, {outcome.count('stopped')} stopped, "
+        f"{outcome.count('running')} cut off by the time budget; at most {outcome.busiest} at once",
+        f"{outcome.epochs} epochs of {len(outcome.entries) * max_epochs} without early stopping, "
+        f"{outcome.seconds / 3600:.3g} virtual hours",
+    ]
+    for rung, scores in outcome.rungs.items():
+        lines.append(f"rung after epoch {rung}: {len(scores)} trials")
+    lines.append("incumbent over time (at full length; before the first such trial, at the highest epoch reached):")
+    lines.append(f"{'hours':>10} {'epochs':>8} {'trials':>7} {'trial':>7} {'at':>5} {'score':>8}")
+    shown = [step for i, step in enumerate(outcome.trajectory) if step.epoch == max_epochs or i == 0]
+    for step in shown:
+        lines.append(
+            f"{step.seconds / 3600:>10.3g} {step.epochs:>8} {step.trials:>7} {step.key:>7} {step.epoch:>5} "
+            f"{step.score:>8.2f}"
+        )
+    return lines
+
+
+def write(outcome: Simulated, path: Path) -> None:
+    """The trajectory as Parquet: a row a change of the incumbent."""
+    from dataclasses import asdict
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("seconds", pa.float64()),
+            ("epochs", pa.int64()),
+            ("trials", pa.int64()),
+            ("key", pa.string()),
+            ("epoch", pa.int64()),
+            ("score", pa.float64()),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([asdict(step) for step in outcome.trajectory], schema=schema), path)

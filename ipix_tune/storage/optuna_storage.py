@@ -1,0 +1,146 @@
+"""Where the study's journal lies: a file (the default), memory with snapshots, or a database.
+
+All three hold the search history and nothing else: results are read from W&B's files.
+"""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from sqlalchemy import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+
+from ipix_tune.storage.atomic import FolderError, replace_bytes
+from ipix_tune.storage.journal_file import WAIT_S, PatientJournalFile
+from trainers.common.retry import patiently
+
+JOURNAL, SNAPSHOT = "journal.log", "journal.pkl"
+
+
+class RecordError(FolderError):
+    """The record could not be read or written for longer than that is waited for."""
+
+
+class SnapshotStorage(InMemoryStorage):
+    """Optuna's storage in memory, saved whole after every change. Fast to read; every change costs a file of the size
+    of the study.
+
+    Args:
+        path: the snapshot; read where it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        if path.exists():
+            self.__setstate__(pickle.loads(path.read_bytes()))
+
+    def _save(self) -> None:
+        state = pickle.dumps(self.__getstate__())
+        patiently(lambda: replace_bytes(self._path, state), path=self._path, wait_s=WAIT_S)
+
+
+def _saving(name: str) -> Any:
+    change = getattr(InMemoryStorage, name)
+
+    def saved(self: SnapshotStorage, *args: Any, **values: Any) -> Any:
+        result = change(self, *args, **values)
+        self._save()
+        return result
+
+    return saved
+
+
+for _name in (
+    "create_new_study",
+    "create_new_trial",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+):
+    setattr(SnapshotStorage, _name, _saving(_name))
+
+
+class PatientDatabase(RDBStorage):
+    """Optuna's storage in a database; what fails because the database is locked, full or away is tried again."""
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    """Each of these is one transaction, which is taken back where it fails, so that it can be made again."""
+    call = getattr(RDBStorage, name)
+
+    def patient(self: PatientDatabase, *args: Any, **values: Any) -> Any:
+        where = make_url(self.url).render_as_string(hide_password=True)
+
+        def once() -> Any:
+            try:
+                return call(self, *args, **values)
+            except StorageInternalError as error:
+                if not isinstance(error.__cause__, OperationalError | InterfaceError):
+                    raise
+                raise RecordError(f"record: {where}: {str(error.__cause__).splitlines()[0]}") from error
+
+        return patiently(once, path=where, wait_s=WAIT_S, faults=(RecordError,))
+
+    return patient
+
+
+for _name in (
+    "create_new_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_all_studies",
+    "_create_new_trial",
+    "_set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_trials",
+    "_get_best_trial_id",
+):
+    setattr(PatientDatabase, _name, _patient(_name))
+
+
+def open_record(folder: Path | None, *, record: str) -> BaseStorage:
+    """The storage of a study's journal.
+
+    Args:
+        folder: the study's folder; None: memory only, and nothing is written.
+        record: ``journal``, ``memory``, or a database's URL.
+
+    Raises:
+        FolderError: the database cannot be opened.
+    """
+    if folder is None:
+        return InMemoryStorage()
+    if record == "journal":
+        return JournalStorage(PatientJournalFile(folder / JOURNAL, wait_s=WAIT_S))
+    if record == "memory":
+        return SnapshotStorage(folder / SNAPSHOT)
+    try:
+        waits = {"connect_args": {"timeout": WAIT_S}} if make_url(record).get_backend_name() == "sqlite" else {}
+        return PatientDatabase(record, engine_kwargs={"pool_pre_ping": True, **waits})
+    except (ImportError, SQLAlchemyError) as error:
+        raise FolderError(f"record: the database cannot be opened: {str(error).splitlines()[0]}") from None
+
+
+def told(folder: Path, *, record: str) -> str:
+    """Where a record lies, for a message: a file's path, or a database's URL without its password."""
+    if record in ("journal", "memory"):
+        return str(folder / (JOURNAL if record == "journal" else SNAPSHOT))
+    return make_url(record).render_as_string(hide_password=True)

@@ -1,0 +1,50 @@
+"""What a confirmation costs at most, before it starts."""
+
+from dataclasses import dataclass
+
+from analysis.units import amount
+from ipix_tune.config.dimension import every_value
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """Of a confirmation of ``arms`` configurations, each run of ``max_epochs`` epochs and scored by ``metric``."""
+
+    arms: int
+    confirm: ConfirmConfig
+    max_epochs: int
+    metric: str
+
+    @property
+    def epochs_at_least(self) -> int:
+        """Until the first look."""
+        return self.arms * self.confirm.first_seeds * self.max_epochs
+
+    @property
+    def epochs_at_most(self) -> int:
+        """All seeds of all configurations."""
+        return self.arms * self.confirm.max_seeds * self.max_epochs
+
+    def lines(self) -> list[str]:
+        confirm = self.confirm
+        return [
+            f"{self.arms} configurations x {confirm.first_seeds} to {confirm.max_seeds} seeds: "
+            f"{self.arms * confirm.first_seeds} to {self.arms * confirm.max_seeds} runs of {self.max_epochs} epochs, "
+            f"{self.epochs_at_least} to {self.epochs_at_most} epochs",
+            f"verdicts at delta {amount(f'{confirm.delta:g}', self.metric)}, family-wise error {confirm.error:g}",
+        ]
+
+
+def price(study: StudyConfig, *, max_epochs: int) -> Price | None:
+    """The worst case before the search: no two configurations are equal. None without a `confirm` section."""
+    confirm = study.confirm
+    if confirm is None:
+        return None
+    space = SearchSpace(study)
+    bases = confirm.top + (confirm.defaults is not False)
+    others = sum(len(list(every_value(space.dimensions[name]))) - 1 for name in confirm.contrast)
+    others += len(confirm.variants)
+    arms = bases * (1 + len(confirm.ladder)) + others
+    return Price(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)

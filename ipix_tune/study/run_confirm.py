@@ -1,0 +1,283 @@
+"""The confirmation of a study: paired seeds for the arms, round after round, until the race is decided.
+
+It is a phase of the study, in its folder: the arms and the plan in `confirm/plan.json`, written before the first run
+and never changed, a journal of its own beside it, the runs among the study's trials as c0000, c0001, ...
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.columns import CONFIRM
+from ipix_tune.config.confirm_section import ConfirmError, confirm_of, defaults_of
+from ipix_tune.config.device_grant import granted
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.validate_confirm import NOT_LOGGED
+from ipix_tune.execution.echo import say
+from ipix_tune.execution.machine import check_machine
+from ipix_tune.execution.preflight import check_run
+from ipix_tune.execution.runner import Outcome, Values, Work, board_of, checked_copy, drive, opened
+from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.storage.object_sync import Mirror
+from ipix_tune.storage.study_folder import study_folder, trials_of
+from ipix_tune.storage.study_identity import identity
+from ipix_tune.study.confirm_arms import with_seed
+from ipix_tune.study.confirm_budget import Price
+from ipix_tune.study.confirm_extension import extended, judged, write_extension
+from ipix_tune.study.confirm_plan import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
+from ipix_tune.study.failed_trials import offer_failed
+from ipix_tune.study.kept_checkpoints import needed_of_confirmation, needed_of_search
+from ipix_tune.study.logged_facts import facts_of_confirmation
+from ipix_tune.tracking import probe as wandb_probe
+from ipix_tune.tracking.run_facts import RunFacts
+from ipix_tune.tracking.shell_environment import wandb_mode
+from trainers.common.errors import UserError
+from trainers.config import TrainConfig
+
+LETTER = "c"
+
+
+def confirm(
+    study: StudyConfig,
+    *,
+    resume: bool | None,
+    address: str | None,
+    console: Console,
+    more_seeds: int = 0,
+    retry_failed: bool = False,
+    on_begun: Callable[[], object] = lambda: None,
+) -> Outcome:
+    """Confirm a study that has been searched, or go on with its confirmation.
+
+    Args:
+        study: with a `confirm` section.
+        resume: the confirmation has begun; None: whether or not it has.
+        more_seeds: extend the plan of a confirmation that has ended by so many seeds an arm.
+        retry_failed: runs that failed are offered again; not those whose loss was not finite, which are lost runs.
+        on_begun: called when nothing was refused and there is a confirmation that can be resumed.
+
+    Raises:
+        UserError: anything that can be known before a run starts: no trial to confirm, another confirmation in the
+            folder, storage, data, resources.
+    """
+    confirm_of(study)
+    if wandb_mode(study.logging) == "disabled":
+        raise ConfirmError(NOT_LOGGED)
+    for line in check_machine(address):
+        say(console, line)
+    copy = checked_copy(study)
+    _check_folder(study, copy)
+    if more_seeds and copy is None:  # before a cluster is started
+        _extended(study, study_folder(study), more_seeds)
+    space = SearchSpace(study)
+    probe = _probe(study, space)
+    lines, _ = check_run(probe, workers=study.resources.workers)
+    for line in [*lines, *wandb_probe.probe(study)]:
+        console.print(line, highlight=False)
+    begun = resume or more_seeds > 0
+
+    def acceptable(place: Path) -> None:
+        """What is refused is refused before it is written into `study.yaml`."""
+        accept(study, place, resume=begun)
+        if more_seeds:
+            _extended(study, place, more_seeds)
+        else:
+            looked_at(study, space, place)
+
+    with opened(study, probe, copy, resume=True, address=address, console=console, accept=acceptable) as (place, _):
+        found = settled(study, space, place, resume=begun)
+        if more_seeds:
+            found = _extended(study, place, more_seeds)
+            write_extension(found, place / FOLDER / PLAN)
+        on_begun()
+        return _race(study, space, found, place, copy, console=console, retry_failed=retry_failed)
+
+
+def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
+    """What the confirmation will run, at least and at most, as far as it can be known without a cluster.
+
+    Raises:
+        UserError: there is no study, nothing to confirm, or the data lack what a run needs.
+    """
+    confirm, space = confirm_of(study), SearchSpace(study)
+    place = study_folder(study)
+    _check_folder(study, None)
+    lines, _ = check_run(_probe(study, space), workers=study.resources.workers)
+    found = looked_at(study, space, place)
+    for arm in found.arms:
+        set_ = ", ".join(f"{name}={value}" for name, value in arm.values.items())
+        lines.append(f"{arm.name}{f' (trial {arm.trial})' if arm.trial else ''}: {set_}")
+    lines += [f"compared: {arm} with {other}" for arm, other in found.plan.comparisons]
+    max_epochs = found.arms[0].config.schedule.epochs
+    if more_seeds:
+        _check_begun(place)
+        entries = _entries(study, found, place)
+        longer = extended(found, entries, more_seeds, sign=_sign(study))
+        arms = {arm for arm, _ in judged(entries, longer.plan, sign=_sign(study)).wanted}
+        runs = len(arms) * more_seeds
+        lines.append(
+            f"seeds {found.plan.seeds + 1} to {longer.plan.seeds} of {', '.join(sorted(arms))}: at most {runs} runs of "
+            f"{max_epochs} epochs, {runs * max_epochs} epochs"
+        )
+        return lines
+    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)
+    return [*lines, *cost.lines(), *_measured(place, cost)]
+
+
+def _measured(place: Path, cost: Price) -> list[str]:
+    """Trial hours at most, from what an epoch of the search took on average; none where the tables are missing."""
+    from analysis.errors import LogsError
+    from analysis.ingest import tables
+
+    try:
+        history = tables.load(place).history
+    except LogsError:
+        return []
+    seconds = [
+        (row.get("time/epoch_s") or 0) + (row.get("time/eval_s") or 0) for row in history.to_pylist() if row["epoch"]
+    ]
+    if not seconds or not any(seconds):
+        return []
+    hours = cost.epochs_at_most * sum(seconds) / len(seconds) / 3600
+    return [f"at most {hours:.2g} trial hours, by the {len(seconds)} epochs that the search took"]
+
+
+def _check_folder(study: StudyConfig, copy: Mirror | None) -> None:
+    place = study_folder(study)
+    there = copy is not None and copy.store.exists(f"{copy.key}/study.yaml")
+    if not there and not (place / "study.yaml").is_file():
+        raise ConfirmError(f"{place}: there is no study to confirm; run it first: ipix-tune sweep STUDY.yaml")
+
+
+def _extended(study: StudyConfig, place: Path, more_seeds: int) -> Confirmation:
+    """The confirmation in the study's folder with its plan extended; nothing is written."""
+    _check_begun(place)
+    found = load(place / FOLDER / PLAN)
+    return extended(found, _entries(study, found, place), more_seeds, sign=_sign(study))
+
+
+def _check_begun(place: Path) -> None:
+    if not (place / FOLDER / PLAN).is_file():
+        raise ConfirmError(f"{place}: no confirmation has begun that --more-seeds could extend; leave it out to begin")
+
+
+def _probe(study: StudyConfig, space: SearchSpace) -> TrainConfig:
+    """A config as a run of the confirmation has it, with the validation list."""
+    import random
+
+    values = defaults_of(study) or space.sample(random.Random(0))
+    return granted(with_seed(space.to_config(values), 0, first=0), study.resources)
+
+
+def _race(
+    study: StudyConfig,
+    space: SearchSpace,
+    found: Confirmation,
+    place: Path,
+    copy: Mirror | None,
+    *,
+    console: Console,
+    retry_failed: bool,
+) -> Outcome:
+    from ray.tune.schedulers import FIFOScheduler
+
+    from ipix_tune.storage.optuna_storage import JOURNAL, SNAPSHOT
+
+    sign = _sign(study)
+
+    seen = [0]
+
+    def next_round(entries: Sequence[TrialRecord]) -> list[Values]:
+        judgement = judged(entries, found.plan, sign=sign)
+        if len(entries) > seen[-1]:
+            seen.append(len(entries))
+            say(console, f"look: {judgement.reason}")
+        return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
+
+    whole, study = study, by_first_objective(study)
+    runs = as_study(study, found, place)
+    total = len(found.arms) * found.plan.seeds
+    journal = Journal(
+        place / FOLDER,
+        runs,
+        SearchSpace(runs),
+        total=total,
+        rounds=next_round,
+        letter=LETTER,
+        there=trials_of(place, copy),
+    )
+    probe = found.config(found.arms[0].name, 0)
+    for line in offer_failed(journal, probe, resume=True, retry_failed=retry_failed, lost=False):
+        say(console, line)
+    max_epochs = found.arms[0].config.schedule.epochs
+    board = board_of(study, journal.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
+    say(
+        console,
+        f"confirming {len(found.arms)} configurations, {found.plan.first_seeds} to {found.plan.seeds} seeds:",
+    )
+    for arm in found.arms:
+        origin = f" (trial {arm.trial})" if arm.trial else ""
+        say(console, f"  {arm.name}{origin}")
+    searched = _needed_of_search(whole, space, found, place, max_epochs=max_epochs)
+    work = Work(
+        facts=facts_of_confirmation(study, space, found),
+        data=probe.data,
+        journal=journal,
+        record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL, SNAPSHOT)),
+        scheduler=FIFOScheduler(),
+        board=board,
+        over=lambda: None,
+        needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
+    )
+    outcome = drive(study, work, place, copy, console=console)
+    with contextlib.suppress(UserError, OSError):  # where the record failed, the outcome says so
+        say(console, f"confirmation: {judged(journal.entries(), found.plan, sign=sign).reason}")
+    return outcome
+
+
+def _needed_of_search(
+    study: StudyConfig, space: SearchSpace, found: Confirmation, place: Path, *, max_epochs: int
+) -> set[str]:
+    """Keys of the trials of the search whose checkpoints stay: what the arms repeat, and what the search may name."""
+    journal = Journal(place, study, space, total=0)
+    board = board_of(study, journal.entries(), total=0, max_epochs=max_epochs, phase="search")
+    return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
+
+
+def facts_and_entries(
+    study: StudyConfig, space: SearchSpace, place: Path
+) -> tuple[RunFacts, Sequence[TrialRecord]] | None:
+    """What the runs of the confirmation in a study's folder say in the logs, and what its record has; None where none
+    has begun. Nothing is written."""
+    if not (place / FOLDER / PLAN).is_file():
+        return None
+    found, study = load(place / FOLDER / PLAN), by_first_objective(study)
+    return facts_of_confirmation(study, space, found), _entries(study, found, place)
+
+
+def _sign(study: StudyConfig) -> int:
+    return 1 if study.objective.mode == "max" else -1
+
+
+def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[TrialRecord]:
+    """What the confirmation's record has; nothing is written."""
+    runs = as_study(by_first_objective(study), found, place)
+    return Journal(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()
+
+
+def by_first_objective(study: StudyConfig) -> StudyConfig:
+    """The race has one: a second objective, of which the search made a front, decides nothing here."""
+    return study.model_copy(update={"objective": study.objective.model_copy(update={"against": None})})
+
+
+def as_study(study: StudyConfig, found: Confirmation, place: Path) -> StudyConfig:
+    """The runs as a search space of two dimensions, for the journal of the study in ``place``."""
+    names = tuple(arm.name for arm in found.arms)
+    dimensions = {ARM: Dimension(choice=names), SEED: Dimension(int=(0, found.plan.seeds - 1))}
+    update = {"name": f"{identity(place, study)}-{FOLDER}", "search": dimensions, "points": [], "warm_start": []}
+    sampler = study.sampler.model_copy(update={"name": "random"})
+    return study.model_copy(update={**update, "sampler": sampler})

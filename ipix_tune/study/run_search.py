@@ -1,0 +1,219 @@
+"""A study from its file to its end: prepare, search, leave everything in its study_folder."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from analysis.columns import key_of
+from ipix_tune.config.device_grant import granted, idle_gpus
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.execution.echo import near, say
+from ipix_tune.execution.machine import check_machine
+from ipix_tune.execution.preflight import check_run
+from ipix_tune.execution.runner import TOLD, Outcome, Work, board_of, checked_copy, drive, opened
+from ipix_tune.storage import study_folder
+from ipix_tune.storage.object_sync import Keeper, Mirror
+from ipix_tune.storage.study_identity import IDENTITY
+from ipix_tune.study.logged_facts import facts_of_search
+from ipix_tune.study.plan import Plan, make_plan
+from ipix_tune.tracking.probe import probe
+from ipix_tune.tracking.shell_environment import wandb_mode
+from trainers.common.errors import OutputError
+from trainers.common.object_uri import without_query
+
+if TYPE_CHECKING:
+    from ipix_tune.search.trial_store import Journal
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    study: StudyConfig,
+    *,
+    resume: bool,
+    address: str | None,
+    console: Console,
+    retry_failed: bool = False,
+    on_begun: Callable[[], object] = lambda: None,
+) -> Outcome:
+    """Run a study, or take it up again.
+
+    Args:
+        retry_failed: trials that failed are offered again, whatever their error was.
+        on_begun: called when nothing was refused and there is a study that can be resumed.
+
+    Raises:
+        UserError: anything that can be known before a trial starts: storage, data, weights, resources.
+    """
+    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.study.failed_trials import offer_failed
+
+    for line in check_machine(address):
+        say(console, line)
+    copy = checked_copy(study)
+    space = SearchSpace(study)
+    first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
+    lines, _ = check_run(granted(first, study.resources), workers=study.resources.workers)
+    if study.warm_start and not resume:
+        from ipix_tune.search.warm_start import describe_warm_start
+
+        lines += [f"warm start: {line}" for line in describe_warm_start(study, space)]
+    for line in [*lines, *probe(study)]:
+        console.print(line, highlight=False)
+    accept = partial(acceptable, study, space, copy) if resume else lambda place: None
+    with opened(study, first, copy, resume=resume, address=address, console=console, accept=accept) as (place, fit):
+        on_begun()
+        if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
+            say(console, f"warning: {idle}")
+        plan = make_plan(study)
+        journal = Journal(place, study, space, total=plan.trials, there=study_folder.trials_of(place, copy))
+        for line in offer_failed(journal, first, resume=resume, retry_failed=retry_failed, lost=True):
+            say(console, line)
+        return _search(study, space, plan, journal, place, copy, console=console)
+
+
+def acceptable(study: StudyConfig, space: SearchSpace, copy: Mirror | None, place: Path) -> None:
+    """See that a study that is resumed may be changed so, before the change is written into its `study.yaml`.
+
+    Raises:
+        UserError: its confirmation has begun with another plan; its record does not know its trials.
+    """
+    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.study import confirm_plan
+
+    if study.confirm is not None:
+        confirm_plan.accept(study, place, resume=None)
+    Journal(place, study, space, total=0, there=study_folder.trials_of(place, copy))
+
+
+def _search(
+    study: StudyConfig,
+    space: SearchSpace,
+    plan: Plan,
+    journal: "Journal",
+    place: Path,
+    copy: Mirror | None,
+    *,
+    console: Console,
+) -> Outcome:
+    from ipix_tune.search.asha import KeyedAsha, build_scheduler
+    from ipix_tune.search.budget import Budget
+    from ipix_tune.search.samplers import SAMPLER
+    from ipix_tune.storage.optuna_storage import JOURNAL, SNAPSHOT
+    from ipix_tune.study.kept_checkpoints import needed_of_search
+
+    scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
+    if isinstance(scheduler, KeyedAsha):
+        scheduler.replay(journal.entries())
+    board = board_of(study, journal.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
+    budget = Budget(
+        study.budget,
+        study.resources,
+        journal,
+        max_epochs=plan.max_epochs,
+        sign=1 if study.objective.mode == "max" else -1,
+    )
+    journal.settled = budget.settled
+    work = Work(
+        facts=facts_of_search(study, space, plan),
+        data=space.to_config(plan.sample).data,
+        journal=journal,
+        record=(IDENTITY, JOURNAL, SNAPSHOT, SAMPLER),
+        scheduler=scheduler,
+        board=board,
+        over=budget.over,
+        needed=lambda: needed_of_search(study, journal, board),
+    )
+    return drive(study, work, place, copy, console=console)
+
+
+def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
+    """Tables, report and best config from the study's logs, and the checkpoints that need not be kept removed. What
+    fails here is said; the study itself is safe.
+
+    Returns:
+        whether all of it was made, from complete logs.
+    """
+    made = _finish(study, outcome, console=console)
+    if outcome.lacking:
+        lacking = ", ".join(outcome.lacking[:TOLD]) + (", ..." if len(outcome.lacking) > TOLD else "")
+        say(console, f"INCOMPLETE: W&B's files lack {len(outcome.lacking)} trials that the record knows: {lacking}")
+        say(
+            console,
+            f"tables, report and best config are made without them. Mend the cause (the study's disk, W&B's "
+            f"settings), then: ipix-tune repair {near(outcome.folder)}",
+        )
+    if outcome.copy is not None:
+        try:
+            outcome.copy.push(joined=True)
+        except (OutputError, OSError) as error:
+            say(console, f"the study is safe in {near(outcome.folder)}; its copy is not complete: {error}")
+        else:
+            say(console, f"copy:        {without_query(study.storage)}/{study.name}")
+    return made and not outcome.lacking
+
+
+def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
+    from analysis.page.build import build
+    from ipix_tune.study.export import export_best
+    from ipix_tune.study.provenance import count_seeds, trial_key
+
+    place, best = outcome.folder, outcome.folder / "best.yaml"
+    if wandb_mode(study.logging) == "disabled":
+        say(console, f"nothing was logged (W&B is disabled): no report, no best config; see {near(place)}/trials")
+        return True
+    if outcome.scored == 0 and not any((place / "wandb").rglob("*.wandb")):
+        say(console, "no trial has reported anything yet: there is nothing to make a report of")
+        return False
+    try:
+        page = build(place)
+    except Exception as error:
+        logger.debug("no report", exc_info=True)
+        say(console, f"the trials are safe, the report failed: {error}")
+        say(console, f"make it with: python -m analysis.report {near(place)}")
+        return False
+    say(console, f"report:      {near(page)}")
+    if outcome.scored == 0:
+        say(console, "no trial ended with a score: there is no best config; the table says why")
+        return True
+    try:
+        choice = export_best(place, best, force=True)
+    except Exception as error:
+        logger.debug("no best config", exc_info=True)
+        say(console, f"the trials are safe, the export failed: {error}")
+        say(console, f"make it with: ipix-tune export {near(place)} --out best.yaml")
+        return False
+    if study.keep_checkpoints != "all" and outcome.cut_short is None and not outcome.lacking:
+        named = {trial_key(choice.row), *choice.front, *outcome.needed}
+        kept = named | unended(place, outcome.copy) if study.keep_checkpoints == "best" else set[str]()
+        study_folder.remove_checkpoints(place, of=study_folder.trials_of(place) - kept)
+        if outcome.copy is not None:
+            keeper = Keeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
+            keeper.remove_checkpoints(of=outcome.copy.trials() - kept)
+    say(console, f"best config: {near(best)}")
+    if choice.confirmed is None:
+        say(console, f"{outcome.headline}; {count_seeds(choice.seeds)} for the best config")
+    else:
+        for verdict in choice.confirmed[1].judgement.verdicts:
+            say(console, f"verdict: {verdict.words}")
+        say(console, f"{outcome.headline}; {choice.rule}")
+    if outcome.settled is not None:
+        say(console, f"budget.no_improvement ended the search: {outcome.settled}")
+    for caveat in choice.caveats:
+        say(console, f"note: {caveat}")
+    return True
+
+
+def unended(place: Path, copy: Mirror | None) -> set[str]:
+    """Keys of the trials, of the search and of its confirmation, that may go on from their own checkpoints: those that
+    failed or were cut off, and those that the tables do not know."""
+    from analysis.ingest.tables import load
+
+    rows = load(place).runs.select(["run_id", "state"]).to_pylist()
+    over = {key_of(row["run_id"]) for row in rows if row["state"] in ("complete", "stopped")}
+    return study_folder.trials_of(place, copy) - over

@@ -1,0 +1,283 @@
+"""The one place that writes to Weights & Biases: one run per trial, on the driver, whatever becomes of the trial.
+
+Nothing that goes wrong here reaches a trial: the first failure is said once, the rest are counted.
+"""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from analysis.columns import SCHEMA_VERSION, Phase, State
+from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.storage.study_identity import identity
+from ipix_tune.tracking import shell_environment
+from ipix_tune.tracking import sweep as wandb_sweep
+from ipix_tune.tracking.shell_environment import wandb_mode
+from trainers.common.environment import git_commit, package_versions
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.2
+"""Seconds after which a logged epoch is on disk."""
+ANSWER_S, INIT_S, FINISH_S = 5.0, 20.0, 20.0
+"""How long the server may take to answer at all, to open a run, and to take in the rest of one that ends. It is all on
+disk anyway."""
+
+
+class Tracker:
+    """W&B runs of one study.
+
+    Args:
+        folder: the study's folder; offline files go below `wandb/` in it.
+        study: the study file.
+        facts: what is the same for all runs (space, scheduler, classes, origin), as `analysis.columns` lists it.
+        phase: the runs' job type.
+        describe: what the logged config says of a run, by its values.
+        to_disk: log to disk only, whatever the study says.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        study: StudyConfig,
+        facts: dict[str, Any],
+        *,
+        phase: Phase = "search",
+        describe: Callable[[dict[str, Value]], dict[str, Any]] = lambda values: {"search": values},
+        to_disk: bool = False,
+    ) -> None:
+        self.mode = "offline" if to_disk else wandb_mode(study.logging)
+        self.metric = study.objective.metric
+        shell_environment.clear()
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the client would call home, also offline
+        self.failures = 0
+        self.unsent = False
+        """Whether a run was logged to disk only, though it was to go to the server."""
+        self._folder = folder
+        self._study = study
+        self._identity = identity(folder, study)
+        self._facts = facts
+        self._phase = phase
+        self._describe = describe
+        self._runs: dict[str, Any] = {}
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, set[int]] = {}
+        self._used = False
+        self._online: set[str] = set()
+        scheduler = facts.get("scheduler", {})
+        self._heights = {*scheduler.get("rungs", ()), scheduler.get("max_epochs")}
+        self._sweep: str | None = None
+        self._sweep_asked = False
+
+    def start(self, key: str, *, values: dict[str, Value], trainer: dict[str, Any]) -> None:
+        """Open the trial's run; a run of the same key is continued."""
+        if self.mode == "disabled" or key in self._runs:
+            return
+        config = {
+            "schema_version": SCHEMA_VERSION,
+            "study": self._study.name,
+            "trial": {"key": key, "number": int(key[1:])},
+            **self._describe(values),
+            "trainer": trainer,
+            "objective": self._study.objective.model_dump(),
+            "tracking": self._study.logging.model_dump(include={"project", "entity"}),
+            **self._facts,
+        }
+        self._guarded(lambda: self._open(key, config))
+
+    def _open(self, key: str, config: dict[str, Any]) -> None:
+        """Online where that is asked for and the server takes it; else this run and all later ones are logged to disk
+        only."""
+        self._configs[key] = config
+        self._seen[key] = set()
+        self._used = True
+        if self.mode == "online" and not self.unsent:
+            try:
+                ask_server()
+                self._join_sweep()
+                self._runs[key] = self._init(key, mode="online")
+                self._online.add(key)
+                return
+            except Exception as error:
+                self._to_disk_only(error)
+        self._runs[key] = self._init(key, mode="offline" if self.mode == "online" else self.mode)
+
+    def _join_sweep(self) -> None:
+        """Make the study's W&B sweep, or find it again; runs that are opened from now on belong to it. Without one they
+        are logged all the same. Runs of the confirmation belong to none: they are not searched."""
+        if self._sweep_asked or self._phase != "search":
+            return
+        self._sweep_asked = True
+        try:
+            self._sweep = wandb_sweep.registered(self._folder, self._study, timeout_s=INIT_S)
+        except Exception as error:
+            logger.warning("W&B makes no sweep, so runs are logged without one: %s", _first_line(error))
+
+    def _to_disk_only(self, reason: Exception) -> None:
+        """Runs that are open go on in files of their own: a client that failed to open a run keeps its id."""
+        self.unsent = True
+        place = self._folder / "wandb"
+        logger.warning("W&B takes no runs, so they are logged to %s only: %s", place, _first_line(reason))
+        _teardown()
+        self._online.clear()
+        for key in self._runs:
+            self._runs[key] = self._init(key, mode="offline")
+
+    def _init(self, key: str, *, mode: str) -> Any:
+        import wandb
+
+        return wandb.init(
+            project=self._study.logging.project,
+            entity=self._study.logging.entity,
+            id=f"{self._identity}-{key}",
+            name=f"{self._study.name}-{key}",
+            group=self._identity,
+            job_type=self._phase,
+            dir=str(self._folder),
+            mode=mode,  # type: ignore[arg-type]
+            config=self._configs[key],
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",
+            settings=client_settings(sweep=self._sweep),
+        )
+
+    def log(self, key: str, *, epoch: int, metrics: dict[str, float]) -> None:
+        """One epoch's row; an epoch that was logged already is left as it is."""
+        run = self._runs.get(key)
+        if run is None or epoch in self._seen[key]:
+            return
+        self._seen[key].add(epoch)
+        self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch, commit=True))
+        if epoch in self._heights and self._study.objective.metric in metrics:
+            score = metrics[self._study.objective.metric]
+            self._guarded(lambda: run.summary.update({score_key(epoch): score}))
+
+    def in_parts(self, key: str, parts: int) -> None:
+        """The trial ran out of memory and is computed in so many parts: its logged config says so from now on."""
+        run, trainer = self._runs.get(key), self._configs.get(key, {}).get("trainer", {})
+        if run is None or trainer["optim"]["accumulate"] == parts:
+            return
+        self._amend(key, "trainer", {**trainer, "optim": {**trainer["optim"], "accumulate": parts}})
+
+    def split(self, key: str, split_hash: str) -> None:
+        """The trial has opened its data: where its draw is not the study's, its logged config says so from now on."""
+        origin = self._configs.get(key, {}).get("origin", {})
+        if key in self._runs and origin.get("split_hash") != split_hash:
+            self._amend(key, "origin", {**origin, "split_hash": split_hash})
+
+    def _amend(self, key: str, part: str, value: dict[str, Any]) -> None:
+        run = self._runs[key]
+        self._configs[key] = {**self._configs[key], part: value}
+        self._guarded(lambda: run.config.update({part: value}, allow_val_change=True))
+
+    def finish(
+        self,
+        key: str,
+        *,
+        state: State,
+        error: str | None = None,
+        retries: int = 0,
+        objective: float | None = None,
+        epochs: int = 0,
+    ) -> None:
+        """Close the trial's run with how it ended."""
+        run = self._runs.pop(key, None)
+        self._configs.pop(key, None)
+        self._seen.pop(key, None)
+        if run is None:
+            return
+        summary: dict[str, Any] = {
+            "state": state,
+            "error": error,
+            "retries": retries,
+            "epochs": epochs,
+            "objective": objective,
+        }
+
+        def close() -> None:
+            if key in self._online:
+                summary["url"] = run.url
+            run.summary.update(summary)
+            try:
+                run.finish(exit_code=1 if state == "failed" else 0)
+            except TimeoutError as error:
+                self._to_disk_only(error)
+
+        self._guarded(close)
+
+    def close(self) -> None:
+        """Close what is still open as interrupted, and wait until all files are whole: a run's end may reach the disk
+        after `finish` has returned, and the report is made from the files."""
+        for key in list(self._runs):
+            self.finish(key, state="interrupted", epochs=max(self._seen[key], default=0))
+        if self._used:
+            self._guarded(_teardown)
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self.failures += 1
+            if self.failures == 1:
+                logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
+
+
+def client_settings(*, sweep: str | None = None) -> Any:
+    """How W&B's client treats a run; ``sweep``: the id of the W&B sweep that it belongs to."""
+    import wandb
+
+    return wandb.Settings(
+        x_transaction_log_flush_interval=FLUSH_S,
+        console="off",
+        silent=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,  # for every run the client reads all packages; `origin` has the versions
+        disable_git=True,
+        disable_code=True,
+        init_timeout=INIT_S,
+        finish_timeout=FINISH_S,
+        finish_timeout_raises=True,
+        sweep_id=sweep,
+    )
+
+
+def score_key(epoch: int) -> str:
+    """Name in a run's summary of the objective after so many epochs."""
+    return f"score/{epoch}"
+
+
+def ask_server() -> None:
+    """Raises OSError where the server does not answer, which its client would take minutes to say."""
+    import wandb
+
+    try:
+        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=ANSWER_S).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _teardown() -> None:
+    import wandb
+
+    wandb.teardown()
+
+
+def origin_facts(*, world_size: int, host: str, split_hash: str) -> dict[str, Any]:
+    """`origin` of `analysis.columns`."""
+    return {
+        "split_hash": split_hash,
+        "git_commit": git_commit(),
+        "versions": package_versions(),
+        "world_size": world_size,
+        "host": host,
+    }

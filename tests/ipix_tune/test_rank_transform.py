@@ -1,0 +1,88 @@
+import math
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
+from scipy import stats
+
+from ipix_tune.search.rank_transform import AS_BEFORE, expected_ends, place, places, ranked
+
+
+def test_a_place_is_the_middle_rank_of_scipy():
+    scores = [3.0, 1.0, 3.0, 2.0, 5.0]
+    ordered = sorted(scores)
+    assert [place(one, ordered) for one in scores] == pytest.approx((stats.rankdata(scores) - 0.5) / 5)
+
+
+def test_a_curve_that_ran_in_full_keeps_its_score_and_one_that_reached_no_rung_has_none():
+    assert expected_ends([{1: 5.0, 3: 7.0}, {2: 9.0}, {}], [1, 3]) == [7.0, None, None]
+
+
+def test_without_a_curve_that_went_on_a_lead_stays_as_it_is():
+    assert expected_ends([{1: 5.0}, {1: 8.0}], [1, 3]) == [5.0, 8.0]
+
+
+def test_the_line_from_rung_to_rung_is_least_squares_with_curves_that_keep_their_lead():
+    rng = np.random.default_rng(0)
+    x = rng.normal(50, 8, 7)
+    y = 20 + 0.5 * x + rng.normal(0, 1, 7)
+    stopped = [31.0, 44.0]
+    spread = np.var([*x, *stopped])
+    # further curves: as far from the middle as all are, on both sides, with a slope of 1
+    further = np.array([-1, 1]) * math.sqrt(spread * AS_BEFORE / 2)
+    line = np.polyfit([*x, *(x.mean() + further)], [*y, *(y.mean() + further)], 1)
+    curves = [*({1: a, 3: b} for a, b in zip(x, y, strict=True)), *({1: one} for one in stopped)]
+    assert expected_ends(curves, [1, 3])[-2:] == pytest.approx(np.polyval(line, stopped))
+
+
+def test_a_trial_stopped_early_goes_through_all_lines():
+    curves = [{1: 1.0, 3: 11.0, 9: 111.0}, {1: 2.0, 3: 12.0}, {1: 3.0}]
+    assert expected_ends(curves, [1, 3, 9]) == pytest.approx([111.0, 112.0, 113.0])
+
+
+@given(
+    scores=st.lists(st.lists(st.integers(0, 100), min_size=1, max_size=3), min_size=1, max_size=20),
+    a=st.floats(0.1, 10),
+    b=st.floats(-50, 50),
+)
+def test_ends_follow_the_scale_of_the_scores(scores, a, b):
+    curves = [dict(zip((1, 3, 9), one, strict=False)) for one in scores]
+    moved = [{epoch: a * score + b for epoch, score in one.items()} for one in curves]
+    expected = [a * end + b for end in expected_ends(curves, [1, 3, 9])]
+    assert expected_ends(moved, [1, 3, 9]) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_a_poor_trial_that_ran_in_full_stands_below_a_stopped_one_that_was_ahead():
+    curves = [{1: 30.0, 3: 40.0, 9: 45.0}, {1: 10.0, 3: 15.0, 9: 20.0}, {1: 25.0, 3: 34.0}, {1: 5.0}]
+    found = places(curves, stopped=[False, False, True, True])
+    assert found == pytest.approx([7 / 8, 3 / 8, 5 / 8, 1 / 8])
+
+
+def own_study():
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(create_trial(value=20.0, intermediate_values={1: 10.0, 3: 20.0}))
+    study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={1: 30.0}))
+    study.add_trial(create_trial(state=TrialState.FAIL, intermediate_values={1: 90.0}))
+    study.add_trial(create_trial(state=TrialState.RUNNING, intermediate_values={1: 5.0, 2: 50.0}))
+    study.add_trial(create_trial(state=TrialState.RUNNING))
+    return study
+
+
+def test_tpe_is_shown_every_trial_with_a_score_as_complete_with_its_place():
+    shown = ranked(own_study().trials)
+    assert [(one.state, one.value) for one in shown if one.state == TrialState.COMPLETE] == [
+        (TrialState.COMPLETE, pytest.approx(1 / 2)),
+        (TrialState.COMPLETE, pytest.approx(5 / 6)),
+        (TrialState.COMPLETE, pytest.approx(1 / 6)),
+    ]
+    assert [one.state for one in shown[2::2]] == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_the_trials_themselves_keep_their_scores_and_states():
+    study = own_study()
+    ranked(study.get_trials(deepcopy=False))
+    assert [one.state for one in study.trials] == [one.state for one in own_study().trials]
+    assert study.trials[0].value == 20.0

@@ -1,0 +1,132 @@
+"""What Ray Tune tells of trials, in orders that a healthy cluster never gives."""
+
+import types
+
+import pytest
+from ray.exceptions import ActorDiedError
+from rich.console import Console
+
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.execution import placement
+from ipix_tune.execution.progress_table import Board, Display
+from ipix_tune.execution.trainable import GROUP
+from ipix_tune.execution.tune_callback import Watcher
+from ipix_tune.search.trial_store import Journal
+from ipix_tune.tracking.runs import Tracker
+from tests.ipix_tune.studies import base
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """A watcher, its journal and board, and a trial that was handed out and has not started."""
+    study = StudyConfig.model_validate(base() | {"logging": {"mode": "disabled"}})
+    journal = Journal(None, study, SearchSpace(study), total=12)
+    board = Board(metric="val/miou", mode="max", total=12, max_epochs=9)
+    key, values = journal.next()
+    watcher = Watcher(
+        journal,
+        Tracker(tmp_path, study, {}),
+        Display(board, Console(quiet=True)),
+        values={key: values},
+        on_end=lambda key: None,
+        on_storage_fault=lambda reason: None,
+        on_step=lambda: None,
+    )
+    config = {"key": key, "trainer": {}}
+    trial = types.SimpleNamespace(config=config, last_result={}, get_error=lambda: ActorDiedError())
+    return watcher, journal, board, trial
+
+
+def test_a_trial_whose_node_vanishes_before_it_has_started_is_retried(watched):
+    watcher, journal, board, trial = watched
+    watcher.on_trial_recover(0, [], trial)
+    assert (board.rows["t0000"].state, board.rows["t0000"].retries) == ("running", 1)
+    watcher.on_trial_start(0, [], trial)
+    assert journal.entry("t0000").retries == 1
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """Placement groups that hold workers, and a clock that is set by hand."""
+    held, clock = {"g0", "g1"}, [0.0]
+    monkeypatch.setattr(placement, "created_groups", lambda: sorted(held))
+    monkeypatch.setattr(placement, "_remove", held.discard)
+    monkeypatch.setattr(placement.time, "monotonic", lambda: clock[0])
+
+    def after(seconds, watcher):
+        clock[0] += seconds
+        watcher.on_step_begin(0, [])
+        return held
+
+    return after
+
+
+def handed_out(watcher, journal, trial):
+    """A second trial, not started yet."""
+    key, values = journal.next()
+    watcher._values[key] = values
+    return types.SimpleNamespace(**{**vars(trial), "config": {"key": key, "trainer": {}}})
+
+
+def ended(watcher, trial, *, group):
+    watcher.on_trial_start(0, [], trial)
+    watcher.on_trial_result(0, [], trial, {GROUP: group})
+    watcher.on_trial_complete(0, [], trial)
+
+
+def test_workers_that_no_trial_takes_over_are_freed(watched, groups):
+    watcher, _, _, trial = watched
+    ended(watcher, trial, group="g0")
+    assert groups(1, watcher) == {"g0", "g1"}
+    assert groups(2, watcher) == {"g1"}
+
+
+def test_workers_stay_while_a_trial_may_take_them_over_and_while_it_uses_them(watched, groups):
+    watcher, journal, _, trial = watched
+    ended(watcher, trial, group="g0")
+    second = handed_out(watcher, journal, trial)
+    assert groups(60, watcher) == {"g0", "g1"}
+    watcher.on_trial_start(0, [], second)
+    watcher.on_trial_result(0, [], second, {GROUP: "g0"})
+    assert groups(60, watcher) == {"g0", "g1"}
+    watcher.on_trial_complete(0, [], second)
+    assert groups(1, watcher) == {"g0", "g1"}
+    assert groups(2, watcher) == {"g1"}
+
+
+def test_workers_that_the_other_trials_did_not_need_are_freed(watched, groups):
+    watcher, journal, _, trial = watched
+    ended(watcher, trial, group="g0")
+    second = handed_out(watcher, journal, trial)
+    watcher.on_trial_start(0, [], second)
+    watcher.on_trial_result(0, [], second, {GROUP: "g1"})
+    groups(1, watcher)
+    assert groups(3, watcher) == {"g1"}
+
+
+def test_workers_of_a_trial_that_died_are_freed_though_others_wait(watched, groups):
+    watcher, _, _, trial = watched
+    watcher.on_trial_start(0, [], trial)
+    watcher.on_trial_result(0, [], trial, {GROUP: "g0"})
+    watcher.on_trial_recover(0, [], trial)
+    assert groups(3, watcher) == {"g1"}
+
+
+def test_a_trial_that_never_starts_fails_with_its_cause(watched):
+    watcher, journal, board, trial = watched
+    watcher.on_trial_error(0, [], trial)
+    assert board.rows["t0000"].state == "failed"
+    (entry,) = journal.entries()
+    assert (entry.state, entry.error) == ("failed", "its process died: killed, or out of memory")
+
+
+def test_the_journal_is_told_of_an_end_after_the_log_is_closed(watched, monkeypatch):
+    watcher, journal, _, trial = watched
+    states = []
+    monkeypatch.setattr(Tracker, "finish", lambda self, key, **how: states.append(journal.entries()[0].state))
+    watcher.on_trial_start(0, [], trial)
+    trial.last_result = {"epoch": 3}
+    watcher.on_trial_complete(0, [], trial)
+    assert states == ["running"]
+    assert journal.entries()[0].state == "stopped"

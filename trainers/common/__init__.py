@@ -1,0 +1,1 @@
+"""Errors, config sections, YAML, retries: what has nothing to do with segmentation."""

@@ -1,0 +1,1 @@
+"""What loop, methods and whoever watches a training agree on."""

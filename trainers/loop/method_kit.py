@@ -1,0 +1,50 @@
+"""What the loop hands to a method at its making: networks of the run's kind, placed as the student is."""
+
+import torch
+from torch import nn
+
+from trainers.config import TrainConfig
+from trainers.data.rng_streams import Stream, generator
+from trainers.interface.method import Kit
+from trainers.models.build import build_model
+from trainers.processes.batch_norm import BatchNormOver, place_batch_norm
+from trainers.processes.process_group import Process
+
+
+def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelled: int, unlabelled: int) -> Kit:
+    """A student, and how to make further networks.
+
+    Args:
+        labelled, unlabelled: images in these lists.
+
+    Raises:
+        ConfigError, CheckpointError: as `trainers.models.build.build_model`.
+    """
+    peers = iter(range(1, 1000))
+
+    def place(module: nn.Module, over: BatchNormOver = "global") -> nn.Module:
+        if config.precision.channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        return place_batch_norm(module, process, over).to(process.device)
+
+    def network(seed: int) -> nn.Module:
+        return place(build_model(config.model, num_classes=num_classes, seed=seed), config.optim.batch_norm)
+
+    def peer() -> nn.Module:
+        return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)))
+
+    return Kit(
+        student=network(config.init_seed),
+        num_classes=num_classes,
+        peer=peer,
+        place=place,
+        pairs=config.interpixel.alpha > 0,
+        feature_pairs=config.interpixel.views == "s1s2fp",
+        seed=int(generator(config.init_seed, Stream.HEADS).integers(2**31)),
+        labelled=labelled,
+        unlabelled=unlabelled,
+        batch_size=config.data.batch_size,
+        in_ddp=process.wrapped,
+        total=process.total,
+        gather=process.gather,
+    )

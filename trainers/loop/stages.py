@@ -1,0 +1,51 @@
+"""Stages: how the epochs are shared among the trainings that a method is made of, and what it looks at between them."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as ops
+
+from trainers.common.errors import ConfigError
+from trainers.data.open import OpenData
+from trainers.data.opening import CorruptError
+from trainers.data.read import Reader
+from trainers.data.views import normalise
+from trainers.interface.method import Stage, UnlabelledImages
+from trainers.processes.process_group import Process
+
+
+def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:
+    """The epochs of each stage, counted from 0: together all of them, at least one each.
+
+    Raises:
+        ConfigError: there are fewer epochs than stages.
+    """
+    if epochs < len(stages):
+        raise ConfigError(
+            f"schedule.epochs: {epochs} is fewer than the {len(stages)} stages of this method, of which each takes one "
+            f"at least; set {len(stages)} or more"
+        )
+    found, begin, shares = [], 0, 0.0
+    for number, stage in enumerate(stages, 1):
+        shares += stage.share
+        end = min(max(round(shares * epochs), begin + 1), epochs - (len(stages) - number))
+        found.append(range(begin, end))
+        begin = end
+    return tuple(found)
+
+
+def unlabelled_images(data: OpenData, *, reader: Reader, process: Process, skip_corrupt: bool) -> UnlabelledImages:
+    """See `trainers.interface.method.UnlabelledImages`."""
+
+    def images(places: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        for place in places[process.rank :: process.world]:
+            try:
+                image, _ = reader(data.unlabelled[place], with_mask=False)
+            except CorruptError:
+                if not skip_corrupt:
+                    raise
+                continue
+            yield place, normalise(ops.to_dtype(image, torch.float32, scale=True))[None].to(process.device)
+
+    return images
