@@ -25,7 +25,7 @@ from analysis.stats.best import standings
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.simulation.curves import recorded_curves
 from ipix_tune.simulation.simulator import Simulated, Simulation
 from ipix_tune.storage.study_folder import study_folder
@@ -88,7 +88,7 @@ def whole(study: StudyConfig) -> StudyConfig:
 def entries(study: StudyConfig) -> list[TrialRecord]:
     """The trials of a study that ran, as its journal has them."""
     place = study_folder(study)
-    return Journal(place, study, SearchSpace(study), total=0).entries()
+    return TrialStore(place, study, SearchSpace(study), total=0).entries()
 
 
 def train(study: StudyConfig) -> Path:

@@ -157,20 +157,20 @@ def study(workers: int, folder: Path) -> None:
 
     from ipix_tune.config.load_study import load
     from ipix_tune.execution import trainable
-    from ipix_tune.search.ray_searcher import JournalSearcher
+    from ipix_tune.search.ray_searcher import TrialStoreSearcher
     from ipix_tune.study import run_search as studies
 
-    suggest = JournalSearcher.suggest
+    suggest = TrialStoreSearcher.suggest
     asked: list[float] = []
 
-    def noted(search: JournalSearcher, trial_id: str) -> Any:
+    def noted(search: TrialStoreSearcher, trial_id: str) -> Any:
         began = time.time()
         found = suggest(search, trial_id)
         if isinstance(found, dict):
             asked.append(began)
         return found
 
-    JournalSearcher.suggest = noted  # type: ignore[assignment, method-assign]
+    TrialStoreSearcher.suggest = noted  # type: ignore[assignment, method-assign]
     in_actor, over_workers = trainable.in_actor, trainable.over_workers
     trainable.in_actor, trainable.over_workers = timed_in_actor, timed_over_workers
     file = folder / "study.yaml"

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.stats.sensitivity.effects import Marginal
-from analysis.stats.sensitivity.external_evidence import Beside
+from analysis.stats.sensitivity.external_evidence import ExternalPair
 from analysis.stats.sensitivity.surrogate import Surrogate
 
 COLUMNS = 3
 
 
-def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Beside], theme: style.Theme) -> Figure:
+def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[ExternalPair], theme: style.Theme) -> Figure:
     """A panel a parameter, all as differences from the mean over the space. Filled dots ran to the end; hollow ones
     were stopped and stand at their expected end. Collapsed runs have none."""
     study = surrogate.study
@@ -63,7 +63,7 @@ def draw(surrogate: Surrogate, found: Sequence[Marginal], beside: Sequence[Besid
     return figure
 
 
-def _published(axes: Axes, surrogate: Surrogate, found: Marginal, pair: Beside) -> None:
+def _published(axes: Axes, surrogate: Surrogate, found: Marginal, pair: ExternalPair) -> None:
     """A published difference, laid on our curve at its second value: its level is another's and means nothing here."""
     axis = surrogate.basis.axes[surrogate.basis.names.index(found.name)]
     try:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from analysis.columns import HISTORY_COLUMNS, identity_of
 from analysis.errors import LogsError
 from analysis.ingest.logged_run import LoggedRun
-from analysis.ingest.source_index import Entry, load_index, save_index, stamp_of
+from analysis.ingest.source_index import SourceEntry, load_index, save_index, stamp_of
 from analysis.ingest.tables import (
     NOT_OURS,
     Tables,
@@ -51,7 +51,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class StudyTables:
     """The tables, what was wrong with the logs, how many sources were read for them, and how many were known."""
 
     tables: Tables
@@ -67,7 +67,7 @@ def read_study(
     online: str | None = None,
     api: Any = None,
     processes: int | None = None,
-) -> Reading:
+) -> StudyTables:
     """Tables of a study, saved into its folder or into another.
 
     Args:
@@ -105,7 +105,7 @@ def read_study(
     if entries or len(known) < len(before):
         save(tables, out)
         save_index(everything, out)
-    return Reading(tables=tables, problems=problems, read=len(entries), known=len(known))
+    return StudyTables(tables=tables, problems=problems, read=len(entries), known=len(known))
 
 
 def find_sources(study_dir: Path, *, online: str | None = None, api: Any = None) -> list[Source]:
@@ -155,7 +155,7 @@ def _joined(sources: Sequence[Source]) -> Source:
     )
 
 
-def _twice(entries: Sequence[Entry]) -> set[str]:
+def _twice(entries: Sequence[SourceEntry]) -> set[str]:
     """Keys of the entries that share a run with another: W&B names a file after its run, and somebody renamed one."""
     by_run: dict[str, list[str]] = {}
     for entry in entries:
@@ -164,7 +164,7 @@ def _twice(entries: Sequence[Entry]) -> set[str]:
     return {key for keys in by_run.values() if len(keys) > 1 for key in keys}
 
 
-def _read(sources: Sequence[Source], *, processes: int | None) -> tuple[list[Entry], pa.Table]:
+def _read(sources: Sequence[Source], *, processes: int | None) -> tuple[list[SourceEntry], pa.Table]:
     """The sources' entries and their rows of `history`. Files that are large together are read by several processes."""
     processes = processes or len(os.sched_getaffinity(0))
     served = [source for source in sources if source.served is not None]
@@ -179,13 +179,13 @@ def _read(sources: Sequence[Source], *, processes: int | None) -> tuple[list[Ent
     return [entry for entries, _ in found for entry in entries], _stacked([history for _, history in found])
 
 
-def _read_portion(sources: Sequence[Source]) -> tuple[list[Entry], pa.Table]:
+def _read_portion(sources: Sequence[Source]) -> tuple[list[SourceEntry], pa.Table]:
     entries, runs = [], []
     for source in sources:
         logged, problems = _read_source(source)
         ours = written_by_us(logged)
         entries.append(
-            Entry(
+            SourceEntry(
                 key=source.key,
                 stamps=source.stamps,
                 problems=tuple(problems),
@@ -207,7 +207,7 @@ def _read_source(source: Source) -> tuple[list[LoggedRun], list[str]]:
     return (beside if any(run.run_id == served.run_id for run in logged) else [*beside, served]), problems
 
 
-def _only(history: pa.Table | None, entries: Sequence[Entry]) -> pa.Table:
+def _only(history: pa.Table | None, entries: Sequence[SourceEntry]) -> pa.Table:
     """The rows of `history` that belong to the entries' runs."""
     wanted = sorted({run_id for entry in entries for run_id in entry.run_ids})
     if history is None:

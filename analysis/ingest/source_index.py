@@ -27,7 +27,7 @@ INDEX_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class SourceEntry:
     """What is kept of a source: its stamps when it was read, what was wrong, and the rows of the runs in it that are
     ours, each with the facts that it states."""
 
@@ -53,7 +53,7 @@ def _version() -> str:
     return hashlib.sha256(form.encode()).hexdigest()
 
 
-def save_index(entries: Sequence[Entry], study_dir: Path) -> None:
+def save_index(entries: Sequence[SourceEntry], study_dir: Path) -> None:
     """Write the index, beside the tables that were just saved."""
     columns = {
         "key": [entry.key for entry in entries],
@@ -68,7 +68,7 @@ def save_index(entries: Sequence[Entry], study_dir: Path) -> None:
     temporary.replace(folder / INDEX)
 
 
-def load_index(study_dir: Path) -> tuple[dict[str, Entry], pa.Table | None]:
+def load_index(study_dir: Path) -> tuple[dict[str, SourceEntry], pa.Table | None]:
     """The index by key and the `history` that it goes with; nothing where there is none, or one cannot be used."""
     folder = study_dir / FOLDER
     try:
@@ -80,7 +80,7 @@ def load_index(study_dir: Path) -> tuple[dict[str, Entry], pa.Table | None]:
     except (OSError, pa.ArrowInvalid):
         return {}, None
     entries = [
-        Entry(
+        SourceEntry(
             key=line["key"],
             stamps=tuple(line["stamps"]),
             problems=tuple(line["problems"]),

@@ -14,7 +14,7 @@ from analysis.figures import style
 from analysis.figures.inline_svg import data_uri
 from analysis.figures.parallel import place, ticks
 from analysis.ingest.tables import Tables
-from analysis.sections.section import Part, Section, Unanswered
+from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.study import Study, Trial
 from analysis.wording.answer_type import Answer
 from analysis.wording.next_step import NextStep
@@ -31,7 +31,7 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """A trial, as text: a cell for each column."""
 
     run_id: str
@@ -61,7 +61,7 @@ def write_page(
     )
     environment.filters.update(data_uri=data_uri, for_phones=_for_phones)
     columns, rows = trial_rows(study)
-    answered = [one for one in sections if isinstance(one, Section)]
+    answered = [one for one in sections if isinstance(one, ReportSection)]
     text = environment.get_template("report.html.j2").render(
         study=study,
         answer=answer,
@@ -84,7 +84,7 @@ def write_page(
     return page
 
 
-def trial_rows(study: Study) -> tuple[list[Column], list[Row]]:
+def trial_rows(study: Study) -> tuple[list[Column], list[TableRow]]:
     """The table of all trials, by number."""
     searched = [name for name in study.space if any(name in trial.values for trial in study.trials)]
     columns = [
@@ -100,7 +100,7 @@ def trial_rows(study: Study) -> tuple[list[Column], list[Row]]:
         Column(name="error"),
     ]
     rows = [
-        Row(
+        TableRow(
             run_id=trial.run_id,
             state=trial.state,
             cells=(

@@ -10,7 +10,7 @@ from analysis.ingest.tables import FOLDER
 from analysis.page.latex import cell, escaped, table
 from analysis.stats.best import SEEDS
 from analysis.stats.confirm.paired_verdict import Verdict, p_shown
-from analysis.stats.confirm.results import Confirmed, Mean
+from analysis.stats.confirm.results import ArmMean, Confirmed
 from analysis.units import amount
 
 
@@ -69,7 +69,7 @@ def said_of(found: Confirmed, name: str) -> str:
     return found.choice.headline if found.choice is not None and found.choice.arm == name else ""
 
 
-def _figures(mean: Mean | None) -> list[float | None]:
+def _figures(mean: ArmMean | None) -> list[float | None]:
     return [None, None, None] if mean is None else [mean.value, _finite(mean.low), _finite(mean.high)]
 
 
@@ -151,7 +151,7 @@ def _compared(one: Verdict) -> list[str]:
     return [f"{one.arm} − {one.other}", one.kind, effect, interval, str(one.pairs), p_shown(one.p), again]
 
 
-def _scored(mean: Mean | None) -> str:
+def _scored(mean: ArmMean | None) -> str:
     if mean is None:
         return "--"
     return f"{mean.value:.2f}" if math.isinf(mean.low) else f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"

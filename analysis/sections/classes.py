@@ -7,7 +7,7 @@ from analysis.figures import bands, forest, style
 from analysis.figures.render import drawn
 from analysis.ingest.tables import Tables
 from analysis.sections import unanswered
-from analysis.sections.section import Part, Section
+from analysis.sections.section import Part, ReportSection
 from analysis.stats.confirm.results import Confirmed
 from analysis.stats.per_class import ClassChanges, class_changes, rival, seed_bands
 from analysis.stats.study import Study, Trial
@@ -32,7 +32,7 @@ def _classes(found: ClassChanges | None, plots: Path, *, confirmed: bool) -> Par
     title = "Which classes gain, and which lose?"
     if found is None:
         return unanswered.no_classes(title, confirmed=confirmed)
-    return Section(
+    return ReportSection(
         title=title,
         reading=sensitivity.say_classes(found),
         figure=_drawn(found, plots),
@@ -45,7 +45,7 @@ def _bands(study: Study, plots: Path) -> Part:
     title, curves = "How do seeds spread on the way?", seed_bands(study)
     if not curves:
         return unanswered.no_bands(title)
-    return Section(
+    return ReportSection(
         title=title,
         reading=sensitivity.say_bands(curves),
         figure=drawn(plots, "seed-bands", partial(bands.draw, study, curves)),

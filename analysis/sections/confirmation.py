@@ -9,22 +9,22 @@ from typing import Any
 from analysis.columns import key_of
 from analysis.figures import confirmation as figure
 from analysis.figures.render import drawn
-from analysis.sections.section import Section
+from analysis.sections.section import ReportSection
 from analysis.stats.confirm.paired_verdict import ESTIMAND, Verdict, p_shown
-from analysis.stats.confirm.results import LEVEL, ArmResult, Confirmed, Mean
-from analysis.stats.confirm.winner import Choice
+from analysis.stats.confirm.results import LEVEL, ArmMean, ArmResult, Confirmed
+from analysis.stats.confirm.winner import Winner
 from analysis.units import amount
 from analysis.wording.answer_type import Headline
 from analysis.wording.outcome import also_shown, outcome, question_of
 from analysis.wording.phrases import duration, validation_called
 
 
-def confirmation_sections(found: Confirmed | None, plots: Path) -> list[Section]:
+def confirmation_sections(found: Confirmed | None, plots: Path) -> list[ReportSection]:
     """The section, or none where nothing was confirmed."""
     if found is None:
         return []
     return [
-        Section(
+        ReportSection(
             title="Is it better?",
             reading=say(found),
             n=_cost(found).rstrip(". "),
@@ -90,7 +90,7 @@ def _level(arm: ArmResult, found: Confirmed) -> str:
     return f"{arm.name} {stands}: mean {found.metric} {mean.value:.2f}{interval} {over}; {arm.lost.words}."
 
 
-def _qualified(choice: Choice) -> str:
+def _qualified(choice: Winner) -> str:
     """What the choice is qualified by beside lost runs, which are told anyway."""
     parts = [one for one in choice.qualification.split("; ") if one.startswith("shown to be worse")]
     return f"It is {parts[0]}." if parts else ""
@@ -169,7 +169,7 @@ def _official(arm: ArmResult) -> str:
     return "" if arm.official_mean is None else f"{arm.name} {_mean(arm.official_mean)}"
 
 
-def _mean(mean: Mean) -> str:
+def _mean(mean: ArmMean) -> str:
     interval = f" ({mean.low:.2f} to {mean.high:.2f})" if math.isfinite(mean.low) else ""
     return f"{mean.value:.2f}{interval}, {mean.seeds} seed{'s' * (mean.seeds != 1)}"
 

@@ -7,7 +7,7 @@ from analysis.figures import pareto as figure
 from analysis.figures.render import drawn
 from analysis.figures.style import unit
 from analysis.sections import unanswered
-from analysis.sections.section import Part, Section
+from analysis.sections.section import Part, ReportSection
 from analysis.stats.pareto import Pareto
 from analysis.stats.study import Study
 from analysis.wording.pareto import front_of, say_front
@@ -21,7 +21,7 @@ def pareto_sections(study: Study, plots: Path) -> list[Part]:
     if found is None:
         return [unanswered.no_front(title, study)]
     return [
-        Section(
+        ReportSection(
             title=title,
             reading=say_front(found, study),
             figure=drawn(plots, "pareto", partial(figure.draw, found, study)),

@@ -8,10 +8,10 @@ from pathlib import Path
 from analysis.figures import comparison, forest, incumbent, parallel, parameters, rung_correlation, style
 from analysis.figures.render import drawn
 from analysis.sections import unanswered
-from analysis.sections.section import Part, Section
+from analysis.sections.section import Part, ReportSection
 from analysis.stats.all_choices import Rival, rivals, structural
 from analysis.stats.rung_correlation import fidelity as rung_fidelity
-from analysis.stats.sensitivity.external_evidence import Beside
+from analysis.stats.sensitivity.external_evidence import ExternalPair
 from analysis.stats.study import DRAWN, Study
 from analysis.stats.two_choices import compare
 from analysis.wording import search, sensitivity
@@ -19,7 +19,7 @@ from analysis.wording import search, sensitivity
 DISTANCE = "interpixel.distance"
 
 
-def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ()) -> list[Part]:
+def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair] = ()) -> list[Part]:
     """One section for each question that a search's trials can answer, its course first; none before the first
     score. ``confirmed``: pairs of choices that were run with several seeds."""
     scored = sum(bool(trial.curve) for trial in study.trials)
@@ -27,7 +27,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
         return []
     trials = f"{scored} trials, {study.seeds_each()}"
     found: list[Part] = [
-        Section(
+        ReportSection(
             title="How did the search go?",
             reading=f"{scored} trials have a score. The incumbent is the best of those that ran all "
             f"{study.max_epochs} epochs.",
@@ -42,7 +42,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
     notes = (cut,) if left else ()
     if study.parameters:
         found += [
-            Section(
+            ReportSection(
                 title="What did every parameter do?",
                 reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",
                 figure=drawn(plots, "parameters", partial(parameters.draw, study)),
@@ -50,7 +50,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[Beside] = ())
                 n=f"{trials}, of different budgets",
                 notes=notes,
             ),
-            Section(
+            ReportSection(
                 title="Which combinations did well?",
                 reading="Each line is a trial; a line that breaks has a parameter that was not active in it.",
                 figure=drawn(plots, "parallel", partial(parallel.draw, study)),
@@ -69,7 +69,7 @@ def _fidelity(study: Study, plots: Path) -> Part:
     title, told = "Do early epochs tell?", rung_fidelity(study)
     if told is None:
         return unanswered.no_fidelity(title, study)
-    return Section(
+    return ReportSection(
         title=title,
         reading=search.say_fidelity(told, study),
         figure=drawn(plots, "fidelity", partial(rung_correlation.draw, told, study)),
@@ -78,15 +78,17 @@ def _fidelity(study: Study, plots: Path) -> Part:
     )
 
 
-def _distance(study: Study, plots: Path, confirmed: Sequence[Beside]) -> Part:
+def _distance(study: Study, plots: Path, confirmed: Sequence[ExternalPair]) -> Part:
     """Where the search has too few trials of either, the confirmed pair alone, if there is one."""
     title, pair = "KL or CR?", compare(study, DISTANCE, first="kl", second="cr")
     notes = tuple(sensitivity.say_pair(one) for one in confirmed)
     if pair is None or pair.difference is None:
         if not notes:
             return unanswered.no_pair(title, pair, first="KL", second="CR")
-        return Section(title=title, reading=" ".join(notes), figure=None, alt="", n="paired seeds of the confirmation")
-    return Section(
+        return ReportSection(
+            title=title, reading=" ".join(notes), figure=None, alt="", n="paired seeds of the confirmation"
+        )
+    return ReportSection(
         title=title,
         reading=search.say_comparison(pair, first="kl", second="cr"),
         figure=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric))),
@@ -116,7 +118,7 @@ def _rivals(study: Study, name: str, plots: Path) -> Part:
     unit = f"difference of means in {style.unit(study.metric)}"
     few = ", ".join(f"{value} ({count})" for value, count in found.few)
     failed = ", ".join(f"{value} ({count})" for value, count in found.failed)
-    return Section(
+    return ReportSection(
         title=title,
         reading=search.say_rivals(found, full=study.max_epochs),
         figure=drawn(plots, f"rivals-{name}", partial(forest.draw, lines, title=above, unit=unit)),

@@ -6,7 +6,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class ReportSection:
     """One question, one sentence of reading, one figure, or none."""
 
     title: str
@@ -37,5 +37,5 @@ class Unanswered:
     """What the user has to run or to set to have an answer, as a sentence."""
 
 
-Part = Section | Unanswered
+Part = ReportSection | Unanswered
 """What a question comes to."""

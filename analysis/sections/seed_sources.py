@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.figures import forest, style
 from analysis.figures.render import drawn
-from analysis.sections.section import Part, Section, Unanswered
+from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.seed_sources import TOGETHER, Estimate, SeedSources, Split, seed_sources
 from analysis.stats.study import Study
 from analysis.wording.seeds import called, listed_levels, say_seed_sources
@@ -45,7 +45,7 @@ def seed_sources_section(study: Study, plots: Path) -> Part:
         for name, split in splits.items()
         for part in [split.parts[index]]
     ]
-    return Section(
+    return ReportSection(
         title=TITLE,
         reading=say_seed_sources(found, study.metric),
         figure=drawn(

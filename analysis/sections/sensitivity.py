@@ -9,10 +9,10 @@ from analysis.figures import forest, interactions, marginals, style
 from analysis.figures.render import drawn
 from analysis.ingest.tables import Tables
 from analysis.sections import unanswered
-from analysis.sections.section import Part, Section
+from analysis.sections.section import Part, ReportSection
 from analysis.stats.sensitivity.cross_validation import Check
-from analysis.stats.sensitivity.effects import Choice, choices, marginal, pair_map
-from analysis.stats.sensitivity.external_evidence import Beside, first_configuration, published
+from analysis.stats.sensitivity.effects import ChoiceEffect, choices, marginal, pair_map
+from analysis.stats.sensitivity.external_evidence import ExternalPair, first_configuration, published
 from analysis.stats.sensitivity.local_effects import ablation, local, robustness
 from analysis.stats.sensitivity.sobol import Indices, Share, indices
 from analysis.stats.sensitivity.surrogate import Surrogate
@@ -30,7 +30,7 @@ def sensitivity_sections(
     plots: Path,
     surrogate: Surrogate | None,
     check: Check | None,
-    confirmed: Sequence[Beside] = (),
+    confirmed: Sequence[ExternalPair] = (),
 ) -> list[Part]:
     """One section for each question; where there is no usable surrogate, why the first of them has no answer.
 
@@ -62,7 +62,7 @@ def sensitivity_sections(
     return sections
 
 
-def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path) -> Section:
+def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path) -> ReportSection:
     kinds = (
         ("Shapley effect", found.shapley, style.BLUE),
         ("alone (first order)", found.first, style.GREEN),
@@ -74,7 +74,7 @@ def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path)
         for group, shares, colour in kinds
     ]
     title = f"Share of variance at epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
-    return Section(
+    return ReportSection(
         title=IMPORTANCE,
         reading=f"{sensitivity.say_importance(found, surrogate)} {sensitivity.say_check(surrogate, check)}",
         figure=drawn(
@@ -91,10 +91,10 @@ def _share_line(label: str, share: Share, group: str, colour: str) -> forest.Lin
     return forest.Line(label=label, value=100 * share.value, interval=interval, colour=colour, group=group)
 
 
-def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], plots: Path) -> Section:
+def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[ExternalPair], plots: Path) -> ReportSection:
     curves = [marginal(surrogate, name) for name in found.shapley]
     shown = [one for one in beside if one.name in found.shapley]
-    return Section(
+    return ReportSection(
         title="What does every parameter do at full budget?",
         reading=sensitivity.say_marginals(
             surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
@@ -104,9 +104,9 @@ def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[Beside], p
     )
 
 
-def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
+def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> ReportSection:
     maps = [pair_map(surrogate, first, second) for first, second in list(found.pairs)[:MAPS]]
-    return Section(
+    return ReportSection(
         title="Which parameters act together?",
         reading=sensitivity.say_pairs(found, maps),
         figure=drawn(plots, "pairs", partial(interactions.draw, surrogate.alone, maps)),
@@ -114,7 +114,9 @@ def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> Section:
     )
 
 
-def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Beside], plots: Path) -> Section:
+def _choices(
+    surrogate: Surrogate, found: Sequence[ChoiceEffect], beside: Sequence[ExternalPair], plots: Path
+) -> ReportSection:
     lines = []
     for one in found:
         label = f"{one.name}:\n{one.first} − {one.second}"
@@ -130,7 +132,7 @@ def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Bes
                 lines.append(_beside_line(label, other, sign))
     unit = f"difference in {style.unit(surrogate.study.metric)}"
     title = f"At equal others, epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
-    return Section(
+    return ReportSection(
         title="Which choices are better at equal others?",
         reading=sensitivity.say_choices(found, _unit(surrogate)),
         figure=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
@@ -138,7 +140,7 @@ def _choices(surrogate: Surrogate, found: Sequence[Choice], beside: Sequence[Bes
     )
 
 
-def _beside_line(label: str, other: Beside, sign: int) -> forest.Line:
+def _beside_line(label: str, other: ExternalPair, sign: int) -> forest.Line:
     interval = None
     if other.interval is not None:
         low, high = sorted((sign * other.interval[0], sign * other.interval[1]))
@@ -151,14 +153,14 @@ def _beside_line(label: str, other: Beside, sign: int) -> forest.Line:
 
 def _round(
     surrogate: Surrogate, number: int, best: dict[str, Any], start: tuple[Any, str] | None, plots: Path
-) -> list[Section]:
+) -> list[ReportSection]:
     """Local importance, ablation path, robustness."""
     unit, metric = _unit(surrogate), style.unit(surrogate.study.metric)
     count = len(surrogate.trials)
     shares = local(surrogate, best)
     bars = [_share_line(name, one, "share", style.BLUE) for name, one in shares.items()]
     sections = [
-        Section(
+        ReportSection(
             title="What matters round the leading configuration?",
             reading=sensitivity.say_local(shares, number, count),
             figure=drawn(
@@ -181,7 +183,7 @@ def _round(
             for i, one in enumerate(path, 1)
         ]
         sections.append(
-            Section(
+            ReportSection(
                 title=f"Which changes lead from {start[1]} to the leading one?",
                 reading=sensitivity.say_ablation(path, start[1], number, unit),
                 figure=drawn(
@@ -205,7 +207,7 @@ def _round(
         for one in moves
     ]
     sections.append(
-        Section(
+        ReportSection(
             title="How much is lost when a parameter is off?",
             reading=sensitivity.say_robustness(moves, number, unit, surrogate.study.sign),
             figure=drawn(

@@ -6,7 +6,7 @@ from pathlib import Path
 from analysis.figures import forest, learning_curves, style
 from analysis.figures.render import drawn
 from analysis.sections import unanswered
-from analysis.sections.section import Part, Section
+from analysis.sections.section import Part, ReportSection
 from analysis.sections.seed_sources import seed_sources_section
 from analysis.stats.seed_sources import is_crossed
 from analysis.stats.sensitivity.cross_validation import Check
@@ -37,9 +37,9 @@ def stopping_sections(
     return sections
 
 
-def _rungs(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> Section:
+def _rungs(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> ReportSection:
     noise = rung_noise(study, seeded, usable) if study.rungs else None
-    return Section(
+    return ReportSection(
         title="Did the rungs stop the right trials?",
         reading=f"{search.say_curves(study)} {search.say_rung_noise(noise, study)}".strip(),
         figure=drawn(plots, "curves", partial(learning_curves.draw, study)),
@@ -63,7 +63,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
         for one in noise
     ]
     unit = f"standard deviation of {style.unit(study.metric)}, 95 % interval"
-    return Section(
+    return ReportSection(
         title=title,
         reading=sensitivity.say_seed_noise(noise, usable, own_noise_at(seeded, noise[-1].epoch) if noise else None),
         figure=drawn(
@@ -79,7 +79,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
     )
 
 
-def _stopped(surrogate: Surrogate, plots: Path) -> Section:
+def _stopped(surrogate: Surrogate, plots: Path) -> ReportSection:
     study, found, best = surrogate.study, stopped_early(surrogate), surrogate.study.best()
     level = None if best is None else study.mean_score(best)
     lines = [
@@ -93,7 +93,7 @@ def _stopped(surrogate: Surrogate, plots: Path) -> Section:
         for one in found[:SHOWN]
     ]
     title = f"Expected end of stopped trials, line: the incumbent (likeliest {len(lines)} of {len(found)})"
-    return Section(
+    return ReportSection(
         title="Which trials were stopped too early?",
         reading=sensitivity.say_stopped(found, surrogate),
         figure=drawn(

@@ -6,7 +6,7 @@ from pathlib import Path
 from analysis.columns import CONFIRM
 from analysis.ingest.tables import Tables
 from analysis.sections.classes import class_sections
-from analysis.sections.section import Part, Section
+from analysis.sections.section import Part, ReportSection
 from analysis.sections.sensitivity import sensitivity_sections
 from analysis.sections.stopping import stopping_sections
 from analysis.stats.confirm.results import Confirmed
@@ -43,7 +43,7 @@ def surrogate_sections(
         )
     sensitivity = sensitivity_sections(study, tables, plots, surrogate, checked, pairs)
     return [
-        *(replace(one, n=stands) if isinstance(one, Section) else one for one in sensitivity),
+        *(replace(one, n=stands) if isinstance(one, ReportSection) else one for one in sensitivity),
         *stopping_sections(study, seeded, plots, surrogate, checked),
         *class_sections(seeded, tables, plots, confirmation),
     ]

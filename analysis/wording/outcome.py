@@ -17,7 +17,7 @@ TURNED: dict[Kind, Kind] = {"better": "worse", "worse": "better", "equivalent": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class SidedVerdict:
     """A verdict read from one of its two arms: ``effect`` and interval are above 0 where ``arm`` is the better one."""
 
     arm: str
@@ -29,17 +29,17 @@ class Beside:
     pairs: int
 
 
-def beside(found: Confirmed, name: str) -> list[Beside]:
+def beside(found: Confirmed, name: str) -> list[SidedVerdict]:
     """Every verdict on an arm, read from its side."""
     sides = []
     for one in found.judgement.verdicts:
         if one.arm == name:
-            side = Beside(
+            side = SidedVerdict(
                 arm=name, other=one.other, kind=one.kind, effect=one.effect, low=one.low, high=one.high, pairs=one.pairs
             )
             sides.append(side)
         elif one.other == name:
-            turned = Beside(
+            turned = SidedVerdict(
                 arm=name, other=one.arm, kind=TURNED[one.kind], effect=-one.effect, low=-one.high, high=-one.low,
                 pairs=one.pairs,
             )  # fmt: skip
@@ -53,7 +53,7 @@ def defaults_of(found: Confirmed) -> ArmResult | None:
     return arm if arm is not None and candidates(found, arm.name) else None
 
 
-def candidates(found: Confirmed, defaults: str) -> list[Beside]:
+def candidates(found: Confirmed, defaults: str) -> list[SidedVerdict]:
     """Everything that was compared with the defaults, beside them."""
     return [one for arm in found.arms for one in beside(found, arm.name) if one.other == defaults]
 
@@ -76,7 +76,7 @@ def outcome(found: Confirmed) -> str:
     return _among_all(found, sides)
 
 
-def _beside_defaults(found: Confirmed, sides: list[Beside]) -> str:
+def _beside_defaults(found: Confirmed, sides: list[SidedVerdict]) -> str:
     looked = [one for one in sides if math.isfinite(one.low)]
     if not looked:
         return _no_look(found, max(one.pairs for one in sides))
@@ -98,7 +98,7 @@ def _beside_defaults(found: Confirmed, sides: list[Beside]) -> str:
     return f"Nothing tried is shown to beat the defaults; the best candidate, {best.arm}, is {_is(best, found)}."
 
 
-def _among_all(found: Confirmed, sides: list[Beside]) -> str:
+def _among_all(found: Confirmed, sides: list[SidedVerdict]) -> str:
     looked = [one for one in sides if math.isfinite(one.low)]
     if not looked:
         return _no_look(found, max((one.pairs for one in found.judgement.verdicts), default=0))
@@ -145,16 +145,16 @@ def _delta(found: Confirmed) -> str:
     return amount(f"{found.plan.delta:g}", found.metric)
 
 
-def _span(one: Beside, found: Confirmed) -> str:
+def _span(one: SidedVerdict, found: Confirmed) -> str:
     return f"{_figures(one, '')}{_stands_on(one, found)}"
 
 
-def _is(one: Beside, found: Confirmed) -> str:
+def _is(one: SidedVerdict, found: Confirmed) -> str:
     better = "" if found.mode == "max" else ", above 0 being better"
     return f"{_figures(one, '+')}{better}{_stands_on(one, found)}"
 
 
-def _figures(one: Beside, sign: str) -> str:
+def _figures(one: SidedVerdict, sign: str) -> str:
     places = 2 if one.high - one.low < NARROW else 1
     while places < MOST_PLACES and any(end and abs(end) < 0.5 * 10**-places for end in (one.low, one.high)):
         places += 1
@@ -162,7 +162,7 @@ def _figures(one: Beside, sign: str) -> str:
     return f"{value}, from {low} to {high}"
 
 
-def _stands_on(one: Beside, found: Confirmed) -> str:
+def _stands_on(one: SidedVerdict, found: Confirmed) -> str:
     """The seeds, and the runs of both that were lost."""
     lost = {name: found.arm(name).lost for name in (one.arm, one.other)}
     told = [f"{name} lost {of.count} of {of.runs} runs" for name, of in lost.items() if of.count]

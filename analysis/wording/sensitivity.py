@@ -6,9 +6,9 @@ import numpy as np
 
 from analysis.stats.per_class import ClassChanges, SeedBand
 from analysis.stats.sensitivity.cross_validation import Check
-from analysis.stats.sensitivity.effects import Choice, PairMap
-from analysis.stats.sensitivity.external_evidence import Beside
-from analysis.stats.sensitivity.local_effects import Move, Step
+from analysis.stats.sensitivity.effects import ChoiceEffect, PairMap
+from analysis.stats.sensitivity.external_evidence import ExternalPair
+from analysis.stats.sensitivity.local_effects import LocalStep, Move
 from analysis.stats.sensitivity.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.sensitivity.stopped_early import LIKELY, SeedNoise, Stopped
 from analysis.stats.sensitivity.surrogate import Surrogate
@@ -123,7 +123,7 @@ def say_local(found: dict[str, Share], number: int, count: int) -> str:
     )
 
 
-def say_ablation(path: Sequence[Step], start: str, number: int, unit: str) -> str:
+def say_ablation(path: Sequence[LocalStep], start: str, number: int, unit: str) -> str:
     """The way from the start to the leading configuration."""
     if not path:
         return f"Trial {number} is {start}: there is no way to go."
@@ -150,7 +150,7 @@ def say_robustness(found: Sequence[Move], number: int, unit: str, sign: int) -> 
     return f"{text}. {sure} of {len(found)} steps lose for sure (95 %); the others' intervals hold 0 or gain."
 
 
-def say_choices(found: Sequence[Choice], unit: str) -> str:
+def say_choices(found: Sequence[ChoiceEffect], unit: str) -> str:
     """Every categorical choice at equal others."""
     parts = []
     for one in found:
@@ -162,7 +162,7 @@ def say_choices(found: Sequence[Choice], unit: str) -> str:
     return f"{'; '.join(parts)}. At equal others by the surrogate, not by paired runs."
 
 
-def say_pair(one: Beside) -> str:
+def say_pair(one: ExternalPair) -> str:
     """Where to find a choice that was confirmed with several seeds: its verdict stands in one place."""
     return (
         f"The confirmation compared {one.name} {one.first} with {one.second} at equal others ({one.source}); its "

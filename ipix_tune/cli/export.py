@@ -8,7 +8,7 @@ import typer
 from ipix_tune.cli.exit_codes import run
 from ipix_tune.study.export import export_best
 from ipix_tune.study.final_recipe import SEEDS
-from ipix_tune.study.provenance import Choice, count_seeds, scored, trial_key
+from ipix_tune.study.provenance import ExportChoice, count_seeds, scored, trial_key
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,7 +48,7 @@ def export(
     typer.echo(f"train it: ipix-tune train {out}" + ("" if choice.recipe is None else f" --seeds {seeds}"))
 
 
-def _score(choice: Choice) -> str:
+def _score(choice: ExportChoice) -> str:
     row = choice.row
     if choice.confirmed is None:
         return f"trial {trial_key(row)}, {scored(choice)} after {choice.epoch} epochs"

@@ -24,7 +24,7 @@ def repair(
     from ipix_tune.execution.complete_logs import complete
     from ipix_tune.execution.echo import near, say
     from ipix_tune.execution.runner import checked_copy
-    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.search.trial_store import TrialStore
     from ipix_tune.storage import study_folder
     from ipix_tune.storage.study_folder import load_study
     from ipix_tune.study.logged_facts import facts_of_search
@@ -46,7 +46,7 @@ def repair(
     lacking, logged_again = [], 0
     with study_folder.prepared(config, resume=True, copy=copy) as place:
         there = study_folder.trials_of(place, copy)
-        search = Journal(place, config, space, total=0, there=there).entries()
+        search = TrialStore(place, config, space, total=0, there=there).entries()
         phases = [(facts_of_search(config, space, make_plan(config)), search)]
         confirmed = facts_and_entries(config, space, place)
         for facts, entries in [*phases, *([] if confirmed is None else [confirmed])]:

@@ -28,7 +28,7 @@ VALUES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class SeenDimension:
     """A dimension in one combination: the values of what it depends on, and why it is dead there, if it is."""
 
     values: Mapping[str, Value]
@@ -67,7 +67,7 @@ def dead_fixed_keys(space: SearchSpace, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _warning(look: "Look", dead: Sequence[Seen]) -> str:
+def _warning(look: "Look", dead: Sequence[SeenDimension]) -> str:
     condition = look.condition()
     start = f"search.{look.name} has no effect where {_and(_telling(look, dead))}"
     if condition:
@@ -75,7 +75,7 @@ def _warning(look: "Look", dead: Sequence[Seen]) -> str:
     return f"{start}: {dead[0].unmet}; no only_if can say so, so drop one of these values"
 
 
-def _telling(look: "Look", dead: Sequence[Seen]) -> dict[str, list[Value]]:
+def _telling(look: "Look", dead: Sequence[SeenDimension]) -> dict[str, list[Value]]:
     """What all these combinations, and not all others, have in common."""
     found: dict[str, list[Value]] = {}
     for key in look.parents:
@@ -85,7 +85,7 @@ def _telling(look: "Look", dead: Sequence[Seen]) -> dict[str, list[Value]]:
     return found or {key: value if isinstance(value, list) else [value] for key, value in dead[0].values.items()}
 
 
-def _values_of(key: str, seen: Sequence[Seen]) -> list[Value]:
+def _values_of(key: str, seen: Sequence[SeenDimension]) -> list[Value]:
     found: list[Value] = []
     for one in seen:
         if key in one.values and not any(same(one.values[key], other) for other in found):
@@ -128,12 +128,12 @@ class Look:
         return whole <= MOST
 
     @cached_property
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[SeenDimension]:
         found = []
         for values, config in self._active(self.parents):
             mark = dead_keys(config).get(self.name)
             unmet = None if mark is None else why_dead(mark, config)
-            found.append(Seen(values={key: values[key] for key in self.parents if key in values}, unmet=unmet))
+            found.append(SeenDimension(values={key: values[key] for key in self.parents if key in values}, unmet=unmet))
         return found
 
     def condition(self) -> dict[str, list[Value]]:
@@ -146,7 +146,7 @@ class Look:
             if is_discrete(self.space.dimensions[key]) and always and 0 < len(allowed) < len(anywhere):
                 found[key] = allowed
 
-        def holds(one: Seen) -> bool:
+        def holds(one: SeenDimension) -> bool:
             return all(
                 key not in self.space.dimensions or any(same(one.values.get(key), value) for value in allowed)
                 for key, allowed in found.items()

@@ -20,7 +20,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.log_again import log_again
 from ipix_tune.execution.trainable import IN_PARTS
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.storage.object_sync import Mirror
+from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.tracking.run_facts import RunFacts
 from ipix_tune.tracking.runs import Tracker
 from ipix_tune.tracking.shell_environment import wandb_mode
@@ -73,7 +73,7 @@ def _lack(entry: TrialRecord, known: Collection[int], state: str | None) -> Lack
 
 
 def complete(
-    place: Path, study: StudyConfig, facts: RunFacts, entries: Sequence[TrialRecord], *, copy: Mirror | None = None
+    place: Path, study: StudyConfig, facts: RunFacts, entries: Sequence[TrialRecord], *, copy: ObjectCopy | None = None
 ) -> tuple[list[Lack], list[Lack]]:
     """Log again what the logs lack. W&B's client must hold no open run in this process.
 
@@ -108,7 +108,7 @@ def _tables(place: Path) -> Tables | None:
         return None
 
 
-def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: Mirror | None) -> dict[str, Any]:
+def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: ObjectCopy | None) -> dict[str, Any]:
     """All that is to be logged again of a trial, as plain data."""
     entry, parts = lack.entry, place / "trials" / lack.entry.key / IN_PARTS
     records = {record.epoch: record for record in _records(place, entry.key, copy)}
@@ -136,7 +136,7 @@ def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: Mirror | None) ->
     }
 
 
-def _records(place: Path, key: str, copy: Mirror | None) -> list[EpochRecord]:
+def _records(place: Path, key: str, copy: ObjectCopy | None) -> list[EpochRecord]:
     """The epochs that the trial itself wrote down."""
     name = f"trials/{key}/{METRICS}"
     if copy is None or (place / name).is_file():

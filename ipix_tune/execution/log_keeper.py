@@ -17,7 +17,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.complete_logs import Lack, lack_of, what_lacks
 from ipix_tune.execution.echo import near
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.storage.object_sync import Mirror
+from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.storage.study_identity import identity
 from ipix_tune.tracking.run_facts import RunFacts
 from ipix_tune.tracking.shell_environment import wandb_mode
@@ -53,7 +53,7 @@ class LogKeeper:
         facts: RunFacts,
         entry: Callable[[str], TrialRecord | None],
         *,
-        copy: Mirror | None,
+        copy: ObjectCopy | None,
         say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -26,7 +26,7 @@ FRONT_SHOWN = 6
 
 
 @dataclass(kw_only=True)
-class Row:
+class TrialRow:
     """One trial on the board. ``score`` and ``against`` are the objectives after ``scored_epoch``, the last epoch with
     a score; ``epoch`` is the last one that it ran."""
 
@@ -61,7 +61,7 @@ class Rule(TypedDict):
 
 
 @dataclass(kw_only=True)
-class Board:
+class ProgressTable:
     """Trials by key and what is known of the study as a whole. Draws nothing by itself. ``against`` is the metric of
     the second objective, where there is one."""
 
@@ -72,7 +72,7 @@ class Board:
     total: int
     max_epochs: int
     phase: Phase = "search"
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, TrialRow] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     finished_here: int = 0
 
@@ -187,7 +187,7 @@ class Board:
 class Display:
     """The board on a console: redrawn in place on a terminal, a line per event elsewhere."""
 
-    def __init__(self, board: Board, console: Console) -> None:
+    def __init__(self, board: ProgressTable, console: Console) -> None:
         self.board = board
         self._console = console
         self._live = (

@@ -19,16 +19,16 @@ from ipix_tune.execution.resources import Fit
 from ipix_tune.execution.stopper import Stop
 from ipix_tune.search.repeated_error import Alike
 from ipix_tune.storage import study_folder as folder
-from ipix_tune.storage.object_sync import Keeper, Mirror, copy_of
+from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy, copy_of
 from ipix_tune.storage.storage_faults import storage_fault
 from ipix_tune.tracking.run_facts import RunFacts
 from trainers.config import TrainConfig
 from trainers.data import DataConfig
 
 if TYPE_CHECKING:
-    from ipix_tune.execution.progress_table import Board
+    from ipix_tune.execution.progress_table import ProgressTable
     from ipix_tune.search.trial_record import TrialRecord
-    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.search.trial_store import TrialStore
 
 Values = dict[str, Value]
 
@@ -60,7 +60,7 @@ class Outcome:
     scored: int
     needed: frozenset[str]
     lacking: tuple[str, ...] = ()
-    copy: Mirror | None = None
+    copy: ObjectCopy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +80,15 @@ class Work:
 
     facts: RunFacts
     data: DataConfig
-    journal: "Journal"
+    journal: "TrialStore"
     record: tuple[str, ...]
     scheduler: Any
-    board: "Board"
+    board: "ProgressTable"
     over: Callable[[], str | None]
     needed: Callable[[], set[str]]
 
 
-def checked_copy(study: StudyConfig) -> Mirror | None:
+def checked_copy(study: StudyConfig) -> ObjectCopy | None:
     """The durable copy of the study where its storage is an object storage, which was asked whether it answers."""
     copy = copy_of(study, folder.study_folder(study))
     if copy is not None:
@@ -100,7 +100,7 @@ def checked_copy(study: StudyConfig) -> Mirror | None:
 def opened(
     study: StudyConfig,
     config: TrainConfig,
-    copy: Mirror | None,
+    copy: ObjectCopy | None,
     *,
     resume: bool,
     address: str | None,
@@ -131,7 +131,7 @@ def opened(
             yield place, fit
 
 
-def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, console: Console) -> Outcome:
+def drive(study: StudyConfig, work: Work, place: Path, copy: ObjectCopy | None, *, console: Console) -> Outcome:
     """Run all trials that the journal gives, as many at once as the cluster has room for; in the study's folder
     ``place``, which this process holds, and inside `cluster.connected`."""
     from ray import tune
@@ -139,8 +139,8 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
     from ipix_tune.execution.log_keeper import LogKeeper
     from ipix_tune.execution.progress_table import Display
     from ipix_tune.execution.trainable import in_actor, over_workers, trial_config
-    from ipix_tune.execution.tune_callback import Watcher
-    from ipix_tune.search.ray_searcher import JournalSearcher
+    from ipix_tune.execution.tune_callback import TuneCallback
+    from ipix_tune.search.ray_searcher import TrialStoreSearcher
     from ipix_tune.tracking.runs import Tracker
 
     journal, board = work.journal, work.board
@@ -189,7 +189,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
     def no_room(reason: str) -> None:
         stop.no_room = stop.no_room or reason
 
-    keeper = Keeper(copy, record=work.record, on_fault=storage_failed)
+    keeper = CopyKeeper(copy, record=work.record, on_fault=storage_failed)
     concurrency = Concurrency(study.resources, say=lambda line: say(console, line), on_no_room=no_room)
 
     def ended_entry(key: str) -> "TrialRecord | None":
@@ -209,7 +209,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
 
     try:
         with Display(board, console) as display, stop.on_signals(console):
-            watcher = Watcher(
+            watcher = TuneCallback(
                 journal,
                 tracker,
                 display,
@@ -224,7 +224,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
                 tune.Tuner(
                     tune.with_resources(over_workers if nested else in_actor, _driver_resources(study)),
                     tune_config=tune.TuneConfig(
-                        search_alg=JournalSearcher(
+                        search_alg=TrialStoreSearcher(
                             journal,
                             trial_config=config_of,
                             concurrent=concurrency.limit,
@@ -284,7 +284,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: Mirror | None, *, c
 
 
 def _completed(
-    place: Path, study: StudyConfig, work: Work, copy: Mirror | None, *, console: Console
+    place: Path, study: StudyConfig, work: Work, copy: ObjectCopy | None, *, console: Console
 ) -> tuple[str, ...]:
     """The trials that the logs lack, in words, also after they were made whole; where that could not be tried, why."""
     from ipix_tune.execution.complete_logs import complete
@@ -304,12 +304,12 @@ def _completed(
 
 def board_of(
     study: StudyConfig, entries: "Sequence[TrialRecord]", *, total: int, max_epochs: int, phase: Phase
-) -> "Board":
+) -> "ProgressTable":
     """The board, with the trials that ended before this driver started."""
-    from ipix_tune.execution.progress_table import Board, Row
+    from ipix_tune.execution.progress_table import ProgressTable, TrialRow
 
     objective = study.objective
-    board = Board(
+    board = ProgressTable(
         metric=objective.metric,
         mode=objective.mode,
         against=None if objective.against is None else objective.against.metric,
@@ -321,7 +321,7 @@ def board_of(
     for entry in entries:
         if entry.state != "running":
             last = max(entry.scores, default=0)
-            row = Row(values=entry.values, state=entry.state, retries=entry.retries, error=entry.error)
+            row = TrialRow(values=entry.values, state=entry.state, retries=entry.retries, error=entry.error)
             row.reported(last, score=entry.scores.get(last), against=entry.against)
             board.rows[entry.key] = row
     return board

@@ -16,7 +16,7 @@ from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.search.asha import EPOCH, METRICS, SCORE
 from ipix_tune.search.ray_searcher import CAUSE, FAILED, UNWRITABLE
 from ipix_tune.search.repeated_error import cause_of
-from ipix_tune.storage.object_sync import Mirror, scratch
+from ipix_tune.storage.object_sync import ObjectCopy, scratch
 from trainers.common.errors import ConfigError, LoaderError, OutOfMemory, OutputError, TrainingError, UserError
 from trainers.common.retry import FULL
 
@@ -54,7 +54,7 @@ def trial_config(
 
 
 @contextlib.contextmanager
-def _at_home(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Mirror | None]]:
+def _at_home(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], ObjectCopy | None]]:
     """The config with a folder of this node as ``run_dir``, and that folder's copy in object storage."""
     if config["store"] is None:
         yield config, None
@@ -97,7 +97,7 @@ def over_workers(config: dict[str, Any]) -> None:
         _say(error, tune.report)
 
 
-def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Mirror | None = None) -> None:
+def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: ObjectCopy | None = None) -> None:
     """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts. The
     second training begins when nothing refers to the error any more: its traceback holds the tensors of the first."""
     try:
@@ -112,7 +112,7 @@ def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Mirror
     train()
 
 
-def _into_parts(config: dict[str, Any], mirror: Mirror | None) -> bool:
+def _into_parts(config: dict[str, Any], mirror: ObjectCopy | None) -> bool:
     """Note in the trial's folder that it is computed in twice the parts; False: that is not allowed, or was done."""
     with _at_home(config) as (local, copy):
         mirror, folder = mirror or copy, Path(local["run_dir"])
@@ -164,11 +164,11 @@ def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -
         _train(local, send, mirror if process.rank == 0 else None)
 
 
-def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: Mirror | None = None) -> None:
+def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: ObjectCopy | None = None) -> None:
     """Fit, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
     from trainers.config import TrainConfig
-    from trainers.interface.epoch_record import EpochRecord, Verdict
+    from trainers.interface.epoch_record import Decision, EpochRecord
     from trainers.loop.fit import fit
 
     metric, folder = config["metric"], Path(config["run_dir"])
@@ -178,13 +178,13 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
         training = training.model_copy(update={"optim": training.optim.model_copy(update={"accumulate": parts})})
         mark = {ACCUMULATE: parts}
 
-    def report(record: EpochRecord) -> Verdict:
+    def report(record: EpochRecord) -> Decision:
         value = record.metrics.get(metric, math.nan)
         score = {SCORE: value} if math.isfinite(value) else {}
         if mirror is not None and record.checkpoint is not None:
             mirror.push()
         row = {EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark}
-        return Verdict.STOP if send(row) is False else Verdict.CONTINUE
+        return Decision.STOP if send(row) is False else Decision.CONTINUE
 
     try:
         result = fit(training, folder, callbacks=[report])

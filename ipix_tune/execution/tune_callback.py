@@ -7,16 +7,16 @@ from ray.tune import Callback
 
 from analysis.columns import State
 from ipix_tune.execution.placement import Releaser
-from ipix_tune.execution.progress_table import Display, Row
+from ipix_tune.execution.progress_table import Display, TrialRow
 from ipix_tune.execution.trainable import ACCUMULATE, GROUP, SPLIT
 from ipix_tune.search.asha import EPOCH, METRICS, SCORE
 from ipix_tune.search.ray_searcher import CAUSE, end_of
 from ipix_tune.search.repeated_error import OTHER, Alike
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.tracking.runs import Tracker
 
 
-class Watcher(Callback):
+class TuneCallback(Callback):
     """Fans out what happens to trials.
 
     Args:
@@ -33,7 +33,7 @@ class Watcher(Callback):
 
     def __init__(
         self,
-        journal: Journal,
+        journal: TrialStore,
         tracker: Tracker,
         display: Display,
         *,
@@ -66,14 +66,14 @@ class Watcher(Callback):
         self._open(trial)
         self._display.started(key)
 
-    def _open(self, trial: Any) -> Row:
+    def _open(self, trial: Any) -> TrialRow:
         """The trial's row, made with its W&B run where there is none yet: a trial whose process dies, or whose node
         vanishes, before it has started fails without a start."""
         key = trial.config["key"]
         row = self._display.board.rows.get(key)
         if row is None or row.state != "running":
             values, past = self._values[key], self._journal.entry(key)
-            row = Row(values=values, retries=past.retries)
+            row = TrialRow(values=values, retries=past.retries)
             epoch = max(past.scores, default=0)
             row.reported(epoch, score=past.scores.get(epoch), against=past.against)
             self._display.board.rows[key] = row
@@ -144,7 +144,7 @@ class Watcher(Callback):
         self._releaser.look(awaited=len(self._values) - len(self._ended) > len(self._groups))
         self._on_step()
 
-    def _finish(self, key: str, row: Row) -> None:
+    def _finish(self, key: str, row: TrialRow) -> None:
         self._tracker.finish(
             key, state=row.state, error=row.error, retries=row.retries, objective=row.score, epochs=row.epoch
         )

@@ -18,13 +18,13 @@ from trainers.common.errors import TrainingError, UserError
 LOOK_S = 0.5
 """How often a trial that waits for its workers sees whether they are still there."""
 
-Row = dict[str, Any]
-Work = Callable[[dict[str, Any], Callable[[Row], bool]], None]
+EpochRow = dict[str, Any]
+Work = Callable[[dict[str, Any], Callable[[EpochRow], bool]], None]
 """What a worker does for a trial: called with the trial's config and with a function that sends a row to the trial and
 says whether to go on."""
 
 
-class Desk:
+class Mailbox:
     """Where a trial leaves its config for the workers, and rank 0 its rows for the trial. A row waits until the trial
     asks for the next one, or is over. Trials are numbered from 1."""
 
@@ -32,7 +32,7 @@ class Desk:
         self._moved = asyncio.Condition()
         self._configs: dict[int, dict[str, Any]] = {}
         self._over = 0
-        self._row: tuple[int, int, Row | None] = (0, 0, None)
+        self._row: tuple[int, int, EpochRow | None] = (0, 0, None)
         self._seen = (0, 0)
 
     async def give(self, trial: int, config: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class Desk:
             await self._moved.wait_for(lambda: trial in self._configs)
             return self._configs[trial]
 
-    async def send(self, trial: int, number: int, row: Row | None) -> bool:
+    async def send(self, trial: int, number: int, row: EpochRow | None) -> bool:
         """A trial's row, counted from 1; None: there are no more. Whether to go on."""
         async with self._moved:
             if trial > self._over:
@@ -57,7 +57,7 @@ class Desk:
                 await self._moved.wait_for(lambda: self._seen >= (trial, number) or trial <= self._over)
             return trial > self._over
 
-    async def next(self, trial: int, number: int) -> Row | None:
+    async def next(self, trial: int, number: int) -> EpochRow | None:
         """Wait for a trial's row of this number; those before it were seen."""
         async with self._moved:
             self._seen = (trial, number - 1)
@@ -72,7 +72,7 @@ class Desk:
             self._moved.notify_all()
 
 
-class Crew:
+class WorkerGroup:
     """The workers of this process, which is a trial's actor.
 
     Args:
@@ -83,7 +83,7 @@ class Crew:
     def __init__(self, work: Work, resources: dict[str, Any]) -> None:
         import ray
 
-        self._desk: Any = ray.remote(num_cpus=0)(Desk).remote()
+        self._desk: Any = ray.remote(num_cpus=0)(Mailbox).remote()
         self._trial = 0
         self._failure: BaseException = RuntimeError("the trial's workers ended")
         self._thread = threading.Thread(target=self._run, args=(work, resources), daemon=True)
@@ -94,7 +94,7 @@ class Crew:
         """Whether it can take a trial."""
         return self._thread.is_alive()
 
-    def train(self, config: dict[str, Any], report: Callable[[Row], None]) -> None:
+    def train(self, config: dict[str, Any], report: Callable[[EpochRow], None]) -> None:
         """Have a trial trained. What ``report`` raises, as Tune's does when it stops a trial, ends the trial.
 
         Raises:
@@ -114,13 +114,13 @@ class Crew:
         finally:
             self._desk.end.remote(self._trial)
 
-    def _arrived(self, answer: Any) -> Row | None:
+    def _arrived(self, answer: Any) -> EpochRow | None:
         import ray
 
         while not ray.wait([answer], timeout=LOOK_S)[0]:
             if not self._thread.is_alive():
                 raise self._failure
-        row: Row | None = ray.get(answer)
+        row: EpochRow | None = ray.get(answer)
         return row
 
     def _run(self, work: Work, resources: dict[str, Any]) -> None:
@@ -131,14 +131,14 @@ class Crew:
             self._failure = error
 
 
-_crew: Crew | None = None
+_crew: WorkerGroup | None = None
 
 
-def crew(work: Work, resources: dict[str, Any]) -> Crew:
+def crew(work: Work, resources: dict[str, Any]) -> WorkerGroup:
     """This process's crew, started where there is none any more."""
     global _crew
     if _crew is None or not _crew.is_there:
-        _crew = Crew(work, resources)
+        _crew = WorkerGroup(work, resources)
     return _crew
 
 
@@ -151,7 +151,7 @@ def _serve(config: dict[str, Any]) -> None:
     for trial in itertools.count(1):
         numbers = itertools.count(1)
 
-        def send(row: Row | None, trial: int = trial, numbers: Any = numbers) -> bool:
+        def send(row: EpochRow | None, trial: int = trial, numbers: Any = numbers) -> bool:
             return ray.get(desk.send.remote(trial, next(numbers), row)) if first else True
 
         config["work"](ray.get(desk.take.remote(trial)), send)

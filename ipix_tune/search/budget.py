@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from analysis.stats.best import Standings
 from ipix_tune.config.study_config import BudgetConfig, ResourcesConfig
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 
 
 class Budget:
@@ -20,7 +20,7 @@ class Budget:
     """
 
     def __init__(
-        self, config: BudgetConfig, resources: ResourcesConfig, journal: Journal, *, max_epochs: int, sign: int
+        self, config: BudgetConfig, resources: ResourcesConfig, journal: TrialStore, *, max_epochs: int, sign: int
     ) -> None:
         self._config = config
         self._gpus = resources.workers * resources.gpus_per_worker

@@ -7,7 +7,7 @@ from ray.tune.search import Searcher
 
 from analysis.columns import State
 from ipix_tune.search.asha import EPOCH, METRICS, SCORE
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 
 FAILED = "failed"
 """Key of a result that says that the trial cannot go on, and why; it is not worth a retry."""
@@ -18,7 +18,7 @@ UNWRITABLE = "unwritable"
 once that is mended."""
 
 
-class JournalSearcher(Searcher):
+class TrialStoreSearcher(Searcher):
     """Hands out the journal's trials, as many at once as ``concurrent`` says, and writes back what they report.
 
     Args:
@@ -26,13 +26,14 @@ class JournalSearcher(Searcher):
         trial_config: what a trial needs besides its key and values, by key and values.
         concurrent: gives the trials that may be handed out at once now; it may change.
         max_epochs: full length of a trial.
-        watched: a `ipix_tune.execution.tune_callback.Watcher` ends the trials, once their logs are closed; else they
+        watched: a `ipix_tune.execution.tune_callback.TuneCallback` ends the trials, once their logs are closed; else
+            they
             end here.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        journal: TrialStore,
         *,
         trial_config: Any,
         concurrent: Callable[[], int],

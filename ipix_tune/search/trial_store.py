@@ -46,7 +46,7 @@ _OPTUNA_STATES: dict[State, TrialState] = {
 }
 
 
-class Journal:
+class TrialStore:
     """Asks Optuna for configurations and writes down what became of them.
 
     Args:

@@ -28,7 +28,7 @@ class SimulationError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class IncumbentChange:
     """A change of the incumbent: when, after how many epochs of all trials together, and to what. ``score`` is the mean
     over the configuration's seeds."""
 
@@ -46,7 +46,7 @@ class Simulated:
 
     entries: "list[TrialRecord]" = field(default_factory=list)
     rungs: dict[int, dict[str, float]] = field(default_factory=dict)
-    trajectory: list[Step] = field(default_factory=list)
+    trajectory: list[IncumbentChange] = field(default_factory=list)
     ended: "list[Curve]" = field(default_factory=list)
     """Of the trials that ran all their epochs, the first to end first."""
     epochs: int = 0
@@ -74,7 +74,7 @@ class Simulation:
         curves: what a configuration's training would report.
         max_epochs: full length of a trial.
         concurrent: trials at once.
-        sampler: see `Journal`.
+        sampler: see `TrialStore`.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Simulation:
         from ipix_tune.config.search_space import SearchSpace
         from ipix_tune.search.asha import build_scheduler
         from ipix_tune.search.budget import Budget
-        from ipix_tune.search.ray_searcher import JournalSearcher
-        from ipix_tune.search.trial_store import Journal
+        from ipix_tune.search.ray_searcher import TrialStoreSearcher
+        from ipix_tune.search.trial_store import TrialStore
 
         if study.objective.against is not None:
             raise SimulationError(
@@ -104,7 +104,7 @@ class Simulation:
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
         self._curves = curves
         self._outcome = Simulated()
-        self._journal = Journal(
+        self._journal = TrialStore(
             None,
             study,
             SearchSpace(study),
@@ -115,7 +115,7 @@ class Simulation:
         self._budget = Budget(study.budget, study.resources, self._journal, max_epochs=max_epochs, sign=sign)
         self._journal.settled = self._budget.settled
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
-        self._searcher = JournalSearcher(
+        self._searcher = TrialStoreSearcher(
             self._journal, trial_config=self._handed_out, concurrent=lambda: concurrent, max_epochs=max_epochs
         )
         self._values: dict[str, dict[str, Value]] = {}
@@ -193,7 +193,7 @@ class Simulation:
         key = f"{running.key[0]}{best.number:04d}"
         if not steps or (key, best.epoch, best.score) != (steps[-1].key, steps[-1].epoch, steps[-1].score):
             steps.append(
-                Step(
+                IncumbentChange(
                     seconds=now,
                     epochs=self._outcome.epochs,
                     trials=self._journal.started,

@@ -44,7 +44,7 @@ class _Sent:
     appended: list[str]
 
 
-class Mirror:
+class ObjectCopy:
     """A local folder and its durable copy.
 
     Of a file that grew (the journal, W&B's logs) only what is new is sent, as an object of its own,
@@ -163,7 +163,7 @@ class Mirror:
         return parts[0] not in self._skip and not is_hidden(name) and parts[-1] not in (FRESH, PREVIOUS)
 
 
-class Keeper:
+class CopyKeeper:
     """Keeps a study's copy up to date while it runs. Its record goes last: whoever takes the study up from the copy
     finds there all that the record says is over.
 
@@ -173,7 +173,9 @@ class Keeper:
         on_fault: called with the reason when the storage failed for longer than it is waited for.
     """
 
-    def __init__(self, mirror: Mirror | None, *, record: tuple[str, ...] = (), on_fault: Callable[[str], None]) -> None:
+    def __init__(
+        self, mirror: ObjectCopy | None, *, record: tuple[str, ...] = (), on_fault: Callable[[str], None]
+    ) -> None:
         self._mirror, self._record, self._on_fault = mirror, record, on_fault
         self._failed = False
         self._last = time.monotonic()
@@ -229,10 +231,10 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def copy_of(study: StudyConfig, folder: Path) -> Mirror | None:
+def copy_of(study: StudyConfig, folder: Path) -> ObjectCopy | None:
     """The durable copy of a study that works in ``folder``; None where `storage` is a path."""
     store = store_of(study)
-    return None if store is None else Mirror(store, study.name, folder, skip=NOT_COPIED)
+    return None if store is None else ObjectCopy(store, study.name, folder, skip=NOT_COPIED)
 
 
 @contextlib.contextmanager
@@ -252,10 +254,10 @@ def own_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch(uri: str, key: str) -> Iterator[Mirror]:
+def scratch(uri: str, key: str) -> Iterator[ObjectCopy]:
     """A folder of this process with what the storage holds of a trial."""
     with own_folder() as folder:
-        mirror = Mirror(Store(uri), key, folder)
+        mirror = ObjectCopy(Store(uri), key, folder)
         mirror.pull()
         yield mirror
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.atomic import FolderError, replace_bytes
-from ipix_tune.storage.object_sync import Mirror
+from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.storage.study_identity import IDENTITY, identity, new_identity
 from ipix_tune.storage.study_identity import STUDY as STUDY
 from trainers.common.environment import describe
@@ -92,7 +92,7 @@ def prepared(
     study: StudyConfig,
     *,
     resume: bool,
-    copy: Mirror | None = None,
+    copy: ObjectCopy | None = None,
     accept: Callable[[Path], object] = lambda folder: None,
 ) -> Iterator[Path]:
     """The study's folder, ready and held by this process alone. A second driver is refused before it changes a file.
@@ -179,7 +179,7 @@ def remove_checkpoints(folder: Path, *, of: set[str]) -> None:
         shutil.rmtree(folder / "trials" / key / "checkpoints", ignore_errors=True)
 
 
-def trials_of(folder: Path, copy: Mirror | None = None) -> set[str]:
+def trials_of(folder: Path, copy: ObjectCopy | None = None) -> set[str]:
     """Names of the folders of all trials of a study, those of its copy in object storage among them."""
     return {path.name for path in (folder / "trials").glob("*")} | (copy.trials() if copy is not None else set())
 

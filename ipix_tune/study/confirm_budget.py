@@ -9,7 +9,7 @@ from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class ConfirmationBudget:
     """Of a confirmation of ``arms`` configurations, each run of ``max_epochs`` epochs and scored by ``metric``."""
 
     arms: int
@@ -37,7 +37,7 @@ class Price:
         ]
 
 
-def price(study: StudyConfig, *, max_epochs: int) -> Price | None:
+def price(study: StudyConfig, *, max_epochs: int) -> ConfirmationBudget | None:
     """The worst case before the search: no two configurations are equal. None without a `confirm` section."""
     confirm = study.confirm
     if confirm is None:
@@ -47,4 +47,4 @@ def price(study: StudyConfig, *, max_epochs: int) -> Price | None:
     others = sum(len(list(every_value(space.dimensions[name]))) - 1 for name in confirm.contrast)
     others += len(confirm.variants)
     arms = bases * (1 + len(confirm.ladder)) + others
-    return Price(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)
+    return ConfirmationBudget(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)

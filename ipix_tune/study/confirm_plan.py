@@ -10,7 +10,7 @@ from analysis.stats.confirm.seed_race import RacePlan
 from ipix_tune.config.confirm_section import ConfirmError, confirm_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.atomic import replace_bytes
 from ipix_tune.study import confirm_arms as arms_
 from ipix_tune.study.confirm_arms import Arm, arms_of
@@ -65,7 +65,7 @@ def looked_at(study: StudyConfig, space: SearchSpace, place: Path) -> Confirmati
     file = place / FOLDER / PLAN
     if file.is_file():
         return load(file)
-    return _planned(study, space, arms_of(study, space, Journal(place, study, space, total=0).entries()))
+    return _planned(study, space, arms_of(study, space, TrialStore(place, study, space, total=0).entries()))
 
 
 def load(file: Path) -> Confirmation:

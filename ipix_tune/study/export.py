@@ -12,7 +12,7 @@ from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase, key_of
 from analysis.ingest.tables import FOLDER, RUNS, Tables, load
 from analysis.stats.study import Study, Trial, from_tables
 from ipix_tune.study.final_recipe import KEY, SEEDS, head_lines, recipe
-from ipix_tune.study.provenance import Choice, Row, front_told, head, provenance, trial_key
+from ipix_tune.study.provenance import ExportChoice, RunRow, front_told, head, provenance, trial_key
 from trainers.common.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def export_best(
     seeds: int = SEEDS,
     give_back: bool | None = None,
     force: bool = False,
-) -> Choice:
+) -> ExportChoice:
     """Choose a run of the study in folder ``study`` and write its training config to ``out``.
 
     Args:
@@ -69,7 +69,7 @@ def export_best(
     return choice
 
 
-def _with_confirmation(choice: Choice, tables: Tables) -> Choice:
+def _with_confirmation(choice: ExportChoice, tables: Tables) -> ExportChoice:
     """The arm that a confirmation chose takes the place of the search's best trial; where no arm leads yet, the caveats
     say so."""
     runs = tables.runs.to_pylist()
@@ -85,7 +85,7 @@ def _with_confirmation(choice: Choice, tables: Tables) -> Choice:
     caveats = [f"the confirmation is not over: {found.judgement.reason}"] if not found.judgement.over else []
     if not found.choice.confirmed:
         caveats.append(found.choice.words)
-    return Choice(
+    return ExportChoice(
         row=(same or list(arm.runs))[0],
         rule=f"confirmation: {found.choice.words}",
         caveats=tuple(caveats),
@@ -129,7 +129,7 @@ def _version(table: Path) -> int:
     return int(metadata.get(b"schema_version", 0))
 
 
-def choose(found: Tables, *, trial: str | None = None) -> Choice:
+def choose(found: Tables, *, trial: str | None = None) -> ExportChoice:
     """The run to export: the earliest run of the best configuration, by the rule of `analysis.stats.best`. With two
     objectives that is one end of the Pareto front. Where no trial ran all its epochs, the caveats say so.
 
@@ -173,7 +173,7 @@ def _nothing(study: Study) -> str:
     return f"none of the {len(study.trials)} runs has a score (states: {states}); there is nothing to export"
 
 
-def _named(runs: list[Row], trial: str) -> Row:
+def _named(runs: list[RunRow], trial: str) -> RunRow:
     for row in runs:
         if trial in (row["run_id"], trial_key(row), str(row["trial"])):
             return row
@@ -181,7 +181,7 @@ def _named(runs: list[Row], trial: str) -> Row:
     raise ExportError(f"there is no trial {trial}{did_you_mean(trial, keys)}; the study has {', '.join(keys)}")
 
 
-def _choice(study: Study, trial: Trial, row: Row, *, rule: str, candidates: int) -> Choice:
+def _choice(study: Study, trial: Trial, row: RunRow, *, rule: str, candidates: int) -> ExportChoice:
     standing = study.standing_of(trial)
     if standing is None or trial.number not in {run.number for run in standing.trials}:
         seeds, score, against = 1, trial.score, trial.against
@@ -198,7 +198,7 @@ def _choice(study: Study, trial: Trial, row: Row, *, rule: str, candidates: int)
     front = _front(study)
     if front:
         caveats.append(front_told(front))
-    return Choice(
+    return ExportChoice(
         row=row,
         rule=rule,
         caveats=tuple(caveats),
@@ -223,7 +223,7 @@ def _key(study: Study, trial: Trial) -> str:
     return key_of(trial.run_id)
 
 
-def _config(choice: Choice, study: Path) -> "TrainConfig":
+def _config(choice: ExportChoice, study: Path) -> "TrainConfig":
     """As the run was trained, but for what the study's machine granted it: the device and the loader's workers are what
     the study's file says, else `auto`, since the final training may run elsewhere."""
     from trainers.common.yaml_file import set_dotted, validate
@@ -252,7 +252,7 @@ def _asked(study: Path, name: str) -> Any:
 
 
 def to_yaml(
-    choice: Choice,
+    choice: ExportChoice,
     config: "TrainConfig",
     *,
     study: Path,

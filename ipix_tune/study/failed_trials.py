@@ -3,7 +3,7 @@
 import hashlib
 
 from ipix_tune.search.repeated_error import DATA, DIVERGED
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from trainers.common.errors import UserError
 from trainers.config import TrainConfig
 from trainers.data.copies import contents
@@ -29,7 +29,9 @@ def data_state(config: TrainConfig) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def offer_failed(journal: Journal, config: TrainConfig, *, resume: bool, retry_failed: bool, lost: bool) -> list[str]:
+def offer_failed(
+    journal: TrialStore, config: TrainConfig, *, resume: bool, retry_failed: bool, lost: bool
+) -> list[str]:
     """Offer again the trials that failed by data which have changed since; with ``retry_failed`` all that failed.
 
     Args:

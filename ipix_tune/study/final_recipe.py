@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analysis.stats.confirm.results import ArmResult, Confirmed
     from trainers.config import TrainConfig
 
-Row = dict[str, Any]
+RunRow = dict[str, Any]
 KEY = "final"
 """In an exported config's `provenance`."""
 SEEDS = 3
@@ -48,7 +48,7 @@ class Recipe:
 def recipe(
     config: "TrainConfig",
     *,
-    rows: Sequence[Row],
+    rows: Sequence[RunRow],
     confirmed: "tuple[ArmResult, Confirmed] | None",
     seeds: int = SEEDS,
     give_back: bool | None = None,

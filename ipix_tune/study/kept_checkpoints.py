@@ -6,14 +6,14 @@
 from collections.abc import Iterable
 
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.execution.progress_table import Board
+from ipix_tune.execution.progress_table import ProgressTable
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.study.confirm_arms import Arm
 from ipix_tune.study.confirm_plan import ARM, SEED
 
 
-def needed_of_search(study: StudyConfig, journal: Journal, board: Board) -> set[str]:
+def needed_of_search(study: StudyConfig, journal: TrialStore, board: ProgressTable) -> set[str]:
     """Keys of the trials of the search that have ended and may yet be exported: of the configurations whose seeds have
     all ended the best (with two objectives the front), and as many as the confirmation takes; of every other
     configuration its first run, since its mean may still become the best.

@@ -16,7 +16,7 @@ from ipix_tune.config.study_config import StudyConfig, Value
 from ipix_tune.execution.resources import Fit, amounts, fit_resources
 from ipix_tune.search.rungs import expected_epochs, rungs
 from ipix_tune.study.confirm_budget import price
-from ipix_tune.study.step_timing import Cost
+from ipix_tune.study.step_timing import StepTiming
 from trainers.common.object_uri import without_query
 
 
@@ -82,7 +82,7 @@ def render(
     data: Sequence[str] = (),
     warm: Sequence[str] = (),
     memory: Sequence[str] = (),
-    cost: Cost | None = None,
+    cost: StepTiming | None = None,
     warnings: Sequence[str] = (),
 ) -> RenderableType:
     """The plan as `--dry-run` prints it; ``data`` are lines about the data set, ``warm`` about earlier studies,
@@ -165,7 +165,7 @@ def _resources(plan: Plan) -> str:
     return f"{wanted}, {plan.fit.concurrent} at once on {amounts(has)}"
 
 
-def _confirmation(plan: Plan, cost: Cost | None) -> list[str]:
+def _confirmation(plan: Plan, cost: StepTiming | None) -> list[str]:
     """What the confirmation adds at most; the arms are known only after the search."""
     asked = price(plan.study, max_epochs=plan.max_epochs)
     if asked is None:
@@ -179,7 +179,7 @@ def _confirmation(plan: Plan, cost: Cost | None) -> list[str]:
     return lines
 
 
-def _cost_lines(plan: Plan, cost: Cost | None) -> list[str]:
+def _cost_lines(plan: Plan, cost: StepTiming | None) -> list[str]:
     if cost is None:
         return ["not measured (--dry-run=measure times a few steps)"]
     lines = [

@@ -11,22 +11,22 @@ from analysis.columns import key_of
 from analysis.wording.phrases import validation_called
 
 if TYPE_CHECKING:
-    from analysis.stats.confirm.results import ArmResult, Confirmed, Mean
+    from analysis.stats.confirm.results import ArmMean, ArmResult, Confirmed
     from ipix_tune.study.final_recipe import Recipe
 
-Row = dict[str, Any]
+RunRow = dict[str, Any]
 NOT_UNTOUCHED = "the arm was chosen on scores that go along with these, so this is not an untouched estimate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ExportChoice:
     """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations. With two
     objectives, ``front`` has the keys of the trials on the Pareto front, the best by the first objective first.
     ``confirmed`` is the arm that the confirmation chose, and all it found; None where the search alone decided.
     ``score`` and ``against`` are the objectives by which it was chosen: means over ``seeds`` after ``epoch`` epochs.
     ``recipe``: the final recipe that is exported in the run's place, where it is."""
 
-    row: Row
+    row: RunRow
     rule: str
     caveats: tuple[str, ...]
     candidates: int
@@ -39,12 +39,12 @@ class Choice:
     recipe: "Recipe | None" = None
 
 
-def trial_key(row: Row) -> str:
+def trial_key(row: RunRow) -> str:
     """The key under which the study's folder `trials` holds the run: the last part of the run's id."""
     return key_of(str(row["run_id"]))
 
 
-def head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
+def head(choice: ExportChoice, *, final: bool, has_val: bool) -> list[str]:
     """The comment lines above the config, how far to trust it first."""
     row = choice.row
     if choice.confirmed is not None:
@@ -70,7 +70,7 @@ def head(choice: Choice, *, final: bool, has_val: bool) -> list[str]:
     return lines
 
 
-def _called(row: Row) -> str:
+def _called(row: RunRow) -> str:
     data: dict[str, Any] = json.loads(row["config"])["data"]
     return validation_called(data)
 
@@ -81,7 +81,7 @@ def front_told(front: tuple[str, ...]) -> str:
     return f"{'alone' if alone else f'no single winner: {len(front)} trials'} on the Pareto front: {', '.join(front)}"
 
 
-def scored(choice: Choice) -> str:
+def scored(choice: ExportChoice) -> str:
     """The scores by which it was chosen, in words."""
     row = choice.row
     text = f"{row['metric']} {choice.score:.2f}"
@@ -90,7 +90,7 @@ def scored(choice: Choice) -> str:
     return text if choice.seeds == 1 else f"{text} (mean over {count_seeds(choice.seeds)})"
 
 
-def _second(row: Row, choice: Choice) -> dict[str, Any]:
+def _second(row: RunRow, choice: ExportChoice) -> dict[str, Any]:
     """The second objective, where there is one, and the front."""
     if not choice.front:
         return {}
@@ -99,7 +99,7 @@ def _second(row: Row, choice: Choice) -> dict[str, Any]:
     return {"against": against, "front": list(choice.front)}
 
 
-def _confirmed_head(choice: Choice, arm: "ArmResult", found: "Confirmed") -> list[str]:
+def _confirmed_head(choice: ExportChoice, arm: "ArmResult", found: "Confirmed") -> list[str]:
     assert found.choice is not None
     over = "" if found.judgement.over else "; the confirmation is not over"
     assert arm.mean is not None
@@ -116,7 +116,7 @@ def _confirmed_head(choice: Choice, arm: "ArmResult", found: "Confirmed") -> lis
     ]
 
 
-def provenance(choice: Choice, *, study: Path) -> dict[str, Any]:
+def provenance(choice: ExportChoice, *, study: Path) -> dict[str, Any]:
     """The config's `provenance`."""
     row, value = choice.row, choice.score
     confirmation = {} if choice.confirmed is None else {"confirmation": _confirmation(*choice.confirmed)}
@@ -206,7 +206,7 @@ def _confirmation(arm: "ArmResult", found: "Confirmed") -> dict[str, Any]:
     }
 
 
-def _mean(mean: "Mean") -> dict[str, Any]:
+def _mean(mean: "ArmMean") -> dict[str, Any]:
     interval = [_rounded(mean.low), _rounded(mean.high)]
     return {"value": _rounded(mean.value), "interval_95": interval, "seeds": mean.seeds}
 

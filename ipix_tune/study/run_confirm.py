@@ -21,12 +21,12 @@ from ipix_tune.execution.machine import check_machine
 from ipix_tune.execution.preflight import check_run
 from ipix_tune.execution.runner import Outcome, Values, Work, board_of, checked_copy, drive, opened
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.search.trial_store import Journal
-from ipix_tune.storage.object_sync import Mirror
+from ipix_tune.search.trial_store import TrialStore
+from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.storage.study_folder import study_folder, trials_of
 from ipix_tune.storage.study_identity import identity
 from ipix_tune.study.confirm_arms import with_seed
-from ipix_tune.study.confirm_budget import Price
+from ipix_tune.study.confirm_budget import ConfirmationBudget
 from ipix_tune.study.confirm_extension import extended, judged, write_extension
 from ipix_tune.study.confirm_plan import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
 from ipix_tune.study.failed_trials import offer_failed
@@ -124,11 +124,13 @@ def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
             f"{max_epochs} epochs, {runs * max_epochs} epochs"
         )
         return lines
-    cost = Price(arms=len(found.arms), confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)
+    cost = ConfirmationBudget(
+        arms=len(found.arms), confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric
+    )
     return [*lines, *cost.lines(), *_measured(place, cost)]
 
 
-def _measured(place: Path, cost: Price) -> list[str]:
+def _measured(place: Path, cost: ConfirmationBudget) -> list[str]:
     """Trial hours at most, from what an epoch of the search took on average; none where the tables are missing."""
     from analysis.errors import LogsError
     from analysis.ingest import tables
@@ -146,7 +148,7 @@ def _measured(place: Path, cost: Price) -> list[str]:
     return [f"at most {hours:.2g} trial hours, by the {len(seconds)} epochs that the search took"]
 
 
-def _check_folder(study: StudyConfig, copy: Mirror | None) -> None:
+def _check_folder(study: StudyConfig, copy: ObjectCopy | None) -> None:
     place = study_folder(study)
     there = copy is not None and copy.store.exists(f"{copy.key}/study.yaml")
     if not there and not (place / "study.yaml").is_file():
@@ -178,7 +180,7 @@ def _race(
     space: SearchSpace,
     found: Confirmation,
     place: Path,
-    copy: Mirror | None,
+    copy: ObjectCopy | None,
     *,
     console: Console,
     retry_failed: bool,
@@ -201,7 +203,7 @@ def _race(
     whole, study = study, by_first_objective(study)
     runs = as_study(study, found, place)
     total = len(found.arms) * found.plan.seeds
-    journal = Journal(
+    journal = TrialStore(
         place / FOLDER,
         runs,
         SearchSpace(runs),
@@ -243,7 +245,7 @@ def _needed_of_search(
     study: StudyConfig, space: SearchSpace, found: Confirmation, place: Path, *, max_epochs: int
 ) -> set[str]:
     """Keys of the trials of the search whose checkpoints stay: what the arms repeat, and what the search may name."""
-    journal = Journal(place, study, space, total=0)
+    journal = TrialStore(place, study, space, total=0)
     board = board_of(study, journal.entries(), total=0, max_epochs=max_epochs, phase="search")
     return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
 
@@ -266,7 +268,7 @@ def _sign(study: StudyConfig) -> int:
 def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[TrialRecord]:
     """What the confirmation's record has; nothing is written."""
     runs = as_study(by_first_objective(study), found, place)
-    return Journal(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()
+    return TrialStore(place / FOLDER, runs, SearchSpace(runs), total=0, rounds=lambda _: [], letter=LETTER).entries()
 
 
 def by_first_objective(study: StudyConfig) -> StudyConfig:

@@ -17,7 +17,7 @@ from ipix_tune.execution.machine import check_machine
 from ipix_tune.execution.preflight import check_run
 from ipix_tune.execution.runner import TOLD, Outcome, Work, board_of, checked_copy, drive, opened
 from ipix_tune.storage import study_folder
-from ipix_tune.storage.object_sync import Keeper, Mirror
+from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy
 from ipix_tune.storage.study_identity import IDENTITY
 from ipix_tune.study.logged_facts import facts_of_search
 from ipix_tune.study.plan import Plan, make_plan
@@ -27,7 +27,7 @@ from trainers.common.errors import OutputError
 from trainers.common.object_uri import without_query
 
 if TYPE_CHECKING:
-    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.search.trial_store import TrialStore
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def run(
     Raises:
         UserError: anything that can be known before a trial starts: storage, data, weights, resources.
     """
-    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.search.trial_store import TrialStore
     from ipix_tune.study.failed_trials import offer_failed
 
     for line in check_machine(address):
@@ -71,33 +71,33 @@ def run(
         if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
         plan = make_plan(study)
-        journal = Journal(place, study, space, total=plan.trials, there=study_folder.trials_of(place, copy))
+        journal = TrialStore(place, study, space, total=plan.trials, there=study_folder.trials_of(place, copy))
         for line in offer_failed(journal, first, resume=resume, retry_failed=retry_failed, lost=True):
             say(console, line)
         return _search(study, space, plan, journal, place, copy, console=console)
 
 
-def acceptable(study: StudyConfig, space: SearchSpace, copy: Mirror | None, place: Path) -> None:
+def acceptable(study: StudyConfig, space: SearchSpace, copy: ObjectCopy | None, place: Path) -> None:
     """See that a study that is resumed may be changed so, before the change is written into its `study.yaml`.
 
     Raises:
         UserError: its confirmation has begun with another plan; its record does not know its trials.
     """
-    from ipix_tune.search.trial_store import Journal
+    from ipix_tune.search.trial_store import TrialStore
     from ipix_tune.study import confirm_plan
 
     if study.confirm is not None:
         confirm_plan.accept(study, place, resume=None)
-    Journal(place, study, space, total=0, there=study_folder.trials_of(place, copy))
+    TrialStore(place, study, space, total=0, there=study_folder.trials_of(place, copy))
 
 
 def _search(
     study: StudyConfig,
     space: SearchSpace,
     plan: Plan,
-    journal: "Journal",
+    journal: "TrialStore",
     place: Path,
-    copy: Mirror | None,
+    copy: ObjectCopy | None,
     *,
     console: Console,
 ) -> Outcome:
@@ -193,7 +193,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
         kept = named | unended(place, outcome.copy) if study.keep_checkpoints == "best" else set[str]()
         study_folder.remove_checkpoints(place, of=study_folder.trials_of(place) - kept)
         if outcome.copy is not None:
-            keeper = Keeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
+            keeper = CopyKeeper(outcome.copy, on_fault=lambda reason: say(console, f"checkpoints stay: {reason}"))
             keeper.remove_checkpoints(of=outcome.copy.trials() - kept)
     say(console, f"best config: {near(best)}")
     if choice.confirmed is None:
@@ -209,7 +209,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     return True
 
 
-def unended(place: Path, copy: Mirror | None) -> set[str]:
+def unended(place: Path, copy: ObjectCopy | None) -> set[str]:
     """Keys of the trials, of the search and of its confirmation, that may go on from their own checkpoints: those that
     failed or were cut off, and those that the tables do not know."""
     from analysis.ingest.tables import load

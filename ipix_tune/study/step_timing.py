@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainers.config import TrainConfig
-from trainers.interface.epoch_record import EpochRecord, Verdict
+from trainers.interface.epoch_record import Decision, EpochRecord
 
 SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class StepTiming:
     """``step_s`` is the lowest and highest seconds a step over the measured configs; ``every`` epochs there is an
     evaluation of ``evaluation_s`` seconds. ``steps_per_epoch``: a mean, where the stages of a method differ."""
 
@@ -31,7 +31,7 @@ class Cost:
         return low, high
 
 
-def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: float, threads: int, steps: int = 4) -> Cost:
+def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: float, threads: int, steps: int = 4) -> StepTiming:
     """Train each config for two short epochs of ``steps`` steps and time the second: one process, on this machine,
     with as many CPU threads as Ray gives a worker.
 
@@ -46,7 +46,7 @@ def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: float, threads: 
         timed = [_times(config, steps) for config in configs]
     finally:
         torch.set_num_threads(before)
-    return Cost(
+    return StepTiming(
         device=_device(configs[0]),
         step_s=(min(step for step, _ in timed), max(step for step, _ in timed)),
         evaluation_s=max(evaluation for _, evaluation in timed),
@@ -64,9 +64,9 @@ def _times(config: TrainConfig, steps: int) -> tuple[float, float]:
     short = config.model_copy(update={"schedule": schedule, "evaluation": evaluation})
     records: list[EpochRecord] = []
 
-    def keep(record: EpochRecord) -> Verdict:
+    def keep(record: EpochRecord) -> Decision:
         records.append(record)
-        return Verdict.CONTINUE
+        return Decision.CONTINUE
 
     with tempfile.TemporaryDirectory() as folder:
         fit(short, Path(folder), callbacks=[keep])

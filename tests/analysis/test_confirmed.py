@@ -18,7 +18,7 @@ from analysis.sections.confirmation import confirmation_sections, confirmed_head
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.confirm.results import confirmed, mean_of
 from analysis.stats.confirm.seed_race import judge
-from analysis.stats.sensitivity.external_evidence import Beside, confirmed_pairs
+from analysis.stats.sensitivity.external_evidence import ExternalPair, confirmed_pairs
 from analysis.stats.study import from_tables
 from analysis.wording.search import answer
 from analysis.wording.sensitivity import say_pair
@@ -269,7 +269,7 @@ def test_classes_of_the_leading_arm_are_compared_with_the_same_without_the_loss(
 
 
 def test_under_the_question_kl_or_cr_the_confirmed_pair_is_named_and_its_verdict_is_not_told_again():
-    pair = Beside(
+    pair = ExternalPair(
         name="interpixel.distance",
         first="cr",
         second="kl",

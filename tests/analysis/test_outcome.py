@@ -226,12 +226,14 @@ def test_what_is_decided_stands_on_the_first_screen_where_the_answer_is_not():
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus_sign():
-    one = outcomes.Beside(arm="top 1", other="defaults", kind="undecided", effect=-0.04, low=-1.07, high=0.99, pairs=7)
+    one = outcomes.SidedVerdict(
+        arm="top 1", other="defaults", kind="undecided", effect=-0.04, low=-1.07, high=0.99, pairs=7
+    )
     assert outcomes._figures(one, "+") == "+0.0, from -1.1 to +1.0"
 
 
 def test_an_end_of_an_interval_that_is_not_zero_is_not_printed_as_zero():
-    one = outcomes.Beside(arm="a", other="b", kind="better", effect=4.21, low=0.02, high=8.4, pairs=4)
+    one = outcomes.SidedVerdict(arm="a", other="b", kind="better", effect=4.21, low=0.02, high=8.4, pairs=4)
     assert outcomes._figures(one, "") == "4.21, from 0.02 to 8.40"
 
 

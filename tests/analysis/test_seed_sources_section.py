@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from analysis.sections.section import Section, Unanswered
+from analysis.sections.section import ReportSection, Unanswered
 from analysis.sections.seed_sources import seed_sources_section
 from analysis.stats.seed_sources import complete_design, mean_error, seed_sources
 from analysis.stats.sensitivity.stopped_early import seed_noise_at
@@ -139,7 +139,7 @@ def test_the_section_names_what_is_shown_and_what_is_not(tmp_path):
     scores = made(rng, {DRAW: 30.0}, configurations=2, own=0.0, levels=(3, 3, 4))
     scores += 0.3 * rng.standard_normal(scores.shape)
     section = seed_sources_section(study_of(scores), tmp_path)
-    assert isinstance(section, Section)
+    assert isinstance(section, ReportSection)
     assert "By itself data.draw.seed is shown to add something; seeds.init, seeds.order are not." in section.reading
     levels = "3 values of seeds.init x 3 values of seeds.order x 4 values of data.draw.seed"
     assert section.n == f"72 runs: {levels}, 2 configurations"

@@ -9,7 +9,7 @@ from analysis.ingest import tables
 from analysis.ingest.logged_run import LoggedRun
 from analysis.ingest.wandb_files import read_folder
 from analysis.sections.search import search_sections
-from analysis.sections.section import Section
+from analysis.sections.section import ReportSection
 from analysis.stats.study import from_tables
 from analysis.stats.two_choices import compare, difference, welch
 from tests.analysis import conftest
@@ -225,5 +225,5 @@ def test_figures_of_all_parameters_show_the_twelve_that_most_trials_have(monkeyp
     study = study_of(made)
     assert study.drawn_parameters == tuple(name for name in searched if name not in ("p00", "p07", "p09"))
     assert len(study.parameters) == 15
-    notes = [section.notes for section in search_sections(study, tmp_path) if isinstance(section, Section)]
+    notes = [section.notes for section in search_sections(study, tmp_path) if isinstance(section, ReportSection)]
     assert any("3 others are in the tables" in note for one in notes for note in one)

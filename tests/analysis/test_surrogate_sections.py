@@ -4,7 +4,7 @@ import re
 import pytest
 
 from analysis.ingest.tables import build_tables
-from analysis.sections.section import Section
+from analysis.sections.section import ReportSection
 from analysis.sections.surrogate import surrogate_sections
 from analysis.stats.sensitivity.cross_validation import fit_and_check
 from analysis.stats.sensitivity.external_evidence import first_configuration, published
@@ -36,7 +36,7 @@ def sections(tmp_path_factory):
 
 
 def answered(sections):
-    return [one for one in sections.values() if isinstance(one, Section)]
+    return [one for one in sections.values() if isinstance(one, ReportSection)]
 
 
 def reading(sections, start):

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.simulation_agrees import EPOCHS, agreement, entries, simulated, study_of, train, whole
-from ipix_tune.execution.progress_table import Board, Row
+from ipix_tune.execution.progress_table import ProgressTable, TrialRow
 from ipix_tune.search.trial_record import TrialRecord
 
 
@@ -38,9 +38,9 @@ def test_one_trial_after_the_other_the_simulation_is_the_real_run(tmp_path):
     real, virtual = entries(study), simulated(study, train(whole(study)))
     assert {one.state for one in real} == {"complete", "stopped"}
     assert virtual.entries == real
-    board = Board(metric="val/miou", mode="max", total=9, max_epochs=EPOCHS)
+    board = ProgressTable(metric="val/miou", mode="max", total=9, max_epochs=EPOCHS)
     for one in real:
-        board.rows[one.key] = Row(values=one.values, state=one.state)
+        board.rows[one.key] = TrialRow(values=one.values, state=one.state)
         board.rows[one.key].reported(max(one.scores), score=one.scores[max(one.scores)], against=None)
     last = virtual.trajectory[-1]
     assert board.best() == (last.key, last.score)

@@ -12,7 +12,7 @@ from analysis.stats.configuration_means import results
 from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.execution.progress_table import OVER, Board, Row
+from ipix_tune.execution.progress_table import OVER, ProgressTable, TrialRow
 from ipix_tune.search.budget import ended_since_improvement
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.study.confirm_arms import leaders
@@ -96,7 +96,7 @@ def journalled(number, one, *, against):
 
 def on_board(drawn, *, mode, against):
     """As the driver sees it."""
-    board = Board(
+    board = ProgressTable(
         metric=SCORE,
         mode=mode,
         against=PRICE if against else None,
@@ -106,7 +106,7 @@ def on_board(drawn, *, mode, against):
     )
     for number, one in enumerate(drawn):
         epochs, scores, prices = curves_of(one)
-        row = board.rows[key_of(number)] = Row(values=values_of(one), state=one["state"])
+        row = board.rows[key_of(number)] = TrialRow(values=values_of(one), state=one["state"])
         for epoch in range(1, epochs + 1):
             row.reported(epoch, score=scores.get(epoch), against=prices[epoch] if against else None)
     return board

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.study import run_search as studies
 from tests.ipix_tune.studies import write
 from trainers.interface.epoch_record import MEASURED
@@ -49,7 +49,7 @@ def run(file, *, resume=False, report=True, overrides=()):
 
 def entries(place):
     study = load(place / "study.yaml")
-    return {entry.key: entry for entry in Journal(place, study, SearchSpace(study), total=0).entries()}
+    return {entry.key: entry for entry in TrialStore(place, study, SearchSpace(study), total=0).entries()}
 
 
 def metrics_of(place, key):

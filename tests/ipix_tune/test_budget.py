@@ -10,7 +10,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.budget import Budget, ended_since_improvement
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base
 
 
@@ -24,7 +24,7 @@ class Clock:
 def begun(clock, **budget):
     data = base() | {"budget": {"trials": 12} | budget, "resources": {"workers": 2, "gpus_per_worker": 1}}
     study = StudyConfig.model_validate(data)
-    journal = Journal(None, study, SearchSpace(study), total=12, clock=clock)
+    journal = TrialStore(None, study, SearchSpace(study), total=12, clock=clock)
     limit = Budget(study.budget, study.resources, journal, max_epochs=9, sign=1)
     journal.settled = limit.settled
     return limit, journal
@@ -68,11 +68,11 @@ def test_gpu_hours_are_training_time_times_the_gpus_of_a_trial():
 def test_a_resumed_study_has_used_what_its_drivers_before_used(tmp_path):
     data = base() | {"budget": {"trials": 12, "epochs": 2, "gpu_hours": 1}, "resources": {"gpus_per_worker": 1}}
     study = StudyConfig.model_validate(data)
-    journal = Journal(tmp_path, study, SearchSpace(study), total=12)
+    journal = TrialStore(tmp_path, study, SearchSpace(study), total=12)
     key = journal.next()[0]
     journal.record(key, epoch=1, score=1.0, seconds=4000)
     journal.write_seconds()
-    again = Journal(tmp_path, study, SearchSpace(study), total=12)
+    again = TrialStore(tmp_path, study, SearchSpace(study), total=12)
     assert (again.epochs, again.trained_s) == (1, 4000)
 
 

@@ -9,7 +9,7 @@ from analysis.ingest.read_study import read_study
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.complete_logs import complete, lacks
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage import study_folder
 from ipix_tune.tracking.run_facts import RunFacts
 from ipix_tune.tracking.runs import Tracker
@@ -41,7 +41,7 @@ def trained(study, *, logged=None):
     facts = RunFacts(
         phase="search", training=space.to_config, describe=lambda values: {"search": values}, shared=SHARED
     )
-    journal = Journal(place, study, space, total=12)
+    journal = TrialStore(place, study, space, total=12)
     tracker = Tracker(place, study, SHARED)
     for number, (state, last) in enumerate((("complete", EPOCHS), ("stopped", 1), ("failed", 2))):
         key, values = journal.next()
@@ -128,7 +128,7 @@ def test_a_trial_whose_own_file_is_gone_too_keeps_the_score_that_the_record_has(
 
 def test_a_trial_that_is_still_running_lacks_nothing(study):
     place = study_folder.prepare(study, resume=False)
-    journal = Journal(place, study, SearchSpace(study), total=12)
+    journal = TrialStore(place, study, SearchSpace(study), total=12)
     key, _ = journal.next()
     journal.record(key, epoch=1, score=50.0)
     assert lacks(journal.entries(), None) == []

@@ -7,7 +7,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.study.confirm_arms import arms_of
 from ipix_tune.study.confirm_budget import price
 from ipix_tune.study.plan import make_plan, render
-from ipix_tune.study.step_timing import Cost
+from ipix_tune.study.step_timing import StepTiming
 from tests.ipix_tune.studies import base, write
 from tests.ipix_tune.test_confirm_arms import LADDER, THREE, VARIANTS
 from tests.ipix_tune.test_plan import printed
@@ -42,7 +42,7 @@ def test_runs_and_epochs_are_arms_times_seeds(tmp_path):
 
 def test_the_plan_of_the_search_names_the_price_and_the_measured_hours(tmp_path):
     study = load(write(tmp_path, {**base(), "confirm": {"top": 1, "max_seeds": 4}}))
-    cost = Cost(device="CPU", step_s=(1.0, 2.0), evaluation_s=0.0, steps_per_epoch=10, every=1)
+    cost = StepTiming(device="CPU", step_s=(1.0, 2.0), evaluation_s=0.0, steps_per_epoch=10, every=1)
     text = " ".join(printed(render(make_plan(study), cost=cost)).split())
     assert "with ipix-tune confirm, at most 2 configurations x 3 to 4 seeds: 6 to 8 runs of 9 epochs" in text
     assert "at most: 12 min to 24 min with 1 at once" in text

@@ -10,7 +10,7 @@ from ipix_tune.config.confirm_section import ConfirmError
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import Dimension, StudyConfig
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.study.confirm_extension import extended, judged, write_extension
 from ipix_tune.study.confirm_plan import Confirmation
 from tests.ipix_tune.studies import base
@@ -85,7 +85,7 @@ def played(folder, plan, score):
     def wanted(entries):
         return [{"arm": arm, "seed": seed} for arm, seed in judged(entries, plan, sign=1).wanted]
 
-    book = Journal(folder, study, SearchSpace(study), total=2 * plan.seeds, rounds=wanted, letter="c")
+    book = TrialStore(folder, study, SearchSpace(study), total=2 * plan.seeds, rounds=wanted, letter="c")
     made = []
     while (found := book.next()) is not None:
         key, values = found

@@ -6,9 +6,9 @@ from ray.tune.schedulers import TrialScheduler
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.asha import EPOCH, METRICS, SCORE, build_scheduler
-from ipix_tune.search.ray_searcher import JournalSearcher
+from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.samplers import SAMPLER
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.optuna_storage import JOURNAL
 from tests.ipix_tune.studies import base
 from tests.ipix_tune.test_trial_store import Trial
@@ -37,11 +37,11 @@ def run(folder, config):
     """One trial at a time, as Tune goes about it; a trial that is taken up reports all its epochs again. Returns the
     sampler's file as it was written, by the number of records that stood then."""
     space, samplers = SearchSpace(config), {}
-    book = Journal(folder, config, space, total=TRIALS)
+    book = TrialStore(folder, config, space, total=TRIALS)
     scheduler = build_scheduler(config, max_epochs=EPOCHS)
     scheduler.replay(book.entries())
     handed_out = {}
-    searcher = JournalSearcher(
+    searcher = TrialStoreSearcher(
         book,
         trial_config=lambda key, values: handed_out.update({key: values}) or {"key": key},
         concurrent=lambda: 1,
@@ -61,7 +61,7 @@ def run(folder, config):
 
 
 def answer(folder, config):
-    entries = Journal(folder, config, SearchSpace(config), total=TRIALS).entries()
+    entries = TrialStore(folder, config, SearchSpace(config), total=TRIALS).entries()
     return [(entry.key, entry.values, entry.scores, entry.state) for entry in entries]
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.execution import complete_logs
 from ipix_tune.execution.runner import Work, board_of, drive
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.test_complete_logs import EPOCHS, study, trained  # noqa: F401
 from trainers.common.errors import OutputError
 
@@ -17,7 +17,7 @@ from trainers.common.errors import OutputError
 def ended(study):  # noqa: F811
     """Drives a study whose trials have all ended, to its end."""
     place, facts, entries = trained(study)
-    journal = Journal(place, study, SearchSpace(study), total=len(entries))
+    journal = TrialStore(place, study, SearchSpace(study), total=len(entries))
     assert journal.remaining == 0
     work = Work(
         facts=facts,
@@ -56,7 +56,7 @@ def test_a_record_whose_disk_is_full_at_the_very_end_is_one_too(ended, monkeypat
     def full(self):
         raise OSError(errno.ENOSPC, "No space left on device", "journal.log")
 
-    monkeypatch.setattr(Journal, "write_seconds", full)
+    monkeypatch.setattr(TrialStore, "write_seconds", full)
     assert "No space left on device: 'journal.log'" in ended().cut_short
 
 

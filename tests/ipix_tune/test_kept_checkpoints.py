@@ -4,7 +4,7 @@ trials report are set by the test, so that it is known which configuration is th
 import pytest
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.study.confirm_plan import ARM, SEED
 from ipix_tune.study.kept_checkpoints import needed_of_confirmation
 from tests.ipix_tune.running import TINY, entries, run, tiny
@@ -118,7 +118,7 @@ def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
         "budget": {"trials": 999},
     }
     study = StudyConfig.model_validate(data)
-    journal = Journal(None, study, SearchSpace(study), total=999)
+    journal = TrialStore(None, study, SearchSpace(study), total=999)
     ended = {}
     while (given := journal.next()) is not None:
         key, _ = given

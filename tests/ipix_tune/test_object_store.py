@@ -14,7 +14,7 @@ from ipix_tune.execution.node_checks import look
 from ipix_tune.execution.trainable import _at_home, _train, trial_config
 from ipix_tune.storage import study_folder
 from ipix_tune.storage.object_store import Store, StoreError
-from ipix_tune.storage.object_sync import Keeper, Mirror, copy_of, scratch
+from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy, copy_of, scratch
 from tests.ipix_tune.studies import base, config_of, write
 from tests.trainers.runs import rows, same_tensors, tensors
 from trainers.common.errors import ConfigError, OutputError
@@ -40,13 +40,13 @@ def filled(place, **files):
 
 def test_a_folder_comes_back_as_it_was_copied(store, tmp_path):
     there = filled(tmp_path / "a", journal="one", wandb__run__log="two")
-    assert Mirror(store, "study", there).push() == 2
-    assert Mirror(store, "study", tmp_path / "b").pull() == 2
+    assert ObjectCopy(store, "study", there).push() == 2
+    assert ObjectCopy(store, "study", tmp_path / "b").pull() == 2
     assert (tmp_path / "b" / "wandb" / "run" / "log").read_text() == "two"
 
 
 def test_only_what_changed_is_copied_again(store, tmp_path):
-    mirror = Mirror(store, "study", filled(tmp_path / "a", journal="one", other="two"))
+    mirror = ObjectCopy(store, "study", filled(tmp_path / "a", journal="one", other="two"))
     mirror.push()
     filled(tmp_path / "a", journal="longer")
     assert mirror.push() == 1
@@ -55,7 +55,7 @@ def test_only_what_changed_is_copied_again(store, tmp_path):
 
 def test_what_was_fetched_is_not_copied_back(store, tmp_path):
     store.put("study/journal", b"one")
-    mirror = Mirror(store, "study", tmp_path / "b")
+    mirror = ObjectCopy(store, "study", tmp_path / "b")
     mirror.pull()
     assert mirror.push() == 0
 
@@ -64,13 +64,13 @@ def test_hidden_files_earlier_checkpoints_and_skipped_folders_stay_here(store, t
     there = filled(
         tmp_path / "a", **{"ray__x": "", ".lock": "", "checkpoints__previous.pt": "", "checkpoints__last.pt": ""}
     )
-    Mirror(store, "study", there, skip=("ray",)).push()
+    ObjectCopy(store, "study", there, skip=("ray",)).push()
     assert store.keys("study") == ["checkpoints/last.pt"]
 
 
 def test_a_file_that_vanishes_while_the_folder_is_copied_is_left_out(store, tmp_path, monkeypatch):
     there = filled(tmp_path / "a", journal="one", passing="two")
-    mirror = Mirror(store, "study", there)
+    mirror = ObjectCopy(store, "study", there)
     names = mirror.names()
     (there / "passing").unlink()
     monkeypatch.setattr(mirror, "names", lambda: names)
@@ -169,7 +169,7 @@ def test_a_storage_that_is_away_is_a_fault_of_the_output(tmp_path):
 
 def test_a_keeper_says_once_that_the_storage_failed_and_does_not_wait_again(tmp_path):
     faults = []
-    keeper = Keeper(Mirror(away(tmp_path), "s", filled(tmp_path / "a", x="x")), on_fault=faults.append)
+    keeper = CopyKeeper(ObjectCopy(away(tmp_path), "s", filled(tmp_path / "a", x="x")), on_fault=faults.append)
     keeper.save()
     keeper.save()
     assert len(faults) == 1
@@ -279,7 +279,7 @@ def test_a_trial_that_another_node_takes_up_goes_on_bit_for_bit(bucket, tmp_path
     train()
     assert [row["epoch"] for row in sent] == [1, 2, 1, 2, 3, 4]
     assert sent[2:4] == sent[:2]
-    Mirror(Store(config["store"]), config["run_dir"], tmp_path / "copy").pull()
+    ObjectCopy(Store(config["store"]), config["run_dir"], tmp_path / "copy").pull()
     fit(config_of(schedule={"epochs": 4, "steps_per_epoch": 2}), tmp_path / "undisturbed")
     assert rows(tmp_path / "copy") == rows(tmp_path / "undisturbed")
     assert same_tensors(tensors(tmp_path / "copy"), tensors(tmp_path / "undisturbed"))

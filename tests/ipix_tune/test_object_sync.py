@@ -3,9 +3,9 @@
 import pytest
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.object_store import Store
-from ipix_tune.storage.object_sync import MOST_PARTS, SMALL, Keeper, Mirror
+from ipix_tune.storage.object_sync import MOST_PARTS, SMALL, CopyKeeper, ObjectCopy
 from ipix_tune.storage.optuna_storage import JOURNAL
 from tests.ipix_tune.test_trial_store import study
 from trainers.common.errors import OutputError
@@ -38,14 +38,14 @@ def line(number):
 
 def there(store, tmp_path):
     """What another machine gets."""
-    elsewhere = Mirror(store, "s", tmp_path / "elsewhere")
+    elsewhere = ObjectCopy(store, "s", tmp_path / "elsewhere")
     elsewhere.pull()
     return (tmp_path / "elsewhere" / "a.log").read_bytes()
 
 
 def grown(store, place, *, times):
     """A mirror whose file has grown and been copied so many times."""
-    mirror = Mirror(store, "s", place)
+    mirror = ObjectCopy(store, "s", place)
     (place / "a.log").write_bytes(bytes(SMALL))
     mirror.push()
     for number in range(times):
@@ -102,7 +102,7 @@ def test_a_file_that_was_cut_or_changed_is_sent_whole_and_its_parts_are_gone(tmp
 def test_whoever_fetched_the_parts_goes_on_appending(tmp_path, place):
     store = Counting(tmp_path / "lab")
     grown(store, place, times=3)
-    other = Mirror(store, "s", tmp_path / "other")
+    other = ObjectCopy(store, "s", tmp_path / "other")
     other.pull()
     before = store.sent
     with (tmp_path / "other" / "a.log").open("ab") as file:
@@ -121,7 +121,7 @@ def test_a_study_that_is_over_leaves_its_files_as_one_object_each(tmp_path, plac
 
 def searched(place, keeper, *, trials, epochs=3):
     """A journal of so many trials, copied when the driver copies it."""
-    book = Journal(place, study(sampler={"name": "random"}), SearchSpace(study()), total=trials)
+    book = TrialStore(place, study(sampler={"name": "random"}), SearchSpace(study()), total=trials)
     while (given := book.next()) is not None:
         keeper.save_record()
         for epoch in range(epochs):
@@ -132,13 +132,13 @@ def searched(place, keeper, *, trials, epochs=3):
 
 def test_the_journal_of_many_trials_costs_a_few_times_its_size(tmp_path, place):
     store = Counting(tmp_path / "lab")
-    keeper = Keeper(Mirror(store, "s", place), record=(JOURNAL,), on_fault=pytest.fail)
+    keeper = CopyKeeper(ObjectCopy(store, "s", place), record=(JOURNAL,), on_fault=pytest.fail)
     searched(place, keeper, trials=150)
     size = (place / JOURNAL).stat().st_size
     assert size > 2 * SMALL
     sent_small = 2 * 150 * SMALL * SMALL / size / 2  # whole while it is below SMALL: a triangle
     assert store.sent < 4 * size + sent_small
-    Mirror(store, "s", tmp_path / "elsewhere").pull()
+    ObjectCopy(store, "s", tmp_path / "elsewhere").pull()
     assert (tmp_path / "elsewhere" / JOURNAL).read_bytes() == (place / JOURNAL).read_bytes()
 
 
@@ -147,7 +147,7 @@ def test_a_trials_end_is_in_the_record_only_after_its_wandb_files(tmp_path, plac
     for name in ("journal.log", "wandb/offline-run-1-small-t0001/run.wandb", "wandb/offline-run-1-small-t0002/r.wandb"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text("x")
-    keeper = Keeper(Mirror(store, "s", place), record=("journal.log", "sampler.pkl"), on_fault=pytest.fail)
+    keeper = CopyKeeper(ObjectCopy(store, "s", place), record=("journal.log", "sampler.pkl"), on_fault=pytest.fail)
     keeper.save_end("t0001")
     assert store.puts == ["s/wandb/offline-run-1-small-t0001/run.wandb", "s/journal.log"]
     keeper.save()

@@ -5,7 +5,7 @@ import pytest
 
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.atomic import FolderError
 from ipix_tune.storage.study_identity import IDENTITY
 from tests.ipix_tune.studies import base
@@ -14,7 +14,7 @@ from tests.ipix_tune.studies import base
 def journal(folder, record):
     sampler = {"name": "tpe", "seed": 1, "startup_trials": 2}
     study = StudyConfig.model_validate(base() | {"record": record, "sampler": sampler})
-    return Journal(folder, study, SearchSpace(study), total=12)
+    return TrialStore(folder, study, SearchSpace(study), total=12)
 
 
 def go_on(book, trials):

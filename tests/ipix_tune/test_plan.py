@@ -11,7 +11,7 @@ from ipix_tune.config.validate_space import check_study
 from ipix_tune.execution.resources import ResourceError, fit_resources
 from ipix_tune.search.rungs import expected_epochs, passing, rungs
 from ipix_tune.study.plan import make_plan, render
-from ipix_tune.study.step_timing import Cost
+from ipix_tune.study.step_timing import StepTiming
 from tests.ipix_tune.studies import base
 
 
@@ -143,7 +143,7 @@ def test_the_printed_plan_says_what_is_at_stake():
 
 
 def test_a_measured_cost_is_printed_as_a_range_of_time():
-    cost = Cost(device="CPU", step_s=(1.0, 2.0), evaluation_s=8.0, steps_per_epoch=100, every=2)
+    cost = StepTiming(device="CPU", step_s=(1.0, 2.0), evaluation_s=8.0, steps_per_epoch=100, every=2)
     assert cost.trial_hours(9) == (9 * 104 / 3600, 9 * 204 / 3600)
     text = printed(render(make_plan(study_of(), cluster={"CPU": 2}), cost=cost))
     low, high = 108 * 104 / 3600 / 2, 108 * 204 / 3600 / 2
@@ -151,7 +151,7 @@ def test_a_measured_cost_is_printed_as_a_range_of_time():
 
 
 def test_a_cost_below_an_hour_is_printed_in_minutes():
-    cost = Cost(device="CPU", step_s=(0.1, 0.1), evaluation_s=0, steps_per_epoch=10, every=1)
+    cost = StepTiming(device="CPU", step_s=(0.1, 0.1), evaluation_s=0, steps_per_epoch=10, every=1)
     assert "at most: 1.8 min to 1.8 min" in printed(render(make_plan(study_of()), cost=cost))
 
 

@@ -13,7 +13,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import Dimension, StudyConfig
 from ipix_tune.search.prior_sampler import SOURCE, Belief, evidence, near, prior_of, support, trust
 from ipix_tune.search.samplers import build_sampler
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base
 
 SEARCH = {
@@ -106,7 +106,7 @@ def test_a_preferred_choice_is_taken_and_the_rest_drawn_as_often_as_the_spread_s
 
 def test_the_first_configuration_is_the_priors_center(tmp_path):
     config = study_with()
-    values = Journal(tmp_path, config, SearchSpace(config), total=3).next()[1]
+    values = TrialStore(tmp_path, config, SearchSpace(config), total=3).next()[1]
     assert {name: values[name] for name in CENTER} == CENTER
 
 
@@ -200,7 +200,7 @@ def test_a_right_prior_keeps_proposing_and_a_wrong_one_falls_silent():
         counts = Counter()
         for seed in range(5):
             config = study_with(LINE, sampler={"seed": seed})
-            book = Journal(None, config, SearchSpace(config), total=40)
+            book = TrialStore(None, config, SearchSpace(config), total=40)
             played(book, 40, lambda values: -abs(values["optim.lr"] - best))
             counts.update(sources(book)[10:])
         return counts["prior"] / counts.total()
@@ -218,7 +218,7 @@ def test_the_model_sees_what_a_distrusted_prior_proposed_as_the_bad_trials_that_
 
     monkeypatch.setattr(optuna.samplers.TPESampler, "infer_relative_search_space", spy)
     config = study_with(LINE, sampler={"startup_trials": 3})
-    book = Journal(None, config, SearchSpace(config), total=60)
+    book = TrialStore(None, config, SearchSpace(config), total=60)
     played(book, 60, lambda values: -abs(values["optim.lr"] - 0.1))
     number, shown = seen[-1]
     assert number > 40
@@ -229,7 +229,7 @@ def test_the_model_sees_what_a_distrusted_prior_proposed_as_the_bad_trials_that_
 
 def test_the_model_takes_over_as_trials_end():
     config = study_with(LINE)
-    book = Journal(None, config, SearchSpace(config), total=200)
+    book = TrialStore(None, config, SearchSpace(config), total=200)
     played(book, 200, lambda values: -abs(values["optim.lr"] - 0.9))
     drawn = sources(book)
     assert drawn[:10].count("model") < drawn[10:20].count("model") + 5
@@ -239,7 +239,7 @@ def test_the_model_takes_over_as_trials_end():
 def test_every_proposal_fits_the_space_conditions_included():
     config = study_with()
     space = SearchSpace(config)
-    for values in played(Journal(None, config, space, total=60), 60, lambda values: values["optim.lr"]):
+    for values in played(TrialStore(None, config, space, total=60), 60, lambda values: values["optim.lr"]):
         assert space.check_point(values) == values
 
 
@@ -251,10 +251,10 @@ def test_a_resumed_study_proposes_what_the_unbroken_one_would_have(tmp_path):
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    unbroken = played(Journal(tmp_path / "a", config, SearchSpace(config), total=30), 16, score)
+    unbroken = played(TrialStore(tmp_path / "a", config, SearchSpace(config), total=30), 16, score)
     broken = []
     for trials in (3, 6, 7):
-        broken += played(Journal(tmp_path / "b", config, SearchSpace(config), total=30), trials, score)
+        broken += played(TrialStore(tmp_path / "b", config, SearchSpace(config), total=30), trials, score)
     assert broken == unbroken
 
 
@@ -266,7 +266,7 @@ def test_the_sampler_can_be_pickled():
 
 def test_without_a_prior_tpe_proposes_four_in_five_and_the_others_are_drawn_evenly():
     config = study_with({"optim.lr": {"uniform": [0, 1]}})
-    book = Journal(None, config, SearchSpace(config), total=400)
+    book = TrialStore(None, config, SearchSpace(config), total=400)
     found = played(book, 400, lambda values: -abs(values["optim.lr"] - 0.9))
     assert set(sources(book)) == {"model", "even"}
     even = [values["optim.lr"] for values, source in zip(found, sources(book), strict=True) if source == "even"]

@@ -2,18 +2,18 @@ import io
 
 from rich.console import Console
 
-from ipix_tune.execution.progress_table import Board, Display, Row, describe
+from ipix_tune.execution.progress_table import Display, ProgressTable, TrialRow, describe
 
 
 def board(**rows):
-    made = Board(metric="val/miou", mode="max", total=4, max_epochs=9)
+    made = ProgressTable(metric="val/miou", mode="max", total=4, max_epochs=9)
     made.rows.update(rows)
     return made
 
 
 def row(epoch, score, state="complete", *, alpha=None, seed=None, **more):
     alpha = score if alpha is None else alpha
-    made = Row(values={"interpixel.alpha": alpha, **({} if seed is None else {"seed": seed})}, state=state, **more)
+    made = TrialRow(values={"interpixel.alpha": alpha, **({} if seed is None else {"seed": seed})}, state=state, **more)
     made.reported(epoch, score=score, against=None)
     return made
 

@@ -5,7 +5,7 @@ import random
 from analysis.stats.confirm.seed_race import RacePlan, judge
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import Dimension, StudyConfig
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base
 
 PLAN = RacePlan(max_seeds=6, comparisons=(("a", "b"), ("a", "c")), delta=0.3)
@@ -31,7 +31,7 @@ def journal(folder):
     dimensions = {"arm": Dimension(choice=("a", "b", "c")), "seed": Dimension(int=(0, 5))}
     study = StudyConfig.model_validate({**base(), "points": [], "sampler": {"name": "random"}})
     study = study.model_copy(update={"search": dimensions})
-    return Journal(folder, study, SearchSpace(study), total=18, rounds=next_round, letter="c")
+    return TrialStore(folder, study, SearchSpace(study), total=18, rounds=next_round, letter="c")
 
 
 def played(book, *, at_once=2, stop_after=10**6, fails=frozenset()):

@@ -16,7 +16,7 @@ from analysis.stats.confirm.results import confirmed
 from ipix_tune.cli.exit_codes import run as run_app
 from ipix_tune.cli.main import app
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.study_folder import load_study
 from ipix_tune.study.confirm_plan import load
 from ipix_tune.study.run_confirm import as_study
@@ -61,7 +61,7 @@ def ended(process):
 def runs_of(place):
     """{(arm, seed): (curve, state)} and the keys, from the confirmation's own journal."""
     study = as_study(load_study(place, []), load(place / "confirm/plan.json"), place)
-    book = Journal(place / "confirm", study, SearchSpace(study), total=0, rounds=lambda known: [], letter="c")
+    book = TrialStore(place / "confirm", study, SearchSpace(study), total=0, rounds=lambda known: [], letter="c")
     runs = {(one.values["arm"], one.values["seed"]): (one.scores, one.state) for one in book.entries()}
     assert len(runs) == len(book.entries()), "a run was made twice"
     return runs, {(one.values["arm"], one.values["seed"]): one.key for one in book.entries()}

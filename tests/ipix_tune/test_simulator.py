@@ -10,7 +10,7 @@ from ipix_tune.cli.exit_codes import run
 from ipix_tune.cli.simulate import app
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.execution.progress_table import Board, Row
+from ipix_tune.execution.progress_table import ProgressTable, TrialRow
 from ipix_tune.simulation.curves import Curve, ParametricCurves, curves_of
 from ipix_tune.simulation.simulator import Simulation
 from tests.ipix_tune.studies import base, write
@@ -161,13 +161,13 @@ def watched(config, curves):
     class Watched(Simulation):
         def _note(self, now, running, epoch, score):
             super()._note(now, running, epoch, score)
-            row = board.rows.setdefault(running.key, Row(values=running.values))
+            row = board.rows.setdefault(running.key, TrialRow(values=running.values))
             row.reported(epoch, score=score, against=None)
             row.state = "complete" if epoch == EPOCHS else "running"
             step = self._outcome.trajectory[-1]
             seen.append(((step.key, step.score), board.best()))
 
-    seen, board = [], Board(metric="m", mode="max", total=15, max_epochs=EPOCHS)
+    seen, board = [], ProgressTable(metric="m", mode="max", total=15, max_epochs=EPOCHS)
     Watched(config, curves, max_epochs=EPOCHS, concurrent=4).run()
     assert len(seen) > 30
     return seen

@@ -6,7 +6,7 @@ import pytest
 
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage import study_folder
 from ipix_tune.storage.study_identity import IDENTITY, IdentityError, identity
 from ipix_tune.study.run_search import acceptable
@@ -18,7 +18,7 @@ def study(tmp_path, **changes):
 
 
 def journal(place, config, **options):
-    return Journal(place, config, SearchSpace(config), total=12, there=study_folder.trials_of(place), **options)
+    return TrialStore(place, config, SearchSpace(config), total=12, there=study_folder.trials_of(place), **options)
 
 
 def three_trials(place, config):

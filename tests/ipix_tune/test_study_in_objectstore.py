@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.execution.trainable import _at_home, _train, trial_config
 from ipix_tune.storage.object_store import Store
-from ipix_tune.storage.object_sync import Mirror
+from ipix_tune.storage.object_sync import ObjectCopy
 from tests.ipix_tune.running import TINY, entries, run, sweep, tiny, training_workers, wait_for
 from tests.ipix_tune.studies import config_of
 from tests.trainers.runs import rows, same_tensors, tensors
@@ -68,7 +68,7 @@ def test_two_processes_go_on_from_the_object_storage_after_one_was_killed_as_in_
     stored = trial_config("t0000", run_dir="small/trials/t0000", store=f"{bucket}/lab", **there)
     with pytest.raises(ProcessExitedException):
         mp.spawn(work, args=(stored, tmp_path, True), nprocs=2)
-    copy = Mirror(Store(stored["store"]), stored["run_dir"], tmp_path / "copy")
+    copy = ObjectCopy(Store(stored["store"]), stored["run_dir"], tmp_path / "copy")
     copy.pull()
     assert len(rows(tmp_path / "copy")) in (2, 3)
     mp.spawn(work, args=(stored, tmp_path, False), nprocs=2)
@@ -105,7 +105,7 @@ def test_a_trial_of_several_workers_in_object_storage_outlives_a_worker_and_its_
     shutil.rmtree(tmp_path / "studies")
 
     (entry,) = entries(run(file, resume=True, report=False).folder).values()
-    Mirror(store, "tiny/trials/t0000", tmp_path / "copy").pull()
+    ObjectCopy(store, "tiny/trials/t0000", tmp_path / "copy").pull()
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "trainers.train"]
     subprocess.run([*launcher, tmp_path / "copy" / "config.yaml", "--run-dir", tmp_path / "run"], check=True)
     assert rows(tmp_path / "copy") == rows(tmp_path / "run")

@@ -10,8 +10,8 @@ from ray.tune.search.search_generator import SearchGenerator
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.execution.trainable import ACCUMULATE, _in_memory, _say, _train, in_actor, trial_config
-from ipix_tune.search.ray_searcher import CAUSE, FAILED, UNWRITABLE, JournalSearcher
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.ray_searcher import CAUSE, FAILED, UNWRITABLE, TrialStoreSearcher
+from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_trial_store import study
 from trainers.common.errors import ConfigError, DataError, OutOfMemory, OutputError
@@ -119,8 +119,8 @@ def test_when_the_retry_begins_the_tensors_of_the_run_that_ran_out_of_memory_are
 
 
 def searcher(folder):
-    book = Journal(folder, study(), SearchSpace(study()), total=12)
-    return book, JournalSearcher(
+    book = TrialStore(folder, study(), SearchSpace(study()), total=12)
+    return book, TrialStoreSearcher(
         book, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 2, max_epochs=9
     )
 
@@ -157,9 +157,9 @@ def test_a_trial_that_could_not_write_is_taken_up_by_the_next_driver(tmp_path):
 
 
 def test_the_first_configuration_is_the_studys_first_point(tmp_path):
-    book = Journal(tmp_path, study(), SearchSpace(study()), total=12)
+    book = TrialStore(tmp_path, study(), SearchSpace(study()), total=12)
     found = {}
-    JournalSearcher(book, trial_config=found.setdefault, concurrent=lambda: 2, max_epochs=9).suggest("a")
+    TrialStoreSearcher(book, trial_config=found.setdefault, concurrent=lambda: 2, max_epochs=9).suggest("a")
     assert found == {"t0000": base()["points"][0]}
 
 

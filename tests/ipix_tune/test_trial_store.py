@@ -8,7 +8,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.asha import KeyedAsha
 from ipix_tune.search.samplers import SAMPLER
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.atomic import FolderError
 from tests.ipix_tune.studies import base
 
@@ -19,7 +19,7 @@ def study(**changes):
 
 def journal(folder, config=None, total=12):
     config = config or study()
-    return Journal(folder, config, SearchSpace(config), total=total)
+    return TrialStore(folder, config, SearchSpace(config), total=total)
 
 
 def test_the_first_trial_is_the_first_point(tmp_path):

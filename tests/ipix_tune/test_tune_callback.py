@@ -9,10 +9,10 @@ from rich.console import Console
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution import placement
-from ipix_tune.execution.progress_table import Board, Display
+from ipix_tune.execution.progress_table import Display, ProgressTable
 from ipix_tune.execution.trainable import GROUP
-from ipix_tune.execution.tune_callback import Watcher
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.execution.tune_callback import TuneCallback
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.tracking.runs import Tracker
 from tests.ipix_tune.studies import base
 
@@ -21,10 +21,10 @@ from tests.ipix_tune.studies import base
 def watched(tmp_path):
     """A watcher, its journal and board, and a trial that was handed out and has not started."""
     study = StudyConfig.model_validate(base() | {"logging": {"mode": "disabled"}})
-    journal = Journal(None, study, SearchSpace(study), total=12)
-    board = Board(metric="val/miou", mode="max", total=12, max_epochs=9)
+    journal = TrialStore(None, study, SearchSpace(study), total=12)
+    board = ProgressTable(metric="val/miou", mode="max", total=12, max_epochs=9)
     key, values = journal.next()
-    watcher = Watcher(
+    watcher = TuneCallback(
         journal,
         Tracker(tmp_path, study, {}),
         Display(board, Console(quiet=True)),

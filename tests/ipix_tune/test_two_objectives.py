@@ -8,12 +8,12 @@ from rich.console import Console
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.execution.progress_table import Board, Display, Row
+from ipix_tune.execution.progress_table import Display, ProgressTable, TrialRow
 from ipix_tune.search.asha import METRICS, SCORE
 from ipix_tune.search.rank_transform import RankedSampler
-from ipix_tune.search.ray_searcher import JournalSearcher
+from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.samplers import build_sampler
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.simulation.simulator import Simulation, SimulationError
 from ipix_tune.study.export import choose, export_best
 from ipix_tune.study.plan import make_plan, render
@@ -31,7 +31,7 @@ def study(**changes):
 
 def journal(folder, config=None, total=40):
     config = config or study()
-    return Journal(folder, config, SearchSpace(config), total=total)
+    return TrialStore(folder, config, SearchSpace(config), total=total)
 
 
 # the study file
@@ -129,7 +129,9 @@ def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
 @pytest.mark.parametrize("handed", [flatten_dict, dict], ids=["as Tune hands it over", "as a simulation does"])
 def test_the_searcher_takes_times_and_the_second_value_from_the_trials_metrics(tmp_path, handed):
     book = journal(tmp_path)
-    searcher = JournalSearcher(book, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 1, max_epochs=2)
+    searcher = TrialStoreSearcher(
+        book, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 1, max_epochs=2
+    )
     searcher.suggest("a")
     for epoch in (1, 2):
         result = {"epoch": epoch, SCORE: 10.0 * epoch, METRICS: {"time/step_ms": 7.0 + epoch, "time/epoch_s": 1.0}}
@@ -216,9 +218,9 @@ def test_a_grid_is_run_once_over(tmp_path):
 
 
 def board(**rows):
-    made = Board(metric="val/miou", mode="max", against="time/step_ms", total=4, max_epochs=9)
+    made = ProgressTable(metric="val/miou", mode="max", against="time/step_ms", total=4, max_epochs=9)
     for key, (score, against, state) in rows.items():
-        made.rows[key] = Row(values={"optim.lr": key}, state=state)
+        made.rows[key] = TrialRow(values={"optim.lr": key}, state=state)
         made.rows[key].reported(9, score=score, against=against)
     return made
 

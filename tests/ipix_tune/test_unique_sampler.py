@@ -7,7 +7,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search import rank_transform as ranked_module
 from ipix_tune.search import unique_sampler
 from ipix_tune.search.rank_transform import ranked
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base
 
 DISCRETE = {
@@ -27,7 +27,7 @@ def asked(trials, *, sampler="tpe", search=None, folder=None, points=(), seed=0)
             "sampler": {"name": sampler, "startup_trials": 3, "seed": seed},
         }
     )
-    book = Journal(folder, config, SearchSpace(config), total=100)
+    book = TrialStore(folder, config, SearchSpace(config), total=100)
     found = []
     for _ in range(trials):
         key, values = book.next()

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rank_transform import FORGOTTEN, RankedSampler
-from ipix_tune.search.trial_store import Journal
+from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.search.warm_start import WarmStartError, describe_warm_start, earlier_studies, past_trials
 from ipix_tune.simulation.curves import curves_of
 from ipix_tune.simulation.simulator import Simulation
@@ -54,13 +54,13 @@ def test_the_first_configuration_is_drawn_near_the_best_of_the_earlier_study(tmp
     drawn = []
     for seed in range(20):
         config = study([folder], sampler={"seed": seed})
-        drawn.append(Journal(None, config, SearchSpace(config), total=1).next()[1]["interpixel.alpha"])
+        drawn.append(TrialStore(None, config, SearchSpace(config), total=1).next()[1]["interpixel.alpha"])
     assert sum(alpha > 1e-2 * 10**2 for alpha in drawn) > 12
 
 
 def test_an_earlier_studys_trials_are_no_trials_of_this_one(tmp_path):
     config = study([saved(tmp_path, WIDE)])
-    journal = Journal(None, config, SearchSpace(config), total=2)
+    journal = TrialStore(None, config, SearchSpace(config), total=2)
     key, _ = journal.next()
     assert key == "t0000"
     assert [entry.key for entry in journal.entries()] == ["t0000"]
@@ -86,7 +86,7 @@ def _as_multiplied(text):
 def test_an_earlier_studys_trials_are_no_duplicates(tmp_path):
     search = {"interpixel.distance": {"choice": ["kl", "cr"]}}
     config = study([saved(tmp_path, CONFIGS)], search=search)
-    journal = Journal(None, config, SearchSpace(config), total=2)
+    journal = TrialStore(None, config, SearchSpace(config), total=2)
     assert {ended(journal, score=1.0)["interpixel.distance"] for _ in range(2)} == {"kl", "cr"}
 
 
@@ -179,13 +179,13 @@ def test_a_resumed_study_proposes_what_the_unbroken_one_would_have(tmp_path):
     (tmp_path / "old").mkdir()
     config = study([saved(tmp_path / "old", WIDE)])
     space = SearchSpace(config)
-    whole = Journal(None, config, space, total=6)
+    whole = TrialStore(None, config, space, total=6)
     expected = [ended(whole, score=float(k)) for k in range(6)]
     (tmp_path / "new").mkdir()
-    first = Journal(tmp_path / "new", config, space, total=6)
+    first = TrialStore(tmp_path / "new", config, space, total=6)
     got = [ended(first, score=float(k)) for k in range(3)]
     (tmp_path / "old" / "tables" / "runs.parquet").unlink()
-    second = Journal(tmp_path / "new", config, space, total=6)
+    second = TrialStore(tmp_path / "new", config, space, total=6)
     got += [ended(second, score=float(k)) for k in range(3, 6)]
     assert got == expected
 

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from ipix_tune.execution.worker_group import Desk
+from ipix_tune.execution.worker_group import Mailbox
 from tests.ipix_tune.running import assert_same_study, entries, run, tiny
 
 
 def at_a_desk(scene):
     async def within_time():
-        return await asyncio.wait_for(scene(Desk()), timeout=10)
+        return await asyncio.wait_for(scene(Mailbox()), timeout=10)
 
     return asyncio.run(within_time())
 

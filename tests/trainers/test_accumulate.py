@@ -5,7 +5,7 @@ import torch
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.common.errors import ConfigError, OutOfMemory
-from trainers.interface.epoch_record import Verdict
+from trainers.interface.epoch_record import Decision
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
@@ -51,7 +51,7 @@ def test_the_gradient_is_the_mean_of_the_parts_gradients(tmp_path):
 
 def test_a_run_in_parts_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     fit(config_of(2), tmp_path / "unbroken")
-    fit(config_of(2), tmp_path / "broken", callbacks=[lambda record: Verdict.STOP])
+    fit(config_of(2), tmp_path / "broken", callbacks=[lambda record: Decision.STOP])
     fit(config_of(2), tmp_path / "broken")
     assert rows(tmp_path / "broken") == rows(tmp_path / "unbroken")
     assert same_tensors(tensors(tmp_path / "broken"), tensors(tmp_path / "unbroken"))

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
-from trainers.interface.epoch_record import Verdict
+from trainers.interface.epoch_record import Decision
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
@@ -62,7 +62,7 @@ def test_every_method_of_the_registry_is_tested_here():
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
     fit(config(name), tmp_path / "unbroken")
-    fit(config(name), tmp_path / "stopped", callbacks=[lambda one: Verdict.STOP])
+    fit(config(name), tmp_path / "stopped", callbacks=[lambda one: Decision.STOP])
     assert len(rows(tmp_path / "stopped")) == 1
     fit(config(name), tmp_path / "stopped")
     assert rows(tmp_path / "stopped") == rows(tmp_path / "unbroken")

@@ -12,7 +12,7 @@ from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.common.errors import CheckpointError, TrainingError
 from trainers.common.yaml_file import dump
 from trainers.config import TrainConfig
-from trainers.interface.epoch_record import Verdict
+from trainers.interface.epoch_record import Decision
 from trainers.loop import checkpoint_files
 from trainers.loop.fit import fit
 
@@ -54,7 +54,7 @@ def test_another_seed_gives_another_curve(unbroken, tmp_path):
 
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(unbroken, tmp_path, epoch):
-    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: Verdict.STOP if one.epoch == epoch else Verdict.CONTINUE])
+    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: Decision.STOP if one.epoch == epoch else Decision.CONTINUE])
     assert len(rows(tmp_path)) == epoch
     fit(tiny(**EMA), tmp_path)
     assert rows(tmp_path) == rows(unbroken)
@@ -79,15 +79,15 @@ def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_if_it_had_not_been(un
 
 
 def test_a_resumed_run_gives_every_earlier_record_again_oldest_first(unbroken, tmp_path):
-    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: Verdict.STOP if one.epoch == 2 else Verdict.CONTINUE])
+    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: Decision.STOP if one.epoch == 2 else Decision.CONTINUE])
     seen = []
-    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: seen.append(one.epoch) or Verdict.CONTINUE])
+    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: seen.append(one.epoch) or Decision.CONTINUE])
     assert seen == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit flipped", "empty"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unbroken, tmp_path, damage, caplog):
-    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: Verdict.STOP if one.epoch == 3 else Verdict.CONTINUE])
+    fit(tiny(**EMA), tmp_path, callbacks=[lambda one: Decision.STOP if one.epoch == 3 else Decision.CONTINUE])
     last = tmp_path / "checkpoints" / "last.pt"
     data = bytearray(last.read_bytes())
     if damage == "bit flipped":
@@ -189,7 +189,7 @@ def test_a_run_in_bf16_gives_finite_losses_and_the_same_bits_again_across_a_stop
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     config = tiny(**EMA, precision={"amp": "bf16"})
     fit(config, whole)
-    fit(config, stopped, callbacks=[lambda one: Verdict.STOP if one.epoch == 2 else Verdict.CONTINUE])
+    fit(config, stopped, callbacks=[lambda one: Decision.STOP if one.epoch == 2 else Decision.CONTINUE])
     fit(config, stopped)
     assert all(math.isfinite(value) for row in rows(whole) for value in row.values() if isinstance(value, float))
     assert rows(stopped) == rows(whole)
@@ -245,7 +245,7 @@ def test_ctrl_c_ends_the_command_with_code_130_and_says_how_to_go_on(tmp_path, e
 
 def test_the_recent_score_is_the_mean_of_the_last_evaluations_also_after_a_resume(tmp_path):
     config = tiny(evaluation={"recent": 2}, schedule={"epochs": 4, "steps_per_epoch": 2})
-    fit(config, tmp_path, callbacks=[lambda one: Verdict.STOP if one.epoch == 3 else Verdict.CONTINUE])
+    fit(config, tmp_path, callbacks=[lambda one: Decision.STOP if one.epoch == 3 else Decision.CONTINUE])
     fit(config, tmp_path)
     found = rows(tmp_path)
     scores = [row["val/miou"] for row in found]

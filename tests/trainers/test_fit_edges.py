@@ -13,7 +13,7 @@ from trainers.common.errors import OutputError, TrainingError
 from trainers.config import TrainConfig
 from trainers.data.lists import read_split
 from trainers.data.open import open_data
-from trainers.interface.epoch_record import Verdict
+from trainers.interface.epoch_record import Decision
 from trainers.loop import checkpoint_files
 from trainers.loop.fit import fit
 
@@ -36,7 +36,7 @@ def tiny_supervised(**sections):
 
 
 def stop_after(epoch):
-    return lambda record: Verdict.STOP if record.epoch == epoch else Verdict.CONTINUE
+    return lambda record: Decision.STOP if record.epoch == epoch else Decision.CONTINUE
 
 
 def test_resuming_a_finished_run_trains_no_more_and_gives_the_same_result(short):
@@ -136,7 +136,7 @@ def test_metrics_on_a_full_disk_are_told_as_such(tmp_path):
     def full(record):
         (tmp_path / "metrics.jsonl").unlink()
         (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-        return Verdict.CONTINUE
+        return Decision.CONTINUE
 
     with pytest.raises(OutputError, match=r"metrics.jsonl: cannot be written: No space left on device"):
         fit(tiny_supervised(checkpoint={"wait_s": 0.1}), tmp_path, callbacks=[full])
@@ -149,7 +149,7 @@ def test_a_storage_that_goes_away_for_a_moment_costs_a_run_nothing(short, tmp_pa
         if record.epoch == 1:
             folder.rename(away)
             back.start()
-        return Verdict.CONTINUE
+        return Decision.CONTINUE
 
     folder.mkdir()
     fit(tiny_supervised(), folder, callbacks=[vanish])

@@ -13,7 +13,7 @@ from torch.nn.modules._functions import SyncBatchNorm
 from benchmarks.gpu_counts import METHODS, counted
 from benchmarks.helpers.fake_cuda import fake_cuda
 from benchmarks.process_counts import on_processes
-from trainers.common.transfer import Reading, to_device
+from trainers.common.transfer import HostRead, to_device
 from trainers.config import ModelConfig
 from trainers.data.strong import _banded, _compared
 from trainers.losses.functional import IGNORE, pixel_nll, with_class
@@ -64,7 +64,7 @@ def test_the_counter_sees_every_kind_of_wait():
             assert count.waits.total() == 1, name
         count.clear()
         to_device(torch.ones(3), values.device) + torch.full((), 2.0, device="cuda")
-        reading = Reading(values)
+        reading = HostRead(values)
         assert count.waits.total() == 0
         assert reading()[0].tolist() == [0, 1, 2, 3, 4, 5]
         assert count.waits.total() == 1

@@ -16,7 +16,7 @@ from trainers.common.errors import TrainingError
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.data.read import Reader
-from trainers.interface.epoch_record import Verdict
+from trainers.interface.epoch_record import Decision
 from trainers.interface.method import Needs
 from trainers.loop.evaluate import evaluate
 from trainers.loop.fit import fit
@@ -244,7 +244,7 @@ def fit_together(rank, folder):
     config = tiny(schedule={"epochs": 3, "steps_per_epoch": 2}, data={"batch_size": 4})
 
     def stop(record):
-        return Verdict.STOP if rank == 0 and record.epoch == 1 else Verdict.CONTINUE
+        return Decision.STOP if rank == 0 and record.epoch == 1 else Decision.CONTINUE
 
     fit(config, folder / "unbroken")
     result = fit(config, folder / "stopped", callbacks=[stop])
@@ -264,7 +264,7 @@ def fit_apart(rank, folder):
     config = tiny(schedule={"epochs": 2, "steps_per_epoch": 2}, data={"batch_size": 4}, evaluation={"final": True})
     fit(config, folder / "in one folder")
     own = folder / f"own{rank}"
-    fit(config, own, callbacks=[lambda record: Verdict.STOP])
+    fit(config, own, callbacks=[lambda record: Decision.STOP])
     try:
         fit(config, own)
     except RuntimeError as error:

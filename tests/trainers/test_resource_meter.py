@@ -77,12 +77,12 @@ def test_a_processs_peak_is_what_it_held_at_once_and_stays_after_it_is_freed():
 
 
 def test_the_peak_of_a_resumed_run_is_no_smaller_than_before(tmp_path, monkeypatch):
-    from trainers.interface.epoch_record import Verdict
+    from trainers.interface.epoch_record import Decision
     from trainers.loop import epoch_scores
 
     config = tiny(schedule={"epochs": 2})
     monkeypatch.setattr(epoch_scores, "peak_mib", lambda device: 7000.0)
-    fit(config, tmp_path, callbacks=[lambda record: Verdict.STOP])
+    fit(config, tmp_path, callbacks=[lambda record: Decision.STOP])
     monkeypatch.setattr(epoch_scores, "peak_mib", lambda device: 10.0)
     assert [record.metrics["memory/peak_mib"] for record in fit(config, tmp_path).records] == [7000.0, 7000.0]
 

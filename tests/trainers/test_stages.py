@@ -11,7 +11,7 @@ from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.common.errors import ConfigError
 from trainers.config import TrainConfig
 from trainers.data.read import mask_from_png
-from trainers.interface.epoch_record import Verdict
+from trainers.interface.epoch_record import Decision
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
 from trainers.methods.labelling import masks_from_tensors
@@ -50,7 +50,7 @@ def test_a_run_that_is_stopped_after_every_epoch_is_the_unbroken_one_bit_for_bit
         fit(
             config(),
             tmp_path,
-            callbacks=[lambda one, last=last: Verdict.STOP if one.epoch == last else Verdict.CONTINUE],
+            callbacks=[lambda one, last=last: Decision.STOP if one.epoch == last else Decision.CONTINUE],
         )
     assert rows(tmp_path) == rows(unbroken)
     assert same_tensors(tensors(tmp_path), tensors(unbroken))

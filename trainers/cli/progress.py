@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainers.interface.epoch_record import EpochRecord, Verdict
+from trainers.interface.epoch_record import Decision, EpochRecord
 
 
 class ProgressLine:
@@ -35,13 +35,13 @@ class ProgressLine:
         """Move the bar."""
         self._bar.update(self._task, completed=done, total=total)
 
-    def epoch(self, record: EpochRecord) -> Verdict:
+    def epoch(self, record: EpochRecord) -> Decision:
         """Print the epoch's line."""
         if self._shown:
             self._console.print(
                 line(record, epochs=self._epochs, classes=self._classes), highlight=False, soft_wrap=True
             )
-        return Verdict.CONTINUE
+        return Decision.CONTINUE
 
 
 def line(record: EpochRecord, *, epochs: int, classes: Sequence[str] | None = None) -> str:

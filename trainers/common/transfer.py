@@ -12,7 +12,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
-class Reading:
+class HostRead:
     """Values on their way to the host. Work may be given to a GPU between making it and calling it; the call waits
     until the values are there, and for nothing that was given later.
 

@@ -52,7 +52,7 @@ class Masks:
 
 
 @dataclass(kw_only=True)
-class Seen:
+class SeenImages:
     """What the images of all lists are.
 
     Args:
@@ -86,7 +86,7 @@ class DataSummary:
     absent: dict[str, tuple[str, ...]]
     corrupt: tuple[str, ...]
     split_hash: str
-    seen: Seen
+    seen: SeenImages
     odd_masks: tuple[str, ...] = ()
 
     @property
@@ -109,7 +109,7 @@ def check_data(data: OpenData, config: DataConfig) -> DataSummary:
     """
     corrupt: list[str] = []
     forgiven = corrupt if config.on_corrupt == "skip" else None
-    seen, files = Seen(), MaskFiles(data.num_classes)
+    seen, files = SeenImages(), MaskFiles(data.num_classes)
     masks = {
         "labelled": _check_list(data.labelled, data, seen, files, forgiven, decode=True),
         "holdout": _check_list(data.holdout, data, seen, files, None, decode=True),
@@ -148,7 +148,7 @@ def _nothing_left(name: str, count: int) -> str:
 def _check_list(
     items: Sequence[Item],
     data: OpenData,
-    seen: Seen,
+    seen: SeenImages,
     files: MaskFiles,
     forgiven: list[str] | None,
     *,
@@ -177,7 +177,7 @@ def _forgiving(check: Callable[[], object], forgiven: list[str] | None) -> None:
         forgiven.append(str(error))
 
 
-def _open_image(item: Item, seen: Seen, *, decode: bool) -> tuple[int, int]:
+def _open_image(item: Item, seen: SeenImages, *, decode: bool) -> tuple[int, int]:
     """Size of an image, counted; its brightest value too where it is decoded because of its list."""
     header = read_header(item.image, item)
     if decode or header.by_pixels:

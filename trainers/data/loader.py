@@ -20,7 +20,7 @@ from trainers.data.presence import classes_present
 from trainers.data.rng_streams import Stream, Walk
 from trainers.data.waiting import watched
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.interface.method import Asked, Needs
+from trainers.interface.method import Needs, OnDemandCrops
 
 if TYPE_CHECKING:
     from trainers.data.loader_config import LoaderConfig
@@ -124,7 +124,7 @@ class TrainLoader:
             self.skipped += batch["skipped"]
             yield self._assemble(batch)
 
-    def asked(self, device: torch.device) -> Asked:
+    def asked(self, device: torch.device) -> OnDemandCrops:
         """Images outside the batches, by their places in the lists."""
 
         def labelled(index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,7 @@ class TrainLoader:
             skip = self._config.data.on_corrupt == "skip"
             return classes_present(self._maker.data.labelled, skip_corrupt=skip)
 
-        return Asked(labelled=labelled, unlabelled=unlabelled, classes=cache(classes))
+        return OnDemandCrops(labelled=labelled, unlabelled=unlabelled, classes=cache(classes))
 
     def close(self) -> None:
         """End the workers, also where a traceback still holds this loader."""

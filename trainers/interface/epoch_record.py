@@ -44,7 +44,7 @@ METRICS = "metrics.jsonl"
 """File in a run's folder: an epoch's record in every line."""
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What the watcher answers after an epoch."""
 
     CONTINUE = "continue"
@@ -70,7 +70,7 @@ class EpochRecord:
     split_hash: str
 
 
-Callback = Callable[[EpochRecord], Verdict]
+Callback = Callable[[EpochRecord], Decision]
 """Called on every process after every epoch; rank 0's verdict counts. A resumed run first gives every earlier record
 again, oldest first, so that a watcher that missed one learns of it: a watcher keeps the first record of an epoch."""
 

@@ -58,7 +58,7 @@ with its place, as (1, 3, H, W) float32, normalised, on the device. One that can
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class AuxiliaryModule:
     """A module that is trained beside the student, by an optimiser of its own.
 
     Args:
@@ -92,13 +92,13 @@ def own_rows(rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
 
 
 class Gather(Protocol):
-    """See :class:`Kit`."""
+    """See :class:`MethodContext`."""
 
     def __call__(self, rows: Tensor, counts: Sequence[int] | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kit:
+class MethodContext:
     """What a method is built from.
 
     Args:
@@ -109,7 +109,7 @@ class Kit:
         seed: of the weights of modules of the method's own.
         labelled, unlabelled: images in these lists.
         batch_size: labelled images of a step, over all processes; as many unlabelled ones.
-        in_ddp: a module as training calls it: in DDP where there are several processes. See :class:`Trained`.
+        in_ddp: a module as training calls it: in DDP where there are several processes. See :class:`AuxiliaryModule`.
         total: sums a tensor over processes, with gradient.
         gather: rows of all processes below one another, by rank, without gradient; their numbers may differ. Where
             ``counts`` says how many each process has, the host waits for nothing.
@@ -154,13 +154,13 @@ OneCrop = Callable[[int, int], tuple[Tensor, Tensor]]
 
 
 class LabelledCrop(Protocol):
-    """See :class:`Asked`."""
+    """See :class:`OnDemandCrops`."""
 
     def __call__(self, index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class OnDemandCrops:
     """Images that a method asks for by their places in the lists, beside those of its batch. Read when asked, on this
     process, so few a step.
 
@@ -190,7 +190,7 @@ class Step:
     batch: SemiBatch
     denominator: Denominator
     progress: Progress
-    asked: Asked | None = None
+    asked: OnDemandCrops | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +224,8 @@ class StepOutput:
 
 
 class Method(Protocol):
-    """One semi-supervised method. Constructed by ``registry.build_method`` with its config and a :class:`Kit`."""
+    """One semi-supervised method. Constructed by ``registry.build_method`` with its config and a
+    :class:`MethodContext`."""
 
     needs: Needs
     eval_network: str
@@ -260,7 +261,7 @@ class Method(Protocol):
         """Every network that can be evaluated, by name; always has ``student`` (the bare module)."""
         ...
 
-    def trained(self) -> dict[str, Trained]:
+    def trained(self) -> dict[str, AuxiliaryModule]:
         """What is trained beside the student, by name; the loop keeps its state and its optimisers'."""
         ...
 
@@ -291,7 +292,7 @@ class Stateless:
     def after_step(self) -> None:
         """Nothing moves but the student."""
 
-    def trained(self) -> dict[str, Trained]:
+    def trained(self) -> dict[str, AuxiliaryModule]:
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:

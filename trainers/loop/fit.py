@@ -16,7 +16,7 @@ from trainers.common.retry import patiently
 from trainers.common.yaml_file import dump
 from trainers.config import PrecisionConfig, TrainConfig
 from trainers.data.lists import split_text
-from trainers.interface.epoch_record import METRICS, Callback, EpochRecord, Verdict
+from trainers.interface.epoch_record import METRICS, Callback, Decision, EpochRecord
 from trainers.loop import checkpoint_files
 from trainers.loop.checkpoint import clear, restore, save
 from trainers.loop.epoch_scores import evaluate_epoch
@@ -119,7 +119,7 @@ def _scored(run: Run, epoch: int, *, saved: bool) -> dict[str, float]:
 
 def _ask(run: Run, callbacks: Sequence[Callback], record: EpochRecord) -> bool:
     """Whether to stop: every callback is called, and rank 0 decides for all."""
-    return run.process.agree(Verdict.STOP in [callback(record) for callback in callbacks])
+    return run.process.agree(Decision.STOP in [callback(record) for callback in callbacks])
 
 
 class MetricsLog:

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trainers.config import TrainConfig
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.interface.method import Asked, Method, Needs, Progress, Step, Trained
+from trainers.interface.method import AuxiliaryModule, Method, Needs, OnDemandCrops, Progress, Step
 from trainers.loop.live_bytes import LiveBytes, ReadOnes
 from trainers.loop.method_kit import make_kit
 from trainers.losses.interpixel import InterPixelLoss
@@ -95,7 +95,7 @@ def _step_memory(asked: Asking) -> StepMemory:
         unlabelled=asked.unlabelled,
     )
     method = build_method(config.method, kit)
-    trained = [Trained(module=kit.student), *method.trained().values()]
+    trained = [AuxiliaryModule(module=kit.student), *method.trained().values()]
     if asked.world > 1 and config.optim.batch_norm == "global":
         _share_batch_norm([*(one.module for one in trained), *method.networks().values()])
     stages, total = method.stages(), config.schedule.epochs * asked.steps_per_epoch
@@ -187,21 +187,21 @@ def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int) -> S
     return SemiBatch(labelled=labelled, unlabelled=unlabelled, seed=0)
 
 
-def _asked(config: TrainConfig, *, classes: int, labelled: int) -> Asked:
+def _asked(config: TrainConfig, *, classes: int, labelled: int) -> OnDemandCrops:
     crop = config.data.crop
 
     def one(index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
         return torch.empty(3, crop, crop), torch.empty(crop, crop, dtype=torch.int64)
 
-    return Asked(labelled=one, unlabelled=one, classes=lambda: [frozenset(range(classes))] * labelled)
+    return OnDemandCrops(labelled=one, unlabelled=one, classes=lambda: [frozenset(range(classes))] * labelled)
 
 
-def _moments(config: TrainConfig, one: Trained) -> int:
+def _moments(config: TrainConfig, one: AuxiliaryModule) -> int:
     """Numbers that its optimiser keeps for each weight."""
     return 2 if one.adam_lr is not None or config.optim.name == "adamw" else int(config.optim.momentum > 0)
 
 
-def _kept(student: nn.Module, trained: Iterable[Trained], method: Method) -> Iterable[Tensor]:
+def _kept(student: nn.Module, trained: Iterable[AuxiliaryModule], method: Method) -> Iterable[Tensor]:
     """All that lies in memory from step to step, beside the optimiser's."""
     for module in (student, *(one.module for one in trained), *method.networks().values()):
         yield from module.state_dict().values()

@@ -5,13 +5,15 @@ from torch import nn
 
 from trainers.config import TrainConfig
 from trainers.data.rng_streams import Stream, generator
-from trainers.interface.method import Kit
+from trainers.interface.method import MethodContext
 from trainers.models.build import build_model
 from trainers.processes.batch_norm import BatchNormOver, place_batch_norm
 from trainers.processes.process_group import Process
 
 
-def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelled: int, unlabelled: int) -> Kit:
+def make_kit(
+    config: TrainConfig, *, num_classes: int, process: Process, labelled: int, unlabelled: int
+) -> MethodContext:
     """A student, and how to make further networks.
 
     Args:
@@ -33,7 +35,7 @@ def make_kit(config: TrainConfig, *, num_classes: int, process: Process, labelle
     def peer() -> nn.Module:
         return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)))
 
-    return Kit(
+    return MethodContext(
         student=network(config.init_seed),
         num_classes=num_classes,
         peer=peer,

@@ -20,7 +20,7 @@ from trainers.data.read import Reader
 from trainers.data.rng_streams import Stream, generator
 from trainers.interface.batch import SemiBatch
 from trainers.interface.epoch_record import EpochRecord
-from trainers.interface.method import Needs, Progress, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, Needs, Progress, Step, StepOutput
 from trainers.loop import run_identity as identity
 from trainers.loop.compile import begin_step, compile_networks
 from trainers.loop.method_kit import make_kit
@@ -65,7 +65,10 @@ class Run:
         self.method = build_method(config.method, kit)
         self.wrapped = self.process.wrapped(self.student)
         self.companions = self.method.trained()
-        self.trained = {"student": Trained(module=self.student, backbone=self.student.backbone), **self.companions}
+        self.trained = {
+            "student": AuxiliaryModule(module=self.student, backbone=self.student.backbone),
+            **self.companions,
+        }
         compile_networks(
             dict.fromkeys([one.module for one in self.trained.values()] + list(self.method.networks().values())),
             config.precision.compile,

@@ -98,7 +98,7 @@ def train_in_turn(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
+class SeedMean:
     """Of ``runs`` scores, with its 95 % t interval; infinite with one run."""
 
     runs: int
@@ -107,14 +107,14 @@ class Mean:
     high: float
 
 
-def mean_of(scores: Sequence[float]) -> Mean:
+def mean_of(scores: Sequence[float]) -> SeedMean:
     """The mean over runs with its t interval; ``scores`` holds at least one."""
     runs, value = len(scores), math.fsum(scores) / len(scores)
     if runs == 1:
-        return Mean(runs=1, value=value, low=-math.inf, high=math.inf)
+        return SeedMean(runs=1, value=value, low=-math.inf, high=math.inf)
     variance = math.fsum((one - value) ** 2 for one in scores) / (runs - 1)
     half = float(special.stdtrit(runs - 1, (1 + LEVEL) / 2)) * math.sqrt(variance / runs)
-    return Mean(runs=runs, value=value, low=value - half, high=value + half)
+    return SeedMean(runs=runs, value=value, low=value - half, high=value + half)
 
 
 def summary(runs: Sequence[SeedRun]) -> list[str]:

@@ -11,9 +11,9 @@ from torch import Tensor
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.errors import ConfigError
 from trainers.common.section import Probability, Section
-from trainers.common.transfer import Reading, to_device
+from trainers.common.transfer import HostRead, to_device
 from trainers.interface.batch import Labelled, SemiBatch
-from trainers.interface.method import Kit, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import half_box, image_generators
@@ -115,7 +115,7 @@ class Ael(EmaMethod):
     needs = Needs(unlabelled=True)
     eval_network = "teacher"
 
-    def __init__(self, config: AelConfig, kit: Kit) -> None:
+    def __init__(self, config: AelConfig, kit: MethodContext) -> None:
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config, self.kit = config, kit
         if config.bank_start == "random":
@@ -123,7 +123,7 @@ class Ael(EmaMethod):
             self.confidence = torch.from_numpy(drawn)
         else:
             self.confidence = torch.full((kit.num_classes,), 1 / kit.num_classes, dtype=torch.float64)
-        self._sent: tuple[Tensor, Reading] | None = None
+        self._sent: tuple[Tensor, HostRead] | None = None
         self.shown = torch.zeros(kit.num_classes, kit.unlabelled, dtype=torch.bool)
         if config.copy_paste_p > 0 and set(range(kit.num_classes)) <= set(config.copy_paste_never):
             raise ConfigError(
@@ -215,7 +215,7 @@ class Ael(EmaMethod):
         own, other = Target(logits=logits, ignore=view.ignore), Target(logits=theirs, ignore=ignore)
         assert unlabelled.index is not None
         device = view.weak.device
-        seen, *tables = Reading(
+        seen, *tables = HostRead(
             torch.where(ignore == IGNORE, IGNORE, theirs.argmax(dim=1)).to(torch.uint8),
             self._seen_on(unlabelled.index, own, batch.world),
             self._seen_on(to_device(torch.tensor(places), device), other, batch.world),
@@ -232,7 +232,7 @@ class Ael(EmaMethod):
     def _known_confidence(self) -> Tensor:
         """The confidences on the host, whereto the step that found them has sent them."""
         if self._sent is None or self._sent[0] is not self.confidence:
-            self._sent = self.confidence, Reading(self.confidence)
+            self._sent = self.confidence, HostRead(self.confidence)
         return self._sent[1]()[0]
 
     def _place(self, label: int, rng: np.random.Generator) -> int:
@@ -286,7 +286,7 @@ class Ael(EmaMethod):
         moved = before.lerp(total / count.clamp(min=1), 1 - self.config.bank_momentum)
         kept = torch.full_like(count, self.config.bank_absent == "keep", dtype=torch.bool) & (count == 0)
         self.confidence = torch.where(kept, before, moved)
-        self._sent = self.confidence, Reading(self.confidence)
+        self._sent = self.confidence, HostRead(self.confidence)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {**super().state_dict(), "confidence": self.confidence, "shown": self.shown}

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
-from trainers.common.transfer import Reading, to_device
+from trainers.common.transfer import HostRead, to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import Labelled, SemiBatch
-from trainers.interface.method import Kit, Needs, Progress, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Progress, Step, StepOutput
 from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.bank import ClassBank
@@ -100,7 +100,7 @@ class Alonso(EmaMethod):
 
     needs = Needs(unlabelled=True, strong=2, boxes=0)
 
-    def __init__(self, config: AlonsoConfig, kit: Kit) -> None:
+    def __init__(self, config: AlonsoConfig, kit: MethodContext) -> None:
         decay = {"decay": config.ema_decay, "buffers": config.ema_buffers, "pace": 10.0}
         super().__init__(kit.student, EmaTeacher(kit.student, **decay))  # type: ignore[arg-type]
         self.config, self.kit = config, kit
@@ -114,8 +114,8 @@ class Alonso(EmaMethod):
         more = 1.0 if config.classes_per_image is None else kit.num_classes / config.classes_per_image
         self.per_image = max(1, round(more * each))
 
-    def trained(self) -> dict[str, Trained]:
-        return {"heads": Trained(module=self.heads)}
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {"heads": AuxiliaryModule(module=self.heads)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
@@ -227,13 +227,13 @@ class Alonso(EmaMethod):
         good = (prediction == label) & (confidence > self.config.quality_thresh)
         return projected, torch.where(good, label, IGNORE)
 
-    def _counted(self, seen: tuple[Tensor, Tensor], mask: Tensor, label: Tensor, world: int) -> Reading:
+    def _counted(self, seen: tuple[Tensor, Tensor], mask: Tensor, label: Tensor, world: int) -> HostRead:
         """Pixels of each class, of each process (world, 3, C): candidates for the bank, then at the features'
         resolution those of labelled images and those of mixed ones."""
         projected, good = seen
         maps = (good, resized_labels(mask, projected), resized_labels(label, projected))
         counts = torch.stack([class_sizes(one, self.kit.num_classes).sum(dim=0) for one in maps])
-        return Reading(self.kit.gather(counts[None], [1] * world))
+        return HostRead(self.kit.gather(counts[None], [1] * world))
 
     @torch.no_grad()
     def _fill(self, seen: tuple[Tensor, Tensor], numbers: Tensor, batch: SemiBatch) -> None:

@@ -12,7 +12,7 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
 from trainers.common.section import Section
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.adversarial import adversarial_noise
@@ -109,7 +109,7 @@ class Cct(Stateless):
     needs = Needs(unlabelled=True)
     eval_network = "student"
 
-    def __init__(self, config: CctConfig, kit: Kit) -> None:
+    def __init__(self, config: CctConfig, kit: MethodContext) -> None:
         self.config, self.kinds = config, config.decoders()
         self.student, self.pairs = kit.student, kit.pairs
         student = cast(DeepLabV3Plus, kit.student)
@@ -121,8 +121,8 @@ class Cct(Stateless):
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student}
 
-    def trained(self) -> dict[str, Trained]:
-        return {"decoders": Trained(module=self.decoders, in_ddp=True)}
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {"decoders": AuxiliaryModule(module=self.decoders, in_ddp=True)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

@@ -11,7 +11,7 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import Kit, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import chosen_classes
@@ -53,7 +53,7 @@ class ClassMix(EmaMethod):
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
 
-    def __init__(self, config: ClassMixConfig, kit: Kit) -> None:
+    def __init__(self, config: ClassMixConfig, kit: MethodContext) -> None:
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config = config
         self.classes = kit.num_classes

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.data.views import neighbour
-from trainers.interface.method import Kit, Needs, Stateless, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
 from trainers.losses.functional import IGNORE, cross_entropy
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -51,7 +51,7 @@ class Cps(Stateless):
 
     eval_network = "student"
 
-    def __init__(self, config: CpsConfig, kit: Kit) -> None:
+    def __init__(self, config: CpsConfig, kit: MethodContext) -> None:
         self.config = config
         self.student, self.peer = kit.student, kit.peer()
         self.training_peer = kit.in_ddp(self.peer)
@@ -61,8 +61,10 @@ class Cps(Stateless):
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "peer": self.peer}
 
-    def trained(self) -> dict[str, Trained]:
-        return {"peer": Trained(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True)}
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {
+            "peer": AuxiliaryModule(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True)
+        }
 
     def losses(self, step: Step) -> StepOutput:
         step.student.train()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
-from trainers.interface.method import Kit, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import IGNORE, probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.pseudo import Target, mixed_target, pasted
@@ -47,7 +47,7 @@ class CutMixSeg(EmaMethod):
     needs = Needs(unlabelled=True, strong=1)
     eval_network = "teacher"
 
-    def __init__(self, config: CutMixSegConfig, kit: Kit) -> None:
+    def __init__(self, config: CutMixSegConfig, kit: MethodContext) -> None:
         teacher = EmaTeacher(
             kit.student, decay=config.ema_decay, buffers=config.ema_buffers, warm_up=False, batch_statistics=True
         )

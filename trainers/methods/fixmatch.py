@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
-from trainers.interface.method import Kit, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
@@ -40,7 +40,7 @@ class FixMatch(PseudoLabelMethod):
 
     needs = Needs(unlabelled=True, strong=1)
 
-    def __init__(self, config: FixMatchConfig, kit: Kit) -> None:
+    def __init__(self, config: FixMatchConfig, kit: MethodContext) -> None:
         super().__init__(config, student=kit.student)
         self.config = config
         self.pairs = kit.pairs

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
 from trainers.common.section import Section
-from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import IGNORE, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
@@ -77,7 +77,7 @@ class Gct(Stateless):
     needs = Needs(unlabelled=True)
     eval_network = "student"
 
-    def __init__(self, config: GctConfig, kit: Kit) -> None:
+    def __init__(self, config: GctConfig, kit: MethodContext) -> None:
         self.config, self.pairs = config, kit.pairs
         self.student, self.peer = kit.student, kit.peer()
         self.detector = kit.build(lambda: FlawDetector(kit.num_classes, width=config.detector_width))
@@ -86,10 +86,10 @@ class Gct(Stateless):
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "peer": self.peer}
 
-    def trained(self) -> dict[str, Trained]:
+    def trained(self) -> dict[str, AuxiliaryModule]:
         return {
-            "peer": Trained(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True),
-            "detector": Trained(module=self.detector, adam_lr=self.config.detector_lr, in_ddp=True),
+            "peer": AuxiliaryModule(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True),
+            "detector": AuxiliaryModule(module=self.detector, adam_lr=self.config.detector_lr, in_ddp=True),
         }
 
     def losses(self, step: Step) -> StepOutput:

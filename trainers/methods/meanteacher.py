@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
-from trainers.interface.method import Kit, Needs, Pair, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Pair, Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.ema import Buffers, EmaTeacher
@@ -48,7 +48,7 @@ class MeanTeacher(EmaMethod):
 
     needs = Needs(unlabelled=True)
 
-    def __init__(self, config: MeanTeacherConfig, kit: Kit) -> None:
+    def __init__(self, config: MeanTeacherConfig, kit: MethodContext) -> None:
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config = config
         self.pairs = kit.pairs

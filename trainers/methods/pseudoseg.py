@@ -14,7 +14,7 @@ from trainers.common.float32 import exact, without_autocast
 from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import IGNORE, cross_entropy, probabilities
 from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
@@ -118,7 +118,7 @@ class PseudoSeg(Stateless):
 
     eval_network = "student"
 
-    def __init__(self, config: PseudoSegConfig, kit: Kit) -> None:
+    def __init__(self, config: PseudoSegConfig, kit: MethodContext) -> None:
         self.config, self.kit, self.student = config, kit, kit.student
         self.needs = Needs(unlabelled=True, strong=1, boxes=0, presence=config.image_labels)
         self.foreground = [label for label in range(kit.num_classes) if label != config.background]
@@ -137,8 +137,8 @@ class PseudoSeg(Stateless):
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student}
 
-    def trained(self) -> dict[str, Trained]:
-        return {"heads": Trained(module=self.heads)}
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {"heads": AuxiliaryModule(module=self.heads)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

@@ -15,7 +15,7 @@ from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import Kit, Needs, Stateless, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
 from trainers.losses.functional import IGNORE, is_class, pixel_nll
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise
@@ -96,7 +96,7 @@ class PsMt(Stateless):
     needs = Needs(unlabelled=True, strong=1, boxes=0, labelled_strong=1)
     eval_network = "teachers"
 
-    def __init__(self, config: PsMtConfig, kit: Kit) -> None:
+    def __init__(self, config: PsMtConfig, kit: MethodContext) -> None:
         self.config = config
         self.student, self.pairs = kit.student, kit.pairs
         self.warm = math.ceil(config.warmup_passes * kit.labelled / kit.batch_size)
@@ -124,9 +124,9 @@ class PsMt(Stateless):
         first, second = (teacher.network for teacher in self.teachers)
         return {"student": self.student, "teacher1": first, "teacher2": second, "teachers": self.ensemble}
 
-    def trained(self) -> dict[str, Trained]:
+    def trained(self) -> dict[str, AuxiliaryModule]:
         return {
-            f"teacher{number}": Trained(
+            f"teacher{number}": AuxiliaryModule(
                 module=teacher.network, backbone=cast(DeepLabV3Plus, teacher.network).backbone, in_ddp=True
             )
             for number, teacher in enumerate(self.teachers, 1)

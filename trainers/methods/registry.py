@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from trainers.interface.method import Kit, Method
+from trainers.interface.method import Method, MethodContext
 from trainers.methods.ael import Ael, AelConfig
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.cct import Cct, CctConfig
@@ -67,7 +67,7 @@ BUILDERS: dict[str, Any] = {
 }
 
 
-def build_method(config: MethodConfig, kit: Kit) -> Method:
+def build_method(config: MethodConfig, kit: MethodContext) -> Method:
     """The method that ``config`` names."""
     method: Method = BUILDERS[config.name](config, kit)
     return method

@@ -16,7 +16,7 @@ from trainers.common.transfer import to_device
 from trainers.data.read import mask_to_png
 from trainers.data.views import normalise, random_box
 from trainers.interface.batch import Labelled, SemiBatch
-from trainers.interface.method import Kit, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import MethodContext, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
 from trainers.losses.functional import IGNORE
 from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.mixing import image_generators
@@ -98,7 +98,7 @@ class SelfTraining(Stateless):
     eval_network = "student"
     trainings: int
 
-    def __init__(self, config: SelfTrainingConfig, kit: Kit) -> None:
+    def __init__(self, config: SelfTrainingConfig, kit: MethodContext) -> None:
         self.config, self.kit, self.student = config, kit, kit.student
         self.masks: dict[int, bytes] = {}
         self.labeller: nn.Module | None = None
@@ -233,7 +233,7 @@ class SelfTraining(Stateless):
 class St(SelfTraining):
     """Two stages, or more with `retrainings`; before each of the later ones all unlabelled images are labelled."""
 
-    def __init__(self, config: StConfig, kit: Kit) -> None:
+    def __init__(self, config: StConfig, kit: MethodContext) -> None:
         self.trainings = config.retrainings + 1
         super().__init__(config, kit)
 

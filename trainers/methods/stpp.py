@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.interface.method import Kit, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import MethodContext, Step, StepOutput, UnlabelledImages
 from trainers.methods.labelling import copy_of, mean_iou, predict
 from trainers.methods.st import SelfTraining, SelfTrainingConfig, below
 
@@ -32,7 +32,7 @@ class StPlusPlus(SelfTraining):
 
     trainings = 3
 
-    def __init__(self, config: StPlusPlusConfig, kit: Kit) -> None:
+    def __init__(self, config: StPlusPlusConfig, kit: MethodContext) -> None:
         self.fraction, self.count = config.reliable_fraction, config.snapshots
         super().__init__(config, kit)
         self.snapshots: list[dict[str, Tensor]] = []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
 from trainers.interface.batch import Labelled
-from trainers.interface.method import Denominator, Kit, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import Denominator, MethodContext, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import cross_entropy, ohem_cross_entropy
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, IF_PAIRS, NEVER, STRONG_VIEWS, TARGET
 
@@ -51,7 +51,7 @@ class Supervised(Stateless):
 
     eval_network = "student"
 
-    def __init__(self, config: SupervisedConfig, kit: Kit) -> None:
+    def __init__(self, config: SupervisedConfig, kit: MethodContext) -> None:
         self.config = config
         self.student = kit.student
         self.needs = Needs(unlabelled=kit.pairs, strong=1 if kit.pairs else 0)

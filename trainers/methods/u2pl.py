@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
 from trainers.common.section import Section
-from trainers.common.transfer import Reading, to_device
+from trainers.common.transfer import HostRead, to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch, Unlabelled
-from trainers.interface.method import Kit, Needs, Progress, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Progress, Step, StepOutput
 from trainers.losses.functional import IGNORE, pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.ema import Buffers, EmaTeacher
@@ -108,7 +108,7 @@ class U2pl(EmaMethod):
     needs = Needs(unlabelled=True, boxes=1)
     eval_network = "teacher"
 
-    def __init__(self, config: U2plConfig, kit: Kit) -> None:
+    def __init__(self, config: U2plConfig, kit: MethodContext) -> None:
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config, self.kit = config, kit
         student = cast(DeepLabV3Plus, kit.student)
@@ -120,8 +120,8 @@ class U2pl(EmaMethod):
         self.banks = kit.place(nn.ModuleList(ClassBank(1, size=max(size, 1), width=width) for size in sizes))
         self.begun = False
 
-    def trained(self) -> dict[str, Trained]:
-        return {"head": Trained(module=self.head, in_ddp=True)}
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {"head": AuxiliaryModule(module=self.head, in_ddp=True)}
 
     def bank(self, label: int) -> ClassBank:
         return cast(ClassBank, cast(nn.ModuleList, self.banks)[label])
@@ -267,12 +267,12 @@ class U2pl(EmaMethod):
     def _each_class(self, like: Tensor) -> Tensor:
         return torch.arange(self.kit.num_classes, device=like.device)[:, None, None, None]
 
-    def _counted(self, negatives: tuple[Tensor, Tensor], shown: Tensor, candidates: Tensor, world: int) -> Reading:
+    def _counted(self, negatives: tuple[Tensor, Tensor], shown: Tensor, candidates: Tensor, world: int) -> HostRead:
         """Of each process (world, C, 6): negatives among labelled and unlabelled pixels; labelled and unlabelled
         pixels that show a class; of these the candidates for anchors."""
         parts = [*negatives, *shown.chunk(2, dim=1), *candidates.chunk(2, dim=1)]
         counts = torch.stack([part.flatten(1).sum(dim=1) for part in parts], dim=1)
-        return Reading(self.kit.gather(counts[None], [1] * world))
+        return HostRead(self.kit.gather(counts[None], [1] * world))
 
     @torch.no_grad()
     def _fill(self, rows: Tensor, negatives: tuple[Tensor, Tensor], counts: Tensor, rank: int) -> None:

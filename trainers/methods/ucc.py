@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
 from trainers.common.section import Section
-from trainers.common.transfer import Reading
+from trainers.common.transfer import HostRead
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import Kit, Needs, Pair, Stateless, Step, StepOutput, Trained
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import IGNORE, class_sizes, pixel_nll
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
@@ -58,7 +58,7 @@ class Ucc(Stateless):
     needs = Needs(unlabelled=True, strong=1, boxes=0)
     eval_network = "student"
 
-    def __init__(self, config: UccConfig, kit: Kit) -> None:
+    def __init__(self, config: UccConfig, kit: MethodContext) -> None:
         self.config, self.kit = config, kit
         self.student = cast(DeepLabV3Plus, kit.student)
         self.head = cast(DeepLabV3Plus, kit.peer())
@@ -70,8 +70,8 @@ class Ucc(Stateless):
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "second": self.second}
 
-    def trained(self) -> dict[str, Trained]:
-        return {"head": Trained(module=self.head, in_ddp=True)}
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {"head": AuxiliaryModule(module=self.head, in_ddp=True)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled
@@ -116,7 +116,7 @@ class Ucc(Stateless):
     def _classes(self, mask: Tensor) -> list[list[int]]:
         """The classes that each labelled image shows, after their pixels are counted."""
         sizes = class_sizes(mask, self.kit.num_classes)
-        here, total = Reading(sizes, self.kit.total(sizes.sum(dim=0).double()))()
+        here, total = HostRead(sizes, self.kit.total(sizes.sum(dim=0).double()))()
         self.seen = self.seen + total
         return [row.nonzero().flatten().tolist() for row in here]
 

@@ -11,7 +11,7 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import Kit, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
@@ -55,7 +55,7 @@ class UniMatch(PseudoLabelMethod):
 
     needs = Needs(unlabelled=True, strong=2)
 
-    def __init__(self, config: UniMatchConfig, kit: Kit) -> None:
+    def __init__(self, config: UniMatchConfig, kit: MethodContext) -> None:
         super().__init__(config, student=kit.student)
         self.config = config
         self.stream_channels = cast(DeepLabV3Plus, kit.student).stream_channels

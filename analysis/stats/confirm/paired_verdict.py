@@ -10,7 +10,7 @@ from analysis.stats.confirm.error_schedule import MOST_EXTENDED, Schedule
 from analysis.stats.confirm.group_sequential import Array
 from analysis.stats.confirm.new_run import NewRun
 from analysis.stats.confirm.outlook import MOST_NEEDED, Chances, chance_to_settle, chances, seeds_needed
-from analysis.stats.confirm.standing import Kind, Standing, standing
+from analysis.stats.confirm.standing import ComparisonState, Kind, standing
 from analysis.units import amount
 
 ESTIMAND = (
@@ -116,7 +116,7 @@ def compare(
     )  # fmt: skip
 
 
-def _figures(where: Standing, p: float, error: float) -> str:
+def _figures(where: ComparisonState, p: float, error: float) -> str:
     interval = (
         "no interval"
         if math.isinf(where.low)
@@ -131,7 +131,7 @@ def _figures(where: Standing, p: float, error: float) -> str:
 def _finding(
     arm: str,
     other: str,
-    where: Standing,
+    where: ComparisonState,
     schedule: Schedule,
     delta: float,
     *,

@@ -12,7 +12,7 @@ from analysis.errors import PlanError
 from analysis.ingest.tables import Tables
 from analysis.stats.confirm.lost_runs import Lost
 from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
-from analysis.stats.confirm.winner import Choice, choose
+from analysis.stats.confirm.winner import Winner, choose
 from analysis.stats.distributions import student_above
 
 OFFICIAL = "final/last/miou"
@@ -22,7 +22,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
+class ArmMean:
     """A mean over the seeds of typical runs, which were not lost, with its t interval, of this arm alone: for a
     difference the paired intervals of the verdicts are the ones to read. Without a spread (one seed) the interval is
     infinite. ``level``: its coverage; the means of an `ArmResult` have one that makes the intervals of all arms hold
@@ -66,18 +66,18 @@ class ArmResult:
         return tuple(dict.fromkeys((row["split_hash"] or "unknown")[:12] for row in self.runs))
 
     @property
-    def mean(self) -> Mean | None:
+    def mean(self) -> ArmMean | None:
         """Of the objective over typical runs; the interval holds together with those of all other arms (Bonferroni),
         and so does that of the arm that wins."""
         return self._mean(self.scores)
 
     @property
-    def official_mean(self) -> Mean | None:
+    def official_mean(self) -> ArmMean | None:
         """The same of the validation set that `data.val` names. The winner was chosen on scores that go along with
         these (correlation .94 over seeds), so its own is no untouched estimate."""
         return self._mean(self.official)
 
-    def _mean(self, scores: dict[int, float]) -> Mean | None:
+    def _mean(self, scores: dict[int, float]) -> ArmMean | None:
         typical = {seed: one for seed, one in scores.items() if seed not in self.lost.collapsed}
         return mean_of(typical, level=1 - (1 - LEVEL) / self.arms)
 
@@ -94,7 +94,7 @@ class Confirmed:
     prefer: str
     arms: tuple[ArmResult, ...]
     judgement: Judgement
-    choice: Choice | None
+    choice: Winner | None
 
     @property
     def sign(self) -> int:
@@ -161,7 +161,7 @@ def plan_of(logged: dict[str, Any]) -> RacePlan:
     return RacePlan(**{**logged, "comparisons": pairs, **known})
 
 
-def mean_of(scores: dict[int, float], *, level: float = LEVEL) -> Mean | None:
+def mean_of(scores: dict[int, float], *, level: float = LEVEL) -> ArmMean | None:
     """None without a score."""
     values = np.array(list(scores.values()))
     if not len(values):
@@ -170,10 +170,10 @@ def mean_of(scores: dict[int, float], *, level: float = LEVEL) -> Mean | None:
     if len(values) > 1:
         half = float(student_above((1 - level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     value = float(values.mean())
-    return Mean(seeds=len(values), value=value, low=value - half, high=value + half, level=level)
+    return ArmMean(seeds=len(values), value=value, low=value - half, high=value + half, level=level)
 
 
-def _choice(judgement: Judgement, *, order: list[str], prefer: str) -> Choice | None:
+def _choice(judgement: Judgement, *, order: list[str], prefer: str) -> Winner | None:
     try:
         return choose(judgement, order=order, simplest=prefer == "simplest")
     except PlanError:

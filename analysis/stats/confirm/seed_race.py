@@ -16,7 +16,7 @@ from analysis.stats.confirm.error_schedule import MOST_EXTENDED, Schedule
 from analysis.stats.confirm.lost_runs import Lost, lost_runs, typical_runs
 from analysis.stats.confirm.new_run import new_run
 from analysis.stats.confirm.paired_verdict import Verdict, compare, paired_differences
-from analysis.stats.confirm.standing import Standing, standing
+from analysis.stats.confirm.standing import ComparisonState, standing
 
 Scores = Mapping[str, Mapping[int, float]]
 Run = tuple[str, int]
@@ -123,10 +123,10 @@ class Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class RaceProgress:
     """What the race needs to go on: where every comparison stands, and what to run next."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[ComparisonState, ...]
     lost: Mapping[str, Lost]
     typical: Scores
     worse: frozenset[str]
@@ -181,7 +181,7 @@ def judge(
     )
 
 
-def progress(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = ()) -> Progress:
+def progress(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = ()) -> RaceProgress:
     """:func:`judge` without its words and probabilities, with the same arguments and errors."""
     _check(scores, plan, sign, failed)
     lost = lost_runs(scores, delta=plan.delta, sign=sign, failed=failed)
@@ -196,7 +196,7 @@ def progress(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collectio
     dropped = frozenset(worse - plan.kept)
     open_ = [pair for pair, one in pairs if one.kind == "undecided" and not dropped & set(pair)]
     wanted = _wanted(scores, plan, {arm for pair in open_ for arm in pair}, set(failed))
-    return Progress(
+    return RaceProgress(
         standings=standings,
         lost=lost,
         typical=typical,
@@ -229,7 +229,7 @@ def worse_arms(verdicts: Sequence[Verdict]) -> set[str]:
     return {one.arm if one.kind == "worse" else one.other for one in verdicts if one.kind in ("better", "worse")}
 
 
-def leader(scores: Scores, now: Progress, plan: RacePlan, *, sign: int = 1) -> str | None:
+def leader(scores: Scores, now: RaceProgress, plan: RacePlan, *, sign: int = 1) -> str | None:
     """`Judgement.leader`: by the arms' effects in a least squares fit of arm and seed to the typical runs; where every
     arm has the same seeds, these are the means."""
     typical = now.typical

@@ -15,7 +15,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ComparisonState:
     """``estimate`` is the mean difference and the centre of the interval ``low`` to ``high``, the repeated confidence
     interval of the last look; before the first look the interval is infinite.
 
@@ -38,13 +38,13 @@ class Standing:
     was."""
 
 
-def standing(differences: Array, schedule: Schedule, delta: float) -> Standing:
+def standing(differences: Array, schedule: Schedule, delta: float) -> ComparisonState:
     """Of paired differences, (pairs,), in the order of their seeds."""
     pairs = len(differences)
     estimate = float(differences.mean()) if pairs else math.nan
     means, errors = _by_look(differences, schedule.first)
     if not len(means):
-        return Standing(
+        return ComparisonState(
             pairs=pairs, estimate=estimate, low=-math.inf, high=math.inf, t=0.0, kind="undecided", earlier=None
         )
     halves = schedule.limits(len(means)) * errors
@@ -57,7 +57,7 @@ def standing(differences: Array, schedule: Schedule, delta: float) -> Standing:
                 at, centre = end, float(means[end])
                 break
     decided = [(schedule.first + i, kind) for i, kind in enumerate(kinds[:at]) if kind != "undecided"]
-    return Standing(
+    return ComparisonState(
         pairs=schedule.first + at,
         estimate=centre,
         low=centre - float(halves[at]),

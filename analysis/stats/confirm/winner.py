@@ -9,7 +9,7 @@ from analysis.stats.confirm.seed_race import Judgement, worse_arms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Winner:
     """The arm to export."""
 
     arm: str
@@ -32,7 +32,7 @@ class Choice:
         return f"{state}; {self.qualification}" if self.qualification else state
 
 
-def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False) -> Choice:
+def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False) -> Winner:
     """The winner, or the simplest arm that is equivalent to it.
 
     Args:
@@ -60,7 +60,7 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
     words = f"{leader} leads, {status}"
     if arm != leader:
         words += f"; {arm} is the simplest that is equivalent to it"
-    return Choice(
+    return Winner(
         arm=arm,
         confirmed=confirmed,
         qualification=qualification,

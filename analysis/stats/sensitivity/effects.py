@@ -49,7 +49,7 @@ class PairMap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChoiceEffect:
     """first - second of a categorical parameter at equal others: ``average`` over the space (where the parameter is
     active), and ``at_best``, the others as in the leading configuration; each with its interval. None where the
     leading configuration does not have the parameter. ``trials``: how many had each."""
@@ -153,7 +153,7 @@ def _terms_of(surrogate: Surrogate, places: Mapping[int, Floats], count: int) ->
     return found
 
 
-def choices(surrogate: Surrogate, best: Mapping[str, Any] | None) -> list[Choice]:
+def choices(surrogate: Surrogate, best: Mapping[str, Any] | None) -> list[ChoiceEffect]:
     """Every pair of choices of every categorical parameter that trials have tried."""
     found = []
     for axis in surrogate.basis.axes:
@@ -170,7 +170,7 @@ def choices(surrogate: Surrogate, best: Mapping[str, Any] | None) -> list[Choice
                 scores = surrogate.at(pair)
                 at_best = summary(scores[:, 0] - scores[:, 1])
             found.append(
-                Choice(
+                ChoiceEffect(
                     name=axis.name,
                     first=axis.choices[i],
                     second=axis.choices[j],

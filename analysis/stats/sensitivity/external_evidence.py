@@ -15,7 +15,7 @@ from analysis.stats.study import Study, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class ExternalPair:
     """Score at ``first`` minus score at ``second`` of one parameter, all else equal. ``interval``: None where the
     source gives none. ``source`` says whose it is, and on how many seeds it stands."""
 
@@ -34,7 +34,7 @@ class Published:
 
     source: str
     defaults: Mapping[str, Any]
-    pairs: tuple[Beside, ...]
+    pairs: tuple[ExternalPair, ...]
 
 
 def published(study: Study, tables: Tables) -> Published | None:
@@ -49,7 +49,7 @@ def published(study: Study, tables: Tables) -> Published | None:
             continue
         known = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
         pairs = tuple(
-            Beside(
+            ExternalPair(
                 name=row["parameter"],
                 first=first,
                 second=second,
@@ -67,7 +67,7 @@ def published(study: Study, tables: Tables) -> Published | None:
     return None
 
 
-def confirmed_pairs(found: Confirmed) -> tuple[Beside, ...]:
+def confirmed_pairs(found: Confirmed) -> tuple[ExternalPair, ...]:
     """The comparisons of arms that differ in one parameter alone. An arm in which it is inactive has None for it."""
     pairs = []
     for one in found.judgement.verdicts:
@@ -76,7 +76,7 @@ def confirmed_pairs(found: Confirmed) -> tuple[Beside, ...]:
         if len(differ) != 1 or math.isnan(one.effect):
             continue
         pairs.append(
-            Beside(
+            ExternalPair(
                 name=differ[0],
                 first=arm.get(differ[0]),
                 second=other.get(differ[0]),

@@ -16,7 +16,7 @@ FACTOR, TENTH = 2.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class LocalStep:
     """A parameter set to the leading configuration's value, and the score's gain since the start."""
 
     name: str
@@ -58,7 +58,7 @@ def _spread(axis: Axis) -> Floats:
     return (np.arange(24) + 0.5) / 24 if axis.cells is None else axis.cells[0]
 
 
-def ablation(surrogate: Surrogate, start: Mapping[str, Any], best: Mapping[str, Any]) -> list[Step]:
+def ablation(surrogate: Surrogate, start: Mapping[str, Any], best: Mapping[str, Any]) -> list[LocalStep]:
     """The path from one configuration to another (Fawcett and Hoos 2016), greedy on the surrogate's mean: next comes
     the parameter whose change gains most. A parameter that is not active yet waits for what switches it on."""
     basis, sign = surrogate.basis, surrogate.study.sign
@@ -72,7 +72,9 @@ def ablation(surrogate: Surrogate, start: Mapping[str, Any], best: Mapping[str, 
         scores = surrogate.at(tried)
         chosen = int(np.argmax(sign * scores.mean(axis=0)))
         name = able[chosen]
-        path.append(Step(name=name, before=here.get(name), after=best[name], gain=summary(scores[:, chosen] - begin)))
+        path.append(
+            LocalStep(name=name, before=here.get(name), after=best[name], gain=summary(scores[:, chosen] - begin))
+        )
         here = tried[chosen]
         left.remove(name)
     return path

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.trainers.methods.nets import CLASSES
-from trainers.interface.method import Kit
+from trainers.interface.method import MethodContext
 from trainers.models.deeplabv3plus import Features
 
 LOW, MIDDLE, HIGH, WIDTH = 4, 3, 5, 6
@@ -72,7 +72,7 @@ def deep_net(seed=0):
 
 
 def deep_kit(model, *, pairs=False, **changes):
-    return Kit(
+    return MethodContext(
         student=model,
         num_classes=CLASSES,
         peer=lambda: deep_net(7),

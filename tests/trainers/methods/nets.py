@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.interface.method import Kit, Progress, Step
+from trainers.interface.method import MethodContext, Progress, Step
 from trainers.losses.interpixel_config import InterPixelConfig
 
 CLASSES, LOW, HIGH, SIDE = 3, 4, 5, 6
@@ -71,7 +71,7 @@ def count_or_one(count):
 
 def kit(model, interpixel=None):
     interpixel = interpixel or InterPixelConfig()
-    return Kit(
+    return MethodContext(
         student=model,
         num_classes=CLASSES,
         peer=lambda: net(7),
