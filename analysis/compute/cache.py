@@ -5,7 +5,6 @@ the packages that compute and draw. So a report is the same whatever is kept.
 """
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis.compute.atomic import replacing
 
 PACKAGES = ("numpy", "scipy", "matplotlib")
 PLAIN = (str, int, float, type(None))
@@ -104,10 +105,8 @@ def _pieces(value: Any) -> Iterator[bytes]:
 def save_arrays(path: Path, key: str, arrays: Mapping[str, Any]) -> None:
     """Keep arrays under a digest, in the place of what the file held, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, key=np.array(key), **arrays)
-    temporary.replace(path)
 
 
 def load_arrays(path: Path, key: str) -> dict[str, NDArray[Any]] | None:

@@ -1,4 +1,5 @@
-"""What did every parameter do? Each against the last score, with the budget in colour and the state as its marker."""
+"""How did the score change with each parameter? Each against the last score, with the budget in colour and the state as
+its marker."""
 
 import math
 

@@ -5,7 +5,6 @@ both are as they were, the figure is left alone: drawing it would give the same 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from analysis.compute.atomic import replacing
 from analysis.compute.cache import digest, digest_of_file
 from analysis.compute.process_pool import Here
 from analysis.figures import style
@@ -73,9 +73,8 @@ class Session:
         for plots, stem, key, found in self.begun:
             self.after[plots][stem] = {"key": key, "files": found.result()}
         for plots, entries in self.after.items():
-            temporary = plots / f"{DRAWN}.{os.getpid()}"
-            temporary.write_text(json.dumps(entries, indent=1, sort_keys=True), encoding="utf-8")
-            temporary.replace(plots / DRAWN)
+            with replacing(plots / DRAWN) as temporary:
+                temporary.write_text(json.dumps(entries, indent=1, sort_keys=True), encoding="utf-8")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.columns import HISTORY_COLUMNS, RUN_COLUMNS, SCHEMA_VERSION
+from analysis.compute.atomic import replacing
 from analysis.ingest.tables import FOLDER, HISTORY
 
 INDEX = "sources.parquet"
@@ -63,9 +64,8 @@ def save_index(entries: Sequence[SourceEntry], study_dir: Path) -> None:
     }
     folder = study_dir / FOLDER
     metadata = {"version": _version(), "history": stamp_of(folder / HISTORY)}
-    temporary = folder / f".{INDEX}.partial"
-    pq.write_table(pa.table(columns, schema=INDEX_SCHEMA).replace_schema_metadata(metadata), temporary)
-    temporary.replace(folder / INDEX)
+    with replacing(folder / INDEX) as temporary:
+        pq.write_table(pa.table(columns, schema=INDEX_SCHEMA).replace_schema_metadata(metadata), temporary)
 
 
 def load_index(study_dir: Path) -> tuple[dict[str, SourceEntry], pa.Table | None]:

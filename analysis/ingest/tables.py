@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.columns import CONFIRM, HISTORY_COLUMNS, PARAM_PREFIX, RUN_COLUMNS, SCHEMA_VERSION
+from analysis.compute.atomic import replacing
 from analysis.errors import LogsError
 from analysis.ingest.logged_run import LoggedRun
 
@@ -204,9 +205,8 @@ def save(tables: Tables, study_dir: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for table, name in ((tables.history, HISTORY), (tables.runs, RUNS)):
         metadata = {VERSION_KEY: str(SCHEMA_VERSION).encode(), FACTS_KEY: json.dumps(tables.facts).encode()}
-        temporary = folder / f".{name}.partial"
-        pq.write_table(table.replace_schema_metadata(metadata), temporary)
-        temporary.replace(folder / name)
+        with replacing(folder / name) as temporary:
+            pq.write_table(table.replace_schema_metadata(metadata), temporary)
 
 
 def load(study_dir: Path) -> Tables:

@@ -3,13 +3,13 @@
 import base64
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.compute.atomic import replacing
 from analysis.figures import style
 from analysis.figures.inline_svg import data_uri
 from analysis.figures.parallel import place, ticks
@@ -78,9 +78,8 @@ def write_page(
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
     page = study_dir / "report.html"
-    temporary = page.with_name(f".{page.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(page)
+    with replacing(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return page
 
 

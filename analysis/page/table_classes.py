@@ -1,10 +1,10 @@
 """`tables/classes.csv`: the IoU of every class, by its name, of the configurations that ran at full budget."""
 
 import csv
-import os
 from pathlib import Path
 from statistics import fmean
 
+from analysis.compute.atomic import replacing
 from analysis.ingest.tables import FOLDER, Tables
 from analysis.stats.configuration_means import results
 from analysis.stats.study import Study
@@ -25,8 +25,7 @@ def write_classes(study: Study, tables: Tables, study_dir: Path) -> None:
     }
     folder = study_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(folder / FILE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rank", "trials", *names])
         for rank, one in enumerate(results(study), 1):
@@ -34,4 +33,3 @@ def write_classes(study: Study, tables: Tables, study_dir: Path) -> None:
             found = [[run[column] for run in runs if run.get(column) is not None] for column in columns.values()]
             numbers = " ".join(str(trial.number) for trial in one.trials)
             writer.writerow([rank, numbers, *(fmean(values) if values else None for values in found)])
-    temporary.replace(folder / FILE)

@@ -2,10 +2,10 @@
 
 import csv
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from analysis.compute.atomic import replacing
 from analysis.ingest.tables import FOLDER
 from analysis.page.latex import cell, escaped, table
 from analysis.stats.best import SEEDS
@@ -24,9 +24,8 @@ def write_confirmed(found: Confirmed, study_dir: Path) -> None:
         "confirmation.tex": _tex,
     }
     for name, content in writers.items():
-        temporary = folder / f".{name}.{os.getpid()}"
-        _write(temporary, content(found))
-        temporary.replace(folder / name)
+        with replacing(folder / name) as temporary:
+            _write(temporary, content(found))
 
 
 def _write(path: Path, content: str | Sequence[Sequence[object]]) -> None:
@@ -113,8 +112,9 @@ def _tex(found: Confirmed) -> str:
         ],
         columns=f"l{'l' * len(names)}rrr",
         caption=(
-            f"{escaped(said)} Mean {metric} over typical runs, which did not collapse or fail, with intervals that "
-            f"hold together at 95~\\%; lost: runs that collapsed or failed, of those that ended; {budget}."
+            f"{escaped(said)} Mean {metric} over typical runs, which did not collapse or fail, with simultaneous "
+            "95~\\% confidence "
+            f"intervals; lost: runs that collapsed or failed, of those that ended; {budget}."
         ),
         label=f"{found.study}-confirmed",
     )  # fmt: skip
@@ -124,7 +124,8 @@ def _tex(found: Confirmed) -> str:
         columns="llrrrrr",
         caption=(
             f"{escaped(said)} Paired differences in {metric} between typical runs; {budget}. The "
-            f"{len(found.judgement.verdicts)} intervals hold together with probability {100 * (1 - found.plan.error):g}"
+            f"{len(found.judgement.verdicts)} confidence intervals hold simultaneously with probability "
+            f"{100 * (1 - found.plan.error):g}"
             f"~\\% (group-sequential paired $t$-test); equivalent means "
             f"within {escaped(amount(f'{found.plan.delta:g}', found.metric))}. Better in "
             "new runs: share of the seeds with which the first was better, a lost run losing, with its own "

@@ -1,10 +1,10 @@
 """The results as a paper takes them: every configuration that ran at full budget, with its seeds, as CSV and LaTeX."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.compute.atomic import replacing
 from analysis.ingest.tables import FOLDER
 from analysis.page.latex import cell, escaped, table
 from analysis.stats.configuration_means import Result, results
@@ -21,9 +21,8 @@ def write_results(study: Study, study_dir: Path) -> None:
     folder = study_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in (("results.csv", _csv), ("results.tex", _tex)):
-        temporary = folder / f".{name}.{os.getpid()}"
-        write(temporary, study, found, names)
-        temporary.replace(folder / name)
+        with replacing(folder / name) as temporary:
+            write(temporary, study, found, names)
 
 
 def _csv(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]) -> None:

@@ -112,7 +112,7 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
     """What intervals, seeds and scores are, lost runs, the images of `data.val`. The verdicts are in the table."""
     plan = found.plan
     several = len(plan.comparisons)
-    held = "the interval holds" if several == 1 else f"all {several} intervals hold together"
+    held = "the interval holds" if several == 1 else f"all {several} confidence intervals hold simultaneously"
     notes = [
         f"With probability {1 - plan.error:.0%} {held}, "
         "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their "
@@ -122,7 +122,7 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
     if official := [_official(arm) for arm in found.arms if arm.official]:
         notes.append(
             f"On the {_validation(found)}, evaluated once at each run's end, typical runs, with "
-            f"intervals of the means that hold together at 95 %: {'; '.join(official)}. The winner was chosen "
+            f"simultaneous 95 % confidence intervals of the means: {'; '.join(official)}. The winner was chosen "
             f"by {found.metric}, which goes along with these, so its own is not an untouched estimate."
         )
     return tuple(notes)

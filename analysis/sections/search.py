@@ -43,7 +43,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair]
     if study.parameters:
         found += [
             ReportSection(
-                title="What did every parameter do?",
+                title="How did the score change with each parameter?",
                 reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",
                 figure=drawn(plots, "parameters", partial(parameters.draw, study)),
                 alt="Scatter of every parameter against the last score, coloured by epochs",

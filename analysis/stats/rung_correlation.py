@@ -15,7 +15,7 @@ REPEATS = 300
 WINNERS = 3
 """The best one in so many at full length are the winners; fewer where the scheduler lets fewer go on."""
 TOO_MANY = 0.5
-"""Share of what a rung that knows nothing would stop of the winners, above which a rung is too early."""
+"""A rung is too early where it stops more than this share of the winners that random stopping would."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`python -m ipix_tune.cli.confirm studies/voc`: is the best trial better, or lucky? Paired seeds, then verdicts."""
+"""`ipix-tune confirm studies/voc`: is the best trial better, or lucky? Paired seeds, then verdicts."""
 
 import shlex
 import sys

@@ -379,5 +379,5 @@ def test_the_headline_says_what_this_study_was_scored_on(metric, data, said):
 def test_one_comparison_has_one_interval_and_several_hold_together():
     found = found_in(confirmed_runs(scores_of(EFFECTS, seeds=3)))
     alone = replace(found, plan=replace(found.plan, comparisons=found.plan.comparisons[:1], kept=frozenset()))
-    assert "intervals hold together, at every look" in notes_on(found)[0]
+    assert "confidence intervals hold simultaneously, at every look" in notes_on(found)[0]
     assert "With probability 95% the interval holds, at every look" in notes_on(alone)[0]

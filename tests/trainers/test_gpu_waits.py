@@ -16,7 +16,8 @@ from benchmarks.process_counts import on_processes
 from trainers.common.transfer import HostRead, to_device
 from trainers.config import ModelConfig
 from trainers.data.strong import _banded, _compared
-from trainers.losses.functional import IGNORE, pixel_nll, with_class
+from trainers.interface.labels import IGNORE
+from trainers.losses.functional import pixel_nll, with_class
 from trainers.methods.registry import BUILDERS
 from trainers.models.build import build_model
 

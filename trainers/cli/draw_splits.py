@@ -14,13 +14,14 @@ from trainers.data.base import BaseDataConfig
 from trainers.data.cityscapes import CityscapesConfig
 from trainers.data.copies import Same, listed_once
 from trainers.data.folder import FolderConfig
-from trainers.data.labelmap import IGNORE, LabelMap, LabelMapConfig, label_map_of
+from trainers.data.labelmap import LabelMap, LabelMapConfig, label_map_of
 from trainers.data.layout import Decoding, Item, Layout
 from trainers.data.listfile import known_encoding
 from trainers.data.lists import first_columns, read_split, write_split
 from trainers.data.presence import values_present
 from trainers.data.splits import split_hash, stratified_order
 from trainers.data.voc import VocConfig
+from trainers.interface.labels import IGNORE
 
 app: typer.Typer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

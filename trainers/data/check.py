@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from trainers.common.errors import DataError
 from trainers.data import DataConfig
-from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
 from trainers.data.maskcheck import check_masks
 from trainers.data.maskfiles import MaskFiles
@@ -18,6 +17,7 @@ from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
 from trainers.data.pixels import read_header
 from trainers.data.read import check_sizes, read_image, read_mask
+from trainers.interface.labels import IGNORE
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-IGNORE = 255
+from trainers.interface.labels import IGNORE
+
 LARGEST_VALUE = 2**16 - 1
 """Of a mask's file."""
 _NO_CLASS = -1

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from trainers.data.facts import facts_of
-from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError
 from trainers.data.pixels import read_header
 from trainers.data.read import check_sizes, mask_array
+from trainers.interface.labels import IGNORE
 
 _FACT = struct.Struct("<II32s")
 """Height, width, and a bit for every value that occurs."""

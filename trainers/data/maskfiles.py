@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item
 from trainers.data.opening import MeaningError, opened
+from trainers.interface.labels import IGNORE
 
 Colour = tuple[int, int, int]
 LOSSY = ("JPEG", "MPO")

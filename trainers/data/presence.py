@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from trainers.data.facts import state_of
-from trainers.data.labelmap import IGNORE
 from trainers.data.layout import Item, cache_folder
 from trainers.data.opening import CorruptError
+from trainers.interface.labels import IGNORE
 
 
 def classes_present(items: Sequence[Item], *, skip_corrupt: bool = False) -> list[frozenset[int]]:

@@ -16,9 +16,10 @@ from trainers.data.cityscapes import LABEL_IDS, LARGEST_LABEL_ID
 from trainers.data.decoded import store_of
 from trainers.data.facts import state_of
 from trainers.data.filestate import settled_state
-from trainers.data.labelmap import IGNORE, LabelMap
+from trainers.data.labelmap import LabelMap
 from trainers.data.layout import Item
 from trainers.data.pixels import index_array, read_header, rgb_array
+from trainers.interface.labels import IGNORE
 
 CACHE_BYTES = 256 * 2**20
 """Decoded images that one process keeps, at most."""

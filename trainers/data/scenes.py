@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from trainers.common.errors import DataError
+from trainers.interface.labels import IGNORE
 
 FORMAT = 4
 """Raised when the code below changes the bytes it makes."""
 
-IGNORE = 255
 SETS = "ImageSets/Segmentation"
 DRAWN_FROM = 240
 """The labelled scenes are drawn from so many first ones: more unlabelled scenes leave the labelled list as it is."""

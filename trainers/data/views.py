@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from trainers.interface.labels import IGNORE
+
 if TYPE_CHECKING:
     from trainers.data.views_config import ViewsConfig
 
-IGNORE = 255
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's, of RGB in 0 .. 1."""

@@ -4,7 +4,6 @@ A folder holds `last.pt`, `previous.pt` (the one before) and `best.pt`, and betw
 At every instant one of `fresh.pt`, `last.pt` and `previous.pt` is whole, also where `last.pt` was found damaged.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from trainers.common.atomic import replacing
 from trainers.common.errors import CheckpointError, OutputError
 from trainers.common.retry import FULL, patiently
 
@@ -39,18 +39,11 @@ def save(path: Path, state: dict[str, Any], *, wait_s: float = 0) -> None:
 def _write(path: Path, state: dict[str, Any]) -> None:
     for left_by_killed in path.parent.glob(f".{path.name}.*"):
         left_by_killed.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

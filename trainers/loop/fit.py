@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from trainers.common.atomic import replacing
 from trainers.common.environment import describe
 from trainers.common.errors import OutputError
 from trainers.common.retry import patiently
@@ -187,9 +188,8 @@ def _line(record: EpochRecord) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text)
 
 
 @contextlib.contextmanager

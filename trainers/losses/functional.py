@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from trainers.common.float32 import exact
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import Denominator
-
-IGNORE = 255
 
 
 def probabilities(logits: Tensor) -> Tensor:

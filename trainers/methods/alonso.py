@@ -13,8 +13,9 @@ from trainers.common.section import Section
 from trainers.common.transfer import HostRead, to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import Labelled, SemiBatch
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Progress, Step, StepOutput
-from trainers.losses.functional import IGNORE, class_sizes, pixel_nll, probabilities
+from trainers.losses.functional import class_sizes, pixel_nll, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.bank import ClassBank
 from trainers.methods.ema import Buffers, EmaTeacher

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.data.views import neighbour
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
-from trainers.losses.functional import IGNORE, cross_entropy
+from trainers.losses.functional import cross_entropy
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as ops
 
-from trainers.losses.functional import IGNORE, is_class
+from trainers.interface.labels import IGNORE
+from trainers.losses.functional import is_class
 from trainers.models.deeplabv3plus import Upsample
 
 FAINT = 0.1

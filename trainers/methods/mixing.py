@@ -7,7 +7,8 @@ from torch import Tensor
 
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
-from trainers.losses.functional import IGNORE, class_sizes
+from trainers.interface.labels import IGNORE
+from trainers.losses.functional import class_sizes
 
 WORDS = 2**32
 

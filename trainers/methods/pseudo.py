@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from trainers.data.views import neighbour
 from trainers.interface.batch import Unlabelled
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import Pair, Stateless
-from trainers.losses.functional import IGNORE, labels_of
+from trainers.losses.functional import labels_of
 from trainers.methods.ema import Buffers, EmaTeacher
 
 

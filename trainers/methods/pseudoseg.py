@@ -14,8 +14,9 @@ from trainers.common.float32 import exact, without_autocast
 from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
-from trainers.losses.functional import IGNORE, cross_entropy, probabilities
+from trainers.losses.functional import cross_entropy, probabilities
 from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss

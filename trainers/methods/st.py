@@ -16,8 +16,8 @@ from trainers.common.transfer import to_device
 from trainers.data.read import mask_to_png
 from trainers.data.views import normalise, random_box
 from trainers.interface.batch import Labelled, SemiBatch
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import MethodContext, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
-from trainers.losses.functional import IGNORE
 from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss

@@ -13,8 +13,9 @@ from trainers.common.section import Section
 from trainers.common.transfer import HostRead, to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch, Unlabelled
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Progress, Step, StepOutput
-from trainers.losses.functional import IGNORE, pixel_nll, probabilities
+from trainers.losses.functional import pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.heads import RepresentationHead, all_rows, cosines, places_of, resized_labels

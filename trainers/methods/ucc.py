@@ -15,8 +15,9 @@ from trainers.common.float32 import exact
 from trainers.common.section import Section
 from trainers.common.transfer import HostRead
 from trainers.interface.batch import SemiBatch
+from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
-from trainers.losses.functional import IGNORE, class_sizes, pixel_nll
+from trainers.losses.functional import class_sizes, pixel_nll
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
