@@ -12,6 +12,7 @@ test: .venv/.dev  ## linters, types and the default tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: .venv/.dev  ## the tests that train to a score, kill processes or drive a browser

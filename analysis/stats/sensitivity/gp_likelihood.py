@@ -9,7 +9,8 @@ on the way there, r_i the seed's share that stays with a run, w_i what its curve
 
     sum_i s_i k_i + sum_{i<j} lambda_ij s_i s_j k_i k_j,
 
-that of b is g(t, t') sum_i u_i k_i with g = min(t, t'), and k_i has the functions of `analysis.stats.sensitivity.anova_basis` with
+that of b is g(t, t') sum_i u_i k_i with g = min(t, t'), and k_i has the functions of
+`analysis.stats.sensitivity.anova_basis` with
 variances that fall with the degree as rho_i^k. A parameter that does nothing has a small s_i, and with it its
 interactions.
 
