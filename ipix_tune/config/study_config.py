@@ -5,8 +5,9 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from trainers.common.errors import did_you_mean
 from trainers.common.section import Section
 
 Value = builtins.bool | builtins.int | float | str | None
@@ -337,15 +338,27 @@ class StudyConfig(Section):
     """Folder that all nodes share, or the URI of an object storage (s3://bucket/folder); the study lives in
     <storage>/<name>."""
     record: str = "journal"
-    """Where Optuna's trials lie: `journal`, a file in the study's folder; `memory`, with a snapshot there; or a
-    database's URL such as sqlite:////shared/studies.db. optuna-dashboard reads the first and the last. Results are
-    never read from there."""
+    """Where Optuna's trials lie: `journal`, a file in the study's folder, or a database's URL such as
+    sqlite:////shared/studies.db. optuna-dashboard reads both. Results are never read from there."""
     confirm: ConfirmConfig | None = None
     """The confirmation after the search; none: there is none planned."""
     keep_checkpoints: Literal["best", "all", "none"] = "best"
     """Of finished trials: keep those that the export may still name (the best; with two objectives the front; those
     that the confirmation takes; of a configuration whose seeds are not all in, its first run), of all, or of none."""
     logging: LoggingConfig = LoggingConfig()
+
+    @field_validator("record")
+    @classmethod
+    def _record_is_a_file_or_a_database(cls, value: str) -> str:
+        if value == "journal" or "://" in value:
+            return value
+        hint = did_you_mean(value, ["journal"])
+        if value == "memory":
+            hint = "; a study that was begun with `memory` goes on with the version that began it"
+        raise ValueError(
+            f"record = {value!r} is neither `journal`, a file in the study's folder, nor a database's URL such as "
+            f"sqlite:////shared/studies.db{hint}"
+        )
 
     @model_validator(mode="after")
     def _gpu_hours_need_gpus(self) -> Self:

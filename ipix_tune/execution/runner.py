@@ -45,7 +45,7 @@ class Outcome:
         headline: one line: how far it came, and of a search the best trial.
         by_user: the user stopped it.
         cut_short: why it ended before its trials did, and what to do; None where it did not.
-        settled: why it ended early without anything being wrong; None where it did not.
+        converged: why it ended early without anything being wrong; None where it did not.
         scored: trials that ended with a score.
         needed: keys of the trials that have ended and whose checkpoints are still needed.
         lacking: trials that the logs, and so all tables, lack in whole or in part, in words.
@@ -56,7 +56,7 @@ class Outcome:
     headline: str
     by_user: bool
     cut_short: str | None
-    settled: str | None
+    converged: str | None
     scored: int
     needed: frozenset[str]
     lacking: tuple[str, ...] = ()
@@ -74,7 +74,8 @@ class Work:
         record: names of the files in the study's folder that hold that.
         scheduler: Ray Tune's; says which go on.
         board: what is known of the trials, those that ended before this driver among them.
-        over: the key of the budget that is used up, or None.
+        exhausted: the key of the budget that is used up, or None.
+        converged: why no new trial is worth starting, or None.
         needed: keys of the trials that have ended and whose checkpoints are still needed.
     """
 
@@ -84,7 +85,8 @@ class Work:
     record: tuple[str, ...]
     scheduler: Any
     board: "ProgressTable"
-    over: Callable[[], str | None]
+    exhausted: Callable[[], str | None]
+    converged: Callable[[], str | None]
     needed: Callable[[], set[str]]
 
 
@@ -123,7 +125,7 @@ def opened(
     with cluster.connected(address, nested=nested):
         fit = awaited(study.resources, may_grow=cluster.may_grow(address), say=lambda line: say(console, line))
         check_nodes(config.data, folder.study_folder(study).parent if copy is None else study.storage)
-        if study.record not in ("journal", "memory"):
+        if study.record != "journal":
             open_record(folder.study_folder(study), record=study.record)
         with folder.prepared(study, resume=resume, copy=copy, accept=accept) as place:
             if nested:
@@ -162,7 +164,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: ObjectCopy | None, 
         return config
 
     nested = study.resources.workers > 1
-    stop = Stop(place, over=work.over)
+    stop = Stop(place, exhausted=work.exhausted)
     facts = work.facts
     tracker = Tracker(place, study, facts.shared, phase=facts.phase, describe=facts.describe)
 
@@ -228,6 +230,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: ObjectCopy | None, 
                             journal,
                             trial_config=config_of,
                             concurrent=concurrency.limit,
+                            converged=work.converged,
                             max_epochs=board.max_epochs,
                             watched=True,
                         ),
@@ -275,7 +278,7 @@ def drive(study: StudyConfig, work: Work, place: Path, copy: ObjectCopy | None, 
         headline=board.headline(),
         by_user=stop.by_user,
         cut_short=stop.why() if unfinished else None,
-        settled=journal.settled() if not stop.stop_all() and journal.remaining else None,
+        converged=work.converged() if not stop.stop_all() and journal.remaining else None,
         scored=sum(row.score is not None and row.state in ("complete", "stopped") for row in board.rows.values()),
         needed=frozenset() if failed else frozenset(needed()),
         lacking=lacking,

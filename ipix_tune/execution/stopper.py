@@ -30,12 +30,12 @@ class Stop(Stopper):
 
     Args:
         folder: the study's folder, whose disk is watched.
-        over: gives the key of the budget that is used up, or None.
+        exhausted: gives the key of the budget that is used up, or None.
     """
 
-    def __init__(self, folder: Path, *, over: Callable[[], str | None]) -> None:
+    def __init__(self, folder: Path, *, exhausted: Callable[[], str | None]) -> None:
         self.by_user = False
-        self.over: str | None = None
+        self.exhausted: str | None = None
         """The key of the budget that ended the study."""
         self.storage_fault: str | None = None
         self.no_room: str | None = None
@@ -43,7 +43,7 @@ class Stop(Stopper):
         self.alike: str | None = None
         """That trial after trial failed with the same error, and with which."""
         self._folder = folder
-        self._over = over
+        self._exhausted = exhausted
         self._looked = 0.0
         self._bad_since: float | None = None
 
@@ -52,9 +52,11 @@ class Stop(Stopper):
 
     def stop_all(self) -> bool:
         self._look()
-        if not self.by_user and self.over is None:
-            self.over = self._over()
-        return self.by_user or any(why is not None for why in (self.over, self.storage_fault, self.no_room, self.alike))
+        if not self.by_user and self.exhausted is None:
+            self.exhausted = self._exhausted()
+        return self.by_user or any(
+            why is not None for why in (self.exhausted, self.storage_fault, self.no_room, self.alike)
+        )
 
     def _look(self) -> None:
         if self.storage_fault is not None or time.monotonic() - self._looked < LOOK_EVERY_S:
@@ -90,7 +92,9 @@ class Stop(Stopper):
             )
         if self.no_room is not None:
             return f"{self.no_room}; {kept}. Add nodes first (see `ray status`)"
-        return None if self.over is None else f"{self.over} is over; {kept}. Set {self.over} higher first"
+        return (
+            None if self.exhausted is None else f"{self.exhausted} is over; {kept}. Set {self.exhausted} higher first"
+        )
 
     @contextmanager
     def on_signals(self, console: Console) -> Iterator[None]:

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_record import TrialRecord
@@ -15,40 +15,35 @@ EPOCH, SCORE, METRICS = "epoch", "objective", "metrics"
 """Keys of a result: how far, how good, and all that the trainer reports."""
 
 
-class KeyedAsha(ASHAScheduler):
-    """Ray Tune's ASHA with one bracket. Tune gives a trial a new id after a resume; the key stays.
+class Asha(FIFOScheduler):
+    """Asynchronous successive halving (Li et al. 2020) with one bracket, for Ray Tune, whose own gives a trial another
+    name after a resume.
 
-    A rung asks whether a score is among the best 1 in ``reduction`` so far. When the searcher learns, almost every new
-    score is, and almost every trial would run in full. With ``quota``, a rung lets no more than 1 in ``reduction`` of
-    all its trials go on; the best score so far goes on all the same.
+    A rung asks whether a score is among the best 1 in ``reduction`` so far: not below that quantile of those that came
+    before. When the searcher learns, almost every new score is, and almost every trial would run in full. With
+    ``quota``, a rung lets no more than 1 in ``reduction`` of all its trials go on; the best score so far goes on all
+    the same.
 
     Args:
         mode: max or min.
-        max_epochs: full length of a trial.
+        max_epochs: full length of a trial, at which nothing is decided.
         grace_epochs: the first rung.
         reduction: one in so many goes on.
         quota: hold each rung to that.
     """
 
     def __init__(self, *, mode: str, max_epochs: int, grace_epochs: int, reduction: int, quota: bool = False) -> None:
-        super().__init__(
-            time_attr=EPOCH,
-            metric=SCORE,
-            mode=mode,
-            max_t=max_epochs,
-            grace_period=min(grace_epochs, max_epochs),
-            reduction_factor=reduction,
-            stop_last_trials=False,
-        )
+        super().__init__()  # type: ignore[no-untyped-call]
         self._sign = 1.0 if mode == "max" else -1.0
-        self._quota = quota
+        self._max_epochs, self._reduction, self._quota = max_epochs, reduction, quota
+        self.rungs: dict[int, dict[str, float]] = {}
+        """Scores recorded at every rung, by trial key, lowest rung first; the sign is such that more is better."""
+        rung = min(grace_epochs, max_epochs)
+        while rung <= max_epochs:
+            self.rungs[rung] = {}
+            rung *= reduction
         self._passed: dict[int, set[str]] = {}
         self._stopped: dict[str, int] = {}
-
-    @property
-    def rungs(self) -> dict[int, dict[str, float]]:
-        """Scores recorded at every rung, by trial key, lowest rung first; the sign is such that more is better."""
-        return {int(rung): dict(scores) for rung, scores in reversed(self._brackets[0]._rungs)}
 
     def replay(self, entries: Iterable[TrialRecord]) -> None:
         """Fill the rungs from what a journal recorded; decisions made then are not made again. A trial that was to be
@@ -66,18 +61,10 @@ class KeyedAsha(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         if SCORE not in result:
             return str(TrialScheduler.CONTINUE)
-        return self._record(trial.config["key"], int(result[EPOCH]), float(result[SCORE]))
+        return self.decide(trial.config["key"], int(result[EPOCH]), float(result[SCORE]))
 
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """All trials share the one bracket."""
-
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> None:
-        """Its last score has been recorded already."""
-
-    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        """What it scored stays in the rungs."""
-
-    def _record(self, key: str, epoch: int, score: float) -> str:
+    def decide(self, key: str, epoch: int, score: float) -> str:
+        """Take a trial's score after an epoch, and say whether it goes on: CONTINUE or STOP."""
         if self._stopped.get(key) == epoch:
             return str(TrialScheduler.STOP)
         decision, rung = self._enter(key, epoch, score)
@@ -89,26 +76,32 @@ class KeyedAsha(ASHAScheduler):
         return decision
 
     def _enter(self, key: str, epoch: int, score: float) -> tuple[str, int | None]:
-        """What Tune's rule decides, and the rung that took the score, if any did."""
-        if epoch >= self._max_t or not math.isfinite(score):
+        """What the highest rung that the epoch has reached decides, and that rung, if it took the score: a trial enters
+        a rung once."""
+        rung = max((one for one in self.rungs if one <= epoch), default=None)
+        if epoch >= self._max_epochs or not math.isfinite(score) or rung is None or key in self.rungs[rung]:
             return str(TrialScheduler.CONTINUE), None
-        before = {rung: len(scores) for rung, scores in self.rungs.items()}
-        keyed: Any = SimpleNamespace(trial_id=key)
-        decision: str = self._brackets[0].on_result(keyed, epoch, self._sign * score)
-        return decision, next((rung for rung, scores in self.rungs.items() if len(scores) > before[rung]), None)
+        below = score * self._sign < self.cutoff(rung)
+        self.rungs[rung][key] = score * self._sign
+        return str(TrialScheduler.STOP if below else TrialScheduler.CONTINUE), rung
+
+    def cutoff(self, rung: int) -> float:
+        """The score, more being better, that the next one has to reach there."""
+        scores = list(self.rungs[rung].values())
+        return float(np.percentile(scores, 100 * (1 - 1 / self._reduction))) if scores else -math.inf
 
     def _has_room(self, rung: int, key: str) -> bool:
         """Whether fewer than 1 in `reduction` of the rung's trials have gone on, or this is the best of them."""
         scores = self.rungs[rung]
         passed = len(self._passed.get(rung, ()))
-        return passed * self._reduction_factor < len(scores) or scores[key] >= max(scores.values())
+        return passed * self._reduction < len(scores) or scores[key] >= max(scores.values())
 
 
 def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:
     """The study's scheduler, with empty rungs."""
     if study.scheduler.name == "none":
         return FIFOScheduler()
-    return KeyedAsha(
+    return Asha(
         mode=study.objective.mode,
         max_epochs=max_epochs,
         grace_epochs=study.scheduler.grace_epochs,

@@ -27,7 +27,7 @@ class Budget:
         self._journal = journal
         self._max_epochs, self._sign = max_epochs, sign
 
-    def over(self) -> str | None:
+    def exhausted(self) -> str | None:
         """The key of what is used up: running trials are then stopped. None while there is some left."""
         config, journal = self._config, self._journal
         if config.hours is not None and journal.seconds > config.hours * 3600:
@@ -38,7 +38,7 @@ class Budget:
             return "budget.gpu_hours"
         return None
 
-    def settled(self) -> str | None:
+    def converged(self) -> str | None:
         """Why no new trial is worth starting; running ones go on to their end. None while there is hope."""
         rule = self._config.no_improvement
         if rule is None:

@@ -29,8 +29,8 @@ def expected_ends(curves: Sequence[Mapping[int, float]], rungs: Sequence[int]) -
     """The score that each curve would likely have at the last rung; of a curve that came so far, the one that it has;
     None where it reached no rung.
 
-    From rung to rung by a straight line through the curves that have both, whose slope is drawn towards 1 as by
-    `AS_BEFORE` further curves that vary as all at the first of the two.
+    From rung to rung by a straight line through the curves that have both. Its slope is shrunk towards 1 with the
+    weight of `AS_BEFORE` pseudo-observations, which vary as all curves do at the first of the two.
 
     Args:
         curves: scores by epoch.

@@ -25,6 +25,7 @@ class TrialStoreSearcher(Searcher):
         journal: the study's record.
         trial_config: what a trial needs besides its key and values, by key and values.
         concurrent: gives the trials that may be handed out at once now; it may change.
+        converged: says why no new trial is worth starting; None while one is.
         max_epochs: full length of a trial.
         watched: a `ipix_tune.execution.tune_callback.TuneCallback` ends the trials, once their logs are closed; else
             they
@@ -37,13 +38,14 @@ class TrialStoreSearcher(Searcher):
         *,
         trial_config: Any,
         concurrent: Callable[[], int],
+        converged: Callable[[], str | None] = lambda: None,
         max_epochs: int,
         watched: bool = False,
     ) -> None:
         super().__init__(metric=SCORE)
         self._journal = journal
         self._trial_config = trial_config
-        self._concurrent = concurrent
+        self._concurrent, self._converged = concurrent, converged
         self._max_epochs = max_epochs
         self._watched = watched
         self._keys: dict[str, str] = {}
@@ -60,7 +62,7 @@ class TrialStoreSearcher(Searcher):
         """A trial's config; None: none now; `Searcher.FINISHED`: none any more."""
         if len(self._keys) >= self._concurrent():
             return None
-        found = self._journal.next()
+        found = self._journal.next(begin=self._converged() is None)
         if found is None:
             return None if self._journal.waits else str(Searcher.FINISHED)
         key, values = found

@@ -1,7 +1,7 @@
 """The study's sampler: which one it is, and the file that keeps it as it was after its last draw."""
 
-import pickle
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -11,13 +11,15 @@ from ipix_tune.config.study_config import SamplerConfig
 from ipix_tune.search.prior_sampler import MixedSampler
 from ipix_tune.search.pruned_motpe import FrontSampler
 from ipix_tune.search.rank_transform import RankedSampler
+from ipix_tune.search.sampler_state import JsonCmaEsSampler, set_state, state_of
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.storage.atomic import FolderError, replace_bytes
 from ipix_tune.storage.journal_file import WAIT_S
 from trainers.common.retry import patiently
 
-SAMPLER = "sampler.pkl"
-VERSION = 1
+SAMPLER, BEFORE = "sampler.json", "sampler.pkl"
+"""The file, and what versions before 0.2 wrote."""
+VERSION = 2
 """Of what the file holds: raised when a sampler of before would not go on as it began."""
 
 
@@ -56,36 +58,49 @@ def optuna_sampler(config: SamplerConfig, *, two_objectives: bool = False) -> op
     if config.name == "gp":
         return optuna.samplers.GPSampler(seed=config.seed, n_startup_trials=config.startup_trials)
     if config.name == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=config.seed, n_startup_trials=max(1, config.startup_trials))
+        return JsonCmaEsSampler(seed=config.seed, n_startup_trials=max(1, config.startup_trials))
     return optuna.samplers.RandomSampler(seed=config.seed)
 
 
 def save_sampler(file: Path, number: int, sampler: optuna.samplers.BaseSampler) -> None:
     """Keep the sampler with its random state, as it is after it gave trial ``number`` its configuration."""
-    state = pickle.dumps((VERSION, number, sampler))
+    state = json.dumps({"version": VERSION, "trial": number, "sampler": state_of(sampler)}).encode()
     patiently(lambda: replace_bytes(file, state), path=file, wait_s=WAIT_S)
 
 
-def restored_sampler(file: Path) -> tuple[int, optuna.samplers.BaseSampler] | None:
+def restored_sampler(
+    file: Path, build: Callable[[], optuna.samplers.BaseSampler]
+) -> tuple[int, optuna.samplers.BaseSampler] | None:
     """What :func:`save_sampler` was given; None where there is no file.
+
+    Args:
+        file: its file.
+        build: makes a new one, as the study file says.
 
     Raises:
         FolderError: it is torn, or of another version.
     """
+    begin_anew = "begin a new one under another --name (with TPE, warm_start learns from this one)"
+    go_on = "and the search goes on with new random numbers and repeats no trial"
     if not file.exists():
+        if (before := file.with_name(BEFORE)).exists():
+            raise FolderError(
+                f"{before}: an earlier version of ipix-tune wrote it as code, which this one does not run. Remove it, "
+                f"{go_on}; or {begin_anew}"
+            )
         return None
     try:
-        version, number, sampler = pickle.loads(file.read_bytes())
-    except (EOFError, pickle.UnpicklingError):
-        raise FolderError(
-            f"{file}: torn, or not a sampler; remove it, and the search goes on with new random numbers and repeats no "
-            "trial"
-        ) from None
-    except Exception:  # whatever a class says that is not there any more, or takes something else
-        version = None
-    if version != VERSION:
+        found = json.loads(file.read_bytes())
+    except ValueError:
+        raise FolderError(f"{file}: torn, or not a sampler; remove it, {go_on}") from None
+    try:
+        number, sampler = int(found["trial"]), build()
+        if found["version"] != VERSION:
+            raise ValueError
+        set_state(sampler, found["sampler"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise FolderError(
             f"{file}: another version of ipix-tune or of Optuna wrote it, so this search cannot go on as it began; "
-            "begin a new one under another --name (with TPE, warm_start learns from this one)"
-        )
+            f"{begin_anew}"
+        ) from None
     return number, sampler

@@ -4,13 +4,11 @@ Every ask, every epoch's score and every end goes into the file at once. A study
 it: finished trials as history, trials that were running to be taken up again under the same key.
 """
 
-import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -19,6 +17,19 @@ from analysis.columns import State
 from analysis.stats.best import Settings, settings_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.search.crash_repair import finish_ask, reopened
+from ipix_tune.search.recorded_trials import (
+    AGAIN,
+    AGAINST,
+    CAUSE,
+    DATA_STATE,
+    STOPS,
+    asked_trials,
+    key_of,
+    latest_trials,
+    record_of,
+    unreported,
+)
 from ipix_tune.search.repeated_error import DATA
 from ipix_tune.search.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
 from ipix_tune.search.trial_record import TrialRecord
@@ -27,18 +38,6 @@ from ipix_tune.storage.optuna_storage import open_record, told
 from ipix_tune.storage.study_identity import check_record, identity
 
 TRAINED = "trained_s"
-STOPS = "stops"
-"""User attribute of a trial: the epoch at which the scheduler stops it."""
-AGAINST = "against"
-"""User attribute of a trial: the last epoch with a value of the second objective, and that value."""
-
-AGAIN = "again"
-"""User attribute of a trial that failed and is offered again: the number of the trial that it takes the place of. It
-has that trial's key, and so its folder and its checkpoints."""
-CAUSE, DATA_STATE = "cause", "data_state"
-"""User attributes of a trial that failed: the kind of error (`ipix_tune.search.repeated_error`), and what the data were
-then."""
-
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -90,11 +89,13 @@ class TrialStore:
         self.against = None if against is None else against.metric
         """The metric of the second objective."""
         modes = [study.objective.mode, *([] if against is None else [against.mode])]
-        saved = restored_sampler(self._sampler_file) if total and self._sampler_file is not None else None
+        saved = None
+        if total and self._sampler_file is not None:
+            saved = restored_sampler(self._sampler_file, lambda: self._build_sampler(study))
         if saved is not None:
             sampler = saved[1]
         elif sampler is None:
-            sampler = self._new_sampler(study)
+            sampler = self._build_sampler(study, past_trials(study, space))
         storage = open_record(folder, record=study.record)
         name = study.name if folder is None else identity(folder, study)
         begun = name in optuna.get_all_study_names(storage)
@@ -111,11 +112,11 @@ class TrialStore:
             )
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
-        known = self._trials()
+        known = latest_trials(self._study)
         if folder is not None:
             count = len(self._study.get_trials(deepcopy=False))
             check_record(count, there, letter=letter, folder=folder, record=told(folder, record=study.record))
-        asked = [trial for trial in self._originals() if trial.state != TrialState.WAITING]
+        asked = asked_trials(self._study)
         self._saved = None if saved is None else saved[0]
         self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
@@ -123,7 +124,8 @@ class TrialStore:
         self._open: dict[str, optuna.Trial] = {}
         over = [trial for trial in known if trial.state.is_finished()]
         self._ended = [
-            self._entry(trial) for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))
+            record_of(trial, self._letter)
+            for trial in sorted(over, key=lambda trial: (trial.datetime_complete, trial.number))
         ]
         self._before = float(self._study.user_attrs.get("seconds", 0))
         self._clock = clock
@@ -134,8 +136,6 @@ class TrialStore:
         """Seconds that they took, each trial's counted."""
         self.data_state: Callable[[], str] | None = None
         """What the data are now (`ipix_tune.study.failed_trials`): noted with a trial that fails by them."""
-        self.settled: Callable[[], str | None] = lambda: None
-        """Asked before a new trial: why none is worth starting, or None."""
 
     @property
     def seconds(self) -> float:
@@ -176,23 +176,28 @@ class TrialStore:
                 self._study.enqueue_trial(values, skip_if_exists=True)
         return self._waiting > 0
 
-    def next(self) -> tuple[str, dict[str, Value]] | None:
+    def next(self, *, begin: bool = True) -> tuple[str, dict[str, Value]] | None:
         """Key and values of the next trial, those that were running when the study stopped first; None when the
-        study has started all its trials, none is worth starting, or (`waits`) running ones have to end first."""
+        study has started all its trials, or (`waits`) running ones have to end first.
+
+        Args:
+            begin: also one that has not begun yet.
+        """
         if self._half_asked:
-            self._finish_ask()
+            self._half_asked = False
+            self._save_sampler(finish_ask(self._study, self._space, saved=self._saved))
         if self._again:
-            trial, values = self._reopened(self._again.pop(0))
+            trial, values = reopened(self._study, self._space, self._again.pop(0))
         elif self._rounds is not None and not self._begin_round():
             return None
-        elif self.remaining > 0 and self.settled() is None:
+        elif begin and self.remaining > 0:
             trial = self._study.ask()
             values = self._space.suggest(trial)
             self._asked += 1
             self._save_sampler(trial.number)
         else:
             return None
-        key = self._key(self._frozen(trial))
+        key = key_of(self._frozen(trial), self._letter)
         self._open[key] = trial
         return key, values
 
@@ -204,8 +209,8 @@ class TrialStore:
             wanted: asked of every trial that failed.
         """
         keys = []
-        for trial in self._trials():
-            entry = self._entry(trial)
+        for trial in latest_trials(self._study):
+            entry = record_of(trial, self._letter)
             if trial.state != TrialState.FAIL or not wanted(entry):
                 continue
             attributes = {name: trial.user_attrs[name] for name in (AGAINST, "retries") if name in trial.user_attrs}
@@ -224,64 +229,9 @@ class TrialStore:
             keys.append(entry.key)
         return keys
 
-    def _trials(self) -> list[optuna.trial.FrozenTrial]:
-        """Every trial as it is now, in the order of their keys: of one that was offered again its latest part."""
-        latest = {self._original(trial): trial for trial in self._study.get_trials(deepcopy=False)}
-        return [latest[number] for number in sorted(latest)]
-
-    def _originals(self) -> list[optuna.trial.FrozenTrial]:
-        """Every trial as it was first asked for."""
-        return [trial for trial in self._study.get_trials(deepcopy=False) if AGAIN not in trial.user_attrs]
-
-    @staticmethod
-    def _original(trial: optuna.trial.FrozenTrial) -> int:
-        return int(trial.user_attrs.get(AGAIN, trial.number))
-
-    def _finish_ask(self) -> None:
-        """The driver died after it had begun to write the latest trial, and before it saved the sampler: the sampler
-        draws that trial once more, in a study as it was then, so that both are as if the driver had lived. Where the
-        sampler's file is not the one from before that trial, the sampler gets a new seed instead, so that it does not
-        give earlier trials again."""
-        self._half_asked = False
-        *before, trial = (one for one in self._originals() if one.state != TrialState.WAITING)
-        given = dict(trial.system_attrs)
-        if self._saved != (before[-1].number if before else None) or trial.state.is_finished():
-            self._study.sampler.reseed_rng()
-            given["fixed_params"] = {**given.get("fixed_params", {}), **trial.params}
-        if not trial.state.is_finished():
-            drawn, storage = self._drawn_again(trial.number, given), self._study._storage
-            for name in drawn.params.keys() - trial.params.keys():
-                distribution = drawn.distributions[name]
-                internal = distribution.to_internal_repr(drawn.params[name])
-                storage.set_trial_param(trial._trial_id, name, internal, distribution)
-            for name in drawn.system_attrs.keys() - trial.system_attrs.keys():
-                storage.set_trial_system_attr(trial._trial_id, name, drawn.system_attrs[name])
-        self._save_sampler(trial.number)
-
-    def _drawn_again(self, number: int, given: dict[str, Any]) -> optuna.trial.FrozenTrial:
-        """The trial, asked for in a copy of the study in which it is not there yet."""
-        storage = optuna.storages.InMemoryStorage()
-        storage._max_study_id = self._study._study_id - 1  # samplers refuse a study of another id
-        then = optuna.create_study(storage=storage, directions=self._study.directions, sampler=self._study.sampler)
-        waiting = optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=given)
-        for known in self._study.get_trials(deepcopy=False):
-            if known.number <= number or AGAIN not in known.user_attrs:
-                then.add_trial(waiting if known.number == number else known)
-        self._space.suggest(then.ask())
-        return then.get_trials(deepcopy=False)[number]
-
     def _save_sampler(self, number: int) -> None:
         if self._sampler_file is not None and self._rounds is None:
             save_sampler(self._sampler_file, number, self._study.sampler)
-
-    def _reopened(self, number: int) -> tuple[optuna.Trial, dict[str, Value]]:
-        """A trial that is taken up. Making Optuna's object for it draws from the sampler; the next trial must not see
-        that."""
-        sampler = copy.deepcopy(self._study.sampler)
-        trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
-        values = self._space.suggest(trial)
-        self._study.sampler = sampler
-        return trial, values
 
     def stop(self, key: str, *, epoch: int) -> None:
         """Note, before its score is recorded, that the scheduler stops the trial at this epoch."""
@@ -310,7 +260,7 @@ class TrialStore:
         if trial is None:
             return
         frozen = self._frozen(trial)
-        if state == "complete" and (lacking := self._lacking(frozen)) is not None:
+        if state == "complete" and (lacking := unreported(frozen, self.against)) is not None:
             state, error = "failed", f"it reported no {lacking}"
         trial.set_user_attr("state", state)
         if error is not None:
@@ -324,17 +274,8 @@ class TrialStore:
             scores = frozen.intermediate_values
             values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
         self._study.tell(trial, values, state=_OPTUNA_STATES[state])
-        self._ended.append(self._entry(self._frozen(trial)))
+        self._ended.append(record_of(self._frozen(trial), self._letter))
         self.write_seconds()
-
-    def _lacking(self, trial: optuna.trial.FrozenTrial) -> str | None:
-        """Which objective a trial that ran all its epochs did not report."""
-        scores = trial.intermediate_values
-        if not scores:
-            return "score"
-        if self.against is not None and trial.user_attrs.get(AGAINST, (None,))[0] != max(scores):
-            return f"{self.against} in its last epoch"
-        return None
 
     def retried(self, key: str) -> int:
         """Count one retry; returns how many there were."""
@@ -347,7 +288,9 @@ class TrialStore:
 
     def entries(self) -> list[TrialRecord]:
         """All trials that were ever started, in the order of their keys."""
-        return [self._entry(trial) for trial in self._trials() if trial.state != TrialState.WAITING]
+        return [
+            record_of(trial, self._letter) for trial in latest_trials(self._study) if trial.state != TrialState.WAITING
+        ]
 
     def unsettled(self) -> set[Settings]:
         """Configurations without their seed of which a run is running or waits to be handed out."""
@@ -362,32 +305,12 @@ class TrialStore:
 
     def entry(self, key: str) -> TrialRecord:
         """The trial that was handed out under this key."""
-        return self._entry(self._frozen(self._open[key]))
-
-    def _key(self, trial: optuna.trial.FrozenTrial) -> str:
-        """t0000, t0001, ..., by the number of Optuna's trial, or of the one that it takes the place of."""
-        return f"{self._letter}{self._original(trial):04d}"
-
-    def _entry(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
-        attributes: Mapping[str, Any] = trial.user_attrs
-        measured, against = attributes.get(AGAINST, (None, None))
-        state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
-        return TrialRecord(
-            key=self._key(trial),
-            values=dict(trial.params),
-            scores=dict(trial.intermediate_values),
-            state=state,
-            error=attributes.get("error") if state == "failed" else None,
-            retries=int(attributes.get("retries", 0)),
-            against=against if measured == max(trial.intermediate_values, default=None) else None,
-            stops=attributes.get(STOPS),
-            cause=attributes.get(CAUSE),
-            data_state=attributes.get(DATA_STATE),
-        )
+        return record_of(self._frozen(self._open[key]), self._letter)
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
 
-    def _new_sampler(self, study: StudyConfig) -> optuna.samplers.BaseSampler:
-        past = past_trials(study, self._space)
+    def _build_sampler(
+        self, study: StudyConfig, past: Sequence[optuna.trial.FrozenTrial] = ()
+    ) -> optuna.samplers.BaseSampler:
         return build_sampler(study.sampler, self._space, past, two_objectives=study.objective.against is not None)

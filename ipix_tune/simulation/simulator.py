@@ -42,7 +42,7 @@ class IncumbentChange:
 
 @dataclass(kw_only=True)
 class Simulated:
-    """What a simulated study came to. ``rungs`` as in `KeyedAsha`; empty without it."""
+    """What a simulated study came to. ``rungs`` as in `Asha`; empty without it."""
 
     entries: "list[TrialRecord]" = field(default_factory=list)
     rungs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -113,10 +113,13 @@ class Simulation:
             sampler=sampler,
         )
         self._budget = Budget(study.budget, study.resources, self._journal, max_epochs=max_epochs, sign=sign)
-        self._journal.settled = self._budget.settled
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
         self._searcher = TrialStoreSearcher(
-            self._journal, trial_config=self._handed_out, concurrent=lambda: concurrent, max_epochs=max_epochs
+            self._journal,
+            trial_config=self._handed_out,
+            concurrent=lambda: concurrent,
+            converged=self._budget.converged,
+            max_epochs=max_epochs,
         )
         self._values: dict[str, dict[str, Value]] = {}
         self._heap: list[tuple[float, int, _Running, int]] = []
@@ -124,11 +127,11 @@ class Simulation:
 
     def run(self, *, until: Callable[[Simulated], bool] | None = None) -> Simulated:
         """To the end of the budget, or until ``until`` has seen enough; trials that are cut off stay open."""
-        from ipix_tune.search.asha import KeyedAsha
+        from ipix_tune.search.asha import Asha
 
         outcome = self._outcome
         self._start_trials(0.0)
-        while self._heap and self._heap[0][0] <= self._ends and self._budget.over() is None:
+        while self._heap and self._heap[0][0] <= self._ends and self._budget.exhausted() is None:
             now, _, running, epoch = heapq.heappop(self._heap)
             outcome.seconds = now
             outcome.epochs += 1
@@ -140,7 +143,7 @@ class Simulation:
             else:
                 self._start_trials(now)
         outcome.entries = self._journal.entries()
-        outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, KeyedAsha) else {}
+        outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, Asha) else {}
         return outcome
 
     def _handed_out(self, key: str, values: "dict[str, Value]") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from trainers.common.atomic import replacing
 from trainers.common.errors import UserError
 
 
@@ -12,9 +13,7 @@ class FolderError(UserError):
 
 def replace_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, also where the machine loses its power."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.object_store import Store, is_hidden, store_of
+from trainers.common.atomic import replacing
 from trainers.common.errors import OutputError
 from trainers.loop.checkpoint_files import FRESH, PREVIOUS
 
@@ -85,9 +86,8 @@ class ObjectCopy:
             if int(part.rpartition("-")[2]) == len(data):
                 data += self.store.get(f"{self.key}/{part}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
         self._copied[name] = _stamp(path)
         self._note(name, data, whole=whole, appended=sorted(appended))
 

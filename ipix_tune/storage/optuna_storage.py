@@ -1,9 +1,8 @@
-"""Where the study's journal lies: a file (the default), memory with snapshots, or a database.
+"""Where Optuna keeps a study's trials: a journal file (the default) or a database.
 
-All three hold the search history and nothing else: results are read from W&B's files.
+Both hold the search history and nothing else: results are read from W&B's files.
 """
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,59 +12,15 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from sqlalchemy import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from ipix_tune.storage.atomic import FolderError, replace_bytes
+from ipix_tune.storage.atomic import FolderError
 from ipix_tune.storage.journal_file import WAIT_S, PatientJournalFile
 from trainers.common.retry import patiently
 
-JOURNAL, SNAPSHOT = "journal.log", "journal.pkl"
+JOURNAL = "journal.log"
 
 
 class RecordError(FolderError):
     """The record could not be read or written for longer than that is waited for."""
-
-
-class SnapshotStorage(InMemoryStorage):
-    """Optuna's storage in memory, saved whole after every change. Fast to read; every change costs a file of the size
-    of the study.
-
-    Args:
-        path: the snapshot; read where it exists.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-        if path.exists():
-            self.__setstate__(pickle.loads(path.read_bytes()))
-
-    def _save(self) -> None:
-        state = pickle.dumps(self.__getstate__())
-        patiently(lambda: replace_bytes(self._path, state), path=self._path, wait_s=WAIT_S)
-
-
-def _saving(name: str) -> Any:
-    change = getattr(InMemoryStorage, name)
-
-    def saved(self: SnapshotStorage, *args: Any, **values: Any) -> Any:
-        result = change(self, *args, **values)
-        self._save()
-        return result
-
-    return saved
-
-
-for _name in (
-    "create_new_study",
-    "create_new_trial",
-    "set_study_user_attr",
-    "set_study_system_attr",
-    "set_trial_param",
-    "set_trial_state_values",
-    "set_trial_intermediate_value",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-):
-    setattr(SnapshotStorage, _name, _saving(_name))
 
 
 class PatientDatabase(RDBStorage):
@@ -117,11 +72,11 @@ for _name in (
 
 
 def open_record(folder: Path | None, *, record: str) -> BaseStorage:
-    """The storage of a study's journal.
+    """The storage of a study's trials.
 
     Args:
         folder: the study's folder; None: memory only, and nothing is written.
-        record: ``journal``, ``memory``, or a database's URL.
+        record: ``journal``, or a database's URL.
 
     Raises:
         FolderError: the database cannot be opened.
@@ -130,8 +85,6 @@ def open_record(folder: Path | None, *, record: str) -> BaseStorage:
         return InMemoryStorage()
     if record == "journal":
         return JournalStorage(PatientJournalFile(folder / JOURNAL, wait_s=WAIT_S))
-    if record == "memory":
-        return SnapshotStorage(folder / SNAPSHOT)
     try:
         waits = {"connect_args": {"timeout": WAIT_S}} if make_url(record).get_backend_name() == "sqlite" else {}
         return PatientDatabase(record, engine_kwargs={"pool_pre_ping": True, **waits})
@@ -141,6 +94,6 @@ def open_record(folder: Path | None, *, record: str) -> BaseStorage:
 
 def told(folder: Path, *, record: str) -> str:
     """Where a record lies, for a message: a file's path, or a database's URL without its password."""
-    if record in ("journal", "memory"):
-        return str(folder / (JOURNAL if record == "journal" else SNAPSHOT))
+    if record == "journal":
+        return str(folder / JOURNAL)
     return make_url(record).render_as_string(hide_password=True)

@@ -167,7 +167,7 @@ class Checkpoints:
         self._named: dict[str, float] = {}
 
     def remove(self, *, of: set[str]) -> None:
-        """Delete those of these trials."""
+        """Delete the checkpoints of these trials."""
         now = self._clock()
         recent = {key for key in of if now - self._named.setdefault(key, now) <= AFTERMATH_S}
         remove_checkpoints(self._folder, of=recent)

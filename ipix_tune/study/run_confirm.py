@@ -187,7 +187,7 @@ def _race(
 ) -> Outcome:
     from ray.tune.schedulers import FIFOScheduler
 
-    from ipix_tune.storage.optuna_storage import JOURNAL, SNAPSHOT
+    from ipix_tune.storage.optuna_storage import JOURNAL
 
     sign = _sign(study)
 
@@ -229,10 +229,11 @@ def _race(
         facts=facts_of_confirmation(study, space, found),
         data=probe.data,
         journal=journal,
-        record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL, SNAPSHOT)),
+        record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL)),
         scheduler=FIFOScheduler(),
         board=board,
-        over=lambda: None,
+        exhausted=lambda: None,
+        converged=lambda: None,
         needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
     )
     outcome = drive(study, work, place, copy, console=console)

@@ -101,14 +101,14 @@ def _search(
     *,
     console: Console,
 ) -> Outcome:
-    from ipix_tune.search.asha import KeyedAsha, build_scheduler
+    from ipix_tune.search.asha import Asha, build_scheduler
     from ipix_tune.search.budget import Budget
     from ipix_tune.search.samplers import SAMPLER
-    from ipix_tune.storage.optuna_storage import JOURNAL, SNAPSHOT
+    from ipix_tune.storage.optuna_storage import JOURNAL
     from ipix_tune.study.kept_checkpoints import needed_of_search
 
     scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
-    if isinstance(scheduler, KeyedAsha):
+    if isinstance(scheduler, Asha):
         scheduler.replay(journal.entries())
     board = board_of(study, journal.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
     budget = Budget(
@@ -118,15 +118,15 @@ def _search(
         max_epochs=plan.max_epochs,
         sign=1 if study.objective.mode == "max" else -1,
     )
-    journal.settled = budget.settled
     work = Work(
         facts=facts_of_search(study, space, plan),
         data=space.to_config(plan.sample).data,
         journal=journal,
-        record=(IDENTITY, JOURNAL, SNAPSHOT, SAMPLER),
+        record=(IDENTITY, JOURNAL, SAMPLER),
         scheduler=scheduler,
         board=board,
-        over=budget.over,
+        exhausted=budget.exhausted,
+        converged=budget.converged,
         needed=lambda: needed_of_search(study, journal, board),
     )
     return drive(study, work, place, copy, console=console)
@@ -202,8 +202,8 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
         for verdict in choice.confirmed[1].judgement.verdicts:
             say(console, f"verdict: {verdict.words}")
         say(console, f"{outcome.headline}; {choice.rule}")
-    if outcome.settled is not None:
-        say(console, f"budget.no_improvement ended the search: {outcome.settled}")
+    if outcome.converged is not None:
+        say(console, f"budget.no_improvement ended the search: {outcome.converged}")
     for caveat in choice.caveats:
         say(console, f"note: {caveat}")
     return True

@@ -43,14 +43,14 @@ def test_the_interval_is_that_of_resampled_trials():
 
 @pytest.mark.parametrize(("reduction", "count"), [(2, 7), (3, 12), (3, 10), (4, 13), (5, 6)])
 def test_the_winners_lost_are_those_below_the_schedulers_cutoff(reduction, count):
-    from ipix_tune.search.asha import KeyedAsha
+    from ipix_tune.search.asha import Asha
 
     rng = np.random.default_rng(count)
     early, final = rng.normal(size=(2, count))
-    asha = KeyedAsha(mode="max", max_epochs=9, grace_epochs=1, reduction=reduction)
+    asha = Asha(mode="max", max_epochs=9, grace_epochs=1, reduction=reduction)
     for number, score in enumerate(early):
-        asha._record(str(number), 1, score)
-    cutoff = asha._brackets[0].cutoff(asha._brackets[0]._rungs[-1][1])
+        asha.decide(str(number), 1, score)
+    cutoff = asha.cutoff(1)
     winners = sorted(range(count), key=lambda number: -final[number])[: -(-count // max(3, reduction))]
     lost, of = winners_lost(early, final, reduction=reduction)
     assert of == len(winners)

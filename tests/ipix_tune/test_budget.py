@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.budget import Budget, ended_since_improvement
+from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base
@@ -26,24 +27,23 @@ def begun(clock, **budget):
     study = StudyConfig.model_validate(data)
     journal = TrialStore(None, study, SearchSpace(study), total=12, clock=clock)
     limit = Budget(study.budget, study.resources, journal, max_epochs=9, sign=1)
-    journal.settled = limit.settled
     return limit, journal
 
 
 def test_without_limits_nothing_is_ever_over():
     limit, journal = begun(Clock())
     journal.record(journal.next()[0], epoch=1, score=1.0, seconds=1e9)
-    assert limit.over() is None
-    assert limit.settled() is None
+    assert limit.exhausted() is None
+    assert limit.converged() is None
 
 
 def test_hours_are_wall_time():
     clock = Clock()
     limit, _ = begun(clock, hours=2)
     clock.now = 2 * 3600
-    assert limit.over() is None
+    assert limit.exhausted() is None
     clock.now += 1
-    assert limit.over() == "budget.hours"
+    assert limit.exhausted() == "budget.hours"
 
 
 def test_epochs_are_those_of_all_trials_and_one_that_is_reported_again_counts_once():
@@ -51,18 +51,18 @@ def test_epochs_are_those_of_all_trials_and_one_that_is_reported_again_counts_on
     first, second = journal.next()[0], journal.next()[0]
     for key, epoch in ((first, 1), (second, 1), (second, 1)):
         journal.record(key, epoch=epoch, score=1.0)
-    assert limit.over() is None
+    assert limit.exhausted() is None
     journal.record(first, epoch=2, score=1.0)
-    assert limit.over() == "budget.epochs"
+    assert limit.exhausted() == "budget.epochs"
 
 
 def test_gpu_hours_are_training_time_times_the_gpus_of_a_trial():
     limit, journal = begun(Clock(), gpu_hours=1)
     key = journal.next()[0]
     journal.record(key, epoch=1, score=1.0, seconds=1799)
-    assert limit.over() is None
+    assert limit.exhausted() is None
     journal.record(key, epoch=2, score=1.0, seconds=2)
-    assert limit.over() == "budget.gpu_hours"
+    assert limit.exhausted() == "budget.gpu_hours"
 
 
 def test_a_resumed_study_has_used_what_its_drivers_before_used(tmp_path):
@@ -87,8 +87,15 @@ def test_no_new_trial_starts_once_nothing_gets_better():
         key = journal.next()[0]
         journal.record(key, epoch=9, score=score)
         journal.end(key, state="complete")
-    assert "none of the last 2 trials" in limit.settled()
-    assert journal.next() is None
+    assert "none of the last 2 trials" in limit.converged()
+    searcher = TrialStoreSearcher(
+        journal,
+        trial_config=lambda key, values: {"key": key},
+        concurrent=lambda: 1,
+        converged=limit.converged,
+        max_epochs=9,
+    )
+    assert searcher.suggest("a") == "FINISHED"
 
 
 def entry(score, state="complete", **values):

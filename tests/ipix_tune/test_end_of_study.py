@@ -26,7 +26,8 @@ def ended(study):  # noqa: F811
         record=("journal.log",),
         scheduler=None,
         board=board_of(study, entries, total=len(entries), max_epochs=EPOCHS, phase="search"),
-        over=lambda: None,
+        exhausted=lambda: None,
+        converged=lambda: None,
         needed=set,
     )
     return lambda copy=None: drive(study, work, place, copy, console=Console(quiet=True))

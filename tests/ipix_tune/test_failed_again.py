@@ -14,7 +14,11 @@ from tests.ipix_tune.test_trial_store import journal, study
 from trainers.common.errors import ConfigError, DataError, OutOfMemory, TrainingError
 from trainers.config import TrainConfig
 
-RECORDS = ("journal", "memory")
+RECORDS = ("journal", "sqlite")
+
+
+def record_at(folder, kind):
+    return f"sqlite:///{folder}/studies.db" if kind == "sqlite" else kind
 
 
 def failed(book, *, cause="other", scores=(10.0, 12.0), error="x.png: cannot be decoded"):
@@ -38,7 +42,7 @@ def everything(entry):
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_a_failed_trial_is_offered_again_with_its_key_its_values_and_its_epochs(tmp_path, record):
-    config = study(record=record)
+    config = study(record=record_at(tmp_path, record))
     book = journal(tmp_path, config)
     key, values = failed(book)
     completed(book)

@@ -1,4 +1,4 @@
-"""The three places of a study's journal give the same study."""
+"""A database gives the same study as a journal file."""
 
 import optuna
 import pytest
@@ -24,9 +24,9 @@ def go_on(book, trials):
         book.end(key, state="complete")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def record(request, tmp_path):
-    return f"sqlite:///{tmp_path}/studies.db" if request.param == "sqlite" else request.param
+@pytest.fixture
+def record(tmp_path):
+    return f"sqlite:///{tmp_path}/studies.db"
 
 
 def test_a_study_that_is_taken_up_again_is_the_one_that_a_journal_file_gives(tmp_path, record):
@@ -62,7 +62,13 @@ def test_two_studies_of_one_name_share_a_database(tmp_path):
     assert [len(journal(tmp_path / name, url).entries()) for name in ("one", "two")] == [2, 3]
 
 
-@pytest.mark.parametrize("url", ["no url", "sqlite:////no/such/folder/studies.db", "nonsense://x"])
+@pytest.mark.parametrize("url", ["no://url", "sqlite:////no/such/folder/studies.db", "nonsense://x"])
 def test_a_database_that_cannot_be_opened_is_named_before_anything_starts(tmp_path, url):
     with pytest.raises(FolderError, match="record: the database cannot be opened"):
         journal(tmp_path, url)
+
+
+@pytest.mark.parametrize(("record", "words"), [("memory", "the version that began it"), ("jurnal", 'mean "journal"')])
+def test_a_record_that_is_no_file_and_no_database_is_refused_with_what_is_allowed(record, words):
+    with pytest.raises(ValueError, match=f"`journal`, a file.*database's URL.*{words}"):
+        StudyConfig.model_validate(base() | {"record": record})

@@ -1,11 +1,11 @@
 import random
 
-from ipix_tune.search.asha import KeyedAsha
+from ipix_tune.search.asha import Asha
 from tests.ipix_tune.test_trial_store import journal, report
 
 
 def asha(*, quota=True):
-    return KeyedAsha(mode="max", max_epochs=9, grace_epochs=1, reduction=3, quota=quota)
+    return Asha(mode="max", max_epochs=9, grace_epochs=1, reduction=3, quota=quota)
 
 
 def passed(scheduler, scores):

@@ -28,7 +28,7 @@ def test_a_sweep_that_confirms_by_itself_offers_failed_runs_of_both(tmp_path, mo
                 headline="",
                 by_user=False,
                 cut_short=None,
-                settled=None,
+                converged=None,
                 scored=1,
                 needed=frozenset(),
             )

@@ -116,7 +116,7 @@ def test_an_epoch_that_is_reported_twice_keeps_both_its_first_values(tmp_path):
     assert (book.entry(key).scores, book.entry(key).against) == ({1: 30.0}, 5.0)
 
 
-@pytest.mark.parametrize("record", ["journal", "memory", "sqlite"])
+@pytest.mark.parametrize("record", ["journal", "sqlite"])
 def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
     config = study(record=f"sqlite:///{tmp_path}/trials.db" if record == "sqlite" else record)
     ended(journal(tmp_path, config))

@@ -1,0 +1,76 @@
+"""Optuna's trials as a study's trials: which is which, and what is noted with them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.columns import State
+from ipix_tune.search.trial_record import TrialRecord
+
+STOPS = "stops"
+"""User attribute of a trial: the epoch at which the scheduler stops it."""
+AGAINST = "against"
+"""User attribute of a trial: the last epoch with a value of the second objective, and that value."""
+AGAIN = "again"
+"""User attribute of a trial that failed and is offered again: the number of the trial that it takes the place of. It
+has that trial's key, and so its folder and its checkpoints."""
+CAUSE, DATA_STATE = "cause", "data_state"
+"""User attributes of a trial that failed: the kind of error (`ipix_tune.search.repeated_error`), and what the data were
+then."""
+
+
+def latest_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Every trial as it is now, in the order of their keys: of one that was offered again its latest part."""
+    latest = {original_number(trial): trial for trial in study.get_trials(deepcopy=False)}
+    return [latest[number] for number in sorted(latest)]
+
+
+def original_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Every trial as it was first asked for."""
+    return [trial for trial in study.get_trials(deepcopy=False) if AGAIN not in trial.user_attrs]
+
+
+def asked_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Of :func:`original_trials` those that no longer wait to be handed out."""
+    return [trial for trial in original_trials(study) if trial.state != TrialState.WAITING]
+
+
+def original_number(trial: FrozenTrial) -> int:
+    """The number of Optuna's trial, or of the one that it takes the place of."""
+    return int(trial.user_attrs.get(AGAIN, trial.number))
+
+
+def key_of(trial: FrozenTrial, letter: str) -> str:
+    """t0000, t0001, ..."""
+    return f"{letter}{original_number(trial):04d}"
+
+
+def record_of(trial: FrozenTrial, letter: str) -> TrialRecord:
+    """What is known of a trial, under its key."""
+    attributes: Mapping[str, Any] = trial.user_attrs
+    measured, against = attributes.get(AGAINST, (None, None))
+    state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
+    return TrialRecord(
+        key=key_of(trial, letter),
+        values=dict(trial.params),
+        scores=dict(trial.intermediate_values),
+        state=state,
+        error=attributes.get("error") if state == "failed" else None,
+        retries=int(attributes.get("retries", 0)),
+        against=against if measured == max(trial.intermediate_values, default=None) else None,
+        stops=attributes.get(STOPS),
+        cause=attributes.get(CAUSE),
+        data_state=attributes.get(DATA_STATE),
+    )
+
+
+def unreported(trial: FrozenTrial, second_objective: str | None) -> str | None:
+    """Which objective a trial that ran all its epochs did not report."""
+    scores = trial.intermediate_values
+    if not scores:
+        return "score"
+    if second_objective is not None and trial.user_attrs.get(AGAINST, (None,))[0] != max(scores):
+        return f"{second_objective} in its last epoch"
+    return None
