@@ -3,6 +3,7 @@
 Every error names the file and the line, also for keys below `trainer`, `search` and `points`.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,39 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
         ConfigError: with file, line, key, and what to do.
     """
     data, lines = _read(Path(path))
+    return _checked(data, lines, overrides, source=str(path))
+
+
+def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = (), *, source: str = "study") -> StudyConfig:
+    """The study that a mapping holds, as a study file would.
+
+    Args:
+        data: keys and values of a study file; `trainer.base` is relative to the working directory.
+        overrides: as for :func:`load`.
+        source: what messages call it.
+
+    Raises:
+        ConfigError: with the key, and what to do.
+    """
+    own = copy.deepcopy(dict(data))
+    if isinstance(own.get("trainer"), dict):
+        own["trainer"], _ = resolved(own["trainer"], {}, file=Path(source), at=("trainer",))
+    return _checked(own, {}, overrides, source=source)
+
+
+def _checked(
+    data: dict[str, Any], lines: dict[Path_, int | str], overrides: Sequence[str], *, source: str
+) -> StudyConfig:
     touched: dict[Path_, str] = {}
     for override in overrides:
         where = apply_override(data, override)
         lines = {at: line for at, line in lines.items() if at[: len(where)] != where}
         touched[where] = override
     try:
-        study = validate(StudyConfig, data, source=str(path), lines=lines)
-        return check_confirm(check_study(study, source=str(path), lines=lines))
+        study = validate(StudyConfig, data, source=source, lines=lines)
+        return check_confirm(check_study(study, source=source, lines=lines))
     except SpaceError as error:
-        raise ConfigError(_located(error, source=str(path), lines=lines, touched=touched)) from None
+        raise ConfigError(_located(error, source=source, lines=lines, touched=touched)) from None
     except ConfigError as error:
         raise ConfigError(_with_overrides(str(error), touched)) from None
 

@@ -13,6 +13,7 @@ from analysis.ingest.tables import FOLDER, RUNS, Tables, load
 from analysis.stats.study import Study, Trial, from_tables
 from ipix_tune.study.final_recipe import KEY, SEEDS, head_lines, recipe
 from ipix_tune.study.provenance import ExportChoice, RunRow, front_told, head, provenance, trial_key
+from trainers.common.atomic import replacing
 from trainers.common.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,10 +64,22 @@ def export_best(
         raise ExportError("--seeds, --give-back and --keep-held-out belong to the final recipe: give --final as well")
     text = to_yaml(choice, config, study=study, final=final, file=str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.partial")
-    temporary.write_text(text)
-    temporary.replace(out)
+    with replacing(out) as temporary:
+        temporary.write_text(text)
     return choice
+
+
+def chosen_config(found: Tables, study: Path) -> "TrainConfig":
+    """The training config of the best run, or of the one that a confirmation chose, as the study made it.
+
+    Args:
+        found: the study's tables.
+        study: its folder.
+
+    Raises:
+        ExportError: no trial has a score.
+    """
+    return _config(_with_confirmation(choose(found), found), study)
 
 
 def _with_confirmation(choice: ExportChoice, tables: Tables) -> ExportChoice:

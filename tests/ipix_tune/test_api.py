@@ -1,0 +1,141 @@
+"""A study from Python: what a notebook does."""
+
+import math
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+from matplotlib.figure import Figure
+
+import ipix_tune
+from tests.ipix_tune.studies import base, write
+from trainers.common.errors import ConfigError, UserError
+from trainers.config import TrainConfig
+
+
+def data(tmp_path, **changes):
+    return {**base(), "storage": str(tmp_path / "studies"), "scheduler": {"name": "none"}, **changes}
+
+
+def score_of(trial):
+    return 50 + 10 * math.log10(trial.config.optim.lr) + trial.config.interpixel.alpha
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A study whose trials a loop of somebody's own has scored, and that loop's scores by key."""
+    place, scores = tmp_path_factory.mktemp("own"), {}
+    with ipix_tune.Study(data(place, budget={"trials": 6})) as study:
+        while (trial := study.ask()) is not None:
+            scores[trial.key] = score_of(trial)
+            study.tell(trial, scores[trial.key])
+    return study, scores
+
+
+def test_importing_the_package_loads_none_of_its_libraries():
+    code = "import ipix_tune, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "ray", "optuna", "wandb", "pydantic"} & set(loaded)
+
+
+def test_every_public_name_is_there_with_a_docstring():
+    for name in ipix_tune.__all__:
+        assert getattr(ipix_tune, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'Studdy'"):
+        ipix_tune.Studdy  # noqa: B018
+
+
+def test_a_study_is_the_same_from_a_file_and_from_a_mapping(tmp_path):
+    file = write(tmp_path, base())
+    assert ipix_tune.Study(file).config == ipix_tune.Study(base()).config
+
+
+def test_overrides_are_laid_over_it_and_checked():
+    assert ipix_tune.Study(base(), {"budget.trials": 3}).config.budget.trials == 3
+    with pytest.raises(ConfigError, match='did you mean "trials"'):
+        ipix_tune.Study(base(), {"budget.trails": 3})
+
+
+def test_the_plan_is_text(tmp_path):
+    text = ipix_tune.Study(data(tmp_path)).plan()
+    assert "trials" in text
+    assert "12 labelled" in text
+
+
+def test_every_trial_of_the_budget_is_asked_once_and_its_score_is_in_the_tables(searched):
+    study, scores = searched
+    runs = study.results().runs.to_pylist()
+    assert {f"t{row['trial']:04d}": row["objective"] for row in runs} == pytest.approx(scores)
+    assert {row["state"] for row in runs} == {"complete"}
+
+
+def test_the_best_config_is_that_of_the_best_score(searched):
+    study, scores = searched
+    found = study.results()
+    assert isinstance(found.best_config, TrainConfig)
+    best = max(scores, key=scores.get)
+    assert found.answer.best.number == int(best[1:])
+    assert found.verdicts == ()
+
+
+def test_tables_are_arrow_and_pandas_and_figures_are_matplotlibs(searched):
+    found = searched[0].results()
+    assert isinstance(found.history, pa.Table)
+    assert len(found.to_pandas()) == 6
+    figures = found.figures()
+    assert {"incumbent", "learning curves", "parameters"} <= figures.keys()
+    assert all(isinstance(figure, Figure) for figure in figures.values())
+
+
+def test_a_notebook_shows_the_answer_and_the_best_configurations(searched):
+    page = searched[0].results()._repr_html_()
+    assert "Provisional winner" in page
+    assert page.count("<tr>") == 7
+
+
+def test_a_study_that_was_closed_goes_on_where_it_was(tmp_path):
+    with ipix_tune.Study(data(tmp_path, budget={"trials": 3})) as study:
+        first = study.ask()
+        assert first.report(1, 40.0)
+    with ipix_tune.Study(data(tmp_path, budget={"trials": 3})) as study:
+        again = study.ask()
+        assert (again.key, again.values) == (first.key, first.values)
+        study.tell(again, 60.0)
+        others = [study.ask(), study.ask()]
+        assert study.ask() is None
+        for trial in others:
+            study.tell(trial, error="the machine was needed")
+    rows = {row["trial"]: row for row in study.results().runs.to_pylist()}
+    assert [rows[number]["state"] for number in range(3)] == ["complete", "failed", "failed"]
+    assert rows[1]["error"] == "the machine was needed"
+
+
+def test_early_stopping_is_that_of_the_study(tmp_path):
+    asha = {"name": "asha", "grace_epochs": 1, "reduction": 3}
+    with ipix_tune.Study(data(tmp_path, budget={"trials": 4}, scheduler=asha)) as study:
+        goes_on = []
+        for score in (50.0, 40.0, 60.0, 30.0):
+            trial = study.ask()
+            goes_on.append(trial.report(1, score))
+            study.tell(trial)
+    assert goes_on == [True, False, True, False]
+
+
+def test_what_cannot_be_told_is_refused_by_name(tmp_path):
+    with ipix_tune.Study(data(tmp_path, budget={"trials": 2})) as study:
+        trial = study.ask()
+        with pytest.raises(ValueError, match="t0000: give its score"):
+            study.tell(trial)
+        with pytest.raises(ValueError, match="epoch 99: allowed are 1 to 9"):
+            trial.report(99, 1.0)
+        study.tell(trial, 1.0)
+        with pytest.raises(ValueError, match="t0000 is not open"):
+            study.tell(trial, 2.0)
+    with pytest.raises(ValueError, match="without ask"):
+        study.tell(trial, 2.0)
+
+
+def test_a_folder_that_is_no_study_is_named(tmp_path):
+    with pytest.raises(UserError, match="there is no study folder"):
+        ipix_tune.open_study(tmp_path / "voc")
