@@ -183,12 +183,14 @@ def _say(console: Console, text: str, *, style: str = "") -> None:
 
 
 def _tiny(study: "StudyConfig") -> "StudyConfig":
-    """Two trials of two epochs of two steps, all else as it is."""
+    """Two trials of two epochs of two steps, each evaluated, and a rung after the first; all else as it is."""
     schedule = {**study.trainer.get("schedule", {}), "epochs": 2, "steps_per_epoch": 2}
+    evaluation = {**study.trainer.get("evaluation", {}), "every": 1}
     return study.model_copy(
         update={
             "name": f"{study.name}-smoke",
-            "trainer": {**study.trainer, "schedule": schedule},
+            "trainer": {**study.trainer, "schedule": schedule, "evaluation": evaluation},
+            "scheduler": study.scheduler.model_copy(update={"grace_epochs": 1}),
             "budget": study.budget.model_copy(update={"trials": 2}),
             "confirm": _tiny_confirmation(study.confirm),
         }
