@@ -28,6 +28,7 @@ COMMANDS = {
         "ipix_tune.cli.wandb_workspace",
         "Save a workspace of a study on W&B: objective, parameters, KL against CR, rungs.",
     ),
+    "draw-splits": ("trainers.cli.draw_splits", "Draw labelled splits of a data set, nested and with every class."),
     "schema": ("ipix_tune.cli.schema", "Write the schema of study files, by which editors complete and check."),
 }
 """By name: the module whose `app` the command is, and its line of help."""

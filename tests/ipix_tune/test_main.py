@@ -44,6 +44,7 @@ def test_help_names_every_command(capsys):
         "repair": "study",
         "wandb-sync": "--project",
         "wandb-workspace": "--out",
+        "draw-splits": "--sizes",
         "schema": "studies",
     }.items(),
 )
