@@ -127,7 +127,7 @@ def upward(arrows: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def main(
     out: Annotated[Path | None, typer.Option(help="Where the picture goes.")] = None,
-    tree: Annotated[Path | None, typer.Option(help="Another checkout: print its sizes alone.", exists=True)] = None,
+    tree: Annotated[Path | None, typer.Option(help="Another checkout: print its sizes alone.")] = None,
 ) -> None:
     """Print the figures, and draw the picture."""
     for line in sizes(tree or ROOT):

@@ -1,6 +1,6 @@
 """Do the intervals of "What makes seeds differ?" hold, and is a source that adds nothing said to add something?
 
-    python -m benchmarks.seed_sources > benchmarks/results/seed_sources_202611.md     # some five minutes of one core
+    python -m benchmarks.seed_sources     # prints the table; some five minutes of one core
 
 Every repetition draws the normal scores of one crossed grid over three seeds, of which `analysis.stats.seed_sources`
 splits the variance, and compares with what they were drawn from.

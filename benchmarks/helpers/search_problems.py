@@ -12,7 +12,7 @@ from ipix_tune.simulation.curves import HPOBENCH, Curves, HpoBenchCurves, Parame
 FAMILIES = ("power", "exponential", "mlp", "kernel")
 
 
-SPACE = Path(__file__).parent.parent / "search_spaces" / "voc.yaml"
+SPACE = Path(__file__).parents[2] / "search_spaces" / "voc.yaml"
 
 
 def problem(family: str, seed: int) -> Curves:

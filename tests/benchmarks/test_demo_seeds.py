@@ -41,9 +41,9 @@ def test_the_example_asks_of_the_loss_of_the_method_and_of_cr_at_equal_strength(
     variant = "CR of equal strength"
     assert comparisons(found) == (
         ("top 1", "defaults"),
-        ("top 1", "interpixel.alpha=0"),
-        ("defaults", "interpixel.alpha=0"),
-        ("interpixel.alpha=0", "method.name=supervised"),
+        ("top 1", "inter-pixel loss off"),
+        ("defaults", "inter-pixel loss off"),
+        ("inter-pixel loss off", "labelled images only"),
         ("defaults", variant),
     )
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from benchmarks.step_parts import Parts
-from benchmarks.step_roofline import Counted, Rates
-from benchmarks.step_turns import Side
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import step_plain, step_tables
+from benchmarks.helpers import step_plain, step_tables
+from benchmarks.helpers.step_parts import Parts
+from benchmarks.helpers.step_roofline import Counted, Rates
+from benchmarks.helpers.step_turns import Side
 from trainers.losses.functional import pixel_nll
 from trainers.losses.pixel_softmax import PixelKl
 from trainers.models.build import build_model

@@ -226,7 +226,7 @@ def test_a_misspelt_key_ends_the_command_with_code_2_the_line_and_the_nearest_ke
 def test_ctrl_c_ends_the_command_with_code_130_and_says_how_to_go_on(tmp_path, epochs_done):
     (tmp_path / "cfg.yaml").write_text(dump(tiny()))
     code = (
-        "import os, signal, trainers.train as train\n"
+        "import os, signal, trainers.cli.train as train\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may ignore it\n"
         "before = train.ProgressLine.step\n"
         "def step(self, done, total):\n"

@@ -201,3 +201,7 @@ def _root_above(path: Path, encoding: str) -> Path:
         if any((folder / name).is_file() or (folder / "JPEGImages" / f"{name}.jpg").is_file() for name in names):
             return folder
     raise DataError(f'{path}: no folder above it holds "{names[0]}", its first image; give the data root with --root')
+
+
+if __name__ == "__main__":
+    app()

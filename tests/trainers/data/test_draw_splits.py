@@ -104,7 +104,7 @@ def test_other_splits_are_not_overwritten(scenes_root, tmp_path):
 def test_the_module_runs_and_asks_for_no_torch_to_help():
     code = (
         "import runpy, sys\nsys.argv = ['splits', '--help']\n"
-        "try:\n    runpy.run_module('trainers.data.splits', run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        "try:\n    runpy.run_module('trainers.cli.draw_splits', run_name='__main__')\nexcept SystemExit:\n    pass\n"
         "assert 'torch' not in sys.modules"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
