@@ -1,4 +1,4 @@
-"""Words that several sentences of the report share, and the unit of its scores."""
+"""Words that several sentences of the report share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

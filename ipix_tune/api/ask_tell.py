@@ -109,11 +109,12 @@ class AskTell:
         if not 1 <= epoch <= trial.max_epochs:
             raise ValueError(f"epoch {epoch}: allowed are 1 to {trial.max_epochs} (trainer.schedule.epochs)")
         self._tracker.log(trial.key, epoch=epoch, metrics={**metrics, self._study.objective.metric: score})
-        self._store.record(trial.key, epoch=epoch, score=score)
-        trial._scores[epoch] = score
         if self._asha is not None and self._asha.decide(trial.key, epoch, score) == "STOP":
-            self._store.stop(trial.key, epoch=epoch)
+            self._store.stop(trial.key, epoch=epoch)  # before the score: a study that dies in between asks once more
             trial.stopped = True
+        second = None if self._store.against is None else metrics.get(self._store.against)
+        self._store.record(trial.key, epoch=epoch, score=score, against=second)
+        trial._scores[epoch] = score
         return not trial.stopped
 
     def tell(self, trial: OwnTrial, score: float | None, *, epoch: int | None, error: str | None) -> None:

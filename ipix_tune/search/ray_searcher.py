@@ -28,8 +28,7 @@ class TrialStoreSearcher(Searcher):
         converged: says why no new trial is worth starting; None while one is.
         max_epochs: full length of a trial.
         watched: a `ipix_tune.execution.tune_callback.TuneCallback` ends the trials, once their logs are closed; else
-            they
-            end here.
+            they end here.
     """
 
     def __init__(

@@ -39,8 +39,7 @@ def export_best(
     Args:
         trial: key or number of a trial to take instead of the best.
         final: write the final recipe, see `ipix_tune.study.final_recipe`; None: where a confirmation chose. False: the
-            run as the
-            study made it, not evaluated on `data.val`.
+            run as the study made it, not evaluated on `data.val`.
         seeds: of the final recipe.
         give_back: of the final recipe.
 

@@ -1,5 +1,7 @@
 """What the plan says about a trial's memory: an estimate, and whether this machine's GPU has as much."""
 
+from concurrent.futures.process import BrokenProcessPool
+
 from ipix_tune.config.device_grant import share_of_memory
 from ipix_tune.config.study_config import ResourcesConfig
 from trainers.config import TrainConfig
@@ -33,6 +35,11 @@ def plan_memory(
                 )
             ]
         )
+    except BrokenProcessPool:
+        return [
+            "not estimated: the process for it died; a script that plans a study begins its work below "
+            'if __name__ == "__main__":'
+        ], None
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         return [f"not estimated: what a step of {config.method.name} takes depends on values ({reason})"], None

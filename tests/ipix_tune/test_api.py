@@ -122,6 +122,16 @@ def test_early_stopping_is_that_of_the_study(tmp_path):
     assert goes_on == [True, False, True, False]
 
 
+def test_the_second_objective_is_one_of_the_metrics_that_are_reported(tmp_path):
+    two = {"metric": "val/miou", "against": {"metric": "time/step_ms", "mode": "min"}}
+    with ipix_tune.Study(data(tmp_path, budget={"trials": 1}, objective=two)) as study:
+        trial = study.ask()
+        trial.report(9, 60.0, **{"time/step_ms": 30.0})
+        study.tell(trial)
+    (row,) = study.results().runs.to_pylist()
+    assert (row["state"], row["objective"]) == ("complete", 60.0)
+
+
 def test_what_cannot_be_told_is_refused_by_name(tmp_path):
     with ipix_tune.Study(data(tmp_path, budget={"trials": 2})) as study:
         trial = study.ask()
