@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from analysis.columns import State
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig, Value
+from trainers.common.errors import UserError
+from trainers.common.object_uri import is_uri
 from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -55,6 +57,19 @@ class AskTell:
     """
 
     def __init__(self, study: StudyConfig) -> None:
+        if is_uri(study.storage):
+            raise UserError(
+                f"storage: {study.storage}: ask and tell writes into a folder, and makes no copy in object storage; "
+                "give a folder, or run the study with run()"
+            )
+        self._stack = contextlib.ExitStack()
+        try:
+            self._begin(study)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _begin(self, study: StudyConfig) -> None:
         from ipix_tune.search.asha import Asha, build_scheduler
         from ipix_tune.search.budget import Budget
         from ipix_tune.search.trial_store import TrialStore
@@ -66,7 +81,6 @@ class AskTell:
         self._study, self._space = study, SearchSpace(study)
         self._plan = make_plan(study)
         self._open: dict[str, OwnTrial] = {}
-        self._stack = contextlib.ExitStack()
         place = study_folder.study_folder(study)
         begun = (place / study_folder.STUDY).is_file()
         place = self._stack.enter_context(study_folder.prepared(study, resume=begun))

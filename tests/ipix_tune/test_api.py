@@ -146,6 +146,22 @@ def test_what_cannot_be_told_is_refused_by_name(tmp_path):
         study.tell(trial, 2.0)
 
 
+def test_object_storage_is_refused_by_ask_and_not_left_out_in_silence():
+    study = ipix_tune.Study(base(), {"storage": "s3://bucket/studies"})
+    with pytest.raises(UserError, match=r"storage: s3://bucket/studies: ask and tell writes into a folder"):
+        study.ask()
+
+
+def test_a_study_whose_begin_failed_lets_go_of_its_folder(tmp_path, monkeypatch):
+    study = ipix_tune.Study(data(tmp_path, budget={"trials": 1}))
+    with monkeypatch.context() as broken:
+        broken.setattr("ipix_tune.study.logged_facts.facts_of_search", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            study.ask()
+    assert study.ask() is not None
+    study.close()
+
+
 def test_a_folder_that_is_no_study_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no study folder"):
         ipix_tune.open_study(tmp_path / "voc")
