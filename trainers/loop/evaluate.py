@@ -47,12 +47,7 @@ def evaluate(
             items, reader=reader, device=process.device, rank=process.rank, world=process.world
         ):
             for name, network in networks.items():
-                with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
-                    seen = rescaled(images, config.evaluation.scale)
-                    if windows:
-                        prediction = predict_sliding(network, seen, window=config.data.crop, num_classes=num_classes)
-                    else:
-                        prediction = network.forward(seen).max(dim=1).indices
+                prediction = class_scores(network, images, config=config, num_classes=num_classes).max(dim=1).indices
                 counts[name] += confusion_matrix(brought_to(prediction, masks.shape[-2:]), masks, num_classes)
     found: dict[str, float] = {}
     for name, matrix in counts.items():
@@ -68,6 +63,21 @@ def evaluate(
         if name == main:
             found |= one
     return found
+
+
+def class_scores(network: nn.Module, images: Tensor, *, config: TrainConfig, num_classes: int) -> Tensor:
+    """What the class of every pixel is the largest of, (B, C, h, w), as the config evaluates: logits of whole images,
+    or sums of softmax over windows; h x w is the images' size times `evaluation.scale`.
+
+    Args:
+        images: (B, 3, H, W) normalised.
+    """
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
+        seen = rescaled(images, config.evaluation.scale)
+        if config.evaluation.mode == "sliding":
+            return window_sums(network, seen, window=config.data.crop, num_classes=num_classes)
+        logits: Tensor = network.forward(seen)
+        return logits
 
 
 def rescaled(images: Tensor, scale: float) -> Tensor:
@@ -98,7 +108,12 @@ def window_starts(length: int, *, window: int) -> list[int]:
 
 
 def predict_sliding(network: nn.Module, images: Tensor, *, window: int, num_classes: int) -> Tensor:
-    """Classes (B, H, W): argmax of the sum of softmax over all windows of images (B, 3, H, W)."""
+    """Classes (B, H, W): the largest of :func:`window_sums` of images (B, 3, H, W)."""
+    return window_sums(network, images, window=window, num_classes=num_classes).max(dim=1).indices
+
+
+def window_sums(network: nn.Module, images: Tensor, *, window: int, num_classes: int) -> Tensor:
+    """The sum of softmax over all windows of images (B, 3, H, W), (B, C, H, W) float32."""
     count, _, height, width = images.shape
     total = torch.zeros(count, num_classes, height, width, device=images.device)
     for top in window_starts(height, window=window):
@@ -106,4 +121,4 @@ def predict_sliding(network: nn.Module, images: Tensor, *, window: int, num_clas
             rows, columns = slice(top, top + window), slice(left, left + window)
             logits: Tensor = network.forward(images[..., rows, columns])
             total[..., rows, columns] += logits.float().softmax(dim=1)
-    return total.max(dim=1).indices
+    return total
