@@ -32,7 +32,7 @@ from trainers.config import TrainConfig
 from trainers.loop.fit import numerics
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
-from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 
 STUDY = Path(__file__).with_name("methods.yaml")
 SCORE = "final/last/miou"
@@ -85,7 +85,7 @@ def passes(stepper: Stepper) -> dict[str, float]:
     counts: dict[str, float] = defaultdict(float)
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(module, DeepLabV3Plus):
+        if isinstance(module, SegmentationModel):
             kind = "gradient" if torch.is_grad_enabled() else "no gradient"
             counts[kind] += len(inputs[0]) / stepper.run.config.data.batch_size
 

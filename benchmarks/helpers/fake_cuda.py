@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from benchmarks.helpers.fake_batch_norm import KERNELS
 from trainers.data.views import _imagenet
-from trainers.models import deeplabv3plus
+from trainers.models import upsample
 
 aten = torch.ops.aten
 HOST = torch.device("cpu")
@@ -287,7 +287,7 @@ def fake_cuda() -> Iterator[Count]:
         overwritten = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `.data` is set, which forgets the class
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwritten)
-        stack.enter_context(mock.patch.dict(deeplabv3plus._KEPT, clear=True))  # nothing made here stays
+        stack.enter_context(mock.patch.dict(upsample._KEPT, clear=True))  # nothing made here stays
         _imagenet.cache_clear()
         stack.callback(_imagenet.cache_clear)
         stack.enter_context(count)

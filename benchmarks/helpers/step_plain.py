@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 def _upsampling() -> None:
     from trainers.common.float32 import exact
-    from trainers.models.deeplabv3plus import Upsample
+    from trainers.models.upsample import Upsample
 
     def forward(module: Any, features: Tensor, size: tuple[int, int]) -> Tensor:
         corners = True if module.mode == "bilinear" else None

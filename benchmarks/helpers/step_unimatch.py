@@ -148,6 +148,6 @@ class Small(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         low, high = self.backbone(images)
         if not need_fp:
-            return self.rest.decode(low, high, size)
+            return self.rest.decode((low, high), size)
         low, high = (torch.cat([one, nn.functional.dropout2d(one, 0.5)]) for one in (low, high))
-        return self.rest.decode(low, high, size).chunk(2)
+        return self.rest.decode((low, high), size).chunk(2)

@@ -32,7 +32,7 @@ from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
 from trainers.methods.registry import build_method
 from trainers.models.build import build_model
-from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 from trainers.processes import process_group
 from trainers.processes.batch_norm import statistics_of
 from trainers.processes.together import together
@@ -61,7 +61,7 @@ class Run:
             labelled=len(self.data.labelled),
             unlabelled=len(self.data.unlabelled),
         )
-        self.student = cast(DeepLabV3Plus, kit.student)
+        self.student = cast(SegmentationModel, kit.student)
         self.method = build_method(config.method, kit)
         self.wrapped = self.process.wrapped(self.student)
         self.companions = self.method.trained()

@@ -25,7 +25,7 @@ from trainers.methods.pseudo import Target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.models.interface import Features, SegmentationModel
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -105,7 +105,7 @@ class Alonso(EmaMethod):
         decay = {"decay": config.ema_decay, "buffers": config.ema_buffers, "pace": 10.0}
         super().__init__(kit.student, EmaTeacher(kit.student, **decay))  # type: ignore[arg-type]
         self.config, self.kit = config, kit
-        width = cast(DeepLabV3Plus, kit.student).fused_channels
+        width = cast(SegmentationModel, kit.student).fused_channels
         self.heads = cast(ContrastHeads, kit.build(lambda: ContrastHeads(width, kit.num_classes)))
         self.head_teacher = EmaTeacher(self.heads, **decay)  # type: ignore[arg-type]
         self.bank = cast(ClassBank, kit.place(ClassBank(kit.num_classes, size=config.memory_size, width=width)))

@@ -27,13 +27,14 @@ from trainers.methods.perturbations import (
 )
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.models.interface import Features, SegmentationModel
 
 Number = Annotated[int, Field(ge=0, le=8)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 KINDS = ("feature_drop", "feature_noise", "dropout", "cutout", "vat", "context_mask", "object_mask")
 FIRST_STREAM = 100
 """Streams of draws from here on are the decoders'."""
+WIDEST = 256
 SOME_USE = OnlyIf({"consistency_weight": Above(0)}, {"interpixel.alpha": Above(0)})
 
 
@@ -101,9 +102,10 @@ class Cct(Stateless):
     """L = L_x + w r(it) mean over decoders k of mean over batch, classes and pixels of (softmax q_k - softmax p)^2.
 
     p is the main decoder's answer for the unlabelled weak view, detached; q_k that of auxiliary decoder k for the same
-    encoder features (the output of the pyramid pooling), perturbed. Auxiliary decoders are two convolutions without
-    batch norm. The inter-pixel loss takes p and the mean of all q_k: one pair, whatever their number, through which
-    each is reached. Auxiliary decoders are not evaluated. The host waits once a step, for where objects are (cutout).
+    features, perturbed: the network's context, which on our DeepLabV3+ is the output of the pyramid pooling. Auxiliary
+    decoders are two convolutions without batch norm. The inter-pixel loss takes p and the mean of all q_k: one pair,
+    whatever their number, through which each is reached. Auxiliary decoders are not evaluated. The host waits once a
+    step, for where objects are (cutout).
     """
 
     needs = Needs(unlabelled=True)
@@ -112,7 +114,7 @@ class Cct(Stateless):
     def __init__(self, config: CctConfig, kit: MethodContext) -> None:
         self.config, self.kinds = config, config.decoders()
         self.student, self.pairs = kit.student, kit.pairs
-        student = cast(DeepLabV3Plus, kit.student)
+        student = cast(SegmentationModel, kit.student)
         self.upsample = student.upsample
         width, classes = student.context_channels, kit.num_classes
         self.decoders = kit.build(lambda: Decoders(auxiliary_decoder(width, classes) for _ in self.kinds))
@@ -198,5 +200,7 @@ class Decoders(nn.ModuleList):
 
 
 def auxiliary_decoder(width: int, num_classes: int) -> nn.Sequential:
-    """Features (B, W, h, w) -> logits (B, C, h, w)."""
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, num_classes, 1))
+    """Features (B, W, h, w) -> logits (B, C, h, w). Of a wide encoder's last stage there are K times 9 W^2 weights, so
+    that between the convolutions there are `WIDEST` channels at most."""
+    between = min(width, WIDEST)
+    return nn.Sequential(nn.Conv2d(width, between, 3, padding=1), nn.ReLU(), nn.Conv2d(between, num_classes, 1))

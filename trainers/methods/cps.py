@@ -16,7 +16,7 @@ from trainers.losses.functional import cross_entropy
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 
 
 class CpsConfig(Section):
@@ -64,7 +64,7 @@ class Cps(Stateless):
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {
-            "peer": AuxiliaryModule(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True)
+            "peer": AuxiliaryModule(module=self.peer, backbone=cast(SegmentationModel, self.peer).backbone, in_ddp=True)
         }
 
     def losses(self, step: Step) -> StepOutput:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainers.models.deeplabv3plus import Features
+from trainers.models.interface import Features
 
 Buffers = Literal["own", "ema", "copy"]
 

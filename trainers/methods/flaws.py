@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as ops
 
 from trainers.interface.labels import IGNORE
 from trainers.losses.functional import is_class
-from trainers.models.deeplabv3plus import Upsample
+from trainers.models.upsample import Upsample
 
 FAINT = 0.1
 """A detector's map that nowhere exceeds this shows no flaw at all."""

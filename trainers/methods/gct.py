@@ -18,7 +18,7 @@ from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 
 Weight = Annotated[float, Field(ge=0)]
 FLAWS_USED = OnlyIf({"consistency_weight": Above(0)}, {"correction_weight": Above(0)}, {"interpixel.alpha": Above(0)})
@@ -88,8 +88,9 @@ class Gct(Stateless):
         return {"student": self.student, "peer": self.peer}
 
     def trained(self) -> dict[str, AuxiliaryModule]:
+        backbone = cast(SegmentationModel, self.peer).backbone
         return {
-            "peer": AuxiliaryModule(module=self.peer, backbone=cast(DeepLabV3Plus, self.peer).backbone, in_ddp=True),
+            "peer": AuxiliaryModule(module=self.peer, backbone=backbone, in_ddp=True),
             "detector": AuxiliaryModule(module=self.detector, adam_lr=self.config.detector_lr, in_ddp=True),
         }
 

@@ -21,7 +21,8 @@ from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus, Features, Upsample
+from trainers.models.interface import Features, SegmentationModel
+from trainers.models.upsample import Upsample
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -123,11 +124,11 @@ class PseudoSeg(Stateless):
         self.config, self.kit, self.student = config, kit, kit.student
         self.needs = Needs(unlabelled=True, strong=1, boxes=0, presence=config.image_labels)
         self.foreground = [label for label in range(kit.num_classes) if label != config.background]
-        backbone = cast(DeepLabV3Plus, kit.student).backbone
+        middle, high = cast(SegmentationModel, kit.student).tap_channels
         heads = kit.build(
             lambda: PseudoSegHeads(
-                middle=backbone.middle_channels,
-                high=backbone.channels[1],
+                middle=middle,
+                high=high,
                 foreground=len(self.foreground),
                 num_classes=kit.num_classes,
                 dim=config.attention_dim,
@@ -246,5 +247,5 @@ class PseudoSeg(Stateless):
         return to_device(torch.stack(drawn), batch.labelled.image.device)
 
     def _resized(self, refined: Tensor, like: Tensor) -> Tensor:
-        resized: Tensor = cast(DeepLabV3Plus, self.student).upsample(refined, (like.shape[-2], like.shape[-1]))
+        resized: Tensor = cast(SegmentationModel, self.student).upsample(refined, (like.shape[-2], like.shape[-1]))
         return resized

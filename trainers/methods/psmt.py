@@ -25,7 +25,7 @@ from trainers.methods.mixing import centred_box, image_generators, noise
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
-from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 BOXES, NOISE = 0, 1
@@ -128,7 +128,7 @@ class PsMt(Stateless):
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {
             f"teacher{number}": AuxiliaryModule(
-                module=teacher.network, backbone=cast(DeepLabV3Plus, teacher.network).backbone, in_ddp=True
+                module=teacher.network, backbone=cast(SegmentationModel, teacher.network).backbone, in_ddp=True
             )
             for number, teacher in enumerate(self.teachers, 1)
         }
@@ -197,7 +197,7 @@ class PsMt(Stateless):
     @staticmethod
     def _answer_of(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
         """A teacher's decoder, in eval mode: decoder features to logits of the images' size."""
-        teacher, size = cast(DeepLabV3Plus, network).eval(), (images.shape[-2], images.shape[-1])
+        teacher, size = cast(SegmentationModel, network).eval(), (images.shape[-2], images.shape[-1])
 
         def answer(features: Tensor) -> Tensor:
             logits: Tensor = teacher.upsample(teacher.tail(features).contiguous(), size)

@@ -24,7 +24,7 @@ from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, STRONG_VIEWS, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.models.interface import Features, SegmentationModel
 
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -112,7 +112,7 @@ class U2pl(EmaMethod):
     def __init__(self, config: U2plConfig, kit: MethodContext) -> None:
         super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
         self.config, self.kit = config, kit
-        student = cast(DeepLabV3Plus, kit.student)
+        student = cast(SegmentationModel, kit.student)
         width, inputs = student.fused_channels, student.neck_channels
         self.head = kit.build(lambda: RepresentationHead(inputs, width))
         self.training_head = kit.in_ddp(self.head)
@@ -206,7 +206,7 @@ class U2pl(EmaMethod):
         """What the head drops of labelled and unlabelled images, (2B, W, 1, 1), twice."""
         if self.config.head_dropout == 0:
             return None
-        width, probability = cast(DeepLabV3Plus, self.student).fused_channels, self.config.head_dropout
+        width, probability = cast(SegmentationModel, self.student).fused_channels, self.config.head_dropout
         drawn = [dropped_channels(batch, 2 * width, probability=probability, stream=stream) for stream in streams]
         first, second = to_device(torch.cat(drawn).to(like.dtype), like.device)[:, :, None, None].chunk(2, dim=1)
         return first, second

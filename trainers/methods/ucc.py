@@ -21,7 +21,7 @@ from trainers.losses.functional import class_sizes, pixel_nll
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus, Features
+from trainers.models.interface import Features, SegmentationModel
 
 COPY_PASTE = 300
 
@@ -50,7 +50,7 @@ class Ucc(Stateless):
 
     The strong view has objects of the labelled image in the same place of the batch; their pixels have its labels, and
     count 1. Classes are drawn in inverse proportion to the labelled pixels that were seen of each, of all processes.
-    The heads are pyramid pooling and decoder, on one encoder.
+    The heads are decoders with all that is not the encoder (pyramid pooling, classifier), on one encoder.
 
     Both heads are evaluated; the score is that of the student's own. The inter-pixel loss sees both directions, without
     the pasted pixels. The host waits once a step, for the classes of the labelled crops.
@@ -61,9 +61,9 @@ class Ucc(Stateless):
 
     def __init__(self, config: UccConfig, kit: MethodContext) -> None:
         self.config, self.kit = config, kit
-        self.student = cast(DeepLabV3Plus, kit.student)
-        self.head = cast(DeepLabV3Plus, kit.peer())
-        self.head.backbone = nn.Identity()  # type: ignore[assignment]
+        self.student = cast(SegmentationModel, kit.student)
+        self.head = cast(SegmentationModel, kit.peer())
+        self.head.backbone = nn.Identity()
         self.second = SecondHead(self.student, self.head)
         self.training_head = kit.in_ddp(FromFeatures(self.head))
         self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
@@ -112,7 +112,7 @@ class Ucc(Stateless):
     def _both(self, step: Step, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of both heads."""
         seen: Features = step.student(images, features=True)
-        return seen.logits, self.training_head(seen.low, seen.high, (images.shape[-2], images.shape[-1]))
+        return seen.logits, self.training_head(seen.maps, (images.shape[-2], images.shape[-1]))
 
     def _classes(self, mask: Tensor) -> list[list[int]]:
         """The classes that each labelled image shows, after their pixels are counted."""
@@ -149,25 +149,25 @@ class Ucc(Stateless):
 class SecondHead(nn.Module):
     """A network's encoder with another head."""
 
-    def __init__(self, network: DeepLabV3Plus, head: DeepLabV3Plus) -> None:
+    def __init__(self, network: SegmentationModel, head: SegmentationModel) -> None:
         super().__init__()
         self.network, self.answer = network, FromFeatures(head)
 
     def forward(self, images: Tensor) -> Tensor:
-        low, _, high = self.network.backbone.stages(images)
-        logits: Tensor = self.answer(low, high, (images.shape[-2], images.shape[-1]))
+        maps = self.network.encode(images).maps
+        logits: Tensor = self.answer(maps, (images.shape[-2], images.shape[-1]))
         return logits
 
 
 class FromFeatures(nn.Module):
-    """A network's pyramid pooling and decoder, of features that another's encoder gave."""
+    """A network's decoder, of maps that another's encoder gave."""
 
-    def __init__(self, head: DeepLabV3Plus) -> None:
+    def __init__(self, head: SegmentationModel) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, low: Tensor, high: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, C, *size) of an encoder's stride-4 and last stage."""
+    def forward(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+        """Logits (B, C, *size) of an encoder's maps."""
         head = self.head
-        logits: Tensor = head.upsample(head.tail(head.neck(low, high)), size)
+        logits: Tensor = head.upsample(head.tail(head.join(maps, size).neck), size)
         return logits

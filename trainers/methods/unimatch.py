@@ -17,7 +17,7 @@ from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
 from trainers.methods.supervised import OhemConfig, supervised_loss
 from trainers.methods.unused import IF_BOXES, TARGET
-from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -58,7 +58,7 @@ class UniMatch(PseudoLabelMethod):
     def __init__(self, config: UniMatchConfig, kit: MethodContext) -> None:
         super().__init__(config, student=kit.student)
         self.config = config
-        self.stream_channels = cast(DeepLabV3Plus, kit.student).stream_channels
+        self.stream_channels = cast(SegmentationModel, kit.student).stream_channels
         self.pairs = kit.pairs
         self.feature_pairs = kit.feature_pairs
 
@@ -107,7 +107,7 @@ class UniMatch(PseudoLabelMethod):
             metrics={"mask_ratio": own.mask_ratio(config.conf_thresh)},
         )
 
-    def _dropout(self, batch: SemiBatch) -> tuple[Tensor, Tensor]:
+    def _dropout(self, batch: SemiBatch) -> tuple[Tensor, ...]:
         """Channel multipliers for this process's labelled and unlabelled images, cut from a draw for the whole global
         batch, so that they do not depend on the number of processes."""
         per_process = len(batch.labelled.image)
@@ -120,5 +120,4 @@ class UniMatch(PseudoLabelMethod):
             kept = torch.rand(2, batch.world * per_process, channels, 1, 1, generator=generator) < keep
             return to_device((kept.float() / keep)[:, mine].flatten(0, 1), device)
 
-        low, high = self.stream_channels
-        return draw(low), draw(high)
+        return tuple(draw(channels) for channels in self.stream_channels)

@@ -1,26 +1,37 @@
-"""A model from its config: seeded initialisation, then pretrained backbone weights where asked."""
+"""A model from its config: seeded initialisation, then pretrained weights where asked."""
+
+from collections.abc import Callable
 
 import torch
 
 from trainers.models.backbones import build_backbone
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.interface import SegmentationModel
 from trainers.models.model_config import ModelConfig
 from trainers.models.weights import load_weights
 
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 
 
-def build_model(config: ModelConfig, *, num_classes: int, seed: int) -> DeepLabV3Plus:
-    """DeepLabV3+ on the CPU. The same config and seed give the same weights; global random state is left alone.
+def build_model(config: ModelConfig, *, num_classes: int, seed: int) -> SegmentationModel:
+    """The network on the CPU. The same config and seed give the same weights; global random state is left alone.
 
     Raises:
         ConfigError, CheckpointError: the weights that the config asks for cannot be had or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = build_backbone(config.backbone, output_stride=config.output_stride, stem=config.stem)
-        model = DeepLabV3Plus(
-            backbone, num_classes=num_classes, rates=RATES[config.output_stride], upsample=config.upsample
-        )
+        return BUILDERS[config.name](config, num_classes)
+
+
+def _deeplabv3plus(config: ModelConfig, num_classes: int) -> SegmentationModel:
+    backbone = build_backbone(config.backbone, output_stride=config.output_stride, stem=config.stem)
+    model = DeepLabV3Plus(
+        backbone, num_classes=num_classes, rates=RATES[config.output_stride], upsample=config.upsample
+    )
     load_weights(backbone, config)
     return model
+
+
+BUILDERS: dict[str, Callable[[ModelConfig, int], SegmentationModel]] = {"deeplabv3plus": _deeplabv3plus}
+"""By `model.name`: from the config and the number of classes, the weights drawn from torch's global generator."""

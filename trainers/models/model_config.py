@@ -5,19 +5,23 @@ from typing import Annotated, Literal
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
 
+DEEPLAB = OnlyIf({"name": "deeplabv3plus"})
+
 
 class ModelConfig(Section):
-    """DeepLabV3+ (methods: section 19)."""
+    """The network. Which keys it has depends on `name`; the others are passed over."""
 
-    backbone: Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
+    name: Literal["deeplabv3plus"] = "deeplabv3plus"
+    """`deeplabv3plus`: DeepLabV3+ as UniMatch has it (methods: section 19)."""
+    backbone: Annotated[Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"], DEEPLAB] = "resnet50"
     """`small` is a narrow residual network that a CPU trains in seconds."""
-    output_stride: Literal[8, 16] = 16
+    output_stride: Annotated[Literal[8, 16], DEEPLAB] = 16
     """Stride of the last stage; 16 uses ASPP rates 6/12/18, 8 uses 12/24/36."""
-    stem: Annotated[Literal["7x7", "deep"], OnlyIf({"backbone": ("resnet18", "resnet34", "resnet50", "resnet101")})] = (
-        "7x7"
-    )
+    stem: Annotated[
+        Literal["7x7", "deep"], DEEPLAB, OnlyIf({"backbone": ("resnet18", "resnet34", "resnet50", "resnet101")})
+    ] = "7x7"
     """`deep`: three 3x3 convolutions, as UniMatch; torchvision's weights fit only `7x7`."""
-    upsample: Literal["bilinear", "nearest"] = "bilinear"
+    upsample: Annotated[Literal["bilinear", "nearest"], DEEPLAB] = "bilinear"
     """All upsampling inside the network; `nearest` is IPixMatch's deterministic setting."""
     weights: str = "imagenet"
     """`imagenet` (torchvision's, from its cache or the network), `none`, or the path of a backbone state dict."""

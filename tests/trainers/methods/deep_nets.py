@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.nets import CLASSES
 from trainers.interface.method import MethodContext
-from trainers.models.deeplabv3plus import Features
+from trainers.models.interface import Encoded, Joined, SegmentationModel
 
 LOW, MIDDLE, HIGH, WIDTH = 4, 3, 5, 6
 
@@ -16,9 +16,6 @@ def block(inputs, outputs, stride=1):
 
 
 class Encoder(nn.Module):
-    middle_channels = MIDDLE
-    channels = (LOW, HIGH)
-
     def __init__(self):
         super().__init__()
         self.low, self.middle, self.high = block(3, LOW, stride=2), block(LOW, MIDDLE), block(MIDDLE, HIGH)
@@ -29,13 +26,14 @@ class Encoder(nn.Module):
         return low, middle, self.high(middle)
 
 
-class DeepNet(nn.Module):
+class DeepNet(SegmentationModel):
     """Features at half the image's size, a decoder whose tail is not linear."""
 
     fused_channels = WIDTH
     neck_channels = LOW + HIGH
     context_channels = HIGH
     stream_channels = (LOW, HIGH)
+    tap_channels = (MIDDLE, HIGH)
 
     def __init__(self):
         super().__init__()
@@ -43,22 +41,15 @@ class DeepNet(nn.Module):
         self.fuse = block(LOW + HIGH, WIDTH)
         self.classify = nn.Conv2d(WIDTH, CLASSES, 1)
 
-    def neck(self, low, high):
-        return torch.cat([low, high], dim=1)
+    def encode(self, images):
+        low, middle, high = self.backbone.stages(images)
+        return Encoded((low, high), middle, high)
 
-    def tail(self, necked):
-        return self.classify(self.fuse(necked))
+    def join(self, maps, size):
+        return Joined(context=maps[1], neck=torch.cat(maps, dim=1))
 
     def upsample(self, coarse, size):
         return F.interpolate(coarse, size=size, mode="bilinear", align_corners=True)
-
-    def forward(self, images, dropout=None, perturb=None, features=False):
-        low, middle, high = self.backbone.stages(images)
-        necked = self.neck(low, high)
-        fused = self.fuse(necked if perturb is None else perturb(necked))
-        coarse = self.classify(fused)
-        every = Features(self.upsample(coarse, images.shape[-2:]), coarse, fused, low, middle, high, high, necked)
-        return every if features else every.logits
 
 
 def seeded(make, seed):

@@ -50,7 +50,7 @@ def test_the_loss_is_that_of_its_equation(changes, seed):
 
     def heads(batch_of_images):
         features = twin(batch_of_images, features=True)
-        return features.logits, resized(head.classify(head.fuse(torch.cat([features.low, features.high], 1))))
+        return features.logits, resized(head.classify(head.fuse(torch.cat(features.maps, 1))))
 
     clean, strong = heads(torch.cat([labelled.image, view.weak])), heads(images)
     p = [F.softmax(one[B:].detach(), 1) for one in clean]
@@ -122,7 +122,7 @@ def test_the_second_network_is_the_students_encoder_with_the_other_head():
     for network in networks.values():
         network.eval()
     features = model(images, features=True)
-    expected = resized(method.head.tail(method.head.neck(features.low, features.high)))
+    expected = resized(method.head.tail(method.head.join(features.maps, None).neck))
     torch.testing.assert_close(networks["second"](images), expected)
     assert not torch.allclose(networks["second"](images), networks["student"](images))
 
