@@ -73,7 +73,10 @@ class EvaluationConfig(Section):
     """Images are predicted at this share of their size and the classes brought back to all of it: 0.5 for networks that
     learn on images of half their size, as some do on Cityscapes."""
     absent: Literal["skip", "zero"] = "skip"
-    """A class in neither prediction nor target is left out of the mean, or counts 0."""
+    """A class in neither prediction nor target is left out of the means, or counts 0."""
+    boundary_width: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """Also score `val/boundary_iou`, the IoU of bands of this width along the classes' boundaries, as a share of the
+    image's diagonal (usual: 0.02); none: not scored. It costs a few passes over each image's classes."""
     final: bool = False
     """Also evaluate the images of `data.val`, once, with the last and with the best weights. Leave it false in every
     run that takes part in a search."""

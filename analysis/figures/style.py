@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.ticks import log_ticks
-from analysis.units import is_percent
+from analysis.units import axis
 
 mpl.use("agg")
 
@@ -160,8 +160,8 @@ def legend(figure: Figure, axes: Axes, theme: Theme) -> None:
 
 
 def unit(metric: str) -> str:
-    """`val/miou` as an axis says it."""
-    return "mIoU (%)" if metric == "val/miou" else f"{metric} (%)" if is_percent(metric) else metric
+    """A metric with its unit, as an axis says it."""
+    return axis(metric)
 
 
 def along(axes: Axes, dimension: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from analysis.columns import CONFIRM, Phase, State
 from analysis.stats.best import Scored, Settings, Standings, contenders, standings
+from analysis.units import is_percent
 from ipix_tune.config.study_config import Value
 from ipix_tune.search.trial_record import scored, trial_number
 
@@ -246,7 +247,7 @@ def _number(value: float | None) -> str:
 
 
 def _unit(metric: str) -> str:
-    return f"{metric} %" if "iou" in metric else metric
+    return f"{metric} %" if is_percent(metric) else metric
 
 
 def _duration(seconds: float) -> str:

@@ -202,7 +202,7 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
 
 
 def _complain(key: str, metric: str, last: Mapping[str, float]) -> None:
-    scores = ", ".join(name for name in last if name.startswith("val/") and not name.startswith("val/iou/"))
+    scores = ", ".join(name for name in last if name.startswith("val/") and not name.rpartition("/")[2].isdecimal())
     raise ConfigError(f"{key} = {metric} has no value after the last epoch; there are {scores}")
 
 

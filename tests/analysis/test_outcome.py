@@ -246,5 +246,5 @@ def test_every_sentence_on_the_smallest_difference_that_matters_gives_its_value_
         assert [text for text in said if re.search(r"\bdelta\b", text)] == []
         assert any("0.3 mIoU" in text for text in said)
     assert amount("0.3", "val/recent/miou") == "0.3 mIoU"
-    assert amount("0.3", "val/iou/3") == "0.3 points of val/iou/3"
+    assert amount("0.3", "val/iou/3") == "0.3 points of IoU of class 3"
     assert amount("0.3", "val/loss") == "0.3 in val/loss"

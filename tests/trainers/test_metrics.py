@@ -3,12 +3,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_erosion
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
-from sklearn.metrics import jaccard_score
 from torch import nn
 
 from trainers.loop.evaluate import predict_sliding, window_starts
-from trainers.loop.metrics import confusion_matrix, scores
+from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
 from trainers.loop.optim import build_optimizer, set_poly_lr
 
 
@@ -27,6 +28,62 @@ def test_counts_and_iou_agree_with_scikit_learn(seed, classes):
     assert found["val/miou"] == pytest.approx(expected.mean())
     for index, value in enumerate(expected):
         assert found.get(f"val/iou/{index}", 0.0) == pytest.approx(value)
+
+
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 7))
+@settings(max_examples=40, deadline=None)
+def test_dice_and_accuracy_agree_with_scikit_learn(seed, classes):
+    rng = np.random.default_rng(seed)
+    target, prediction = rng.integers(0, classes, (2, 3, 4, 4))
+    labels = torch.from_numpy(np.where(rng.random(target.shape) < 0.2, 255, target))
+    known = labels.numpy() != 255
+    found = scores(confusion_matrix(torch.from_numpy(prediction), labels, classes), absent="zero", prefix="val")
+    y, z = target[known], prediction[known]
+    dice = 100 * f1_score(y, z, labels=range(classes), average=None, zero_division=0)
+    assert found["val/dice"] == pytest.approx(dice.mean())
+    assert [found.get(f"val/dice/{index}", 0.0) for index in range(classes)] == pytest.approx(list(dice))
+    assert found["val/accuracy"] == pytest.approx(100 * accuracy_score(y, z))
+
+
+def boundary_by_erosion(prediction, target, classes, reach):
+    """Intersection and union of every class's band in one image, by scipy, a class at a time."""
+    counts = np.zeros((2, classes), dtype=np.int64)
+    known = target != 255
+    for index in range(classes):
+        masks = [(one == index) & known for one in (prediction, target)]
+        bands = [mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=reach, border_value=0) for mask in masks]
+        counts[:, index] = (bands[0] & bands[1]).sum(), (bands[0] | bands[1]).sum()
+    return counts
+
+
+@given(seed=st.integers(0, 10_000), reach=st.integers(1, 4), block=st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_boundary_counts_are_those_of_masks_without_their_erosion(seed, reach, block):
+    rng = np.random.default_rng(seed)
+    maps = rng.integers(0, 3, (2, 2, 4, 5)).repeat(block, 2).repeat(block, 3)
+    prediction, target = maps
+    target = np.where(rng.random((2, 4, 5)).repeat(block, 1).repeat(block, 2) < 0.1, 255, target)
+    share = reach / np.hypot(*target.shape[1:])
+    found = boundary_counts(torch.from_numpy(prediction), torch.from_numpy(target), 3, share=share)
+    expected = sum(boundary_by_erosion(*pair, 3, reach) for pair in zip(prediction, target, strict=True))
+    assert np.array_equal(found.numpy(), expected)
+
+
+def test_boundary_iou_is_the_mean_over_classes_that_have_a_band():
+    square, shifted = torch.zeros(2, 1, 20, 20, dtype=torch.int64)
+    square[:, 4:14, 4:14] = 1
+    shifted[:, 4:14, 5:15] = 1
+    counts = boundary_counts(shifted, square, 3, share=1 / 28)
+    found = scores(confusion_matrix(shifted, square, 3), absent="skip", prefix="val", boundary=counts)
+    inside = 9 * 2 / (2 * 36 - 9 * 2)  # the squares' rims of 36 pixels share two edges of 9
+    frame = 4 * 19
+    rims = 44 - 2  # beside a square of 10 x 10 lie 44 pixels of the other class
+    outside = (frame + 11 * 2) / (2 * (frame + rims + 2) - (frame + 11 * 2))
+    assert found["val/boundary_iou"] == pytest.approx(100 * (inside + outside) / 2)
+
+
+def test_without_a_band_there_is_no_boundary_score():
+    assert "val/boundary_iou" not in scores(torch.eye(2, dtype=torch.int64), absent="skip", prefix="val")
 
 
 def test_an_absent_class_is_left_out_of_the_mean_or_counts_zero():

@@ -65,7 +65,7 @@ def gradients(folder):
 
 def scores_of_three_images():
     """Three images over two processes, so that a sampler that pads would count one twice."""
-    config = tiny(**STEP)
+    config = tiny(**STEP, evaluation={"boundary_width": 0.05})
     data = open_data(config.data, final=False)
     network = nn.Conv2d(3, data.num_classes, 1, bias=False)
     generator = torch.Generator().manual_seed(0)
@@ -89,6 +89,7 @@ def save_scores(rank, folder):
 def test_two_processes_count_every_image_of_an_evaluation_once(two):
     expected = scores_of_three_images()
     assert expected["val/miou"] > 0
+    assert expected["val/boundary_iou"] > 0
     for rank in range(WORLD):
         assert json.loads((two / f"scores{rank}.json").read_text()) == expected
 

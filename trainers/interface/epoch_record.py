@@ -1,6 +1,6 @@
 """All that a trainer knows of whoever is watching: one record per epoch out, one verdict back.
 
-Metric names are flat and slashed. mIoU and IoU are in percent; other names end in their unit.
+Metric names are flat and slashed. IoU, Dice and accuracy are in percent; other names end in their unit.
 
 ==============================  ==========================================================================
 ``train/loss``                  total loss, mean over the epoch's steps
@@ -11,10 +11,15 @@ Metric names are flat and slashed. mIoU and IoU are in percent; other names end 
 ``train/lr``                    backbone learning rate at the epoch's last step
 ``train/stage``                 of a method of several stages, from 0
 ``train/skipped_images``        corrupt images skipped so far (only where the config allows it)
-``val/miou``                    the network that the method evaluates, on the held-out training images
+``val/miou``                    the network that the method evaluates, on the held-out training images: mean over
+                                classes of intersection over union, each from the pixels of all images together
 ``val/<network>/miou``          every network there is: student, teacher, ...
 ``val/recent/miou``             mean of ``val/miou`` over the latest evaluations (``evaluation.recent`` of them)
 ``val/iou/<class index>``       per class, missing where the class is absent
+``val/dice``                    mean over classes of Dice, which is F1; ``val/dice/<class index>`` per class
+``val/accuracy``                share of pixels whose class is right
+``val/boundary_iou``            mean over classes of the IoU of bands along boundaries; only with
+                                ``evaluation.boundary_width``
 ``val/absent_classes``          classes that occur neither in prediction nor in target
 ``final/<...>``                 the same on the validation list `data.val`, only in a final run
 ``time/epoch_s``                wall time of the epoch's training steps

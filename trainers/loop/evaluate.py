@@ -13,7 +13,7 @@ from trainers.config import TrainConfig
 from trainers.data.evaluation import eval_batches
 from trainers.data.layout import Item
 from trainers.data.read import Reader
-from trainers.loop.metrics import confusion_matrix, scores
+from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
 from trainers.processes.process_group import Process
 
 
@@ -39,6 +39,8 @@ def evaluate(
     counts = {
         name: torch.zeros(num_classes, num_classes, dtype=torch.int64, device=process.device) for name in networks
     }
+    share = config.evaluation.boundary_width
+    boundary = None if share is None else torch.zeros(2, num_classes, dtype=torch.int64, device=process.device)
     for network in networks.values():
         network.eval()
     windows = config.evaluation.mode == "sliding"
@@ -48,7 +50,12 @@ def evaluate(
         ):
             for name, network in networks.items():
                 prediction = class_scores(network, images, config=config, num_classes=num_classes).max(dim=1).indices
-                counts[name] += confusion_matrix(brought_to(prediction, masks.shape[-2:]), masks, num_classes)
+                prediction = brought_to(prediction, masks.shape[-2:])
+                counts[name] += confusion_matrix(prediction, masks, num_classes)
+                if name == main and boundary is not None and share is not None:
+                    boundary += boundary_counts(prediction, masks, num_classes, share=share)
+    if boundary is not None:
+        process.sum_(boundary)
     found: dict[str, float] = {}
     for name, matrix in counts.items():
         process.sum_(matrix)
@@ -58,7 +65,8 @@ def evaluate(
                 f"{key}: every pixel of its {len(items)} masks is 255 = ignore, there is nothing to score; mend the "
                 "masks, or say in data.label_map what their values mean"
             )
-        one = scores(matrix, absent=config.evaluation.absent, prefix=prefix)
+        band = boundary if name == main else None
+        one = scores(matrix, absent=config.evaluation.absent, prefix=prefix, boundary=band)
         found[f"{prefix}/{name}/miou"] = one[f"{prefix}/miou"]
         if name == main:
             found |= one

@@ -1,12 +1,16 @@
-"""Confusion matrices and what follows from them (methods: section 20). Counts are int64, scores in percent."""
+"""Counts of pixels by true and predicted class, and what follows from them (methods: section 20). Counts are int64 and
+may be summed over images and processes; scores are in percent."""
 
 import math
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from trainers.interface.labels import IGNORE
+
+Absent = Literal["skip", "zero"]
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
@@ -20,21 +24,73 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Te
     return torch.bincount(cell, minlength=last + 1)[:last].view(num_classes, num_classes)
 
 
-def scores(confusion: Tensor, *, absent: Literal["skip", "zero"], prefix: str) -> dict[str, float]:
-    """``<prefix>/miou``, ``<prefix>/iou/<class>`` and ``<prefix>/absent_classes`` from summed counts.
+def boundary_width(height: int, width: int, share: float) -> int:
+    """Pixels of a boundary's band: ``share`` of the image's diagonal, rounded, and at least 1."""
+    return max(1, round(share * math.hypot(height, width)))
 
-    A class that occurs in neither prediction nor target has no IoU of its own; ``zero`` counts it as 0 in the mean.
-    Where nothing was counted at all the mean is NaN: no score is not 0.
+
+def boundary_counts(prediction: Tensor, target: Tensor, num_classes: int, *, share: float) -> Tensor:
+    """What boundary IoU is made of: (2, num_classes) int64, the intersection and the union of the two bands.
+
+    A class's band is the part of its mask from which something else, or the outside of the image, is at most d pixels
+    away along rows and columns (the larger of the two distances): the mask without its d-fold erosion by a square of
+    3 x 3 pixels. d is `boundary_width`. Cheng et al., Boundary IoU, CVPR 2021, with a share of 0.02. Pixels with target
+    255 are of no class in either map. The intersection of a class whose masks agree in the whole band is its union.
+
+    Args:
+        prediction, target: classes (B, H, W) int64; all images of one size.
+        share: of the image's diagonal, above 0.
+    """
+    ignored = target == IGNORE
+    maps = torch.stack([target, torch.where(ignored, IGNORE, prediction)])
+    inside = _in_band(maps, boundary_width(target.shape[-2], target.shape[-1], share))
+    truth, found = torch.where(inside & ~ignored, maps, num_classes)
+    size = num_classes + 1
+    counts = torch.bincount((truth * size + found).flatten(), minlength=size**2).view(size, size)
+    intersection = counts.diag()[:-1]
+    return torch.stack([intersection, counts.sum(0)[:-1] + counts.sum(1)[:-1] - intersection])
+
+
+def _in_band(maps: Tensor, reach: int) -> Tensor:
+    """Where a window of ``reach`` pixels to each side holds another value or the outside: (2, B, H, W) bool."""
+    padded = F.pad(maps.flatten(0, 1).float(), (reach,) * 4, value=-1.0)  # the outside is a value of its own
+    window = 2 * reach + 1
+    ends = torch.stack([padded, -padded], dim=1)
+    highest, lowest = F.max_pool2d(F.max_pool2d(ends, (1, window), stride=1), (window, 1), stride=1).unbind(dim=1)
+    return (highest != -lowest).view_as(maps)
+
+
+def scores(confusion: Tensor, *, absent: Absent, prefix: str, boundary: Tensor | None = None) -> dict[str, float]:
+    """All scores of summed counts, in percent, named as `trainers.interface.epoch_record` lists them.
+
+    Of a class with TP pixels found, FP wrongly given to it and FN missed, IoU is TP / (TP + FP + FN) and Dice, the same
+    as F1, is 2 TP / (2 TP + FP + FN). A class that occurs in neither prediction nor target has neither; ``zero`` counts
+    it as 0 in the means. Where nothing was counted at all the means are NaN: no score is not 0.
+
+    Args:
+        confusion: of :func:`confusion_matrix`, (C, C).
+        boundary: of :func:`boundary_counts`, (2, C); None: no boundary IoU.
     """
     counts = confusion.double().cpu()
     intersection = counts.diag()
-    union = counts.sum(0) + counts.sum(1) - intersection
-    present = union > 0
-    iou = 100 * intersection / union.clamp(min=1)
-    considered = iou[present] if absent == "skip" else iou
-    found = {f"{prefix}/iou/{index}": float(iou[index]) for index in range(len(iou)) if present[index]}
-    return {
-        f"{prefix}/miou": float(considered.mean()) if counts.any() else math.nan,
+    pixels = counts.sum(0) + counts.sum(1)
+    present = pixels > 0
+    iou = 100 * intersection / (pixels - intersection).clamp(min=1)
+    dice = 200 * intersection / pixels.clamp(min=1)
+
+    def mean(values: Tensor, among: Tensor) -> float:
+        considered = values[among] if absent == "skip" else values
+        return float(considered.mean()) if counts.any() else math.nan
+
+    found = {
+        f"{prefix}/miou": mean(iou, present),
+        f"{prefix}/dice": mean(dice, present),
+        f"{prefix}/accuracy": float(100 * intersection.sum() / counts.sum()) if counts.any() else math.nan,
         f"{prefix}/absent_classes": float((~present).sum()),
-        **found,
+        **{f"{prefix}/iou/{index}": float(iou[index]) for index in range(len(iou)) if present[index]},
+        **{f"{prefix}/dice/{index}": float(dice[index]) for index in range(len(iou)) if present[index]},
     }
+    if boundary is not None:
+        band = boundary.double().cpu()
+        found[f"{prefix}/boundary_iou"] = mean(100 * band[0] / band[1].clamp(min=1), band[1] > 0)
+    return found

@@ -7,8 +7,8 @@ from trainers.config import TrainConfig
 FORMAT = 2
 _NOT_THE_DATA = ("root", "loader_workers", "loader_wait_s", "cache_gb", "list_encoding", "copies", "classes")
 """Keys of the section `data` that change no curve, or do so by the lists alone, which the split's hash tells apart."""
-HOW_SCORED = ("evaluation.mode:", "evaluation.scale:")
-"""What a run may change when it goes on: an evaluation that was too large is made smaller so."""
+HOW_SCORED = ("evaluation.mode:", "evaluation.scale:", "evaluation.boundary_width:")
+"""What a run may change when it goes on: an evaluation that was too large is made smaller so, or scores more."""
 NOT_BY_DEFAULT = {
     *("method.consistency_mean", "method.region_area", "method.bank_area", "method.copy_paste_never"),  # ael
     *("method.sampling_class", "method.background", "method.rescale", "method.vat_xi", "method.head_dropout"),
