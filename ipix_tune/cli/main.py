@@ -9,6 +9,7 @@ import typer
 from ipix_tune.cli.exit_codes import run
 
 COMMANDS = {
+    "init": ("ipix_tune.cli.init", "Look at a folder of images and masks, and write a study of it."),
     "sweep": ("ipix_tune.cli.sweep", "Run a study file on Ray: --dry-run, --smoke, --resume, --set key=value."),
     "confirm": (
         "ipix_tune.cli.confirm",

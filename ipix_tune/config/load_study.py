@@ -15,7 +15,7 @@ from ipix_tune.config.validate_confirm import check_confirm
 from ipix_tune.config.validate_space import check_study, nearest_leaf
 from trainers.common.base_files import resolved
 from trainers.common.errors import ConfigError, did_you_mean
-from trainers.common.yaml_file import dump_data, parse_value, read, validate
+from trainers.common.yaml_file import dump_data, parse_value, read, read_text, validate
 
 Path_ = tuple[str | int, ...]
 
@@ -30,6 +30,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
     """
     data, lines = _read(Path(path))
     return _checked(data, lines, overrides, source=str(path))
+
+
+def from_text(text: str, *, source: str) -> StudyConfig:
+    """The study in a text that is to become the file ``source``. Raises ConfigError as :func:`load`."""
+    data, lines = read_text(text, source=source)
+    return _checked(data, {**lines}, (), source=source)
 
 
 def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = (), *, source: str = "study") -> StudyConfig:

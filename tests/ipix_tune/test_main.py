@@ -34,6 +34,7 @@ def test_help_names_every_command(capsys):
 @pytest.mark.parametrize(
     ("name", "wanted"),
     {
+        "init": "--images",
         "sweep": "--smoke",
         "confirm": "--more-seeds",
         "simulate": "--curves",

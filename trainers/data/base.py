@@ -19,8 +19,8 @@ class HoldoutConfig(Section):
     images: Annotated[int, Field(ge=1)]
     """How many images are cut off."""
     source: Literal["labelled", "unlabelled"] = "labelled"
-    """The list that they are cut from. `unlabelled` needs masks beside those images: the estimate is better, but the
-    search then uses more labels than the labelled split has, and the report says so."""
+    """The list that they are cut from. `unlabelled` takes them from those of that list that have masks: the estimate is
+    better, but the search then uses more labels than the labelled split has, and the report says so."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Which images; independent of the training's seed, so that all seeds are scored on the same ones."""
 

@@ -148,7 +148,11 @@ def _hold_out(config: DataConfig, items: Sequence[Item], same: Same) -> tuple[_I
     images = len({same(item.image) for item in items})
     if wanted >= images:
         raise ConfigError(f"{key}: {wanted} of {images} {source} images would leave none to train on; lower it")
-    held, rest = hold_out(items, wanted, seed=config.holdout.seed, same=lambda item: same(item.image))
+    masked = [item for item in items if item.mask is not None]
+    can_be_scored = masked if len({same(item.image) for item in masked}) >= wanted else items
+    held, _ = hold_out(can_be_scored, wanted, seed=config.holdout.seed, same=lambda item: same(item.image))
+    chosen = {same(item.image) for item in held}
+    rest = tuple(item for item in items if same(item.image) not in chosen)
     for item in held:
         if item.mask is None:
             raise DataError(
