@@ -22,6 +22,7 @@ COMMANDS = {
     "report": ("analysis.report", "Tables, plots and report.html from a study's W&B logs."),
     "export": ("ipix_tune.cli.export", "Write the best training config of a study, with where it came from."),
     "train": ("ipix_tune.cli.train", "Train one config here, or with --workers through Ray Train."),
+    "predict": ("trainers.cli.predict", "Masks of images by a trained network: --overlay, --list, --scales, --flip."),
     "validate": ("ipix_tune.cli.validate", "Check a study file or a training config without starting anything."),
     "repair": ("ipix_tune.cli.repair", "Log again what a study's W&B files lack of what its record knows."),
     "wandb-sync": ("ipix_tune.cli.upload", "Send runs that were logged to disk only to the W&B server."),

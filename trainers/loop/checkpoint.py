@@ -9,7 +9,7 @@ from typing import Any
 from trainers.common.errors import CheckpointError
 from trainers.data.earlier import read_otherwise
 from trainers.interface.epoch_record import EpochRecord
-from trainers.loop import checkpoint_files, run_identity
+from trainers.loop import about_model, checkpoint_files, run_identity
 from trainers.loop.epoch_scores import SCORES, final_scores, score_anew
 from trainers.loop.out_of_memory import smaller_evaluation, told
 from trainers.loop.run import Run
@@ -30,6 +30,7 @@ def save(run: Run, *, same_weights: bool = False) -> None:
     latest = run.records[-1].metrics if run.unscored is None else run.unscored
     state = {
         "identity": run.identity(),
+        about_model.KEY: about_model.about(run.config, run.data),
         **run.weights(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
         "step": run.step,

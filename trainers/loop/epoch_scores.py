@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trainers.data.layout import Item
-from trainers.loop import checkpoint_files
+from trainers.loop import about_model, checkpoint_files
 from trainers.loop.evaluate import evaluate
 from trainers.loop.resource_meter import peak_mib
 from trainers.loop.run import Run
@@ -141,7 +141,8 @@ def _peak_mib(run: Run) -> float:
 
 def _keep_best(run: Run) -> None:
     if run.config.checkpoint.keep_best and run.process.rank == 0:
-        state = {"identity": run.identity(), "epoch": run.best, **run.weights()}
+        said = {about_model.KEY: about_model.about(run.config, run.data)}
+        state = {"identity": run.identity(), **said, "epoch": run.best, **run.weights()}
         checkpoint_files.save(run.folder / checkpoint_files.BEST, state, wait_s=run.config.checkpoint.wait_s)
 
 

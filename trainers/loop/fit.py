@@ -19,6 +19,7 @@ from trainers.config import PrecisionConfig, TrainConfig
 from trainers.data.lists import split_text
 from trainers.interface.epoch_record import METRICS, Callback, Decision, EpochRecord
 from trainers.loop import checkpoint_files
+from trainers.loop.about_model import counts
 from trainers.loop.checkpoint import clear, restore, save
 from trainers.loop.epoch_scores import evaluate_epoch
 from trainers.loop.out_of_memory import SMALLER_STEP, smaller_evaluation, told
@@ -136,6 +137,7 @@ class MetricsLog:
             "processes": run.process.world,
             "loading": list(run.loader.loading.lines),
             "decoded_images_bytes": run.kept.size,
+            "images": counts(run.data),
         }
         with _told(run.run_dir):
             run.run_dir.mkdir(parents=True, exist_ok=True)

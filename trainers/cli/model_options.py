@@ -1,0 +1,58 @@
+"""Options that the commands on trained models share, as keys of the run's config."""
+
+from typing import TYPE_CHECKING
+
+from trainers.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainers.inference.model import LoadedModel
+    from trainers.inference.sources import Which
+
+
+def which(weights: str | None) -> "Which | None":
+    """``--weights``. Raises ConfigError where it is neither last nor best."""
+    if weights is None or weights == "last" or weights == "best":
+        return weights  # type: ignore[return-value]
+    raise ConfigError(f"--weights {weights}: allowed are last and best")
+
+
+def config_overrides(
+    *, sliding: bool | None, window: int | None, threads: int | None, given: list[str] | None
+) -> tuple[str, ...]:
+    """What the options say, as ``--set`` would; what was set by name comes last.
+
+    Raises:
+        ConfigError: windows were asked for by their size and whole images too.
+    """
+    if window is not None and sliding is False:
+        raise ConfigError("--window belongs to --sliding: whole images have no windows")
+    found = []
+    if sliding is not None or window is not None:
+        found.append(f"evaluation.mode={'whole' if sliding is False else 'sliding'}")
+    if window is not None:
+        found.append(f"data.crop={window}")
+    if threads is not None:
+        found.append(f"precision.cpu_threads={threads}")
+    return (*found, *(given or ()))
+
+
+def numbers(text: str, *, option: str) -> tuple[float, ...]:
+    """Numbers apart by commas. Raises ConfigError."""
+    try:
+        return tuple(float(one) for one in text.replace(" ", "").split(","))
+    except ValueError:
+        raise ConfigError(f"{option} {text}: numbers apart by commas, such as 0.75,1,1.25") from None
+
+
+def headline(model: "LoadedModel", images: int, *, views: int = 1) -> str:
+    """Which weights are used on how many images, and how they are seen."""
+    config = model.config
+    seen = f"windows of {config.data.crop} pixels" if config.evaluation.mode == "sliding" else "whole images"
+    at = "" if config.evaluation.scale == 1 else f" at {config.evaluation.scale:g} of their size"
+    often = "" if views == 1 else f", {views} views each"
+    threads = config.precision.cpu_threads
+    on = f"cpu, {threads} thread{'s' if threads > 1 else ''}" if model.device.type == "cpu" else model.device.type
+    return (
+        f"{model.path}: epoch {model.epoch}, {config.method.name}, {model.num_classes} classes; {images} "
+        f"image{'' if images == 1 else 's'}, {seen}{at}{often} ({on})"
+    )

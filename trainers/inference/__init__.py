@@ -1,0 +1,1 @@
+"""Trained networks put to use: loaded, predicting, scored, described, exported."""
