@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OFFICIAL = ("voc", "cityscapes")
+OFFICIAL = ("voc", "cityscapes", "coco", "ade20k")
 """Data sets, by `data.name`, with a validation set on which papers report."""
 OWN_LISTS = ("digits",)
 """Data sets that bring a validation list of their own, so that `data.val` may be left out."""

@@ -10,8 +10,10 @@ from pydantic import TypeAdapter
 
 from trainers.common.errors import ConfigError, DataError, UserError
 from trainers.common.yaml_file import parse_value
+from trainers.data.ade20k import Ade20kConfig
 from trainers.data.base import BaseDataConfig
 from trainers.data.cityscapes import CityscapesConfig
+from trainers.data.coco import CocoConfig
 from trainers.data.copies import Same, listed_once
 from trainers.data.folder import FolderConfig
 from trainers.data.labelmap import LabelMap, LabelMapConfig, label_map_of
@@ -36,7 +38,7 @@ def draw(
     out: Annotated[Path, typer.Option(help="Folder for <size>/labelled.txt and <size>/unlabelled.txt.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other splits.")] = 0,
     root: Annotated[Path | None, typer.Option(help="Data root, where it does not lie above the split file.")] = None,
-    mask_dir: Annotated[str | None, typer.Option(help="VOC: folder of the masks, e.g. SegmentationClassAug.")] = None,
+    mask_dir: Annotated[str | None, typer.Option(help="VOC, COCO: folder of masks, e.g. SegmentationClassAug.")] = None,
     label_map: Annotated[
         str | None, typer.Option(help="What the masks hold, as data.label_map: '{0: 0, 255: 1}' or reduce_zero.")
     ] = None,
@@ -95,8 +97,10 @@ def draw_splits(
     """
     listed = _images(source, root, mask_dir, list_encoding)
     once = listed_once(listed, Same(item.image for item in listed), key="train")
-    decoding = Decoding(label_map=_label_map(label_map))
-    items = tuple(replace(item, decoding=decoding) for item in once.items)
+    given = _label_map(label_map)
+    items = (
+        once.items if given is None else tuple(replace(one, decoding=Decoding(label_map=given)) for one in once.items)
+    )
     if sizes[-1] > len(items):
         raise DataError(f"--sizes: {sizes[-1]} is more than the {len(items)} images of {source}")
     values = values_present(items)
@@ -154,12 +158,15 @@ def _images(source: Path, root: Path | None, mask_dir: str | None, encoding: str
     if source.is_dir():
         if (source / "leftImg8bit" / "train").is_dir():
             return _cityscapes_images(source)
+        for folder in ("train2017", "images/training"):
+            if (source / folder).is_dir():
+                return _images_in(source, folder, mask_dir)
         found = [source / "ImageSets" / "Segmentation" / name for name in VOC_LISTS]
         lists = [path for path in found if path.is_file()]
         if not lists:
             raise DataError(
-                f"{source}: neither leftImg8bit/train/ nor ImageSets/Segmentation/train.txt lies there; give a split "
-                "file of training images with masks instead"
+                f"{source}: neither leftImg8bit/train/ (Cityscapes) nor train2017/ (COCO), images/training/ (ADE20K) "
+                "or ImageSets/Segmentation/train.txt (VOC) lies there; give a split file of training images with masks"
             )
         layout = _layout(source, lists[0], mask_dir, encoding)
         return read_split(lists[0], layout, labelled=True, encoding=encoding)
@@ -167,6 +174,30 @@ def _images(source: Path, root: Path | None, mask_dir: str | None, encoding: str
         raise DataError(f"{source}: no such file or folder; give the data root or a split file")
     layout = _layout(root or _root_above(source, encoding), source, mask_dir, encoding)
     return read_split(source, layout, labelled=True, encoding=encoding)
+
+
+def _images_in(root: Path, folder: str, mask_dir: str | None) -> tuple[Item, ...]:
+    """COCO's or ADE20K's training images."""
+    layout, decoding = _named_layout(root, mask_dir)
+    items = []
+    for image in sorted((root / folder).glob("*.jpg")):
+        _, mask_name = layout.resolve((image.relative_to(root).as_posix(),))
+        mask = root / str(mask_name)
+        if not mask.is_file():
+            raise DataError(f"{image}: no mask at {mask}{'; say where: --mask-dir' if folder == 'train2017' else ''}")
+        items.append(Item(image=image, mask=mask, root=root, where=str(image), decoding=decoding))
+    if not items:
+        raise DataError(f"{root / folder}: holds no image *.jpg")
+    return tuple(items)
+
+
+def _named_layout(root: Path, mask_dir: str | None) -> tuple[Layout, Decoding]:
+    """COCO's or ADE20K's, and how values are told apart: as they are, but for ADE20K's 0, which is no class."""
+    if (root / "train2017").is_dir():
+        coco = {"name": "coco", "root": str(root), "mask_dir": mask_dir or "masks", **UNUSED}
+        return CocoConfig.model_validate(coco).layout(), Decoding()
+    ade20k = Ade20kConfig.model_validate({"name": "ade20k", "root": str(root), **UNUSED})
+    return ade20k.layout(), Decoding(label_map=LabelMap(pairs=((0, IGNORE),), others_stay=True))
 
 
 def _cityscapes_images(root: Path) -> tuple[Item, ...]:

@@ -7,7 +7,7 @@ Three forms: values to classes (`{0: 0, 255: 1}`), colours to classes (`{"#ff000
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,7 +18,8 @@ from trainers.interface.labels import IGNORE
 
 LARGEST_VALUE = 2**16 - 1
 """Of a mask's file."""
-_NO_CLASS = -1
+NO_CLASS = -1
+"""In the pairs of a map: a value that no mask of the kind holds."""
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 ReduceZero = Literal["reduce_zero"]
@@ -32,11 +33,13 @@ class LabelMap:
         pairs: value in the file, or colour as 0xRRGGBB, and its class.
         of_colours: the files hold colours.
         others_stay: a value that is not named is its own class index; else it is refused.
+        hint: what may be the matter where a value is refused, after the message.
     """
 
     pairs: tuple[tuple[int, int], ...]
     of_colours: bool = False
     others_stay: bool = False
+    hint: str = field(default="", repr=False)
 
     def __call__(self, found: NDArray[Any]) -> NDArray[np.uint8]:
         """Class indices (H, W) uint8 of values (H, W), or of colours (H, W, 3).
@@ -45,11 +48,11 @@ class LabelMap:
             ValueError: a value or colour has no class here; names the first one.
         """
         mapped = self._of_colours(found) if self.of_colours else self._of_values(found)
-        if (lost := mapped == _NO_CLASS).any():
+        if (lost := mapped == NO_CLASS).any():
             row, column = (int(one) for one in np.argwhere(lost)[0])
             one = found[row, column]
             shown = "colour #{:02x}{:02x}{:02x}".format(*one.tolist()) if self.of_colours else f"value {one}"
-            raise ValueError(f"{shown} (row {row}, column {column}) has no class in data.label_map")
+            raise ValueError(f"{shown} (row {row}, column {column}) has no class in data.label_map{self.hint}")
         return mapped.astype(np.uint8)
 
     def _of_values(self, found: NDArray[Any]) -> NDArray[np.int16]:
@@ -57,20 +60,20 @@ class LabelMap:
             classes: NDArray[np.int16] = _table(self)[found]
             return classes
         inside = (found >= 0) & (found <= LARGEST_VALUE)
-        return np.where(inside, _table(self)[np.where(inside, found, 0)], np.int16(_NO_CLASS))
+        return np.where(inside, _table(self)[np.where(inside, found, 0)], np.int16(NO_CLASS))
 
     def _of_colours(self, found: NDArray[Any]) -> NDArray[np.int16]:
         red, green, blue = (found[..., band].astype(np.int32) for band in range(3))
         packed = red << 16 | green << 8 | blue
         keys, classes = np.array(sorted(self.pairs), dtype=np.int32).T
         places = np.searchsorted(keys, packed).clip(max=len(keys) - 1)
-        return np.where(keys[places] == packed, classes[places], _NO_CLASS).astype(np.int16)
+        return np.where(keys[places] == packed, classes[places], NO_CLASS).astype(np.int16)
 
 
 @functools.lru_cache(maxsize=16)
 def _table(label_map: LabelMap) -> NDArray[np.int16]:
     """The class of every value of 0 .. LARGEST_VALUE."""
-    table = np.full(LARGEST_VALUE + 1, _NO_CLASS, dtype=np.int16)
+    table = np.full(LARGEST_VALUE + 1, NO_CLASS, dtype=np.int16)
     table[IGNORE] = IGNORE
     if label_map.others_stay:
         table[:IGNORE] = np.arange(IGNORE)

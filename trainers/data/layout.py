@@ -94,6 +94,11 @@ class Layout:
     decoding: Decoding = Decoding()
 
 
+def listed(names: str) -> tuple[str, ...]:
+    """Names of classes from a text in which they stand with commas between."""
+    return tuple(names.split(", "))
+
+
 def plain_columns(columns: tuple[str, ...]) -> tuple[str, str | None]:
     """Image path, then mask path if there is one."""
     return columns[0], columns[1] if len(columns) > 1 else None
