@@ -35,6 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "supervised": {},
     "fixmatch": {},
     "unimatch": {},
+    "unimatch_v2": {},
     "meanteacher": {},
     "cutmixseg": {},
     "classmix": {},

@@ -34,6 +34,7 @@ def test_the_methods_with_an_averaged_teacher_have_a_row_at_another_decay():
         "ael",
         "alonso",
         "psmt",
+        "unimatch_v2",
     }
 
 

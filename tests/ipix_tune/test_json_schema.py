@@ -31,6 +31,20 @@ PAPER = {
     "digits_confirm": COMMON,
     "methods": {"interpixel.alpha": 1 / 16, "method.name": "unimatch", "method.conf_thresh": 0.95},
     "voc": UNIMATCH | {"interpixel.warmup_fraction": 5 / 80, "method.conf_thresh": 0.95, "optim.lr": 0.0005},
+    "voc_dinov2": COMMON
+    | {
+        "interpixel.domain": "omega",
+        "interpixel.warmup_fraction": 5 / 80,
+        "method.name": "unimatch_v2",
+        "method.conf_thresh": 0.95,
+        "method.ema_decay": 0.996,
+        "model.name": "dinov2_dpt",
+        "optim.lr": 5e-6,
+        "optim.head_lr_multiplier": 40,
+        "optim.weight_decay": 0.01,
+        "data.crop": 518,
+        "schedule.epochs": 60,
+    },
     "cityscapes": UNIMATCH | {"interpixel.warmup_fraction": 30 / 240, "method.conf_thresh": 0, "optim.lr": 0.0025},
 }
 
@@ -104,7 +118,7 @@ def test_a_shipped_study_searches_no_key_that_can_change_nothing(path):
     assert check_dead_dimensions(SearchSpace(load(path))) == []
 
 
-@pytest.mark.parametrize("name", ["voc", "cityscapes"])
+@pytest.mark.parametrize("name", ["voc", "voc_dinov2", "cityscapes"])
 def test_the_shipped_studies_second_point_is_the_papers_correlation_without_the_factor(name):
     study = load(SPACES / f"{name}.yaml")
     config = SearchSpace(study).to_config(study.points[1]).interpixel

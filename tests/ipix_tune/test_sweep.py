@@ -94,7 +94,7 @@ def test_every_kind_of_dimension_has_a_parameter_as_wandb_documents_it(kind):
     assert found.get("values", [found.get("min"), found.get("max")]) == (given if "choice" in kind else given[:2])
 
 
-@pytest.mark.parametrize("name", ["digits", "digits_confirm", "voc", "cityscapes"])
+@pytest.mark.parametrize("name", ["digits", "digits_confirm", "voc", "voc_dinov2", "cityscapes"])
 def test_wandbs_own_schema_takes_every_shipped_study(name):
     schema = pytest.importorskip("sweeps.config", reason="pip install --no-deps sweeps jsonref", exc_type=ImportError)
     config = json.loads(json.dumps(sweep_config(load(f"search_spaces/{name}.yaml"))))

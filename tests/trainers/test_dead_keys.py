@@ -17,6 +17,7 @@ OFF = {
     "supervised": {},
     "fixmatch": {"unsupervised_weight": 0},
     "unimatch": {"strong1_weight": 0, "strong2_weight": 0, "feature_weight": 0},
+    "unimatch_v2": {"unsupervised_weight": 0, "strong_views": 1},
     "meanteacher": {"consistency_weight": 0},
     "cutmixseg": {"consistency_weight": 0},
     "classmix": {"consistency_weight": 0},
@@ -142,6 +143,11 @@ def test_every_declared_dependency_of_a_method_is_tried_above():
         ("unimatch", "interpixel.domain"),
         ("unimatch", "views.cutmix_area_max"),
         ("unimatch", "views.brightness"),
+        ("unimatch_v2", "method.conf_thresh"),
+        ("unimatch_v2", "method.complementary_dropout"),
+        ("unimatch_v2", "method.dropout"),
+        ("unimatch_v2", "method.clean_share"),
+        ("unimatch_v2", "method.strong_views"),
         ("meanteacher", "method.ema_decay"),
         ("cct", "method.feature_noise"),
         ("cct", "method.vat_eps"),
@@ -157,6 +163,7 @@ def test_every_declared_dependency_of_a_method_is_tried_above():
 def test_a_key_whose_conditions_hold_changes_the_network_that_is_scored(name, key, tmp_path):
     method = {
         "unimatch": {"conf_thresh": 0.2},
+        "unimatch_v2": {"conf_thresh": 0.2, "ema_decay": 0.5},
         "meanteacher": {"ema_decay": 0.4, "ramp_epochs": 0},
         "psmt": {"warmup_passes": 0, "ramp": 0},
         "cct": {"ramp": 0},

@@ -20,6 +20,7 @@ METHODS = {
     "supervised": {},
     "fixmatch": {"conf_thresh": 0.1},
     "unimatch": {"conf_thresh": 0.1},
+    "unimatch_v2": {"conf_thresh": 0.1},
     "meanteacher": {"ramp_epochs": 1},
     "cutmixseg": {"conf_thresh": 0.1},
     "classmix": {"conf_thresh": 0.1},
@@ -68,6 +69,16 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
     assert rows(tmp_path / "stopped") == rows(tmp_path / "unbroken")
     assert same_tensors(tensors(tmp_path / "stopped"), tensors(tmp_path / "unbroken"))
     assert rows(tmp_path / "unbroken")[-1]["train/loss/interpixel"] > 0
+
+
+def test_so_does_unimatch_v2_with_its_own_network(tmp_path):
+    made = config("unimatch_v2", model={"name": "dinov2_dpt", "size": "tiny"}, data={"crop": 28})
+    fit(made, tmp_path / "unbroken")
+    fit(made, tmp_path / "stopped", callbacks=[lambda one: Decision.STOP])
+    fit(made, tmp_path / "stopped")
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "unbroken")
+    assert same_tensors(tensors(tmp_path / "stopped"), tensors(tmp_path / "unbroken"))
+    assert "method.teacher.backbone.pos_embed" in tensors(tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("name", METHODS)

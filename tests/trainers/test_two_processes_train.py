@@ -39,12 +39,14 @@ LARGEST = 1e-7
 """Of a difference, relative to what the steps changed. Rounding is 1e-12 and less; where Adam divides the rounding of a
 gradient that is 0 by its own size, 1e-8."""
 SHARES, UNSURE = ("cutmixseg", "classmix"), {"method": {"conf_thresh": 0.15}}
-SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch")
+SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch", "unimatch_v2")
+DINOV2 = {"model": {"name": "dinov2_dpt", "size": "tiny"}, "data": {"crop": 28}, **OTHERS["adamw"]}
 
 
 def trained(name, folder, sections, *, images=4, steps=STEPS):
     """All that a run holds after some steps, by part and name, and the weights before them."""
-    merged = {**sections, "data": {"batch_size": images}, "schedule": {"epochs": 2, "steps_per_epoch": steps}}
+    data = {**sections.get("data", {}), "batch_size": images}
+    merged = {**sections, "data": data, "schedule": {"epochs": 2, "steps_per_epoch": steps}}
     with in_float64():
         run = Run(config(name, **merged), folder)
     before = state_of(run)
@@ -128,7 +130,8 @@ def one_thread():
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """With the default settings; started once."""
-    return together(tmp_path_factory.mktemp("two"), [(name, "", {}) for name in SEVERAL_NETWORKS])
+    wanted = [*((name, "", {}) for name in SEVERAL_NETWORKS), ("unimatch_v2", "dinov2", DINOV2)]
+    return together(tmp_path_factory.mktemp("two"), wanted)
 
 
 @pytest.mark.parametrize("name", SEVERAL_NETWORKS)
@@ -143,6 +146,13 @@ def test_after_some_steps_two_processes_hold_what_one_does(name, two, tmp_path, 
     )
     for rank in range(WORLD):
         assert_alike(alone, two(rank, name))
+
+
+def test_so_does_unimatch_v2_with_its_own_network(two, tmp_path, one_thread):
+    alone = trained("unimatch_v2", tmp_path, DINOV2)
+    assert "backbone.pos_embed" in alone[1]["student"]
+    for rank in range(WORLD):
+        assert_alike(alone, two(rank, "unimatch_v2", "dinov2"))
 
 
 @pytest.fixture(scope="module")

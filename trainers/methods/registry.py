@@ -24,11 +24,13 @@ from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.ucc import Ucc, UccConfig
 from trainers.methods.unimatch import UniMatch, UniMatchConfig
+from trainers.methods.unimatch_v2 import UniMatchV2, UniMatchV2Config
 
 MethodConfig = Annotated[
     SupervisedConfig
     | FixMatchConfig
     | UniMatchConfig
+    | UniMatchV2Config
     | MeanTeacherConfig
     | CutMixSegConfig
     | ClassMixConfig
@@ -50,6 +52,7 @@ BUILDERS: dict[str, Any] = {
     "supervised": Supervised,
     "fixmatch": FixMatch,
     "unimatch": UniMatch,
+    "unimatch_v2": UniMatchV2,
     "meanteacher": MeanTeacher,
     "cutmixseg": CutMixSeg,
     "classmix": ClassMix,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from trainers.interface.input_spec import InputSpec
 from trainers.models.backbones import build_backbone
 from trainers.models.deeplabv3plus import DeepLabV3Plus
 from trainers.models.interface import SegmentationModel
@@ -33,5 +34,18 @@ def _deeplabv3plus(config: ModelConfig, num_classes: int) -> SegmentationModel:
     return model
 
 
-BUILDERS: dict[str, Callable[[ModelConfig, int], SegmentationModel]] = {"deeplabv3plus": _deeplabv3plus}
+def _dinov2_dpt(config: ModelConfig, num_classes: int) -> SegmentationModel:
+    from trainers.models.dinov2 import SHAPES
+    from trainers.models.dinov2_weights import load_dinov2
+    from trainers.models.dpt import Dpt
+
+    model = Dpt(SHAPES[config.size], num_classes=num_classes, input_spec=InputSpec(multiple=14))
+    load_dinov2(model.backbone, size=config.size, weights=config.weights)
+    return model
+
+
+BUILDERS: dict[str, Callable[[ModelConfig, int], SegmentationModel]] = {
+    "deeplabv3plus": _deeplabv3plus,
+    "dinov2_dpt": _dinov2_dpt,
+}
 """By `model.name`: from the config and the number of classes, the weights drawn from torch's global generator."""

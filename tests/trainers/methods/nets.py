@@ -25,14 +25,16 @@ class Net(nn.Module):
     def backbone(self):
         return self.low
 
-    def forward(self, images, dropout=None):
+    def forward(self, images, dropout=None, plain=True):
         low = self.low(images)
         high = self.high(low)
-        plain = torch.cat([low, high], dim=1)
+        whole = torch.cat([low, high], dim=1)
         if dropout is None:
-            return self.classify(plain)
+            return self.classify(whole)
         dropped = torch.cat([low * dropout[0].double(), high * dropout[1].double()], dim=1)
-        return self.classify(torch.cat([plain, dropped])).chunk(2)
+        if not plain:
+            return self.classify(dropped)
+        return self.classify(torch.cat([whole, dropped])).chunk(2)
 
 
 def net(seed=0):
