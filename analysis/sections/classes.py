@@ -9,7 +9,7 @@ from analysis.ingest.tables import Tables
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
 from analysis.stats.confirm.results import Confirmed
-from analysis.stats.per_class import ClassChanges, class_changes, rival, seed_bands
+from analysis.stats.per_class import ClassChanges, class_changes, lost_classes, rival, seed_bands
 from analysis.stats.study import Study, Trial
 from analysis.wording import sensitivity
 
@@ -25,7 +25,25 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
     if best is None or best.state != "complete":
         return []
     found = None if other is None else class_changes(study, tables, best, other)
-    return [_classes(found, plots, confirmed=confirmation is not None), _bands(study, plots)]
+    parts = [_classes(found, plots, confirmed=confirmation is not None), _bands(study, plots)]
+    return [*_lost(study, tables, best), *parts]
+
+
+def _lost(study: Study, tables: Tables, best: Trial) -> list[Part]:
+    """Said only where it is so: that every class is found is what everyone expects."""
+    found = lost_classes(study, tables, best)
+    if not found:
+        return []
+    runs = len(study.configurations.get(best.settings, (best,)))
+    return [
+        ReportSection(
+            title="Which classes did the winner never find?",
+            reading=sensitivity.say_lost(found, best),
+            figure=None,
+            alt="",
+            n=f"{runs} run{'s' * (runs != 1)}, every evaluation",
+        )
+    ]
 
 
 def _classes(found: ClassChanges | None, plots: Path, *, confirmed: bool) -> Part:

@@ -42,6 +42,15 @@ class ClassChanges:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LostClass:
+    """A class whose IoU was 0 at every evaluation of every run of a configuration. ``elsewhere``: its highest IoU in
+    another run of the study, and that run; None where no run found a pixel of it."""
+
+    name: str
+    elsewhere: tuple[float, Trial] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeedBand:
     """Mean score by epoch of one configuration over ``seeds`` seeds, and the 95 % interval of that mean by Student's
     t; all (epochs,)."""
@@ -111,6 +120,28 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
         classes=tuple(sorted(found, key=lambda one: -one.change)),
         left_out=tuple(left_out),
     )
+
+
+def lost_classes(study: Study, tables: Tables, best: Trial) -> tuple[LostClass, ...]:
+    """The classes of which no run of a configuration found a single pixel, by their number; those that none of its runs
+    scored are not among them."""
+    names = tables.facts.get("classes") or []
+    columns = {name: f"val/iou/{index}" for index, name in enumerate(names)}
+    columns = {name: column for name, column in columns.items() if column in tables.history.column_names}
+    highest: dict[str, dict[str, float]] = {name: {} for name in columns}
+    for row in tables.history.select(["run_id", *columns.values()]).to_pylist():
+        for name, column in columns.items():
+            if row[column] is not None:
+                highest[name][row["run_id"]] = max(row[column], highest[name].get(row["run_id"], 0.0))
+    ours = {run.run_id for run in study.configurations.get(best.settings, ())} | {best.run_id}
+    found = []
+    for name, by_run in highest.items():
+        scored = [value for run, value in by_run.items() if run in ours]
+        if scored and max(scored) == 0:
+            others = [(by_run.get(trial.run_id, 0.0), trial) for trial in study.trials if trial.run_id not in ours]
+            most = max(others, key=lambda one: (one[0], -one[1].number), default=None)
+            found.append(LostClass(name=name, elsewhere=most if most is not None and most[0] > 0 else None))
+    return tuple(found)
 
 
 def _reach(scores: Mapping[Hashable, float], *, comparisons: int = 1) -> float:

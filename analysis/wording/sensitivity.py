@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.stats.per_class import ClassChanges, SeedBand
+from analysis.stats.per_class import ClassChanges, LostClass, SeedBand
 from analysis.stats.sensitivity.cross_validation import Check
 from analysis.stats.sensitivity.effects import ChoiceEffect, PairMap
 from analysis.stats.sensitivity.external_evidence import ExternalPair
@@ -12,6 +12,7 @@ from analysis.stats.sensitivity.local_effects import LocalStep, Move
 from analysis.stats.sensitivity.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.sensitivity.stopped_early import LIKELY, SeedNoise, Stopped
 from analysis.stats.sensitivity.surrogate import Surrogate
+from analysis.stats.study import Trial
 from analysis.wording.phrases import configurations, listed
 
 Triple = tuple[float, float, float]
@@ -215,6 +216,26 @@ def _say_own(own: SeedNoise, whole: SeedNoise) -> str:
         f" {100 * shared:.0f} % of this variance is what a seed does to all configurations alike, which paired seeds "
         f"take out of a difference; each run's own standard deviation is {own.value:.2f} (95 % interval {own.low:.2f} "
         f"to {own.high:.2f})."
+    )
+
+
+def say_lost(found: Sequence[LostClass], best: Trial) -> str:
+    """Classes at 0 in the leading configuration, and whether another one found them."""
+    text = (
+        f"In {best.called} the IoU of {listed([one.name for one in found])} stayed at 0: not one pixel was found, "
+        "at any evaluation."
+    )
+    known = [(one.name, *one.elsewhere) for one in found if one.elsewhere is not None]
+    if known:
+        text += " Elsewhere in this study: " + "; ".join(
+            f"{name} reached {value:.2f} % in {trial.called}" for name, value, trial in known
+        )
+        text += "."
+    if len(known) < len(found):
+        text += " No other run found " + ("them" if not known else "the rest") + " either."
+    return text + (
+        " What may help: labelled images that show them, class weights (loss.class_weights), or a loss that counts "
+        "classes and not pixels (loss.labelled)."
     )
 
 

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from scipy.stats import ttest_rel
 from analysis.ingest.logged_run import LoggedRun
 from analysis.ingest.tables import build_tables
 from analysis.page.table_classes import write_classes
-from analysis.stats.per_class import class_changes, rival, seed_bands
+from analysis.sections.classes import class_sections
+from analysis.stats.per_class import class_changes, lost_classes, rival, seed_bands
 from analysis.stats.study import from_tables
 from tests.analysis.conftest import config_of
 
@@ -98,3 +100,31 @@ def test_the_table_of_classes_names_them_and_has_the_mean_of_each_over_seeds(tmp
     first, second = rows["0 1 2 3 4"], rows["5 6 7 8 9"]
     assert [float(first[name]) for name in NAMES] == pytest.approx(FIRST.mean(0))
     assert second["dog"] == ""
+
+
+def with_dog_at(first, second):
+    """Two configurations of two seeds; the first is the better one, and ``dog`` has these IoUs in their last epochs."""
+    groups = [[[80.0, 70.0, dog] for dog in first], [[60.0, 50.0, dog] for dog in second]]
+    study, tables = logged(groups)
+    column = tables.history.column_names.index("val/iou/2")
+    floored = [max(0.0, value) for value in tables.history["val/iou/2"].to_pylist()]
+    history = tables.history.set_column(column, "val/iou/2", [floored])
+    return study, replace(tables, history=history)
+
+
+def test_a_class_that_no_run_of_the_winner_found_is_named_with_who_found_it():
+    study, tables = with_dog_at([0.0, 0.0], [0.0, 7.5])
+    (found,) = lost_classes(study, tables, study.best())
+    assert found.name == "dog"
+    assert (found.elsewhere[0], found.elsewhere[1].number) == (7.5, 3)
+
+
+def test_a_class_that_one_seed_found_is_not_lost():
+    study, tables = with_dog_at([0.0, 3.0], [0.0, 0.0])
+    assert lost_classes(study, tables, study.best()) == ()
+
+
+def test_the_report_says_that_the_winner_never_found_a_class(tmp_path):
+    study, tables = with_dog_at([0.0, 0.0], [0.0, 0.0])
+    readings = [part.reading for part in class_sections(study, tables, tmp_path) if hasattr(part, "reading")]
+    assert any("IoU of dog stayed at 0" in text and "No other run found them" in text for text in readings)

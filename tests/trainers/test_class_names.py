@@ -69,3 +69,21 @@ def test_the_end_of_a_training_gives_the_iou_of_every_class_by_its_name():
 def test_classes_without_names_are_not_shown_one_by_one():
     assert named_classes(config_of(num_classes=2)) is None
     assert not any("IoU by class" in text for text in closing_lines(config_of(num_classes=2), [SCORED]))
+
+
+def test_the_last_line_of_a_run_names_the_classes_that_were_never_found():
+    records = [record(**{"val/miou": 30.0, "val/iou/0": 60.0, "val/iou/1": 0.0}) for _ in range(2)]
+    assert closing_lines(config_of(classes=NAMES), records)[-1].startswith(
+        "never found: cat (IoU 0 in every evaluation)"
+    )
+    assert closing_lines(config_of(num_classes=2), records)[-1].startswith("never found: class 1 ")
+
+
+def test_a_class_that_was_found_once_is_not_named():
+    records = [record(**{"val/miou": 30.0, "val/iou/0": 60.0, "val/iou/1": score}) for score in (0.0, 2.0, 0.0)]
+    assert not any("never found" in text for text in closing_lines(config_of(classes=NAMES), records))
+
+
+def test_without_held_out_images_the_validation_list_tells_which_classes_were_never_found():
+    found = record(**{"final/last/miou": 30.0, "final/last/iou/0": 60.0, "final/last/iou/1": 0.0})
+    assert closing_lines(config_of(classes=NAMES), [found])[-1].startswith("never found: cat ")

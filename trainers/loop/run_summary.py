@@ -46,7 +46,27 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
         f"1 seed ({config.seed}), {last.epoch} epochs, {last.step} steps, split {last.split_hash[:12]}; "
         "seeds of one config differ, so one run decides nothing"
     )
+    if lost := never_found(records):
+        known = names or config.data.layout().classes
+        lines.append(
+            f"never found: {', '.join(known[index] for index in lost)} (IoU 0 in every evaluation); "
+            'docs/training.md, "Rare classes", says what may help'
+        )
     return lines
+
+
+def never_found(records: Sequence[EpochRecord]) -> list[int]:
+    """Classes whose IoU was 0 at every evaluation that scored them: not one of their pixels was found. On the held-out
+    images, or where there are none on the validation list."""
+    held_out = any("val/miou" in record.metrics for record in records)
+    prefix = "val/iou/" if held_out else "final/last/iou/"
+    highest: dict[int, float] = {}
+    for record in records:
+        for name, value in record.metrics.items():
+            if name.startswith(prefix):
+                index = int(name.removeprefix(prefix))
+                highest[index] = max(value, highest.get(index, 0.0))
+    return sorted(index for index, value in highest.items() if value == 0)
 
 
 def _left_out(config: "TrainConfig", record: EpochRecord, prefix: str) -> str:
