@@ -47,7 +47,7 @@ class OptimConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """How long, and how the learning rate falls: lr * (1 - it / T) ** poly_power, in each stage of a method anew."""
+    """How long, and how the learning rate falls, in each stage of a method anew."""
 
     epochs: Annotated[int, Field(ge=1)] = 80
     """Full length of the training; T = epochs * steps per epoch, also when a study stops the run early."""
@@ -55,8 +55,15 @@ class ScheduleConfig(Section):
     """Steps of one epoch; none: one pass over the list that `epoch_base` names."""
     epoch_base: Annotated[Literal["unlabelled", "labelled"], OnlyIf({"steps_per_epoch": None})] = "unlabelled"
     """The list whose length makes an epoch. Never compare runs across the two."""
-    poly_power: Annotated[float, Field(ge=0)] = 0.9
+    lr: Literal["poly", "cosine", "constant"] = "poly"
+    """How the learning rate goes from `optim.lr` on, after the warm-up: `poly`: lr * (1 - it / T) ** poly_power;
+    `cosine`: along half a cosine to 0; `constant`."""
+    poly_power: Annotated[float, Field(ge=0), OnlyIf({"lr": "poly"})] = 0.9
     """0: the learning rate stays as it is."""
+    lr_warmup_steps: Annotated[int, Field(ge=0), OnlyIf({"lr_warmup_epochs": None})] = 0
+    """Steps over which the learning rate first rises in a straight line, from 1 / lr_warmup_steps of `optim.lr`."""
+    lr_warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    """The same length in epochs; when given, it takes the place of `lr_warmup_steps`."""
 
 
 class EvaluationConfig(Section):

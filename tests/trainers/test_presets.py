@@ -14,8 +14,9 @@ from trainers.data.layout import Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData
 from trainers.data.views import draw_box
+from trainers.loop.lr_schedule import lr_factors
 from trainers.loop.method_kit import make_kit
-from trainers.loop.optim import build_optimizer, set_poly_lr
+from trainers.loop.optim import build_optimizer, set_lr
 from trainers.loop.stages import stage_epochs
 from trainers.losses.ramps import warmup_steps
 from trainers.methods.registry import build_method
@@ -135,7 +136,7 @@ def test_rates_and_decay_are_the_effective_ones_of_the_published_code(configs, n
     optimizer = build_optimizer(network, network[0], config.optim)
     epochs, steps = row["steps"][-1]
     total = epochs * steps
-    set_poly_lr(optimizer, step=int(done * total), total=total, power=config.schedule.poly_power)
+    set_lr(optimizer, lr_factors(config.schedule, steps_per_epoch=steps, total=total)[int(done * total)])
     rate, decay = effective(row)
     expected = rate * (1 - int(done * total) / total) ** row["power"]
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([expected, expected * row["head"]])

@@ -70,7 +70,7 @@ def fit(
             clear(run)
         log = MetricsLog(run)
         if on_start is not None:
-            on_start(run.loader.loading.lines)
+            on_start([*run.loader.loading.lines, *run.remarks])
         stopped = any(_ask(run, callbacks, record) for record in run.records)
         for epoch in range(len(run.records), config.schedule.epochs):
             if stopped:

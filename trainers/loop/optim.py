@@ -1,4 +1,4 @@
-"""Optimiser groups (backbone, head) and the poly schedule (methods: section 0)."""
+"""Optimiser groups, backbone and head (methods: section 0)."""
 
 import torch
 from torch import nn
@@ -42,10 +42,8 @@ def build_optimizer(
     return sgd
 
 
-def set_poly_lr(optimizer: torch.optim.Optimizer, *, step: int, total: int, power: float) -> float:
-    """Set every group to initial_lr * (1 - step / total) ** power, before step ``step`` (from 0) of ``total``; returns
-    the backbone's."""
-    factor = (1 - step / total) ** power
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Set every group to initial_lr * ``factor``; returns the first one's, the backbone's."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return float(optimizer.param_groups[0]["lr"])

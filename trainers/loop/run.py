@@ -23,8 +23,9 @@ from trainers.interface.epoch_record import EpochRecord
 from trainers.interface.method import AuxiliaryModule, Needs, Progress, Step, StepOutput
 from trainers.loop import run_identity as identity
 from trainers.loop.compile import begin_step, compile_networks
+from trainers.loop.lr_schedule import lr_factors, warmup_lines
 from trainers.loop.method_kit import make_kit
-from trainers.loop.optim import build_optimizer, clip, set_poly_lr
+from trainers.loop.optim import build_optimizer, clip, set_lr
 from trainers.loop.resource_meter import StepClock, forget_peak
 from trainers.loop.stages import stage_epochs, unlabelled_images
 from trainers.loop.step_means import Tally
@@ -88,6 +89,12 @@ class Run:
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         steps = [len(epochs) * one.steps_per_epoch for epochs, one in zip(self.epochs, loaders, strict=True)]
+        self.remarks = [
+            line
+            for one, total in zip(loaders, steps, strict=True)
+            for line in warmup_lines(config.schedule, steps_per_epoch=one.steps_per_epoch, total=total)
+        ]
+        """What a user should know before the first step."""
         self.begins = [sum(steps[:number]) for number in range(len(steps))]
         self.total_steps = sum(steps)
         self.step = 0
@@ -178,10 +185,9 @@ class Run:
         begin_step(config.precision.compile)
         if len(self.stages) > 1:
             self.latest["train/stage"] = progress.stage
+        factors = lr_factors(config.schedule, steps_per_epoch=progress.steps_per_epoch, total=progress.total_steps)
         for optimizer in reversed(self.optimizers.values()):
-            self.latest["train/lr"] = set_poly_lr(
-                optimizer, step=progress.step, total=progress.total_steps, power=config.schedule.poly_power
-            )
+            self.latest["train/lr"] = set_lr(optimizer, factors[progress.step])
             optimizer.zero_grad(set_to_none=True)
         for part in batch.to(self.process.device).parts(config.optim.accumulate):
             with self._autocast():

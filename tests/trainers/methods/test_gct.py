@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.config import OptimConfig
-from trainers.loop.optim import build_optimizer, set_poly_lr
+from trainers.loop.optim import build_optimizer, set_lr
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
 from trainers.methods.gct import Gct, GctConfig
@@ -203,7 +203,7 @@ def test_the_detector_trains_by_adam_at_its_own_rate_which_falls_as_the_others_d
     one = method.trained()["detector"]
     optimizer = build_optimizer(one.module, one.backbone, OptimConfig(), adam_lr=one.adam_lr)
     assert isinstance(optimizer, torch.optim.Adam)
-    set_poly_lr(optimizer, step=5, total=10, power=1.0)
+    set_lr(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.005]
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(method.detector.parameters()))
 
