@@ -23,6 +23,10 @@ COMMANDS = {
     "export": ("ipix_tune.cli.export", "Write the best training config of a study, with where it came from."),
     "train": ("ipix_tune.cli.train", "Train one config here, or with --workers through Ray Train."),
     "predict": ("trainers.cli.predict", "Masks of images by a trained network: --overlay, --list, --scales, --flip."),
+    "evaluate": (
+        "trainers.cli.evaluate",
+        "Score a trained network on a list: IoU, Dice, boundary IoU with intervals, confusion matrix.",
+    ),
     "validate": ("ipix_tune.cli.validate", "Check a study file or a training config without starting anything."),
     "repair": ("ipix_tune.cli.repair", "Log again what a study's W&B files lack of what its record knows."),
     "wandb-sync": ("ipix_tune.cli.upload", "Send runs that were logged to disk only to the W&B server."),

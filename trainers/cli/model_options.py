@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from trainers.common.errors import ConfigError
 
 if TYPE_CHECKING:
+    from trainers.inference.augmented import Augmentation
     from trainers.inference.model import LoadedModel
     from trainers.inference.sources import Which
 
@@ -36,12 +37,15 @@ def config_overrides(
     return (*found, *(given or ()))
 
 
-def numbers(text: str, *, option: str) -> tuple[float, ...]:
-    """Numbers apart by commas. Raises ConfigError."""
+def augmentation_of(scales: str, flips: list[str] | None) -> "Augmentation":
+    """``--scales`` and ``--flip``. Raises ConfigError."""
+    from trainers.inference.augmented import Augmentation
+
     try:
-        return tuple(float(one) for one in text.replace(" ", "").split(","))
+        numbers = tuple(float(one) for one in scales.replace(" ", "").split(","))
     except ValueError:
-        raise ConfigError(f"{option} {text}: numbers apart by commas, such as 0.75,1,1.25") from None
+        raise ConfigError(f"--scales {scales}: numbers apart by commas, such as 0.75,1,1.25") from None
+    return Augmentation(scales=numbers, flips=tuple(flips or ()))  # type: ignore[arg-type]
 
 
 def headline(model: "LoadedModel", images: int, *, views: int = 1) -> str:

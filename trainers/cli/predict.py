@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainers.cli.model_options import config_overrides, headline, numbers, which
+from trainers.cli.model_options import augmentation_of, config_overrides, headline, which
 from trainers.common.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -65,7 +65,6 @@ def predict(
     ] = False,
 ) -> None:
     """Predict images."""
-    from trainers.inference.augmented import Augmentation
     from trainers.inference.images import given_images, listed_images
     from trainers.inference.model import load_model
     from trainers.inference.write import Outputs, write_predictions
@@ -73,7 +72,7 @@ def predict(
     if (images is None or not images) == (listed is None):
         raise ConfigError("give images (files or folders), or --list FILE, and not both")
     outputs = Outputs(overlay=overlay, probabilities=probabilities, voc_server=voc_server)
-    augmentation = Augmentation(scales=numbers(scales, option="--scales"), flips=tuple(flip or ()))  # type: ignore[arg-type]
+    augmentation = augmentation_of(scales, flip)
     loaded = load_model(
         model,
         weights=which(weights),
