@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.common.float32 import exact
+from trainers.common.float32 import exact, without_autocast
 
 PATCH = 14
 Size = Literal["tiny", "small", "base", "large"]
@@ -95,7 +95,8 @@ class DinoV2(VisionTransformer):
             return positions
         table = exact(positions[0, 1:]).view(grid, grid, -1)
         down, across = (resampling(grid, length, table.device, table.dtype) for length in (rows, columns))
-        resampled = torch.einsum("rg,ghd,ch->rcd", down, table, across)
+        with without_autocast(table.device):
+            resampled = torch.einsum("rg,ghd,ch->rcd", down, table, across)
         return torch.cat([positions[:, :1], resampled.reshape(1, rows * columns, -1).to(positions.dtype)], dim=1)
 
 

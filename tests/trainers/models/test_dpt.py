@@ -171,3 +171,10 @@ def test_positions_are_timms_at_the_grids_own_size_and_others_elsewhere():
 
     assert apart(56, 56) == 0
     assert 1e-3 < apart(42, 70) < 0.5
+
+
+def test_positions_are_not_rounded_under_autocast():
+    encoder = network().float().backbone
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = encoder._positions(3, 5)
+    assert torch.equal(rounded, encoder._positions(3, 5))
