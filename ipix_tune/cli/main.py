@@ -27,6 +27,14 @@ COMMANDS = {
         "trainers.cli.evaluate",
         "Score a trained network on a list: IoU, Dice, boundary IoU with intervals, confusion matrix.",
     ),
+    "model-card": (
+        "trainers.cli.model_card",
+        "What trained a network, on what, how well, how sure: README.md beside it.",
+    ),
+    "export-model": (
+        "trainers.cli.export_model",
+        "A network by torch.export and ONNX, checked against its eager output.",
+    ),
     "validate": ("ipix_tune.cli.validate", "Check a study file or a training config without starting anything."),
     "repair": ("ipix_tune.cli.repair", "Log again what a study's W&B files lack of what its record knows."),
     "wandb-sync": ("ipix_tune.cli.upload", "Send runs that were logged to disk only to the W&B server."),

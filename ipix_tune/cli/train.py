@@ -48,6 +48,7 @@ def train(
     from ipix_tune.study.final_recipe import compared
     from trainers.cli.train import describe_data, folder_of, folders_of, load
     from trainers.cli.train import train as train_here
+    from trainers.inference.model_card import write_card, write_cards
     from trainers.loop.seeds import planned, summary, train_in_turn
 
     def one(config: "TrainConfig", folder: Path) -> Sequence[EpochRecord]:
@@ -71,6 +72,7 @@ def train(
         records = read_records(folder / METRICS)
         for text in [*closing_lines(config, records), f"run: {folder}"]:
             typer.echo(text)
+        write_card(folder)
         return records
 
     config = load(file, overrides or [])
@@ -81,6 +83,7 @@ def train(
     done = train_in_turn(runs, one, say=typer.echo)
     for text in [*summary(done), *compared(config.provenance, done)]:
         typer.echo(text)
+    write_cards(done)
     if any(run.error for run in done):
         raise typer.Exit(1)
 

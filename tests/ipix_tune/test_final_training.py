@@ -41,6 +41,7 @@ def test_with_workers_every_seed_is_given_to_ray_with_its_own_folder(tmp_path, m
     def train_on_ray(config, run_dir, *, workers, **rest):
         given.append((config.seed, run_dir.name, workers))
         run_dir.mkdir(parents=True)
+        (run_dir / "config.yaml").write_text(dump(config))
         (run_dir / "environment.json").write_text(json.dumps({"loading": ["no workers; nothing kept"]}))
         row = {
             "epoch": 1,

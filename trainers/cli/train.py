@@ -19,6 +19,7 @@ from trainers.config import TrainConfig
 from trainers.data.check import check_data
 from trainers.data.describe import data_lines
 from trainers.data.open import open_data
+from trainers.inference.model_card import write_card, write_cards
 from trainers.loop.fit import TrainResult, fit
 from trainers.loop.run_summary import closing_lines, named_classes
 from trainers.loop.seeds import planned, summary, train_in_turn
@@ -55,6 +56,8 @@ def main(
         done = train_in_turn(runs, lambda one, folder: train(one, folder, resume=resume).records, say=say)
     for text in summary(done):
         say(text)
+    if int(os.environ.get("RANK", "0")) == 0:
+        write_cards(done)
     if any(run.error for run in done):
         raise typer.Exit(1)
 
@@ -138,6 +141,7 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
         for text in closing_lines(config, result.records):
             console.print(text, highlight=False, soft_wrap=True)
         console.print(f"run: {run_dir}", highlight=False, soft_wrap=True)
+        write_card(run_dir)
     return result
 
 

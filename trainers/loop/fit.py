@@ -138,6 +138,7 @@ class MetricsLog:
             "loading": list(run.loader.loading.lines),
             "decoded_images_bytes": run.kept.size,
             "images": counts(run.data),
+            "classes": list(run.data.classes),
         }
         with _told(run.run_dir):
             run.run_dir.mkdir(parents=True, exist_ok=True)

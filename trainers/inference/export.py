@@ -1,0 +1,225 @@
+"""`export_model`: a trained network as a program without this package, by torch.export, and as ONNX."""
+
+import copy
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainers.common.atomic import replacing
+from trainers.common.errors import ConfigError, OutputError
+from trainers.common.float32 import exact
+from trainers.inference.model import LoadedModel
+from trainers.models.upsample import Upsample
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from the eager network's, as a share of the largest logit, of 1 where that is less."""
+CHECKED_SIDE = 64
+"""Pixels of the images that the export is checked on, or a little more."""
+
+
+class Exportable(nn.Module):
+    """The network with its normalisation: RGB (B, 3, H, W) float32 in 0 .. 1 -> logits (B, C, H, W) float32. Upsampling
+    by matrix products, which is quick and deterministic in training, is PyTorch's own `interpolate` here."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(model.network).cpu().float()
+        self.network.to(memory_format=torch.contiguous_format)
+        self.mean = nn.Buffer(torch.tensor(model.mean)[:, None, None])
+        self.std = nn.Buffer(torch.tensor(model.std)[:, None, None])
+        _replace_upsampling(self.network)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+
+class _Interpolate(nn.Module):
+    """What `Upsample` computes, as one operator that exporters know."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.mode == "nearest":
+            return F.interpolate(exact(features), size=size, mode="nearest")
+        return F.interpolate(exact(features), size=size, mode="bilinear", align_corners=True)
+
+
+def _replace_upsampling(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, Upsample):
+            setattr(module, name, _Interpolate(child.mode))
+        else:
+            _replace_upsampling(child)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Args:
+        sizes: which inputs it takes, in words.
+        checks: how far its output is from the eager network's, in words, one for each file.
+        refused: why it takes no more inputs than it does, where that is so.
+    """
+
+    sizes: str
+    checks: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def export_model(model: LoadedModel, out: Path, *, onnx: Path | None = None) -> Exported:
+    """Write the network to ``out`` (by `torch.export`; `torch.export.load` reads it), and to ``onnx``. Both take images
+    in 0 .. 1 and normalise them; both are read again and compared with the eager network on images of other batches
+    and, where they take them, other sizes.
+
+    The batch is free, and so are the sides, in multiples of the model's, wherever torch.export can follow the network.
+
+    Args:
+        model: of `load_model`.
+        out: a .pt2 file.
+        onnx: an .onnx file; None: none is written.
+
+    Raises:
+        ConfigError: ONNX is asked for and its packages are not installed; the network cannot be exported; what was
+            exported computes something else than the network.
+        OutputError: a file cannot be written.
+    """
+    if onnx is not None and (missing := [one for one in ("onnx", "onnxscript") if not importlib.util.find_spec(one)]):
+        raise ConfigError(f"--onnx: not installed here: {', '.join(missing)}; pip install 'ipix-tune[onnx]'")
+    eager = Exportable(model).eval().requires_grad_(False)
+    refused: list[str] = []
+    for sizes, dynamic in _attempts(model.input_multiple):
+        try:
+            program = torch.export.export(eager, (_images(model, 2, 0, 1),), dynamic_shapes=(dynamic,), strict=False)
+            difference = _compared(program.module(), eager, model, dynamic)
+        except Exception as error:  # of many kinds: the tracer's, the solver's of shapes, the operators'
+            refused.append(f"not with {sizes}: {(str(error) or type(error).__name__).splitlines()[0][:200]}")
+            continue
+        break
+    else:
+        raise ConfigError(f"{model.path}: torch.export cannot follow this network: {refused[-1]}")
+    _held(difference, out)
+    facts = _facts(model, sizes)
+    _written(out, lambda path: torch.export.save(program, path, extra_files={"model.json": facts}))
+    again = _compared(torch.export.load(out).module(), eager, model, dynamic)
+    checks = [f"{out}: {_held(again, out)}"]
+    if onnx is not None:
+        _written(onnx, lambda path: _to_onnx(program, model, facts, path))
+        checks.append(f"{onnx}: {_held(_compared(_reference(onnx), eager, model, dynamic), onnx)}")
+    return Exported(sizes=sizes, checks=tuple(checks), refused=tuple(refused))
+
+
+def _attempts(multiple: int) -> Iterator[tuple[str, dict[int, Any]]]:
+    """What may be free, from most to least, in words and as torch.export takes it."""
+    free = torch.export.Dim.DYNAMIC
+    if multiple == 1:
+        yield "any batch and size", {0: free, 2: free, 3: free}
+    else:
+        rows, columns = (multiple * torch.export.Dim(name, min=1, max=2**12) for name in ("rows", "columns"))
+        yield f"any batch, and sides that are multiples of {multiple}", {0: free, 2: rows, 3: columns}
+    yield f"any batch of {_side(multiple, 0)} x {_side(multiple, 1)} pixels", {0: free}
+
+
+def _side(multiple: int, more: int) -> int:
+    """At least `CHECKED_SIDE`, and ``more`` steps of 16 pixels or a multiple above it."""
+    step = 16 if multiple == 1 else multiple
+    return (-(-CHECKED_SIDE // step) + more) * step
+
+
+def _images(model: LoadedModel, batch: int, rows: int, columns: int) -> Tensor:
+    """Random images in 0 .. 1, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    sides = (_side(model.input_multiple, rows), _side(model.input_multiple, columns))
+    return torch.rand(batch, len(model.mean), *sides, generator=generator)
+
+
+@torch.no_grad()
+def _compared(
+    exported: Callable[[Tensor], Tensor], eager: Exportable, model: LoadedModel, dynamic: dict[int, Any]
+) -> tuple[float, float]:
+    """The largest difference of a logit and the largest logit, over batches and sizes that are free."""
+    shapes = [(2, 0, 1), (1, 0, 1), (3, 0, 1)] + ([(1, 1, 0), (2, 3, 2)] if len(dynamic) > 1 else [])
+    worst, largest = 0.0, 0.0
+    for shape in shapes:
+        images = _images(model, *shape)
+        # the loaded network itself, upsampled by its own products
+        reference = model.network((images - eager.mean) / eager.std) if model.device.type == "cpu" else eager(images)
+        worst = max(worst, float((exported(images) - reference).abs().max()))
+        largest = max(largest, float(reference.abs().max()))
+    return worst, largest
+
+
+def _held(difference: tuple[float, float], path: Path) -> str:
+    """In words how near it is. Raises ConfigError where it is too far away."""
+    worst, largest = difference
+    words = f"largest difference from the eager output {worst:.2g}, of logits up to {largest:.3g}"
+    if not worst <= TOLERANCE * max(1.0, largest):
+        raise ConfigError(f"{path}: not what the network computes: {words}; allowed is a share of {TOLERANCE:g}")
+    return words
+
+
+def _facts(model: LoadedModel, sizes: str) -> str:
+    """What a program needs to know of the network, as JSON."""
+    return json.dumps(
+        {
+            "input": "images (B, 3, H, W) float32, RGB in 0 .. 1; normalised inside",
+            "output": "logits (B, C, H, W) float32",
+            "takes": sizes,
+            "classes": list(model.classes),
+            "mean": list(model.mean),
+            "std": list(model.std),
+            "input_multiple": model.input_multiple,
+            "weights": model.digest(),
+            "epoch": model.epoch,
+        }
+    )
+
+
+def _written(path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            whole = temporary.with_name(f"{temporary.name}{path.suffix}")  # torch.export.save minds the ending
+            write(whole)
+            whole.replace(temporary)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _to_onnx(program: Any, model: LoadedModel, facts: str, path: Path) -> None:
+    import onnx
+
+    made = torch.onnx.export(
+        program, (_images(model, 2, 0, 1),), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False
+    )
+    assert made is not None
+    proto = made.model_proto
+    onnx.helper.set_model_props(proto, {"model.json": facts})
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(path))
+
+
+def _reference(path: Path) -> Callable[[Tensor], Tensor]:
+    """The file, computed by ONNX's own reference evaluator."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    loaded = onnx.load(str(path))
+    evaluator = ReferenceEvaluator(loaded)
+    name = loaded.graph.input[0].name
+
+    def computed(images: Tensor) -> Tensor:
+        (logits,) = cast(list[Any], evaluator.run(None, {name: images.numpy()}))
+        return torch.from_numpy(logits)
+
+    return computed
