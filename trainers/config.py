@@ -14,6 +14,7 @@ from trainers.common.section import Section
 from trainers.data import DataConfig
 from trainers.data.views_config import ViewsConfig
 from trainers.losses.interpixel_config import InterPixelConfig
+from trainers.losses.labelled_config import LossConfig
 from trainers.methods.registry import MethodConfig
 from trainers.models.model_config import ModelConfig
 
@@ -136,6 +137,7 @@ class TrainConfig(Section):
     method: MethodConfig
     model: ModelConfig = ModelConfig()
     views: ViewsConfig = ViewsConfig()
+    loss: LossConfig = LossConfig()
     interpixel: InterPixelConfig = InterPixelConfig()
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()

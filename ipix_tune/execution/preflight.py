@@ -18,6 +18,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.data.loader import TrainLoader
     from trainers.data.loading import loading
     from trainers.data.open import open_data
+    from trainers.loop.labelled_loss import make_labelled_loss, weight_lines
     from trainers.loop.lr_schedule import warmup_lines
     from trainers.loop.method_kit import make_kit
     from trainers.loop.stages import stage_epochs
@@ -44,6 +45,8 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     first, *others = data_lines(config.data, data, summary)
     lines = [first, f"{each}, {config.data.batch_size} labelled images each", *others]
     device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
+    make_labelled_loss(config, data, current("cpu"))
+    lines += weight_lines(config, data)
     lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
     for epochs, one in zip(lengths, steps, strict=True):
         lines += warmup_lines(config.schedule, steps_per_epoch=one, total=epochs * one)

@@ -84,6 +84,8 @@ def another(annotation, value):
         return [value * 0.5 if value else 0.05, value + 0.05]
     if isinstance(value, tuple):
         return [[*value, 1]]
+    if isinstance(value, str):
+        return ["frequency"]  # loss.class_weights, which may be a list too
     return [{"thresh": 0.6, "min_kept": 10}, 1.0, 3]
 
 
@@ -132,7 +134,8 @@ def test_every_declared_dependency_of_a_method_is_tried_above():
         found = [(set(dead_keys(made)), conditions(made)) for made in variants(name)]
         declared = {key for _, marks in found for key, every in marks.items() if every and key.startswith("method.")}
         missed = declared - set.union(*(dead for dead, _ in found))
-        assert missed <= {"method.cutout_p"}, (name, missed)  # ST and ST++ share it: one of the two has it off
+        # ST and ST++ share cutout_p: one of the two has it off. ohem depends on the loss (test_labelled_loss_run).
+        assert missed <= {"method.cutout_p", "method.ohem"}, (name, missed)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from trainers.loop.evaluate import evaluate
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
+from trainers.losses.labelled import LabelledLoss
+from trainers.losses.labelled_config import LossConfig
 from trainers.processes.batch_norm import GlobalBatchNorm2d
 from trainers.processes.process_group import Process, current, without_buffer_sync
 
@@ -121,6 +123,46 @@ def test_the_labelled_batch_of_that_step_has_ignored_pixels_in_unequal_numbers()
     batch = next(iter(TrainLoader(data, config, needs).epoch(0)))
     ignored = (batch.labelled.mask == 255).flatten(1).sum(dim=1)
     assert int(ignored[:2].sum()) != int(ignored[2:].sum())
+
+
+LOSSES = ("ce", "focal", "dice", "lovasz", "ce+dice")
+
+
+def labelled_gradients(logits, labels, process):
+    """By kind of loss, with class weights, in float64."""
+    found = {}
+    for kind in LOSSES:
+        leaf = logits.clone().requires_grad_()
+        weights = torch.tensor([1.0, 3.0, 0.5], dtype=torch.float64)
+        loss = LabelledLoss(LossConfig(labelled=kind), weights=weights, total=process.total)
+        loss(leaf, labels, process.denominator("global")).backward()
+        found[kind] = leaf.grad
+    return found
+
+
+def labelled_batch():
+    """Four images; the second half has fewer labelled pixels and lacks a class, and one of its images is ignored."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(4, 3, 6, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (4, 6, 5), generator=generator)
+    labels[2] = torch.where(labels[2] == 2, 255, labels[2])
+    labels[3] = 255
+    return logits, labels
+
+
+def save_labelled_gradients(rank, folder):
+    mine = slice(2 * rank, 2 * rank + 2)
+    logits, labels = labelled_batch()
+    torch.save(labelled_gradients(logits[mine], labels[mine], current("cpu")), folder / f"labelled{rank}.pt")
+
+
+def test_every_labelled_loss_of_two_processes_has_the_gradient_of_one_with_the_whole_batch(two):
+    expected = labelled_gradients(*labelled_batch(), current("cpu"))
+    halves = [torch.load(two / f"labelled{rank}.pt") for rank in range(WORLD)]
+    for kind in LOSSES:
+        averaged = torch.cat([half[kind] for half in halves]) / WORLD
+        torch.testing.assert_close(averaged, expected[kind], rtol=1e-6, atol=1e-9)
+        assert expected[kind].abs().sum() > 0
 
 
 def whole_batch():
@@ -289,6 +331,7 @@ def test_processes_that_would_go_on_from_different_steps_all_refuse(two):
 PARTS = (
     save_gradients,
     save_scores,
+    save_labelled_gradients,
     save_normalised,
     normalise_half,
     watch_one_bad_rank,

@@ -21,6 +21,7 @@ from trainers.data.describe import data_lines
 from trainers.data.open import open_data
 from trainers.inference.model_card import write_card, write_cards
 from trainers.loop.fit import TrainResult, fit
+from trainers.loop.labelled_loss import weight_lines
 from trainers.loop.run_summary import closing_lines, named_classes
 from trainers.loop.seeds import planned, summary, train_in_turn
 from trainers.processes.together import by_first
@@ -152,7 +153,7 @@ def describe_data(config: TrainConfig) -> list[str]:
         UserError: the data cannot be used.
     """
     data = open_data(config.data, final=config.evaluation.final)
-    return data_lines(config.data, data, check_data(data, config.data))
+    return [*data_lines(config.data, data, check_data(data, config.data)), *weight_lines(config, data)]
 
 
 @contextmanager

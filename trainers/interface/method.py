@@ -16,6 +16,38 @@ over processes (so that averaged gradients equal those of one process with the w
 (``optim.denominator: device``). At least 1."""
 
 
+class HardPixels(Protocol):
+    """Online hard example mining: pixels whose true class has a probability of at most ``thresh`` count, and the
+    ``min_kept`` hardest ones of the process in any case."""
+
+    @property
+    def thresh(self) -> float: ...
+
+    @property
+    def min_kept(self) -> int: ...
+
+
+class LabelledLoss(Protocol):
+    """The loss of labelled pixels that the config asks for.
+
+    Args:
+        logits: (B, C, H, W).
+        labels: (B, H, W) int64, 255 = ignore.
+        hard: the method's hard example mining, for cross-entropy.
+        weights: of the classes (C,), in the place of the config's.
+    """
+
+    def __call__(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        denominator: Denominator,
+        *,
+        hard: HardPixels | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
@@ -184,6 +216,7 @@ class Step:
         batch: this process's images, on its device.
         denominator: turns counts of pixels into divisors.
         asked: gives further images.
+        labelled_loss: None: cross-entropy.
     """
 
     student: nn.Module
@@ -191,6 +224,7 @@ class Step:
     denominator: Denominator
     progress: Progress
     asked: OnDemandCrops | None = None
+    labelled_loss: LabelledLoss | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from trainers.interface.method import AuxiliaryModule, Method, Needs, OnDemandCr
 from trainers.loop.live_bytes import LiveBytes, ReadOnes
 from trainers.loop.method_kit import make_kit
 from trainers.losses.interpixel import InterPixelLoss
+from trainers.losses.labelled import LabelledLoss
 from trainers.methods.registry import build_method
 from trainers.processes.process_group import Process
 
@@ -108,6 +109,7 @@ def _step_memory(asked: Asking) -> StepMemory:
         images = config.data.batch_size // asked.world
         batch = _blank(config, stages[-1].needs, classes=asked.num_classes, images=images)
         one = live.now
+        weights = None if config.loss.class_weights == "none" else torch.ones(asked.num_classes)
         for part in islice(batch.parts(config.optim.accumulate), 2):
             step = Step(
                 student=kit.student,
@@ -115,6 +117,7 @@ def _step_memory(asked: Asking) -> StepMemory:
                 denominator=process.denominator(config.optim.denominator),
                 progress=progress,
                 asked=_asked(config, classes=asked.num_classes, labelled=asked.labelled),
+                labelled_loss=LabelledLoss(config.loss, weights=weights),
             )
             _pass(config, method, step)
         peak = live.peak

@@ -23,6 +23,7 @@ from trainers.interface.epoch_record import EpochRecord
 from trainers.interface.method import AuxiliaryModule, Needs, Progress, Step, StepOutput
 from trainers.loop import run_identity as identity
 from trainers.loop.compile import begin_step, compile_networks
+from trainers.loop.labelled_loss import make_labelled_loss
 from trainers.loop.lr_schedule import lr_factors, warmup_lines
 from trainers.loop.method_kit import make_kit
 from trainers.loop.optim import build_optimizer, clip, set_lr
@@ -55,6 +56,7 @@ class Run:
         self.process = process_group.current(config.precision.device)
         forget_peak(self.process.device)
         self.data: OpenData = together(lambda: open_data(config.data, final=config.evaluation.final))
+        self.labelled_loss = together(lambda: make_labelled_loss(config, self.data, self.process))
         kit = make_kit(
             config,
             num_classes=self.data.num_classes,
@@ -215,6 +217,7 @@ class Run:
             denominator=self.denominator,
             progress=self._progress(),
             asked=self.asked,
+            labelled_loss=self.labelled_loss,
         )
 
     def _check_weights(self, epoch: int) -> None:

@@ -94,13 +94,18 @@ def ohem_cross_entropy(
     denominator(number of kept pixels).
     """
     nll = pixel_nll(logits, labels)
-    valid = labels != IGNORE
-    with torch.no_grad():
-        probability = torch.where(valid, (-nll).exp(), torch.full_like(nll, torch.inf)).flatten()
-        kth = probability.sort().values[min(min_kept, probability.numel()) - 1]
-        limit = torch.where(valid.sum() < min_kept, torch.full_like(kth, torch.inf), kth.clamp(min=thresh))
-        kept = valid & (probability.view_as(nll) <= limit)
+    kept = hard_pixels(nll, labels, thresh=thresh, min_kept=min_kept)
     return torch.where(kept, nll, torch.zeros_like(nll)).sum() / denominator(kept.sum())
+
+
+@torch.no_grad()
+def hard_pixels(nll: Tensor, labels: Tensor, *, thresh: float, min_kept: int) -> Tensor:
+    """Which labelled pixels OHEM keeps, (B, H, W) bool; ``nll``: -log p of the labelled class."""
+    valid = labels != IGNORE
+    probability = torch.where(valid, (-nll).exp(), torch.full_like(nll, torch.inf)).flatten()
+    kth = probability.sort().values[min(min_kept, probability.numel()) - 1]
+    limit = torch.where(valid.sum() < min_kept, torch.full_like(kth, torch.inf), kth.clamp(min=thresh))
+    return valid & (probability.view_as(nll) <= limit)
 
 
 def pseudo_label_cross_entropy(

@@ -21,7 +21,7 @@ from trainers.methods.mixing import half_box, image_generators
 from trainers.methods.pasting import by_need
 from trainers.methods.pseudo import Target
 from trainers.methods.regions import boxes_of
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 
@@ -85,7 +85,7 @@ class AelConfig(Section):
     """Largest decay of the teacher's average."""
     ema_buffers: Buffers = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
     @model_validator(mode="after")
@@ -153,7 +153,7 @@ class Ael(EmaMethod):
         consistency = [above / step.denominator(one) for (above, _, _), one in zip(sums, below, strict=True)]
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean, labelled, step, config.ohem),
                 "consistency_labelled": consistency[0],
                 "consistency": consistency[1],
             },

@@ -12,7 +12,7 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.common.transfer import HostRead, to_device
 from trainers.data.views import neighbour
-from trainers.interface.batch import Labelled, SemiBatch
+from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Progress, Step, StepOutput
 from trainers.losses.functional import class_sizes, pixel_nll, probabilities
@@ -22,7 +22,7 @@ from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.heads import ContrastHeads, resized_labels, rows_by_class, weighted_distance
 from trainers.methods.mixing import chosen_classes, drawn_images
 from trainers.methods.pseudo import Target
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.interface import Features, SegmentationModel
@@ -35,7 +35,12 @@ CONTRAST = OnlyIf({"contrast_weight": Above(0)})
 class AlonsoConfig(Section):
     """Alonso et al. Starts are shares of the whole training: 1000 and 2000 of the paper's 150,000 steps."""
 
-    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {CUTMIX: NEVER, TARGET: NEVER, FEATURE_STREAM: NEVER}
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        CUTMIX: NEVER,
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+        ("loss.class_weights",): OnlyIf({"method.class_weights": False}),
+    }
 
     name: Literal["alonso"]
     pseudo_weight: Weight = 1.0
@@ -78,7 +83,7 @@ class AlonsoConfig(Section):
     """Decay of the teacher's average at the start; it rises to 1 along a cosine."""
     ema_buffers: Buffers = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
-    ohem: Annotated[OhemConfig | None, OnlyIf({"class_weights": False})] = None
+    ohem: Annotated[Ohem, OnlyIf({"class_weights": False})] = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -143,7 +148,9 @@ class Alonso(EmaMethod):
         entropy = torch.special.entr(p).sum(dim=1) / math.log(self.kit.num_classes) * valid
         every = torch.full((), label.numel(), device=label.device)
         terms = {
-            "supervised": self._supervised(clean.logits, labelled, step, weights),
+            "supervised": supervised_loss(
+                clean.logits, labelled, step, config.ohem if weights is None else None, weights=weights
+            ),
             "pseudo": (confidence.to(nll.dtype) ** config.confidence_power * nll).sum() / step.denominator(every),
             "entropy": entropy.sum() / step.denominator(valid.sum()),
             "contrast": nll.new_zeros(()),
@@ -200,12 +207,6 @@ class Alonso(EmaMethod):
         others = ~chosen & drawn[:, None, None]
         target = own.mixed(others, Target(logits=neighbour(own.logits), ignore=neighbour(own.ignore)))
         return torch.where(others[:, None], neighbour(images), images), target
-
-    def _supervised(self, logits: Tensor, labelled: Labelled, step: Step, weights: Tensor | None) -> Tensor:
-        if weights is None:
-            return supervised_loss(logits, labelled, step.denominator, self.config.ohem)
-        each = torch.where(labelled.mask == IGNORE, 0.0, _each(weights, labelled.mask))
-        return (pixel_nll(logits, labelled.mask) * each).sum() / step.denominator(each.sum())
 
     def _class_weights(self, *labels: Tensor) -> Tensor | None:
         """(C,), after these labels are counted; 1 for a class that was not seen yet."""

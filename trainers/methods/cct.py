@@ -25,7 +25,7 @@ from trainers.methods.perturbations import (
     keep_objects,
     multiply_noise,
 )
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.interface import Features, SegmentationModel
 
@@ -82,7 +82,7 @@ class CctConfig(Section):
     vat_xi: Annotated[Annotated[float, Field(gt=0)] | None, OnlyIf({"vat": Above(0)})] = None
     """Step of the power iteration that finds the noise. None: the limit of small steps, so that the noise has its
     norm. The public code's 1.0e-6 leaves next to none of it; 0.1 and more find about the same as None."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
     @model_validator(mode="after")
@@ -144,7 +144,7 @@ class Cct(Stateless):
         ramp = gaussian_ramp(step.progress.step, length=config.ramp * step.progress.total_steps)
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean, labelled, step, config.ohem),
                 "consistency": apart / step.denominator(pixels),
             },
             weights={"supervised": 1.0, "consistency": config.consistency_weight * ramp},

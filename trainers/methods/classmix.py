@@ -17,7 +17,7 @@ from trainers.losses.functional import pixel_nll, probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import chosen_classes
 from trainers.methods.pseudo import Target
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
 
@@ -39,7 +39,7 @@ class ClassMixConfig(Section):
     """Largest decay of the teacher's average."""
     ema_buffers: Buffers = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -79,7 +79,7 @@ class ClassMix(EmaMethod):
         kappa = confident.to(nll.dtype) if config.confidence == "per_pixel" else share.to(nll.dtype)
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean, labelled, step, config.ohem),
                 "consistency": (kappa * nll).sum() / step.denominator(pixels),
             },
             weights={"supervised": 1.0, "consistency": config.consistency_weight},

@@ -14,7 +14,7 @@ from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
 from trainers.losses.functional import cross_entropy
 from trainers.methods.pseudo import Target, mixed_target
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.interface import SegmentationModel
 
@@ -34,7 +34,7 @@ class CpsConfig(Section):
     """Weight lambda; the paper has 1.5 without and 1 with CutMix on VOC, 6 and 5 on Cityscapes."""
     cutmix: bool = False
     """Cross supervision on mixed unlabelled images, instead of plain labelled and unlabelled ones."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -115,7 +115,7 @@ class Cps(Stateless):
     ) -> StepOutput:
         config, terms = self.config, {}
         for name, logits in zip(("supervised", "supervised_peer"), supervised, strict=True):
-            terms[name] = supervised_loss(logits, step.batch.labelled, step.denominator, config.ohem)
+            terms[name] = supervised_loss(logits, step.batch.labelled, step, config.ohem)
         crossed = [(students[0], targets[1]), (students[1], targets[0])]
         for name, (logits, target) in zip(("cross", "cross_peer"), crossed, strict=True):
             label = target.logits.argmax(dim=1)

@@ -13,7 +13,7 @@ from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.pseudo import Target, mixed_target, pasted
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
 
@@ -36,7 +36,7 @@ class CutMixSegConfig(Section):
     ema_buffers: Buffers = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied. Whichever they are, it
     normalises by its batch in training."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -75,7 +75,7 @@ class CutMixSeg(EmaMethod):
         apart = squares.sum(dim=1) if config.over_classes == "sum" else squares.mean(dim=1)
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean, labelled, step, config.ohem),
                 "consistency": (apart * valid * kappa).sum() / step.denominator(pixels),
             },
             weights={"supervised": 1.0, "consistency": config.consistency_weight},

@@ -12,7 +12,7 @@ from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
 
 
@@ -31,7 +31,7 @@ class FixMatchConfig(Section):
     ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     unsupervised_weight: Annotated[float, Field(ge=0)] = 1.0
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -60,7 +60,7 @@ class FixMatch(PseudoLabelMethod):
         target = mixed_target(own, partner, box)
         label, confidence = target.pseudo_labels()
         terms = {
-            "supervised": supervised_loss(clean[:labelled], batch.labelled, denominator, config.ohem),
+            "supervised": supervised_loss(clean[:labelled], batch.labelled, step, config.ohem),
             "strong1": pseudo_label_cross_entropy(
                 strong, label, confidence, target.ignore, denominator, thresh=config.conf_thresh
             ),

@@ -16,7 +16,7 @@ from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pai
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.interface import SegmentationModel
 
@@ -58,7 +58,7 @@ class GctConfig(Section):
     """mu: true flaws are mu sum_c |p_c - [y = c]|, blurred. With `rescale` it cancels out."""
     dilations: Annotated[int, Field(ge=0), OnlyIf({"detector_weight": Above(0)})] = 1
     """nu: how often true flaws are dilated and blurred again."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -110,7 +110,7 @@ class Gct(Stateless):
         terms: dict[str, Tensor] = {}
         pairs = []
         for own, other, name in ((0, 1, ""), (1, 0, "_peer")):
-            terms[f"supervised{name}"] = supervised_loss(logits[own][:count], labelled, step.denominator, config.ohem)
+            terms[f"supervised{name}"] = supervised_loss(logits[own][:count], labelled, step, config.ohem)
             taught = (seen[other] < seen[own]) & (seen[other] <= config.flaw_thresh)
             apart = (p[own] - p[other].detach()).square().mean(dim=1)
             terms[f"consistency{name}"] = (apart * taught).sum() / pixels

@@ -12,7 +12,7 @@ from trainers.interface.method import MethodContext, Needs, Pair, Step, StepOutp
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.ema import Buffers, EmaTeacher
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 
@@ -38,7 +38,7 @@ class MeanTeacherConfig(Section):
     """Largest decay of the teacher's average."""
     ema_buffers: Annotated[Buffers, OnlyIf({"consistency_weight": Above(0)}, {"interpixel.alpha": Above(0)})] = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -74,7 +74,7 @@ class MeanTeacher(EmaMethod):
         ramp = gaussian_ramp(progress.step, length=config.ramp_epochs * progress.steps_per_epoch)
         return StepOutput(
             terms={
-                "supervised": supervised_loss(logits[:count], labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(logits[:count], labelled, step, config.ohem),
                 "consistency": apart.sum() / step.denominator(pixels),
             },
             weights={"supervised": 1.0, "consistency": config.consistency_weight * ramp},

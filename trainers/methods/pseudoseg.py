@@ -19,7 +19,7 @@ from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pai
 from trainers.losses.functional import cross_entropy, probabilities
 from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.interface import Features, SegmentationModel
 from trainers.models.upsample import Upsample
@@ -58,7 +58,7 @@ class PseudoSegConfig(Section):
     """Channels of key and query."""
     cutout: Annotated[float, Field(ge=0, le=1)] = 0.195
     """Side of the square that is cut from a strong view, as a share of the crop's; 100 of 513 pixels in the code."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -177,7 +177,7 @@ class PseudoSeg(Stateless):
         )
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean.logits, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean.logits, labelled, step, config.ohem),
                 "pseudo": soft.sum() / step.denominator(kept.sum()),
                 "classify": F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype)),
                 "refine": cross_entropy(on_labelled, labelled.mask, step.denominator),

@@ -23,7 +23,7 @@ from trainers.methods.adversarial import adversarial_noise
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import centred_box, image_generators, noise
 from trainers.methods.pseudo import Target, mixed_target
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER
 from trainers.models.interface import SegmentationModel
 
@@ -67,7 +67,7 @@ class PsMtConfig(Section):
     other classes; none: all."""
     teachers: Literal["pretrained", "random"] = "pretrained"
     """The teachers' first weights: of the student's kind, or all random, as the code has them."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -154,7 +154,7 @@ class PsMt(Stateless):
         for number, teacher in enumerate(self.training_teachers, 1):
             logits[f"supervised_teacher{number}"] = teacher.train()(labelled.image)
         for name, one in logits.items():
-            terms[name] = supervised_loss(one, labelled, step.denominator, self.config.ohem)
+            terms[name] = supervised_loss(one, labelled, step, self.config.ohem)
         return StepOutput(terms=terms, weights=dict.fromkeys(terms, 1.0), pairs=None)
 
     def _from_teachers(self, step: Step, ramp: float) -> StepOutput:
@@ -186,7 +186,7 @@ class PsMt(Stateless):
         nll = pixel_nll(mixed, label) * confident
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, labelled, step.denominator, config.ohem),
+                "supervised": supervised_loss(clean, labelled, step, config.ohem),
                 "consistency": (confidence * nll).sum() / step.denominator(confident.sum()),
             },
             weights={"supervised": 1.0, "consistency": config.psmt_weight * ramp},

@@ -20,7 +20,7 @@ from trainers.interface.labels import IGNORE
 from trainers.interface.method import MethodContext, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
 from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.mixing import image_generators
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -58,7 +58,7 @@ class SelfTrainingConfig(Section):
     """Largest area."""
     cutout_ratio_min: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.3
     """Aspect ratio is drawn from [r, 1 / r]."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels (Cityscapes); none: plain cross-entropy."""
     stage_length: Literal["equal", "passes"] = "equal"
     """`equal`: an epoch has as many steps in every stage, so that `schedule.epochs` counts the same for every method.
@@ -133,7 +133,7 @@ class SelfTraining(Stateless):
         labelled = self._labelled(step.batch)
         if step.progress.stage == 0:
             logits = step.student(labelled.image)
-            loss = supervised_loss(logits, labelled, step.denominator, self.config.ohem)
+            loss = supervised_loss(logits, labelled, step, self.config.ohem)
             return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=None)
         unlabelled = step.batch.unlabelled
         assert unlabelled is not None
@@ -146,7 +146,7 @@ class SelfTraining(Stateless):
             pseudo, ignore = pseudo.masked_fill(hole, IGNORE), ignore.masked_fill(hole, IGNORE)
         both = Labelled(image=torch.cat([labelled.image, images]), mask=torch.cat([labelled.mask, pseudo]))
         logits = step.student(both.image)
-        loss = supervised_loss(logits, both, step.denominator, self.config.ohem)
+        loss = supervised_loss(logits, both, step, self.config.ohem)
         pairs: tuple[Pair, ...] = ()
         if self.labeller is not None:
             with torch.no_grad():

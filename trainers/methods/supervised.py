@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
 from trainers.interface.batch import Labelled
-from trainers.interface.method import Denominator, MethodContext, Needs, Pair, Stateless, Step, StepOutput
-from trainers.losses.functional import cross_entropy, ohem_cross_entropy
+from trainers.interface.method import MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.losses.labelled import LabelledLoss
+from trainers.losses.labelled_config import CROSS_ENTROPY, LossConfig
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, IF_PAIRS, NEVER, STRONG_VIEWS, TARGET
 
 
@@ -21,6 +22,11 @@ class OhemConfig(Section):
     thresh: Annotated[float, Field(gt=0, le=1)] = 0.7
     min_kept: Annotated[int, Field(ge=1)] = 200000
     """Pixels kept at least, per process."""
+
+
+Ohem = Annotated[OhemConfig | None, OnlyIf({"loss.labelled": CROSS_ENTROPY})]
+"""A method's key: mine hard pixels in the cross-entropy of labelled images (Cityscapes); none: all of them count."""
+PLAIN = LabelledLoss(LossConfig())
 
 
 class SupervisedConfig(Section):
@@ -34,15 +40,21 @@ class SupervisedConfig(Section):
     }
 
     name: Literal["supervised"]
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
-def supervised_loss(logits: Tensor, labelled: Labelled, denominator: Denominator, ohem: OhemConfig | None) -> Tensor:
-    """L_x of every method: cross-entropy, or OHEM where configured."""
-    if ohem is None:
-        return cross_entropy(logits, labelled.mask, denominator)
-    return ohem_cross_entropy(logits, labelled.mask, denominator, thresh=ohem.thresh, min_kept=ohem.min_kept)
+def supervised_loss(
+    logits: Tensor, labelled: Labelled, step: Step, ohem: OhemConfig | None, *, weights: Tensor | None = None
+) -> Tensor:
+    """L_x of every method, as the section `loss` has it.
+
+    Args:
+        ohem: the method's.
+        weights: of the classes (C,), in the place of `loss.class_weights`.
+    """
+    loss = PLAIN if step.labelled_loss is None else step.labelled_loss
+    return loss(logits, labelled.mask, step.denominator, hard=ohem, weights=weights)
 
 
 class Supervised(Stateless):
@@ -69,7 +81,7 @@ class Supervised(Stateless):
             pairs = (Pair(view="s1", teacher=target, student=student(view.strong[0]), ignore=view.ignore, box=None),)
         student.train()
         logits = student(batch.labelled.image)
-        loss = supervised_loss(logits, batch.labelled, step.denominator, self.config.ohem)
+        loss = supervised_loss(logits, batch.labelled, step, self.config.ohem)
         return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=pairs)
 
     def networks(self) -> dict[str, nn.Module]:

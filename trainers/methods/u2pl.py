@@ -21,7 +21,7 @@ from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.heads import RepresentationHead, all_rows, cosines, places_of, resized_labels
 from trainers.methods.mixing import dropped_channels
 from trainers.methods.pseudo import Target, mixed_target
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.interface import Features, SegmentationModel
@@ -80,7 +80,7 @@ class U2plConfig(Section):
     """Largest decay of the teacher's average, which begins where the labelled epochs end."""
     ema_buffers: Buffers = "own"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -140,7 +140,7 @@ class U2pl(EmaMethod):
         nothing = torch.zeros((), device=logits.device)
         return StepOutput(
             terms={
-                "supervised": supervised_loss(logits, labelled, step.denominator, self.config.ohem),
+                "supervised": supervised_loss(logits, labelled, step, self.config.ohem),
                 "unsupervised": nothing,
                 "contrast": nothing,
             },
@@ -190,7 +190,7 @@ class U2pl(EmaMethod):
         pair = Target(logits=seen.logits[count:], ignore=target.ignore).pair("weak", student.logits[count:], box)
         return StepOutput(
             terms={
-                "supervised": supervised_loss(student.logits[:count], labelled, step.denominator, self.config.ohem),
+                "supervised": supervised_loss(student.logits[:count], labelled, step, self.config.ohem),
                 "unsupervised": nll * step.denominator(pixels) / taught,
                 "contrast": self._contrast(compared, rows, candidates, counts[..., 2:], step.batch),
             },

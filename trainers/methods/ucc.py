@@ -19,7 +19,7 @@ from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
 from trainers.losses.functional import class_sizes, pixel_nll
 from trainers.methods.mixing import image_generators
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
 from trainers.models.interface import Features, SegmentationModel
 
@@ -40,7 +40,7 @@ class UccConfig(Section):
     """Classes pasted onto one image, of those that the labelled one shows; rare ones are drawn more often."""
     reweight: Annotated[bool, OnlyIf({"cross_weight": Above(0)})] = True
     """Pixels count by exp(-KL) of the heads' answers for the weak view, the teaching one first; false: all alike."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -89,9 +89,7 @@ class Ucc(Stateless):
         ignore = torch.where(pasted, labelled.mask, view.ignore)
         terms, pairs = {}, []
         for learner, teacher, name in ((0, 1, ""), (1, 0, "_second")):
-            terms[f"supervised{name}"] = supervised_loss(
-                clean[learner][:count], labelled, step.denominator, config.ohem
-            )
+            terms[f"supervised{name}"] = supervised_loss(clean[learner][:count], labelled, step, config.ohem)
             label = torch.where(
                 ignore == IGNORE, IGNORE, torch.where(pasted, labelled.mask, weak[teacher].argmax(dim=1))
             )

@@ -15,7 +15,7 @@ from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import IF_BOXES, TARGET
 from trainers.models.interface import SegmentationModel
 
@@ -46,7 +46,7 @@ class UniMatchConfig(Section):
     """Weight of the feature-dropout stream."""
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability that a channel is dropped in the feature-dropout stream."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -92,7 +92,7 @@ class UniMatch(PseudoLabelMethod):
                 pairs.append(own.pair("fp", feature, None))
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean[:labelled], batch.labelled, denominator, config.ohem),
+                "supervised": supervised_loss(clean[:labelled], batch.labelled, step, config.ohem),
                 "strong1": consistency(strong[0], targets[0]),
                 "strong2": consistency(strong[1], targets[1]),
                 "feature": consistency(feature, own),

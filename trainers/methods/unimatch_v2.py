@@ -15,7 +15,7 @@ from trainers.interface.method import MethodContext, Needs, Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import EmaTeacher
 from trainers.methods.pseudo import Target, mixed_target, pasted
-from trainers.methods.supervised import OhemConfig, supervised_loss
+from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.teacher import EmaMethod
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
 from trainers.models.interface import SegmentationModel
@@ -44,7 +44,7 @@ class UniMatchV2Config(Section):
     """Share of the images, rounded down, whose views both keep all channels."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.996
     """Largest decay of the teacher's average, of weights and batch-norm statistics."""
-    ohem: OhemConfig | None = None
+    ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 
 
@@ -88,7 +88,7 @@ class UniMatchV2(EmaMethod):
         ]
         return StepOutput(
             terms={
-                "supervised": supervised_loss(clean, batch.labelled, denominator, config.ohem),
+                "supervised": supervised_loss(clean, batch.labelled, step, config.ohem),
                 **{name: consistency(*one) for name, *one in zip(names, strong, targets, strict=True)},
             },
             weights={

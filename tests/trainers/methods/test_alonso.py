@@ -13,6 +13,7 @@ from trainers.interface.batch import Labelled, SemiBatch
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.bank import ClassBank
 from trainers.methods.mixing import chosen_classes, drawn_images
+from trainers.methods.supervised import supervised_loss
 
 B, SMALL = 2, SIDE // 2
 EARLY = {"name": "alonso", "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "memory_size": 5}
@@ -243,10 +244,9 @@ def test_without_a_background_all_classes_may_stay():
 
 def test_weighted_cross_entropy_is_a_weighted_mean():
     model, data = deep_net(), batch(2, boxes=0, partner=False)
-    method = built(model, class_weights=True)
     weights = torch.tensor([0.2, 3.0, 1.1], dtype=torch.float64)
     logits = torch.randn(B, CLASSES, SIDE, SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = method._supervised(logits, data.labelled, step_of(model, data), weights)
+    found = supervised_loss(logits, data.labelled, step_of(model, data), None, weights=weights)
     torch.testing.assert_close(found, F.cross_entropy(logits, data.labelled.mask, weight=weights, ignore_index=255))
 
 
