@@ -26,7 +26,7 @@ from rich.console import Console
 
 from ipix_tune.config.load_study import load
 from ipix_tune.execution import trainable
-from ipix_tune.search.asha import EPOCH, METRICS, SCORE
+from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.study import run_search as studies
 from ipix_tune.tracking.runs import Tracker
 
@@ -69,7 +69,7 @@ def pretend(config: dict[str, Any], *, seconds: float) -> None:
         time.sleep(seconds * (0.5 + draw.random()))
         score = 50 + 10 * level + epoch + draw.gauss(0, 0.5)
         metrics = {"val/miou": score, SENT: time.time()}
-        tune.report({EPOCH: epoch, "split_hash": "none", METRICS: metrics, SCORE: score})
+        tune.report(TrialMessage(epoch=epoch, score=score, metrics=metrics, split_hash="none").to_result())
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -180,10 +180,11 @@ def _trained(*, epochs: int, steps: int, processes: int) -> list[dict[str, Any]]
     """The rows of `metrics.jsonl` of the demo's first trial, so long, under torchrun."""
     from ipix_tune.config.load_study import load
     from ipix_tune.config.search_space import SearchSpace
+    from ipix_tune.trainer.own.trainer import own_config
     from trainers.common.yaml_file import dump
 
     study = load(UNIMATCH)
-    config = SearchSpace(study).to_config(study.points[0])
+    config = own_config(SearchSpace(study).to_config(study.points[0]))
     schedule = config.schedule.model_copy(update={"epochs": epochs, "steps_per_epoch": steps})
     with tempfile.TemporaryDirectory() as folder:
         file, run = Path(folder) / "config.yaml", Path(folder) / "run"

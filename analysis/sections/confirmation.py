@@ -16,7 +16,7 @@ from analysis.stats.confirm.winner import Winner
 from analysis.units import amount
 from analysis.wording.answer_type import Headline
 from analysis.wording.outcome import also_shown, outcome, question_of
-from analysis.wording.phrases import duration, validation_called
+from analysis.wording.phrases import as_reported, duration, validation_called
 
 
 def confirmation_sections(found: Confirmed | None, plots: Path) -> list[ReportSection]:
@@ -136,13 +136,15 @@ def _validation(found: Confirmed) -> str:
 def _data(found: Confirmed) -> dict[str, Any]:
     """The `data` section of the first run; empty without a run."""
     runs = [row for arm in found.arms for row in arm.runs]
-    data: dict[str, Any] = json.loads(runs[0]["config"])["data"] if runs else {}
+    data: dict[str, Any] = json.loads(runs[0]["config"]).get("data", {}) if runs else {}
     return data
 
 
 def _caution(found: Confirmed) -> str:
     """What the scores are measured on, and that the leading configurations were chosen there."""
     data = _data(found)
+    if not data:
+        return f"{as_reported(found.metric)} The leading configurations were chosen by it too, with other seeds."
     if not found.metric.startswith("val/"):
         return f"Scores are {found.metric}, by which the leading configurations were chosen too, with other seeds."
     if (holdout := data.get("holdout")) and holdout["source"] == "labelled" and data.get("draw"):

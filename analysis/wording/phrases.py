@@ -32,6 +32,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
 
 
+def as_reported(metric: str) -> str:
+    """What scores are measured on, of a trainer that is not ours."""
+    return f"Scores are {metric} as the trainer reports it; which images it is measured on, the trainer's author knows."
+
+
 def validation_called(data: Mapping[str, Any]) -> str:
     """What the images of `data.val` are, by the logged `data` section: a benchmark's validation set has a name, a list
     of one's own is a list. The trainer says it in the same words (`trainers.loop.run_summary.validation_called`)."""

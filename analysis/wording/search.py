@@ -20,6 +20,7 @@ from analysis.wording.phrases import (
     OWN_LISTS,
     PUBLISHED_BY,
     PUBLISHED_SPREAD,
+    as_reported,
     configurations,
     duration,
     validation_called,
@@ -166,9 +167,11 @@ _STATES = ("complete", "stopped", "failed", "interrupted", "running", "crashed")
 
 
 def _scored_on(study: Study, tables: Tables) -> str:
+    config: dict[str, Any] = json.loads(tables.runs["config"][0].as_py())
+    if "data" not in config:
+        return as_reported(study.metric)
     if not study.metric.startswith("val/"):
         return f"Scores are {study.metric}, which is measured in each run's own training, not on images held out of it."
-    config: dict[str, Any] = json.loads(tables.runs["config"][0].as_py())
     holdout = config["data"].get("holdout")
     if not holdout:
         return f"Scores are on the {validation_called(config['data'])}."

@@ -23,8 +23,9 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import scale
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig, Value
+from ipix_tune.config.study_config import Dimension, StudyConfig
 from ipix_tune.simulation.curves import Curve
+from ipix_tune.trainer.resources import Value
 
 EPOCHS, BATCH = 27, 80
 KNOWN, EXPERTS_SEED, JUDGES = 200, 100_000, 3

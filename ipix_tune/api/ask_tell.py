@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.columns import State
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.trainer.interface import Config
+from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError
 from trainers.common.object_uri import is_uri
-from trainers.config import TrainConfig
 
 if TYPE_CHECKING:
     pass
@@ -22,13 +23,13 @@ class OwnTrial:
     Args:
         key: its name in the study, such as t0003.
         values: of the searched keys that are active in it.
-        config: the whole training config.
+        config: the whole config of the run, such as `trainers.config.TrainConfig`.
         max_epochs: its full length.
     """
 
     key: str
     values: dict[str, Value]
-    config: TrainConfig
+    config: Config
     max_epochs: int
     stopped: bool = False
     """Whether the scheduler has said that it should end."""

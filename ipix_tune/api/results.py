@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.config import TrainConfig
+from ipix_tune.trainer.interface import Config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +84,8 @@ class Results:
         return () if self._confirmed is None else tuple(self._confirmed.judgement.verdicts)
 
     @property
-    def best_config(self) -> TrainConfig:
-        """The whole training config of the best run, as `ipix-tune export --no-final` writes it.
+    def best_config(self) -> Config:
+        """The whole config of the best run, as `ipix-tune export --no-final` writes it.
 
         Raises:
             UserError: no trial has a score.

@@ -23,7 +23,7 @@ def repair(
     from ipix_tune.config.search_space import SearchSpace
     from ipix_tune.execution.complete_logs import complete
     from ipix_tune.execution.echo import near, say
-    from ipix_tune.execution.runner import checked_copy
+    from ipix_tune.execution.phase import checked_copy
     from ipix_tune.search.trial_store import TrialStore
     from ipix_tune.storage import study_folder
     from ipix_tune.storage.study_folder import load_study

@@ -183,13 +183,13 @@ def _say(console: Console, text: str, *, style: str = "") -> None:
 
 
 def _tiny(study: "StudyConfig") -> "StudyConfig":
-    """Two trials of two epochs of two steps, each evaluated, and a rung after the first; all else as it is."""
-    schedule = {**study.trainer.get("schedule", {}), "epochs": 2, "steps_per_epoch": 2}
-    evaluation = {**study.trainer.get("evaluation", {}), "every": 1}
+    """Two trials of two tiny epochs, each evaluated, and a rung after the first; all else as it is."""
+    from ipix_tune.trainer.choose import trainer_of
+
     return study.model_copy(
         update={
             "name": f"{study.name}-smoke",
-            "trainer": {**study.trainer, "schedule": schedule, "evaluation": evaluation},
+            "trainer": trainer_of(study.trainer).smoke(study.trainer),
             "scheduler": study.scheduler.model_copy(update={"grace_epochs": 1}),
             "budget": study.budget.model_copy(update={"trials": 2}),
             "confirm": _tiny_confirmation(study.confirm),

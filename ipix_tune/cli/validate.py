@@ -43,17 +43,16 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
     from ipix_tune.config.dead_dimensions import check_dead_dimensions, dead_fixed_keys
     from ipix_tune.config.load_study import load
     from ipix_tune.config.search_space import SearchSpace
-    from ipix_tune.config.train_keys import get_dotted
     from ipix_tune.config.validate_space import CORNERS
-    from trainers.common.yaml_file import keys_of, read
+    from trainers.common.yaml_file import get_dotted, keys_of, read
 
     study = load(file, overrides)
     space, (data, _) = SearchSpace(study), read(file)
     given = [name for name in keys_of(data.get("trainer") or {}) if get_dotted(study.trainer, name) is not None]
     return [
         f"{file}: study {study.name} is valid",
-        f"checked: keys and types; {len(study.search)} search dimensions against the training config, at every choice,"
-        f" both ends of every range and {CORNERS} corners of the space; {len(study.points)} points",
+        f"checked: keys and types; {len(study.search)} search dimensions against the {space.trainer.kind}, at every "
+        f"choice, both ends of every range and {CORNERS} corners of the space; {len(study.points)} points",
         "not checked: data paths and the cluster (ipix-tune sweep --dry-run does)",
         *(f"warning: {line}" for line in check_dead_dimensions(space) + dead_fixed_keys(space, given)),
     ]

@@ -1,13 +1,8 @@
-"""The study file's `confirm` section: what it asks for, and the training configs that it changes."""
+"""The study file's `confirm` section: what it asks for."""
 
-from collections.abc import Mapping
-
-from ipix_tune.config.study_config import ConfirmConfig, StudyConfig, Value
-from ipix_tune.config.train_keys import method_keys
+from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError
-from trainers.common.yaml_file import set_dotted, validate
-from trainers.config import TrainConfig
-from trainers.dead_keys import without_refused
 
 
 class ConfirmError(UserError):
@@ -20,23 +15,6 @@ def defaults_of(study: StudyConfig) -> dict[str, Value] | None:
     if given is False:
         return None
     return dict(study.points[0] if given is True else given)
-
-
-def changed(config: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
-    """``config`` with these keys set. Left out are keys that another `method.name` does not have, and what is refused
-    under a new value.
-
-    Raises:
-        ConfigError: the training config refuses a value.
-    """
-    data = config.model_dump(mode="json")
-    for name, value in changes.items():
-        set_dotted(data, name, value)
-    if (own := method_keys().get(str(data["method"]["name"]))) is not None and "method.name" in changes:
-        data["method"] = {key: value for key, value in data["method"].items() if key in own}
-    without_refused(data, changes)
-    named = ", ".join(f"{name}={value}" for name, value in changes.items())
-    return validate(TrainConfig, data, source=f"confirm ({named})", lines={})
 
 
 def confirm_of(study: StudyConfig) -> ConfirmConfig:

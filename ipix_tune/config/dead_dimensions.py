@@ -1,8 +1,8 @@
 """Searched keys that can change nothing: in the whole space, or under some values of other searched keys.
 
 A dead dimension costs trials that differ in nothing, and dilutes what the study says of the parameter. What depends on
-what is declared by the fields of the training config (`trainers.common.depends_on`); here the space is asked where that
-fails, at every combination of the values that the conditions name."""
+what is the trainer's to say (ours declares it in its fields, `trainers.common.depends_on`); here the space is asked
+where that fails, at every combination of the values that the conditions name."""
 
 import itertools
 import random
@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import ValidationError
-
 from ipix_tune.config.dimension import every_value, from_unit, is_discrete, same
-from ipix_tune.config.search_space import SearchSpace, SpaceError
-from ipix_tune.config.study_config import Dimension, Value
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import Dimension
+from ipix_tune.trainer.interface import Config, SpaceError
+from ipix_tune.trainer.resources import Value
 from trainers.common.depends_on import shown
 from trainers.common.errors import ConfigError
-from trainers.config import TrainConfig
-from trainers.dead_keys import conditions, dead_keys, why_dead
 
 MOST = 4096
 """Combinations that are looked at; of more, so many drawn at random."""
@@ -109,7 +107,9 @@ class Look:
         while True:
             found += [key for key in dimensions if key in wanted and key not in (*found, self.name)]
             more = {key for parent in found for key in self._only_if(parent)}
-            more |= {key for _, config in self._active(found) for key in _named(config, self.name)}
+            more |= {
+                key for _, config in self._active(found) for key in self.space.trainer.depends_on(config, self.name)
+            }
             if not (more - wanted) & set(dimensions):
                 return tuple(found)
             wanted |= more
@@ -131,8 +131,7 @@ class Look:
     def seen(self) -> list[SeenDimension]:
         found = []
         for values, config in self._active(self.parents):
-            mark = dead_keys(config).get(self.name)
-            unmet = None if mark is None else why_dead(mark, config)
+            unmet = self.space.trainer.dead_keys(config).get(self.name)
             found.append(SeenDimension(values={key: values[key] for key in self.parents if key in values}, unmet=unmet))
         return found
 
@@ -154,7 +153,7 @@ class Look:
 
         return {} if any(one.unmet is not None and holds(one) for one in self.seen) else found
 
-    def _active(self, parents: Sequence[str]) -> Iterator[tuple[dict[str, Value], TrainConfig]]:
+    def _active(self, parents: Sequence[str]) -> Iterator[tuple[dict[str, Value], Config]]:
         """Combinations of the parents' values in which the key is active, all else at its first value."""
         first = {key: _some_values(dimension)[0] for key, dimension in self.space.dimensions.items()}
         for combination in _combinations([_some_values(self.space.dimensions[key]) for key in parents]):
@@ -165,24 +164,11 @@ class Look:
                 yield values, config
 
 
-def _named(config: TrainConfig, name: str) -> Iterator[str]:
-    """Keys that the conditions of ``name`` name, and those of these in turn."""
-    declared, todo, done = conditions(config), [name], set()
-    while todo:
-        here = todo.pop()
-        if here in done:
-            continue
-        done.add(here)
-        for mark in declared.get(here, ()):
-            todo += mark.named
-            yield from mark.named
-
-
-def _config(space: SearchSpace, values: Mapping[str, Value]) -> TrainConfig | None:
-    """The config, or None where the training config refuses it: whoever checks the study says why."""
+def _config(space: SearchSpace, values: Mapping[str, Value]) -> Config | None:
+    """The config, or None where the trainer refuses it: whoever checks the study says why."""
     try:
-        return TrainConfig.model_validate(space.to_data(values))
-    except (ValidationError, ConfigError):
+        return space.to_config(values)
+    except ConfigError:
         return None
 
 

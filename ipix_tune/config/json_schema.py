@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ipix_tune.config.study_config import KINDS, StudyConfig
-from ipix_tune.config.train_keys import train_leaves
+from ipix_tune.trainer.own.keys import train_leaves
 from trainers.config import TrainConfig
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipix_tune.config.search_space import SpaceError
 from ipix_tune.config.study_config import KINDS, StudyConfig
-from ipix_tune.config.train_keys import train_leaves
 from ipix_tune.config.validate_confirm import check_confirm
-from ipix_tune.config.validate_space import check_study, nearest_leaf
+from ipix_tune.config.validate_space import check_study
+from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.interface import SpaceError, Trainer
 from trainers.common.base_files import resolved
 from trainers.common.errors import ConfigError, did_you_mean
 from trainers.common.yaml_file import dump_data, parse_value, read, read_text, validate
@@ -130,9 +130,10 @@ def apply_override(data: dict[str, Any], override: str) -> Path_:
 
 def _path(key: str, data: Mapping[str, Any], override: str) -> Path_:
     first, _, rest = key.partition(".")
+    known = _trainer(data).keys()
     if first not in StudyConfig.model_fields:
-        guesses = [*StudyConfig.model_fields, *(f"trainer.{leaf}" for leaf in train_leaves())]
-        hint = f'; did you mean "trainer.{key}"?' if key in train_leaves() else did_you_mean(key, guesses)
+        guesses = [*StudyConfig.model_fields, *(f"trainer.{leaf}" for leaf in known)]
+        hint = f'; did you mean "trainer.{key}"?' if key in known else did_you_mean(key, guesses)
         raise ConfigError(f"--set {override}: {first} is not a key of a study file{hint}")
     if not rest:
         return (first,)
@@ -150,7 +151,7 @@ def _path(key: str, data: Mapping[str, Any], override: str) -> Path_:
 
 def _dimension_path(rest: str, data: Mapping[str, Any], override: str) -> Path_:
     """The longest dimension (or leaf) name that ``rest`` starts with, and what follows it."""
-    known = {*(data.get("search") or {}), *train_leaves()}
+    known = {*(data.get("search") or {}), *_trainer(data).keys()}
     parts = rest.split(".")
     for end in range(len(parts), 0, -1):
         name = ".".join(parts[:end])
@@ -160,7 +161,15 @@ def _dimension_path(rest: str, data: Mapping[str, Any], override: str) -> Path_:
                 below = ["only_if", ".".join(below[1:])]
             return (name, *below)
     name = ".".join(parts[:-1]) if parts[-1] in (*KINDS, "only_if", "prior") else rest
-    raise ConfigError(f"--set {override}: {name} is not a key of the training config{nearest_leaf(name)}")
+    if (fault := _trainer(data).key_fault(name)) is not None:
+        raise ConfigError(f"--set {override}: {fault}")
+    return (name, *rest.removeprefix(name).lstrip(".").split(".")) if rest != name else (name,)
+
+
+def _trainer(data: Mapping[str, Any]) -> Trainer:
+    """Of the study that is being read, whatever its `trainer` section is."""
+    section = data.get("trainer")
+    return trainer_of(section if isinstance(section, Mapping) else {})
 
 
 def _set_dimension(data: dict[str, Any], path: Path_, value: object) -> None:

@@ -1,22 +1,20 @@
-"""The search space of a study: dotted names of training config leaves, in an order where conditions come first.
+"""The search space of a study: dotted names of a run's keys, in an order where conditions come first.
 
 Optuna's parameter names are the dotted names. A dimension whose `only_if` does not hold is inactive: it is neither
-suggested nor set, and the training config's own value stands.
+suggested nor set, and the config's own value stands.
 """
 
-import copy
-import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ipix_tune.config import dimension as dimensions
-from ipix_tune.config.study_config import Dimension, StudyConfig, Value
-from ipix_tune.config.train_keys import canonical, get_dotted, method_keys
-from trainers.common.errors import ConfigError, did_you_mean
-from trainers.common.yaml_file import set_dotted, validate
-from trainers.config import TrainConfig
-from trainers.dead_keys import without_refused
+from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.interface import Config, SpaceError
+from ipix_tune.trainer.resources import Value
+from trainers.common.errors import did_you_mean
+from trainers.common.yaml_file import get_dotted
 
 if TYPE_CHECKING:
     import optuna
@@ -24,20 +22,13 @@ if TYPE_CHECKING:
 _MISSING = object()
 
 
-class SpaceError(ConfigError):
-    """A search space or point that cannot be used; `path` says where in the study file it stands."""
-
-    def __init__(self, message: str, *, path: tuple[str | int, ...]) -> None:
-        super().__init__(message)
-        self.path = path
-
-
 class SearchSpace:
-    """What a study searches, checked for order only; `ipix_tune.config.validate_space` checks it against the training
-    config."""
+    """What a study searches, checked for order only; `ipix_tune.config.validate_space` checks it against the
+    trainer."""
 
     def __init__(self, study: StudyConfig) -> None:
-        self.trainer = study.trainer
+        self.section = study.trainer
+        self.trainer = trainer_of(study.trainer)
         self.dimensions: dict[str, Dimension] = _parents_first(study.search)
 
     def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
@@ -65,10 +56,14 @@ class SearchSpace:
         return True
 
     def fixed(self, key: str) -> object:
-        """The value of ``key`` in the study's `trainer` section, as the training config reads it; a marker that
+        """The value of ``key`` in the study's `trainer` section, as the trainer reads it; a marker that
         equals nothing where it is not given."""
-        value = get_dotted(self.trainer, key, _MISSING)
-        return value if value is _MISSING else canonical(key, value)
+        value = self.given(key, _MISSING)
+        return value if value is _MISSING else self.trainer.canonical(key, value)
+
+    def given(self, key: str, default: object = None) -> Any:
+        """What the study's `trainer` section has for a key, as it stands there."""
+        return get_dotted(self.section, ".".join(self.trainer.path_of(key)), default)
 
     def active(self, values: Mapping[str, Value]) -> tuple[str, ...]:
         """Names of the dimensions whose conditions hold under ``values``."""
@@ -92,7 +87,7 @@ class SearchSpace:
             if name not in self.dimensions:
                 hint = did_you_mean(name, self.dimensions)
                 raise SpaceError(f"{name} is not searched{hint}; remove it from the point", path=(name,))
-        point = {name: canonical(name, value) for name, value in values.items()}
+        point = {name: self.trainer.canonical(name, value) for name, value in values.items()}
         active = self.active(point)
         for name, value in point.items():
             if name not in active:
@@ -105,32 +100,23 @@ class SearchSpace:
             raise SpaceError(f"the point is incomplete: it lacks {', '.join(missing)}", path=())
         return {name: point[name] for name in active}
 
-    def to_config(self, values: Mapping[str, Value]) -> TrainConfig:
-        """The training config of one trial.
-
-        Where `method.name` is searched, keys of `trainer.method` that belong to another of the searched methods
-        and that the chosen one does not have are left out; a key that none of them has is an error. Likewise a key of
-        `trainer` that is refused under a searched value: `interpixel.t2_scale` under `interpixel.distance: cr`.
+    def to_config(self, values: Mapping[str, Value]) -> Config:
+        """The config of one trial.
 
         Raises:
-            ConfigError: the training config refuses the values.
+            ConfigError: the trainer refuses the values.
         """
         named = ", ".join(f"{name}={value}" for name, value in values.items())
-        return validate(TrainConfig, self.to_data(values), source=f"trial ({named})", lines={})
+        return self.trainer.validated(self.to_data(values), source=f"trial ({named})", lines={})
 
-    def to_data(self, values: Mapping[str, Value]) -> dict[str, Any]:
+    def to_data(self, values: Mapping[str, Value]) -> Any:
         """The same as plain data, not yet validated."""
-        data = copy.deepcopy(self.trainer)
-        for name, value in values.items():
-            set_dotted(data, name, value)
-        if "method.name" in values and isinstance(data.get("method"), dict):
-            given = (get_dotted(self.trainer, "method.name"),)
-            searched = self.dimensions.get("method.name")
-            _drop_keys_of_other_methods(
-                data["method"], given if searched is None else searched.choice or (), self.trainer
-            )
-        without_refused(data, values)
-        return data
+        return self.trainer.data_of(self.section, values, self.choices)
+
+    @property
+    def choices(self) -> dict[str, Sequence[Value]]:
+        """The values of the dimensions that are choices."""
+        return {name: one.choice for name, one in self.dimensions.items() if one.choice is not None}
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Every dimension as `analysis.columns` has it under `space`; what does not apply is None."""
@@ -189,18 +175,6 @@ def _conditions(dimension: Dimension) -> str:
     return " and ".join(f"{key} is {wanted!r}" for key, wanted in (dimension.only_if or {}).items())
 
 
-def _drop_keys_of_other_methods(method: dict[str, Any], names: Iterable[Value], trainer: Mapping[str, Any]) -> None:
-    """Those of the methods of these names that the chosen one does not have."""
-    known = method_keys()
-    own = known.get(str(method.get("name")))
-    if own is None:
-        return
-    others = set(itertools.chain.from_iterable(known.get(str(name), ()) for name in names))
-    for key in trainer.get("method") or {}:
-        if key not in own and key in others:
-            del method[key]
-
-
 def _parents_first(search: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """The file's order, except that a dimension comes after those that its conditions name."""
     done: dict[str, Dimension] = {}
@@ -222,8 +196,9 @@ def _parents_first(search: Mapping[str, Dimension]) -> dict[str, Dimension]:
 
 
 def recorded_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Value]:
-    """Values of the dimensions that are active under them, from a whole training config; what it lacks is left out."""
-    known = {name: get_dotted(config, name) for name in space.dimensions}
+    """Values of the dimensions that are active under them, from a whole config's plain data. What it lacks is left
+    out."""
+    known = {name: get_dotted(config, ".".join(space.trainer.path_of(name))) for name in space.dimensions}
     return {name: known[name] for name in space.active(known) if known[name] is not None or _takes_none(space, name)}
 
 

@@ -7,11 +7,9 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common.errors import did_you_mean
 from trainers.common.section import Section
-
-Value = builtins.bool | builtins.int | float | str | None
-"""What one leaf of the training config can be set to."""
 
 MOST_STEPS = 10_000
 """Of a quniform dimension, whose values are listed here and there."""
@@ -169,31 +167,6 @@ class BudgetConfig(Section):
     """Training and evaluation time of all trials together, times the GPUs of a trial; needs gpus_per_worker above 0."""
     no_improvement: NoImprovement | None = None
     """Start no new trial when nothing gets better any more; running ones go on to their end."""
-
-
-class ResourcesConfig(Section):
-    """What one trial takes."""
-
-    workers: Annotated[int, Field(ge=1)] = 1
-    """Processes per trial. One runs in the trial's own actor; several run under Ray Train."""
-    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
-    """0: trials train on CPUs. Fractions share a GPU, and its memory, between trials; they need `workers: 1`."""
-    concurrent: Annotated[int, Field(ge=1)] | None = None
-    """Trials at once at most; none: as many as the cluster holds. Nodes that join or leave are followed."""
-    wait_for_nodes_s: Annotated[float, Field(ge=0)] = 600
-    """How long a cluster without room for a single trial is waited for, in seconds: before the first trial (its nodes
-    may still start), and while the study runs (they may have gone). A Ray of this machine is not waited for."""
-
-    @model_validator(mode="after")
-    def _fractions_need_one_worker(self) -> Self:
-        gpus = self.gpus_per_worker
-        if gpus != builtins.int(gpus) and (gpus > 1 or self.workers > 1):
-            raise ValueError(
-                f"gpus_per_worker = {gpus} with workers = {self.workers}: a fraction must be below 1 and needs "
-                "workers = 1, because NCCL refuses two ranks on one GPU"
-            )
-        return self
 
 
 class ConfirmConfig(Section):

@@ -1,15 +1,15 @@
-"""The `confirm` section of a study against the training config and the search space, before anything starts."""
+"""The `confirm` section of a study against the trainer and the search space, before anything starts."""
 
 import random
 from collections.abc import Mapping
 from typing import Any
 
 from analysis.stats.best import SEEDS
-from ipix_tune.config.confirm_section import changed, defaults_of
-from ipix_tune.config.search_space import SearchSpace, SpaceError
-from ipix_tune.config.study_config import ConfirmConfig, StudyConfig, Value
-from ipix_tune.config.train_keys import canonical, refusal, train_leaves
-from ipix_tune.config.validate_space import UNSEARCHABLE, nearest_leaf
+from ipix_tune.config.confirm_section import defaults_of
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+from ipix_tune.trainer.interface import SpaceError, Trainer
+from ipix_tune.trainer.resources import Value
 from trainers.common.errors import ConfigError, did_you_mean
 
 PROBES = 20
@@ -25,11 +25,14 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
     confirm = study.confirm
     if confirm is None:
         return study
-    study = study.model_copy(update={"confirm": _canonical(confirm)})
-    confirm, space = study.confirm, SearchSpace(study)
+    space = SearchSpace(study)
+    study = study.model_copy(update={"confirm": _canonical(confirm, space.trainer)})
+    confirm = study.confirm
     assert confirm is not None
     if study.logging.mode == "disabled" and confirm.after_search:
         raise SpaceError(f"confirm.after_search is true and {NOT_LOGGED}", path=("logging", "mode"))
+    if (unseeded := space.trainer.seeds()) is not None:
+        raise SpaceError(f"confirm: {unseeded}", path=("confirm",))
     if confirm.defaults is True and not study.points:
         raise SpaceError(
             "confirm.defaults is true, which is the study's first point, and it has no points: add one, give a mapping "
@@ -44,17 +47,18 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
         )
     for number, (name, step) in enumerate(zip(confirm.step_names, confirm.steps, strict=True)):
         below = (name,) if name is not None else (number,) if isinstance(confirm.ablate, list) else ()
-        _check_values(step, path=("confirm", "ablate", *below))
+        _check_values(space.trainer, step, path=("confirm", "ablate", *below))
     if isinstance(confirm.defaults, dict):
-        _check_values(confirm.defaults, path=("confirm", "defaults"))
+        _check_values(space.trainer, confirm.defaults, path=("confirm", "defaults"))
     for name, keys in confirm.variants.items():
-        _check_values(keys, path=("confirm", "variants", name))
+        _check_values(space.trainer, keys, path=("confirm", "variants", name))
     _check_contrast(confirm, space)
     _check_configs(study, confirm, space)
     return study
 
 
-def _canonical(confirm: ConfirmConfig) -> ConfirmConfig:
+def _canonical(confirm: ConfirmConfig, trainer: Trainer) -> ConfirmConfig:
+    canonical = trainer.canonical
     steps = [{name: canonical(name, value) for name, value in step.items()} for step in confirm.steps]
     ablate: Any = steps
     if (named := confirm.named_steps) is not None:
@@ -70,17 +74,17 @@ def _canonical(confirm: ConfirmConfig) -> ConfirmConfig:
     return confirm.model_copy(update=update)
 
 
-def _check_values(values: Mapping[str, Value], *, path: tuple[str | int, ...]) -> None:
+def _check_values(trainer: Trainer, values: Mapping[str, Value], *, path: tuple[str | int, ...]) -> None:
     for name, value in values.items():
         at = (*path, name)
         where = ".".join(map(str, path))
-        for key, why in {**UNSEARCHABLE, "seed": "the confirmation gives every run its seed"}.items():
-            if name == key or name.startswith(key + "."):
-                raise SpaceError(f"{where}: {name} cannot be set: {why}", path=at)
-        if name not in train_leaves():
-            raise SpaceError(f"{where}: {name} is not a key of the training config{nearest_leaf(name)}", path=at)
-        if reason := refusal(name, value):
-            raise SpaceError(f"{where}: the training config refuses {name} = {value!r}: {reason}", path=at)
+        why = "the confirmation gives every run its seed" if name == "seed" else trainer.unsearchable(name)
+        if why is not None:
+            raise SpaceError(f"{where}: {name} cannot be set: {why}", path=at)
+        if fault := trainer.key_fault(name):
+            raise SpaceError(f"{where}: {fault}", path=at)
+        if reason := trainer.refusal(name, value):
+            raise SpaceError(f"{where}: the {trainer.kind} refuses {name} = {value!r}: {reason}", path=at)
 
 
 def _check_contrast(confirm: ConfirmConfig, space: SearchSpace) -> None:
@@ -106,12 +110,12 @@ def _check_configs(study: StudyConfig, confirm: ConfirmConfig, space: SearchSpac
     for name, keys in confirm.variants.items():
         try:
             for values in probes if given is None else [given]:
-                changed(space.to_config(values), keys)
+                space.trainer.changed(space.to_config(values), keys)
         except ConfigError as error:
             raise SpaceError(f"confirm.variants.{name}: {error}", path=("confirm", "variants", name)) from None
     for values in probes:
         try:
             for changes in confirm.ladder:
-                changed(space.to_config(values), changes)
+                space.trainer.changed(space.to_config(values), changes)
         except ConfigError as error:
             raise SpaceError(f"confirm.ablate: {error}", path=("confirm", "ablate")) from None

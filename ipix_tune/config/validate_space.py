@@ -1,4 +1,4 @@
-"""Everything about a study that only the training config can tell: checked before a trial or a GPU is asked for.
+"""Everything about a study that only its trainer can tell: checked before a trial or a GPU is asked for.
 
 Configs are built at all choices, at both ends of every range and at seeded random corners of the space, so that
 limits between two keys are found too.
@@ -10,43 +10,17 @@ from typing import Any
 
 from analysis.stats.best import SEED, SEEDS
 from ipix_tune.config.dead_dimensions import check_dead_dimensions
-from ipix_tune.config.device_grant import refused
 from ipix_tune.config.dimension import contains, describe_range, end_values, same
-from ipix_tune.config.search_space import SearchSpace, SpaceError
-from ipix_tune.config.study_config import Dimension, StudyConfig, Value
-from ipix_tune.config.train_keys import canonical, get_dotted, method_keys, refusal, train_leaves
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import Dimension, ObjectiveConfig, StudyConfig
 from ipix_tune.config.validate_objective import check_objective
+from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.interface import Config, SpaceError, Trainer
+from ipix_tune.trainer.resources import Value
 from trainers.common.errors import ConfigError, did_you_mean
-from trainers.common.yaml_file import Lines, validate
-from trainers.config import TrainConfig
+from trainers.common.yaml_file import Lines
 
 CORNERS = 200
-
-UNSEARCHABLE = {
-    "schedule.epochs": "it is the fidelity that the scheduler works on",
-    "evaluation": "it says how a trial is scored",
-    "data.holdout": "it says what a trial is scored on",
-    "data.name": "trials on different data cannot be compared",
-    "data.root": "trials on different data cannot be compared",
-    "data.val": "a search never reads the validation list",
-    "data.labelled": "trials on different data cannot be compared",
-    "data.unlabelled": "trials on different data cannot be compared",
-    "data.train": "trials on different data cannot be compared",
-    "data.draw": "trials on different data cannot be compared",
-    "data.train_scenes": "trials on different data cannot be compared",
-    "seeds": "the best of several seeds is luck, not a setting",
-    "data.scene_seed": "trials on different data cannot be compared",
-    "data.bare_ids": "trials on different data cannot be compared",
-    "data.mask_dir": "trials on different data cannot be compared",
-    "data.classes": "it names classes",
-    "data.copies": "trials on different data cannot be compared",
-    "data.list_encoding": "trials on different data cannot be compared",
-    "data.loader_wait_s": "it says how long is waited, and no score depends on it",
-    "data.num_classes": "trials on different data cannot be compared",
-    "checkpoint": "it says what is kept on disk, and no score depends on it",
-    "provenance": "it is written by the export",
-}
-"""Keys (and all below them) that a search must not vary, and why."""
 
 
 def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig:
@@ -54,28 +28,34 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
 
     Raises:
         SpaceError: with the path of the key at fault; also of one that can change nothing in the whole space.
-        ConfigError: the training config refuses the `trainer` section, or two values together.
+        ConfigError: the trainer refuses its section, or two values together.
     """
+    trainer = trainer_of(study.trainer)
+    trainer.check_section(study.trainer, source=source, lines=_below_trainer(lines))
     for name in study.search:
-        _check_name(name)
-    _check_seeds(study)
+        _check_name(trainer, name)
+    _check_seeds(study, trainer)
     study = study.model_copy(
         update={
-            "search": {name: _canonical_dimension(name, dimension) for name, dimension in study.search.items()},
-            "points": [{name: canonical(name, value) for name, value in point.items()} for point in study.points],
+            "search": {name: _canonical_dimension(trainer, name, one) for name, one in study.search.items()},
+            "points": [
+                {name: trainer.canonical(name, value) for name, value in point.items()} for point in study.points
+            ],
+            "objective": _objective(study, trainer),
         }
     )
-    check_objective(study)
-    for name, dimension in study.search.items():
-        _check_dimension(study, name, dimension)
+    check_objective(study, trainer)
     space = SearchSpace(study)
+    for name, dimension in study.search.items():
+        _check_dimension(space, name, dimension)
     for name, dimension in study.search.items():
         _check_conditions(space, name, dimension)
     for values in _probes(space):
-        _check_method_keys(space, values)
+        if (fault := trainer.values_fault(space.section, values, space.choices)) is not None:
+            raise SpaceError(fault[1], path=("search", fault[0]))
         data = _data_of_trial(space, values)
-        config = validate(TrainConfig, data, source=source, lines=_lines_of_trial(space, values, lines))
-        _check_trial(study, config)
+        config = trainer.validated(data, source=source, lines=_lines_of_trial(space, values, lines))
+        _check_trial(study, trainer, config)
     for number, point in enumerate(study.points):
         _check_point(space, number, point)
     if study.sampler.name == "grid":
@@ -84,8 +64,27 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
     return study
 
 
-def _check_seeds(study: StudyConfig) -> None:
+def _objective(study: StudyConfig, trainer: Trainer) -> ObjectiveConfig:
+    """The objective, by the score that the trainer's section names where the study's own says nothing."""
+    score, asked = trainer.score(study.trainer), study.objective
+    if score is None or score == asked.metric:
+        return asked
+    if "metric" in asked.model_fields_set:
+        raise SpaceError(
+            f"objective.metric = {asked.metric} and trainer.score = {score} name two scores; leave one out",
+            path=("objective", "metric"),
+        )
+    return asked.model_copy(update={"metric": score})
+
+
+def _below_trainer(lines: Lines) -> Lines:
+    return {path[1:]: line for path, line in lines.items() if path[:1] == ("trainer",)}
+
+
+def _check_seeds(study: StudyConfig, trainer: Trainer) -> None:
     """Seeds are dimensions of a grid that stops nothing, or none."""
+    if SEED in study.search and (unseeded := trainer.seeds()) is not None:
+        raise SpaceError(f"{SEED} is searched: {unseeded}", path=("search", SEED))
     for name in SEEDS:
         if name in study.search and study.sampler.name != "grid":
             raise SpaceError(
@@ -106,30 +105,16 @@ def _check_seeds(study: StudyConfig) -> None:
         )
 
 
-def _check_name(name: str) -> None:
-    known = train_leaves()
-    for key, why in ({} if name in SEEDS else UNSEARCHABLE).items():
-        if name == key or name.startswith(key + "."):
-            raise SpaceError(f"{name} cannot be searched: {why}", path=("search", name))
-    if name in known:
-        return
-    if below := [leaf for leaf in known if leaf.startswith(name + ".")]:
-        raise SpaceError(
-            f"{name} is a section of the training config; search one of its keys, such as {below[0]}",
-            path=("search", name),
-        )
-    raise SpaceError(f"{name} is not a key of the training config{nearest_leaf(name)}", path=("search", name))
+def _check_name(trainer: Trainer, name: str) -> None:
+    why = None if name in SEEDS else trainer.unsearchable(name)
+    if why is not None:
+        raise SpaceError(f"{name} cannot be searched: {why}", path=("search", name))
+    if fault := trainer.key_fault(name):
+        raise SpaceError(fault, path=("search", name))
 
 
-def nearest_leaf(name: str) -> str:
-    """By the last part of the name where a section has one like it, all of them; or else by the whole dotted name."""
-    known = train_leaves()
-    last = name.rsplit(".", 1)[-1]
-    same_end = [f'"{leaf}"' for leaf in known if leaf.rsplit(".", 1)[-1] == last]
-    return f"; did you mean {' or '.join(same_end)}?" if same_end else did_you_mean(name, known)
-
-
-def _canonical_dimension(name: str, dimension: Dimension) -> Dimension:
+def _canonical_dimension(trainer: Trainer, name: str, dimension: Dimension) -> Dimension:
+    canonical = trainer.canonical
     update: dict[str, Any] = {}
     if dimension.choice is not None:
         choice = tuple(canonical(name, value) for value in dimension.choice)
@@ -147,21 +132,20 @@ def _canonical_dimension(name: str, dimension: Dimension) -> Dimension:
     return dimension.model_copy(update=update)
 
 
-def _check_dimension(study: StudyConfig, name: str, dimension: Dimension) -> None:
-    path = ("search", name)
-    missing = object()
-    if (fixed := get_dotted(study.trainer, name, missing)) is not missing:
+def _check_dimension(space: SearchSpace, name: str, dimension: Dimension) -> None:
+    path, trainer, missing = ("search", name), space.trainer, object()
+    if not trainer.free_keys and (fixed := space.given(name, missing)) is not missing:
         raise SpaceError(
             f"{name} is searched and also fixed (trainer.{name}: {fixed!r}); remove one of the two", path=path
         )
     for value in end_values(dimension):
-        if why := refusal(name, value):
+        if why := trainer.refusal(name, value):
             raise SpaceError(
-                f"{name}: {describe_range(dimension)}: the training config refuses {value!r}: {why}", path=path
+                f"{name}: {describe_range(dimension)}: the {trainer.kind} refuses {value!r}: {why}", path=path
             )
-    if dimension.kind in ("uniform", "loguniform", "quniform") and (why := refusal(name, _between(dimension))):
+    if dimension.kind in ("uniform", "loguniform", "quniform") and (why := trainer.refusal(name, _between(dimension))):
         raise SpaceError(
-            f"{name}: {describe_range(dimension)}: the training config refuses {_between(dimension)!r}: {why}; "
+            f"{name}: {describe_range(dimension)}: the {trainer.kind} refuses {_between(dimension)!r}: {why}; "
             "int and logint give whole numbers",
             path=path,
         )
@@ -184,9 +168,9 @@ def _check_conditions(space: SearchSpace, name: str, dimension: Dimension) -> No
     for key, wanted in (dimension.only_if or {}).items():
         path = ("search", name, "only_if", key)
         searched = space.dimensions.get(key)
-        if searched is None and get_dotted(space.trainer, key, missing) is missing:
-            hint = did_you_mean(key, space.dimensions) or nearest_leaf(key)
-            hint = "" if key in train_leaves() else hint
+        if searched is None and space.given(key, missing) is missing:
+            known = space.trainer.keys()
+            hint = "" if key in known else did_you_mean(key, (*space.dimensions, *known))
             raise SpaceError(
                 f"{name}: only_if names {key}, which is neither searched nor given in trainer{hint}"
                 f"{'; add it to one of them' if not hint else ''}",
@@ -242,70 +226,34 @@ def _probes(space: SearchSpace) -> Iterator[dict[str, Value]]:
         yield space.sample(rng, corners=True)
 
 
-def _check_method_keys(space: SearchSpace, values: Mapping[str, Value]) -> None:
-    known = method_keys()
-    method = values.get("method.name", get_dotted(space.trainer, "method.name"))
-    if method not in known:
-        return
-    for name in values:
-        if not name.startswith("method.") or name.split(".")[1] in known[str(method)]:
-            continue
-        having = [one for one, keys in known.items() if name.split(".")[1] in keys]
-        if "method.name" in values:
-            having = [one for one in having if contains(space.dimensions["method.name"], one)]
-            cure = f"add only_if: {{method.name: [{', '.join(having)}]}}" if having else "remove it"
-        else:
-            cure = f"it belongs to {', '.join(having)}; remove it"
-        raise SpaceError(f"{name} is not a key of method {method}; {cure}", path=("search", name))
-
-
 def _data_of_trial(space: SearchSpace, values: Mapping[str, Value]) -> dict[str, Any]:
     try:
-        return space.to_data(values)
+        data: dict[str, Any] = space.to_data(values)
     except ConfigError as error:
         first = str(error).split(".", 1)[0]
         raise SpaceError(f"trainer: {error}", path=("trainer", first)) from None
+    return data
 
 
 def _lines_of_trial(space: SearchSpace, values: Mapping[str, Value], lines: Lines) -> Lines:
     """Where each key of a trial's config stands in the study file."""
-    trial = {path[1:]: line for path, line in lines.items() if path[:1] == ("trainer",)}
+    trial = dict(_below_trainer(lines))
     for name in values:
         if (line := lines.get(("search", name))) is not None:
-            trial[tuple(name.split("."))] = line
+            trial[space.trainer.path_of(name)] = line
     return trial
 
 
-def _check_trial(study: StudyConfig, config: TrainConfig) -> None:
-    if config.data.holdout is None:
-        raise SpaceError(
-            "trainer.data.holdout is missing: a study scores its trials on training images that are cut off for it, "
-            "e.g. data.holdout: {images: 60, source: labelled}",
-            path=("trainer", "data"),
-        )
-    selects_nothing = study.sampler.name == "grid" and study.scheduler.name == "none"
-    if config.evaluation.final and not selects_nothing:
-        raise SpaceError(
-            "trainer.evaluation.final is true: a search must not see the validation list (data.val); remove it (the "
-            "export sets it for the final training). It may stay with sampler.name: grid and scheduler.name: none, "
-            "where every configuration runs in full and none is selected",
-            path=("trainer", "evaluation", "final"),
-        )
-    workers = study.resources.workers
-    if config.data.batch_size % workers:
-        raise SpaceError(
-            f"data.batch_size = {config.data.batch_size} is the total over {workers} workers and cannot be divided "
-            "among them; change it or resources.workers",
-            path=("resources", "workers"),
-        )
-    if why := refused(config.precision.device, study.resources):
-        raise SpaceError(why, path=("trainer", "precision", "device"))
-    scheduler, epochs, every = study.scheduler, config.schedule.epochs, config.evaluation.every
+def _check_trial(study: StudyConfig, trainer: Trainer, config: Config) -> None:
+    selects = study.sampler.name != "grid" or study.scheduler.name != "none"
+    trainer.check_trial(config, resources=study.resources, selects=selects)
+    scheduler, epochs, every = study.scheduler, trainer.max_epochs(config), trainer.evaluated_every(config)
     if scheduler.name == "none":
         return
     if scheduler.grace_epochs > epochs:
         raise SpaceError(
-            f"scheduler.grace_epochs = {scheduler.grace_epochs} is above trainer.schedule.epochs = {epochs}",
+            f"scheduler.grace_epochs = {scheduler.grace_epochs} is above the full length of a trial, {epochs} epochs "
+            f"({trainer.length_key})",
             path=("scheduler", "grace_epochs"),
         )
     if scheduler.grace_epochs % every:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.execution import cluster, placement
 from ipix_tune.execution.resources import Fit, ResourceError, amounts, fit_resources, per_trial, per_worker, room
+from ipix_tune.trainer.resources import ResourcesConfig
 
 LOOK_EVERY_S = 5.0
 SAID_AFTER_S = 30.0

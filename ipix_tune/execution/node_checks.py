@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.storage.object_store import Store
+from ipix_tune.trainer.interface import Config, Trainer
 from trainers.common.errors import UserError
-from trainers.common.object_uri import is_uri
-from trainers.data import DataConfig
-from trainers.data.open import open_data
 
 ANSWER_S = 120.0
 """Longest wait for a node's answer: a mount that hangs shall not hang the study."""
@@ -29,11 +27,11 @@ class NodeError(UserError):
     """A node of the cluster lacks the data or the storage."""
 
 
-def check_nodes(data: DataConfig, storage: Path | str) -> None:
+def check_nodes(trainer: Trainer, config: Config, storage: Path | str) -> None:
     """Look at the paths from every live node; a single node needs no look.
 
     Args:
-        data: the trials' `data` section. Paths below `~` are each node's own.
+        config: of one of the trials. Paths below `~` are each node's own.
         storage: absolute folder in which the studies lie, made where it is missing; or the URI of an object storage.
 
     Raises:
@@ -44,10 +42,10 @@ def check_nodes(data: DataConfig, storage: Path | str) -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
         return
-    split = open_data(data, final=False).split_hash
-    wait_s = STAGING_S if is_uri(data.root or "") else ANSWER_S
+    seen = trainer.check_node(config, "")
+    wait_s = STAGING_S if trainer.fetches_data(config) else ANSWER_S
     with _marked(storage) if isinstance(storage, Path) else contextlib.nullcontext(storage) as mark:
-        answers = [_asked(node, data, mark, split) for node in nodes]
+        answers = [_asked(node, trainer, config, mark, seen) for node in nodes]
         ray.wait(answers, num_returns=len(answers), timeout=wait_s)
         faults = [
             f"{_called(node)}: {fault}"
@@ -65,7 +63,7 @@ class LateNodes:
     """Nodes that join while a study runs are asked too. Nobody waits for their answers; what they lack is said.
 
     Args:
-        data: as for :func:`check_nodes`.
+        trainer, config: as for :func:`check_nodes`.
         mark: as for :func:`look`: a file in the study's folder, or the URI of an object storage.
         say: prints a line.
         clock: seconds, from any start.
@@ -73,13 +71,15 @@ class LateNodes:
 
     def __init__(
         self,
-        data: DataConfig,
+        trainer: Trainer,
+        config: Config,
         mark: Path | str,
         *,
         say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._data, self._mark, self._say, self._clock = data, mark, say, clock
+        self._trainer, self._config = trainer, config
+        self._mark, self._say, self._clock = mark, say, clock
         self._known: set[str] | None = None
         self._open: list[tuple[Any, Any]] = []
         self._looked = -math.inf
@@ -97,10 +97,13 @@ class LateNodes:
             return
         if self._known is not None and (new := alive.keys() - self._known):
             try:
-                split = open_data(self._data, final=False).split_hash
+                seen = self._trainer.check_node(self._config, "")
             except (UserError, OSError):  # the driver itself cannot see the data now
                 return
-            self._open += [(alive[name], _asked(alive[name], self._data, self._mark, split)) for name in sorted(new)]
+            self._open += [
+                (alive[name], _asked(alive[name], self._trainer, self._config, self._mark, seen))
+                for name in sorted(new)
+            ]
         self._known = (self._known or set()) | alive.keys()
         self._take()
 
@@ -119,26 +122,29 @@ class LateNodes:
         self._open = [(node, answer) for node, answer in self._open if answer not in over]
 
 
-def _asked(node: Any, data: DataConfig, mark: Path | str, split: str) -> Any:
+def _asked(node: Any, trainer: Trainer, config: Config, mark: Path | str, seen: str) -> Any:
     """Have a node look; gives Ray's reference to its answer."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(look).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(data, mark, split)
+    return (
+        ray.remote(look)
+        .options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        .remote(trainer, config, mark, seen)
+    )
 
 
 def _called(node: Any) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
-def look(data: DataConfig, mark: Path | str, split: str) -> list[str]:
+def look(trainer: Trainer, config: Config, mark: Path | str, seen: str) -> list[str]:
     """What this node lacks. `mark` is a file that the driver has just made in the storage, or the URI of an object
-    storage; `split` the hash of its lists of images."""
+    storage; `seen` what the driver's own look at what a trial needs gave."""
     faults = []
     try:
-        if open_data(data, final=False).split_hash != split:
-            faults.append(f"data.root: {data.layout().root} holds other images than the driver's")
+        trainer.check_node(config, seen)
     except UserError as error:
         faults.append(str(error))
     if isinstance(mark, str):

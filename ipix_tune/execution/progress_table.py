@@ -15,8 +15,8 @@ from rich.text import Text
 from analysis.columns import CONFIRM, Phase, State
 from analysis.stats.best import Scored, Settings, Standings, contenders, standings
 from analysis.units import is_percent
-from ipix_tune.config.study_config import Value
 from ipix_tune.search.trial_record import scored, trial_number
+from ipix_tune.trainer.resources import Value
 
 OVER: tuple[State, ...] = ("complete", "stopped", "failed")
 """States of trials that will not run any more."""
@@ -28,8 +28,8 @@ FRONT_SHOWN = 6
 
 @dataclass(kw_only=True)
 class TrialRow:
-    """One trial on the board. ``score`` and ``against`` are the objectives after ``scored_epoch``, the last epoch with
-    a score; ``epoch`` is the last one that it ran."""
+    """One trial in the progress table. ``score`` and ``against`` are the objectives after ``scored_epoch``, the last
+    epoch with a score; ``epoch`` is the last one that it ran."""
 
     values: dict[str, Value]
     state: State = "running"
@@ -186,13 +186,13 @@ class ProgressTable:
 
 
 class Display:
-    """The board on a console: redrawn in place on a terminal, a line per event elsewhere."""
+    """The progress table on a console: redrawn in place on a terminal, a line per event elsewhere."""
 
-    def __init__(self, board: ProgressTable, console: Console) -> None:
-        self.board = board
+    def __init__(self, progress: ProgressTable, console: Console) -> None:
+        self.progress = progress
         self._console = console
         self._live = (
-            Live(get_renderable=board.table, console=console, refresh_per_second=2) if console.is_terminal else None
+            Live(get_renderable=progress.table, console=console, refresh_per_second=2) if console.is_terminal else None
         )
 
     def __enter__(self) -> "Display":
@@ -205,23 +205,24 @@ class Display:
             self._live.stop()
 
     def started(self, key: str) -> None:
-        self._line(f"{key} starts: {describe(self.board.rows[key].values)}")
+        self._line(f"{key} starts: {describe(self.progress.rows[key].values)}")
 
     def epoch(self, key: str) -> None:
-        row = self.board.rows[key]
-        score = "" if row.score is None else f"{self.board.metric} {row.score:.2f}"
-        second = "" if self.board.against is None else f"  {self.board.against} {_number(row.against)}"
-        self._line(f"{key} epoch {row.epoch}/{self.board.max_epochs}  {score}{second}")
+        row = self.progress.rows[key]
+        late = "" if row.scored_epoch == row.epoch else f" after epoch {row.scored_epoch}"
+        score = "" if row.score is None else f"{self.progress.metric} {row.score:.2f}{late}"
+        second = "" if self.progress.against is None else f"  {self.progress.against} {_number(row.against)}"
+        self._line(f"{key} epoch {row.epoch}/{self.progress.max_epochs}  {score}{second}")
 
     def retried(self, key: str) -> None:
-        row = self.board.rows[key]
+        row = self.progress.rows[key]
         self._line(f"{key} goes on from its checkpoint, retry {row.retries}: {row.error}")
 
     def ended(self, key: str) -> None:
-        row = self.board.rows[key]
+        row = self.progress.rows[key]
         reason = f": {row.error}" if row.error else ""
-        self._line(f"{key} {row.state} after {row.epoch}/{self.board.max_epochs} epochs{reason}")
-        self._line(self.board.headline())
+        self._line(f"{key} {row.state} after {row.epoch}/{self.progress.max_epochs} epochs{reason}")
+        self._line(self.progress.headline())
 
     def _line(self, text: str) -> None:
         if self._live is None:

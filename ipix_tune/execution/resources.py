@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ipix_tune.config.study_config import ResourcesConfig
+from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.common.errors import UserError
 
 

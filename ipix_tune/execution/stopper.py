@@ -23,7 +23,7 @@ WAIT_S = 60.0
 
 
 class Stop(Stopper):
-    """A Ray Tune stopper; trials that it cuts off keep their checkpoints and stay open in the journal.
+    """A Ray Tune stopper; trials that it cuts off keep their checkpoints and stay open in the record.
 
     The first SIGINT, SIGTERM or SIGHUP (a terminal that is closed) ends the study cleanly; the second ends the process
     at once. A SIGHUP that is ignored, as under `nohup`, stays ignored.
@@ -46,6 +46,18 @@ class Stop(Stopper):
         self._exhausted = exhausted
         self._looked = 0.0
         self._bad_since: float | None = None
+
+    def storage_failed(self, reason: str) -> None:
+        """The study's storage cannot be written."""
+        self.storage_fault = reason
+
+    def lacks_room(self, reason: str) -> None:
+        """The cluster has had no room for a trial for long. The first reason stands."""
+        self.no_room = self.no_room or reason
+
+    def failed_alike(self, reason: str) -> None:
+        """Too many trials in a row failed with the same error. The first reason stands."""
+        self.alike = self.alike or reason
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False

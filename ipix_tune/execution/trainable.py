@@ -7,25 +7,24 @@ a resumed study find its last checkpoint by the key alone.
 import contextlib
 import gc
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ipix_tune.config.device_grant import granted, limit_memory, refused
-from ipix_tune.config.study_config import ResourcesConfig
-from ipix_tune.search.asha import EPOCH, METRICS, SCORE
-from ipix_tune.search.ray_searcher import CAUSE, FAILED, UNWRITABLE
 from ipix_tune.search.repeated_error import cause_of
+from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.storage.object_sync import ObjectCopy, scratch
+from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.interface import Epoch
+from ipix_tune.trainer.own.device_grant import refused
+from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.common.errors import ConfigError, LoaderError, OutOfMemory, OutputError, TrainingError, UserError
 from trainers.common.retry import FULL
 
-SPLIT = "split_hash"
-ACCUMULATE, IN_PARTS = "accumulate", "accumulate"
-"""Key of the results of a trial that ran out of memory and is computed in more parts than its config says, and the file
-in its folder that keeps their number for those who take the trial up."""
-GROUP = "placement_group"
-"""Key of a nested trial's results: the placement group that holds its workers."""
+IN_PARTS = "accumulate"
+"""File in the folder of a trial that ran out of memory and is computed in more parts than its config says: their
+number, for those who take the trial up."""
 
 
 def trial_config(
@@ -68,8 +67,7 @@ def in_actor(config: dict[str, Any]) -> None:
     from ray import tune
 
     try:
-        if config["trainer"]["precision"]["device"] != "cpu":
-            limit_memory(config["resources"]["gpus_per_worker"])
+        trainer_of(config["trainer"]).limit_memory(config["trainer"], config["resources"]["gpus_per_worker"])
         with _at_home(config) as (local, mirror):
             _in_memory(lambda: _train(local, tune.report, mirror), local, mirror)
     except Exception as error:
@@ -120,7 +118,7 @@ def _into_parts(config: dict[str, Any], mirror: ObjectCopy | None) -> bool:
         if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
             return False
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / IN_PARTS).write_text(str(2 * config["trainer"]["optim"]["accumulate"]))
+        (folder / IN_PARTS).write_text(str(2 * trainer_of(config["trainer"]).parts(config["trainer"])))
         if mirror is not None:
             mirror.push()
     return True
@@ -136,9 +134,9 @@ def _say(error: Exception, send: Callable[[dict[str, Any]], None]) -> None:
 def _last_word(error: Exception) -> dict[str, Any] | None:
     """The row that ends a trial whose retry would fail in the same way; None where it may be retried."""
     if _is_storage(error):
-        return {UNWRITABLE: str(error)}
+        return TrialMessage(unwritable=str(error)).to_result()
     if isinstance(error, UserError | TrainingError) and not isinstance(error, LoaderError):
-        return {FAILED: str(error), CAUSE: cause_of(error)}
+        return TrialMessage(failed=str(error), cause=cause_of(error)).to_result()
     return None
 
 
@@ -157,7 +155,7 @@ def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -
     from trainers.processes.process_group import current
 
     process, group = current(config["trainer"]["precision"]["device"]), get_current_placement_group()
-    go_on = send({GROUP: "" if group is None else group.id.hex()})
+    go_on = send(TrialMessage(placement_group="" if group is None else group.id.hex()).to_result())
     if not process.agree(go_on):
         return
     with _at_home(config) as (local, mirror):
@@ -165,29 +163,34 @@ def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -
 
 
 def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: ObjectCopy | None = None) -> None:
-    """Fit, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
+    """Train, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
-    from trainers.config import TrainConfig
-    from trainers.interface.epoch_record import Decision, EpochRecord
-    from trainers.loop.fit import fit
-
     metric, folder = config["metric"], Path(config["run_dir"])
-    training, mark = TrainConfig.model_validate(config["trainer"]), {}
+    trainer = trainer_of(config["trainer"])
+    training, parts = trainer.validated(config["trainer"], source=f"trial {config['key']}", lines={}), None
     if (folder / IN_PARTS).exists():
         parts = int((folder / IN_PARTS).read_text())
-        training = training.model_copy(update={"optim": training.optim.model_copy(update={"accumulate": parts})})
-        mark = {ACCUMULATE: parts}
+        training = trainer.in_parts(training, parts)
+    last: dict[str, float] = {}
+    stopped = False
 
-    def report(record: EpochRecord) -> Decision:
-        value = record.metrics.get(metric, math.nan)
-        score = {SCORE: value} if math.isfinite(value) else {}
-        if mirror is not None and record.checkpoint is not None:
+    def report(epoch: Epoch) -> bool:
+        nonlocal last, stopped
+        last, score = epoch.metrics, epoch.metrics.get(metric, math.nan)
+        if mirror is not None and epoch.saved:
             mirror.push()
-        row = {EPOCH: record.epoch, SPLIT: record.split_hash, METRICS: record.metrics, **score, **mark}
-        return Decision.STOP if send(row) is False else Decision.CONTINUE
+        told = TrialMessage(
+            epoch=epoch.epoch,
+            score=score if math.isfinite(score) else None,
+            metrics=epoch.metrics,
+            split_hash=epoch.split_hash,
+            accumulate=parts,
+        )
+        stopped = send(told.to_result()) is False
+        return not stopped
 
     try:
-        result = fit(training, folder, callbacks=[report])
+        trainer.run(training, folder, report)
     except (UserError, TrainingError):
         if mirror is not None:  # an epoch that is trained and could not be evaluated
             with contextlib.suppress(OutputError):
@@ -195,9 +198,8 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
         raise
     finally:
         _free_gpu()
-    last = result.records[-1].metrics
     for key, name in (("objective.metric", metric), ("objective.against.metric", config["against"])):
-        if name is not None and not result.stopped and not math.isfinite(last.get(name, math.nan)):
+        if name is not None and not stopped and not math.isfinite(last.get(name, math.nan)):
             _complain(key, name, last)
 
 
@@ -208,9 +210,8 @@ def _complain(key: str, metric: str, last: Mapping[str, float]) -> None:
 
 def _free_gpu() -> None:
     """Give the memory that PyTorch keeps back to the device: the actor may be reused, and may share the device."""
-    import torch
-
-    if torch.cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
@@ -242,11 +243,12 @@ def train_on_ray(
     resources = ResourcesConfig(workers=workers, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker)
     if why := refused(config.precision.device, resources):
         raise ConfigError(why)
+    trainer = trainer_of(config.model_dump(mode="json"))
     with connected(address, nested=True):
         awaited(resources, may_grow=may_grow(address), say=print)
         data = trial_config(
             "final",
-            trainer=granted(config, resources).model_dump(mode="json"),
+            trainer=trainer.granted(config, resources).model_dump(mode="json"),
             run_dir=run_dir,
             metric="val/miou",
             resources=resources,

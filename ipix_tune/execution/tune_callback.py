@@ -1,4 +1,4 @@
-"""Ray Tune's callback: what trials report goes to W&B and to the board."""
+"""Ray Tune's callback: what trials report goes to W&B and to the progress table."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,9 @@ from ray.tune import Callback
 from analysis.columns import State
 from ipix_tune.execution.placement import Releaser
 from ipix_tune.execution.progress_table import Display, TrialRow
-from ipix_tune.execution.trainable import ACCUMULATE, GROUP, SPLIT
-from ipix_tune.search.asha import EPOCH, METRICS, SCORE
-from ipix_tune.search.ray_searcher import CAUSE, end_of
+from ipix_tune.search.ray_searcher import end_of
 from ipix_tune.search.repeated_error import OTHER, Alike
+from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.tracking.runs import Tracker
 
@@ -20,9 +19,9 @@ class TuneCallback(Callback):
     """Fans out what happens to trials.
 
     Args:
-        journal: counts retries, and is told of a trial's end after W&B, so that an end that it knows is in the logs.
+        trials: counts retries, and is told of a trial's end after W&B, so that an end that it knows is in the logs.
         tracker: W&B.
-        display: the board on the console.
+        display: the progress table on the console.
         values: values by trial key, filled by whoever hands trials out.
         on_end: called with a trial's key once it has ended.
         on_step: called often.
@@ -33,7 +32,7 @@ class TuneCallback(Callback):
 
     def __init__(
         self,
-        journal: TrialStore,
+        trials: TrialStore,
         tracker: Tracker,
         display: Display,
         *,
@@ -44,7 +43,7 @@ class TuneCallback(Callback):
         alike: Alike | None = None,
         on_alike: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self._journal = journal
+        self._trials = trials
         self._tracker = tracker
         self._display = display
         self._values = values
@@ -61,7 +60,7 @@ class TuneCallback(Callback):
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key = trial.config["key"]
-        if key in self._display.board.rows and self._display.board.rows[key].state == "running":
+        if key in self._display.progress.rows and self._display.progress.rows[key].state == "running":
             return
         self._open(trial)
         self._display.started(key)
@@ -70,46 +69,48 @@ class TuneCallback(Callback):
         """The trial's row, made with its W&B run where there is none yet: a trial whose process dies, or whose node
         vanishes, before it has started fails without a start."""
         key = trial.config["key"]
-        row = self._display.board.rows.get(key)
+        row = self._display.progress.rows.get(key)
         if row is None or row.state != "running":
-            values, past = self._values[key], self._journal.entry(key)
+            values, past = self._values[key], self._trials.entry(key)
             row = TrialRow(values=values, retries=past.retries)
             epoch = max(past.scores, default=0)
             row.reported(epoch, score=past.scores.get(epoch), against=past.against)
-            self._display.board.rows[key] = row
+            self._display.progress.rows[key] = row
             self._tracker.start(key, values=values, trainer=trial.config["trainer"])
         return row
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        if GROUP in result:
-            self._groups[trial.config["key"]] = result[GROUP]
-            self._releaser.used(result[GROUP])
-        if EPOCH not in result:
+        key, told = trial.config["key"], TrialMessage.from_result(result)
+        if told.placement_group is not None:
+            self._groups[key] = told.placement_group
+            self._releaser.used(told.placement_group)
+        if told.epoch is None:
             return
-        key, epoch = trial.config["key"], int(result[EPOCH])
-        if ACCUMULATE in result:
-            self._tracker.in_parts(key, result[ACCUMULATE])
-        self._tracker.split(key, result[SPLIT])
-        self._tracker.log(key, epoch=epoch, metrics=result[METRICS])
-        row = self._display.board.rows[key]
-        if epoch <= row.epoch:
+        if told.accumulate is not None:
+            self._tracker.in_parts(key, told.accumulate)
+        self._tracker.split(key, told.split_hash or "")
+        self._tracker.log(key, epoch=told.epoch, metrics=dict(told.metrics))
+        row = self._display.progress.rows[key]
+        if told.epoch <= row.epoch:
             return
-        row.reported(epoch, score=result.get(SCORE), against=result[METRICS].get(self._display.board.against))
+        second = self._display.progress.against
+        row.reported(told.epoch, score=told.score, against=None if second is None else told.metrics.get(second))
         self._display.epoch(key)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key, row = trial.config["key"], self._open(trial)
-        row.retries = self._journal.retried(key)
+        row.retries = self._trials.retried(key)
         row.error = last_line(trial)
         if (group := self._groups.pop(key, None)) is not None:
             self._releaser.died(group)
         self._display.retried(key)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        state, error = end_of(trial.last_result or {}, max_epochs=self._display.board.max_epochs)
+        last = TrialMessage.from_result(trial.last_result or {})
+        state, error = end_of(last, max_epochs=self._display.progress.max_epochs)
         if state == "interrupted":
             self._on_storage_fault(str(error))
-        self._end(trial.config["key"], state, error, (trial.last_result or {}).get(CAUSE))
+        self._end(trial.config["key"], state, error, last.cause)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key, reason = trial.config["key"], last_line(trial)
@@ -118,20 +119,20 @@ class TuneCallback(Callback):
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Trials that are still open were cut off by the user or the time budget; their runs are closed as such."""
-        for key, row in self._display.board.rows.items():
+        for key, row in self._display.progress.rows.items():
             if row.state == "running":
                 row.state = "interrupted"
                 self._finish(key, row)
 
     def _end(self, key: str, state: State, error: str | None, cause: str | None) -> None:
-        row = self._display.board.rows[key]
+        row = self._display.progress.rows[key]
         if row.state != "running":
             return
         row.state, row.error = state, error
-        self._display.board.finished_here += 1
+        self._display.progress.finished_here += 1
         self._finish(key, row)
         if state != "interrupted":
-            self._journal.end(key, state=state, error=error, cause=cause)
+            self._trials.end(key, state=state, error=error, cause=cause)
             if (reason := self._alike.ended(state=state, error=error, cause=cause)) is not None:
                 self._on_alike(reason)
         self._ended.add(key)

@@ -9,10 +9,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_record import TrialRecord
-
-EPOCH, SCORE, METRICS = "epoch", "objective", "metrics"
-"""Keys of a result: how far, how good, and all that the trainer reports."""
 
 
 class Asha(FIFOScheduler):
@@ -46,7 +44,7 @@ class Asha(FIFOScheduler):
         self._stopped: dict[str, int] = {}
 
     def replay(self, entries: Iterable[TrialRecord]) -> None:
-        """Fill the rungs from what a journal recorded; decisions made then are not made again. A trial that was to be
+        """Fill the rungs from what the record has; decisions made then are not made again. A trial that was to be
         stopped when the driver died is stopped when it reports that epoch again."""
         for entry in entries:
             last = max(entry.scores, default=0)
@@ -59,9 +57,10 @@ class Asha(FIFOScheduler):
                 self._stopped[entry.key] = last
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
-        if SCORE not in result:
+        told = TrialMessage.from_result(result)
+        if told.score is None or told.epoch is None:
             return str(TrialScheduler.CONTINUE)
-        return self.decide(trial.config["key"], int(result[EPOCH]), float(result[SCORE]))
+        return self.decide(trial.config["key"], told.epoch, told.score)
 
     def decide(self, key: str, epoch: int, score: float) -> str:
         """Take a trial's score after an epoch, and say whether it goes on: CONTINUE or STOP."""

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from analysis.stats.best import Standings
-from ipix_tune.config.study_config import BudgetConfig, ResourcesConfig
+from ipix_tune.config.study_config import BudgetConfig
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
+from ipix_tune.trainer.resources import ResourcesConfig
 
 
 class Budget:
@@ -14,27 +15,27 @@ class Budget:
     Args:
         config: the study's `budget`.
         resources: what a trial takes.
-        journal: the study's record.
+        trials: the study's record.
         max_epochs: full length of a trial.
         sign: 1 where more is better, else -1.
     """
 
     def __init__(
-        self, config: BudgetConfig, resources: ResourcesConfig, journal: TrialStore, *, max_epochs: int, sign: int
+        self, config: BudgetConfig, resources: ResourcesConfig, trials: TrialStore, *, max_epochs: int, sign: int
     ) -> None:
         self._config = config
         self._gpus = resources.workers * resources.gpus_per_worker
-        self._journal = journal
+        self._trials = trials
         self._max_epochs, self._sign = max_epochs, sign
 
     def exhausted(self) -> str | None:
         """The key of what is used up: running trials are then stopped. None while there is some left."""
-        config, journal = self._config, self._journal
-        if config.hours is not None and journal.seconds > config.hours * 3600:
+        config, trials = self._config, self._trials
+        if config.hours is not None and trials.seconds > config.hours * 3600:
             return "budget.hours"
-        if config.epochs is not None and journal.epochs >= config.epochs:
+        if config.epochs is not None and trials.epochs >= config.epochs:
             return "budget.epochs"
-        if config.gpu_hours is not None and journal.trained_s * self._gpus > config.gpu_hours * 3600:
+        if config.gpu_hours is not None and trials.trained_s * self._gpus > config.gpu_hours * 3600:
             return "budget.gpu_hours"
         return None
 
@@ -43,7 +44,7 @@ class Budget:
         rule = self._config.no_improvement
         if rule is None:
             return None
-        since = ended_since_improvement(self._journal.ended(), max_epochs=self._max_epochs, by=rule.by, sign=self._sign)
+        since = ended_since_improvement(self._trials.ended(), max_epochs=self._max_epochs, by=rule.by, sign=self._sign)
         if since < rule.trials:
             return None
         return f"none of the last {since} trials was better than the best before them by more than {rule.by:g}"

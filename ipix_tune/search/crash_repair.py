@@ -7,8 +7,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Value
 from ipix_tune.search.recorded_trials import AGAIN, asked_trials
+from ipix_tune.trainer.resources import Value
 
 
 def finish_ask(study: optuna.Study, space: SearchSpace, *, saved: int | None) -> int:

@@ -19,8 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ipix_tune.config.dimension import from_unit, same, to_unit
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, Value
+from ipix_tune.config.study_config import Dimension
 from ipix_tune.search.unique_sampler import WholeSampler
+from ipix_tune.trainer.resources import Value
 
 RANGE_SPREAD, CHOICE_SPREAD = 0.2, 0.5
 """Of a prior that gives none."""

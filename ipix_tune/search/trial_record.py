@@ -7,12 +7,12 @@ from typing import Any
 
 from analysis.columns import State
 from analysis.stats.best import SEED, Scored, chance_of, settings_of
-from ipix_tune.config.study_config import Value
+from ipix_tune.trainer.resources import Value
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial as the journal has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
+    """One trial as the record has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
     value of the second objective after the epoch of the last score, None where it is not known."""
 
     key: str

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from analysis.columns import State
 from analysis.stats.best import Settings, settings_of
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.crash_repair import finish_ask, reopened
 from ipix_tune.search.recorded_trials import (
     AGAIN,
@@ -36,6 +36,7 @@ from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.warm_start import past_trials
 from ipix_tune.storage.optuna_storage import open_record, told
 from ipix_tune.storage.study_identity import check_record, identity
+from ipix_tune.trainer.resources import Value
 
 TRAINED = "trained_s"
 _OPTUNA_STATES: dict[State, TrialState] = {

@@ -11,8 +11,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Value
 from ipix_tune.search.study_view import at_this_moment
+from ipix_tune.trainer.resources import Value
 
 TRIES = 20
 """Proposals until one that is new; then an unseen configuration is drawn evenly."""

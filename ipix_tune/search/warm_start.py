@@ -15,10 +15,10 @@ from optuna.trial import FrozenTrial, create_trial
 
 from ipix_tune.config.dimension import contains, describe_range, nearest_value
 from ipix_tune.config.search_space import SearchSpace, recorded_values
-from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rank_transform import places
+from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError, did_you_mean
-from trainers.dead_keys import refused_keys
 
 if TYPE_CHECKING:
     from analysis.stats.study import Study as Recorded
@@ -106,7 +106,7 @@ def _earlier(folder: str, study: StudyConfig, space: SearchSpace) -> Earlier:
     left_out: Counter[str] = Counter()
     for trial in recorded.trials:
         values = recorded_values(space, configs[trial.run_id])
-        reason = _unusable(trial, values, space) or _meant_otherwise(configs[trial.run_id])
+        reason = _unusable(trial, values, space) or _meant_otherwise(space, configs[trial.run_id])
         if reason is not None:
             left_out[reason] += 1
             continue
@@ -167,9 +167,9 @@ def _unusable(trial: "Trial", values: Mapping[str, Value], space: SearchSpace) -
     return None
 
 
-def _meant_otherwise(config: Mapping[str, Any]) -> str | None:
+def _meant_otherwise(space: SearchSpace, config: Mapping[str, Any]) -> str | None:
     """Why an earlier version's training was another than its config would be now, or None."""
-    refused = ", ".join(refused_keys(config))
+    refused = ", ".join(space.trainer.refused_together(config))
     return f"with {refused} where it is refused now: its values mean something else" if refused else None
 
 

@@ -1,6 +1,6 @@
 """A study on recorded or made-up learning curves, with a virtual clock.
 
-The journal, the searcher and the scheduler are the study's own objects; only Ray, the trainings and the clock are
+The trial store, the searcher and the scheduler are the study's own objects; only Ray, the trainings and the clock are
 replaced. So grace period, reduction, concurrency and sampler can be chosen before a GPU is paid for.
 """
 
@@ -18,9 +18,10 @@ from trainers.common.errors import UserError
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-    from ipix_tune.config.study_config import StudyConfig, Value
+    from ipix_tune.config.study_config import StudyConfig
     from ipix_tune.search.trial_record import TrialRecord
     from ipix_tune.simulation.curves import Curve, Curves
+    from ipix_tune.trainer.resources import Value
 
 
 class SimulationError(UserError):
@@ -104,7 +105,7 @@ class Simulation:
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
         self._curves = curves
         self._outcome = Simulated()
-        self._journal = TrialStore(
+        self._trials = TrialStore(
             None,
             study,
             SearchSpace(study),
@@ -112,10 +113,10 @@ class Simulation:
             clock=lambda: self._outcome.seconds,
             sampler=sampler,
         )
-        self._budget = Budget(study.budget, study.resources, self._journal, max_epochs=max_epochs, sign=sign)
+        self._budget = Budget(study.budget, study.resources, self._trials, max_epochs=max_epochs, sign=sign)
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
         self._searcher = TrialStoreSearcher(
-            self._journal,
+            self._trials,
             trial_config=self._handed_out,
             concurrent=lambda: concurrent,
             converged=self._budget.converged,
@@ -142,7 +143,7 @@ class Simulation:
                 self._push(now, running, epoch + 1)
             else:
                 self._start_trials(now)
-        outcome.entries = self._journal.entries()
+        outcome.entries = self._trials.entries()
         outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, Asha) else {}
         return outcome
 
@@ -164,12 +165,10 @@ class Simulation:
 
     def _report(self, now: float, running: _Running, epoch: int) -> bool:
         """What Tune does with a trial's result, in its order: scheduler, then searcher; whether the trial goes on."""
-        from ipix_tune.search.asha import EPOCH, METRICS, SCORE
+        from ipix_tune.search.trial_message import TrialMessage
 
         score = running.curve.scores[epoch - 1]
-        result: dict[str, Any] = {EPOCH: epoch, METRICS: {"time/epoch_s": running.curve.seconds}}
-        if score is not None:
-            result[SCORE] = score
+        result = TrialMessage(epoch=epoch, score=score, metrics={"time/epoch_s": running.curve.seconds}).to_result()
         if score is not None:
             self._note(now, running, epoch, score)
         trial = SimpleNamespace(config={"key": running.key}, trial_id=running.tune_id)
@@ -184,7 +183,7 @@ class Simulation:
         return False
 
     def _note(self, now: float, running: _Running, epoch: int, score: float) -> None:
-        """The incumbent by the rule of `analysis.stats.best`, as the board has it."""
+        """The incumbent by the rule of `analysis.stats.best`, as the progress table has it."""
         from ipix_tune.search.trial_record import scored
 
         state: State = "complete" if epoch == self._max_epochs else "running"
@@ -199,7 +198,7 @@ class Simulation:
                 IncumbentChange(
                     seconds=now,
                     epochs=self._outcome.epochs,
-                    trials=self._journal.started,
+                    trials=self._trials.started,
                     key=key,
                     epoch=best.epoch,
                     score=best.score,

@@ -4,20 +4,19 @@ Arms come from the search, from the study file and from nothing else; no method 
 """
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.stats.best import DRAW_SEED, SEED, SEEDS, standings
-from ipix_tune.config.confirm_section import ConfirmError, changed, confirm_of, defaults_of
+from ipix_tune.config.confirm_section import ConfirmError, confirm_of, defaults_of
 from ipix_tune.config.dimension import every_value, same
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import StudyConfig, Value
-from ipix_tune.config.train_keys import get_dotted, has_val
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.study.plan import make_plan
-from trainers.config import TrainConfig
-from trainers.dead_keys import dead_keys, normal_form
+from ipix_tune.trainer.interface import Config
+from ipix_tune.trainer.resources import Value
+from trainers.common.yaml_file import get_dotted
 
 if TYPE_CHECKING:
     from ipix_tune.search.trial_record import TrialRecord
@@ -37,7 +36,8 @@ class Arm:
         changes: what was set differently from those.
         trial: key of the search's trial that it repeats, of a top one.
         values: the searched leaves that are active in it and have an effect.
-        config: its training config; the seeds in it are not used.
+        config: its config; the seeds in it are not used.
+        identity: equal for configurations that train alike with equal seeds: keys that have no effect do not count.
     """
 
     name: str
@@ -46,18 +46,12 @@ class Arm:
     changes: Mapping[str, Value] = field(default_factory=dict)
     trial: str | None = None
     values: Mapping[str, Value]
-    config: TrainConfig
-
-    @property
-    def identity(self) -> str:
-        """Equal for configurations that train alike with equal seeds: keys that have no effect do not count."""
-        return json.dumps(normal_form(self.config).model_dump(mode="json", exclude=NO_PART), sort_keys=True)
+    config: Config
+    identity: str = field(repr=False)
 
 
 EQUAL = "(equal to"
 """In the name of an arm that several configurations came to: top 1 (equal to defaults)."""
-NO_PART = {"seed", "provenance"}
-"""Keys of a training config that make no other arm."""
 
 
 def leaders(study: StudyConfig, entries: "Iterable[TrialRecord]", *, top: int, max_epochs: int) -> "list[TrialRecord]":
@@ -116,7 +110,7 @@ def without(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
     found, confirm = [arm], confirm_of(study)
     for name, step, changes in zip(confirm.step_names, confirm.steps, confirm.ladder, strict=True):
         title = f"{arm.name} with {name or _shown(*next(iter(step.items())))}"
-        config = changed(arm.config, changes)
+        config = space.trainer.changed(arm.config, changes)
         ablated = _arm(space, title, config, role=ABLATED, changes=changes, of=(found[-1].name,))
         if ablated.identity != found[-1].identity:
             found.append(ablated)
@@ -125,7 +119,7 @@ def without(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
 
 def others(study: StudyConfig, space: SearchSpace, arm: Arm) -> list[Arm]:
     """``arm`` with every other value of the choices to contrast that are active in it, all else equal. What is active
-    only under its own value falls back to the training config's default."""
+    only under its own value falls back to the config's default."""
     found = []
     for name in confirm_of(study).contrast:
         for value in every_value(space.dimensions[name]) if name in arm.values else ():
@@ -143,7 +137,7 @@ def variants(study: StudyConfig, space: SearchSpace, bases: Sequence[Arm]) -> li
     """The study's variants of the defaults, which are one of ``bases``; of the first where there are none."""
     of = next((base for base in bases if DEFAULTS in base.roles), bases[0])
     return [
-        _arm(space, name, changed(of.config, keys), role=CONTRAST, changes=keys, of=(of.name,))
+        _arm(space, name, space.trainer.changed(of.config, keys), role=CONTRAST, changes=keys, of=(of.name,))
         for name, keys in confirm_of(study).variants.items()
     ]
 
@@ -176,47 +170,34 @@ def simplest_first(arms: Sequence[Arm]) -> tuple[str, ...]:
     return tuple(arm.name for arm in sorted(arms, key=rank))
 
 
-def with_seed(config: TrainConfig, number: int, *, first: int) -> TrainConfig:
-    """The arm's config for seed ``number`` (0, 1, ...) of the confirmation, which for all arms is ``first + number``, a
-    seed that the search did not use: so the search's luck with its own seed does not count. Where the labelled split is
-    drawn, it is drawn anew for each number, the same for all arms. The validation list, where there is one, is
-    evaluated at the end."""
-    update: dict[str, Any] = {"seed": first + number}
-    if config.data.draw is not None:
-        draw = config.data.draw.model_copy(update={"seed": config.data.draw.seed + 1 + number})
-        update["data"] = config.data.model_copy(update={"draw": draw})
-    if has_val(config):
-        update["evaluation"] = config.evaluation.model_copy(update={"final": True})
-    return config.model_copy(update=update)
-
-
 def first_seed(study: StudyConfig, space: SearchSpace, arms: Sequence[Arm]) -> int:
     """The lowest seed above all that the search used, for whatever source of chance."""
     used = [_highest(space, name) for name in (SEED, "seeds.init", "seeds.order") if name in space.dimensions]
-    return 1 + max([*used, *([] if SEED in space.dimensions else [arms[0].config.seed])])
+    return 1 + max([*used, *([] if SEED in space.dimensions else [space.trainer.seed(arms[0].config)])])
 
 
 def _highest(space: SearchSpace, name: str) -> int:
     return max(int(str(value)) for value in every_value(space.dimensions[name]))
 
 
-def _config(space: SearchSpace, values: Mapping[str, Value]) -> TrainConfig:
+def _config(space: SearchSpace, values: Mapping[str, Value]) -> Config:
     """The config of searched values without the search's seeds. A searched seed of the labelled draw is at its highest
-    value, above which :func:`with_seed` goes."""
+    value, above which a confirmation goes."""
     found = {name: value for name, value in values.items() if name not in SEEDS}
     if DRAW_SEED in space.dimensions:
         found[DRAW_SEED] = _highest(space, DRAW_SEED)
     return space.to_config(found)
 
 
-def _arm(space: SearchSpace, name: str, config: TrainConfig, *, role: str, **known: Any) -> Arm:
+def _arm(space: SearchSpace, name: str, config: Config, *, role: str, **known: Any) -> Arm:
     """An arm with the searched leaves that are active in its config and have an effect there."""
-    data, missing = config.model_dump(mode="json"), object()
-    read = {key: get_dotted(data, key, missing) for key in space.dimensions if key not in SEEDS}
+    data, missing, trainer = config.model_dump(mode="json"), object(), space.trainer
+    paths = {key: ".".join(trainer.path_of(key)) for key in space.dimensions if key not in SEEDS}
+    read = {key: get_dotted(data, path, missing) for key, path in paths.items()}
     there: dict[str, Any] = {key: value for key, value in read.items() if value is not missing}
-    active, dead = space.active(there), dead_keys(config)
+    active, dead = space.active(there), trainer.dead_keys(config)
     values = {key: value for key, value in there.items() if key in active and key not in dead}
-    return Arm(name=name, roles=(role,), values=values, config=config, **known)
+    return Arm(name=name, roles=(role,), values=values, config=config, identity=trainer.identity(config), **known)
 
 
 def _merged(arms: Sequence[Arm]) -> tuple[Arm, ...]:

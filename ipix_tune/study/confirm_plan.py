@@ -14,8 +14,8 @@ from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.atomic import replace_bytes
 from ipix_tune.study import confirm_arms as arms_
 from ipix_tune.study.confirm_arms import Arm, arms_of
-from trainers.common.yaml_file import validate
-from trainers.config import TrainConfig
+from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.interface import Config
 
 FOLDER, PLAN = "confirm", "plan.json"
 ARM, SEED = "arm", "seed"
@@ -32,10 +32,11 @@ class Confirmation:
     order: tuple[str, ...]
     first_seed: int
 
-    def config(self, name: str, number: int) -> TrainConfig:
-        """The training config of an arm's run with a seed."""
+    def config(self, name: str, number: int) -> Config:
+        """The config of an arm's run with a seed."""
         arm = next(arm for arm in self.arms if arm.name == name)
-        return arms_.with_seed(arm.config, number, first=self.first_seed)
+        trainer = trainer_of(arm.config.model_dump(mode="json"))
+        return trainer.with_seed(arm.config, number, first=self.first_seed)
 
 
 def logged_plan(study: StudyConfig, found: Confirmation) -> dict[str, Any]:
@@ -145,15 +146,16 @@ def _dumped(found: Confirmation) -> dict[str, Any]:
 
 
 def _loaded(data: dict[str, Any], *, source: str) -> Confirmation:
-    arms = tuple(
-        Arm(
-            **{name: arm[name] for name in ("name", "changes", "trial", "values")},
-            roles=tuple(arm["roles"]),
-            of=tuple(arm["of"]),
-            config=validate(TrainConfig, arm["config"], source=source, lines={}),
-        )
-        for arm in data["arms"]
-    )
+    arms = tuple(_arm(arm, source=source) for arm in data["arms"])
     return Confirmation(
         arms=arms, plan=plan_of(data["plan"]), order=tuple(data["order"]), first_seed=data["first_seed"]
+    )
+
+
+def _arm(data: dict[str, Any], *, source: str) -> Arm:
+    trainer = trainer_of(data["config"])
+    config = trainer.validated(data["config"], source=source, lines={})
+    known = {name: data[name] for name in ("name", "changes", "trial", "values")}
+    return Arm(
+        **known, roles=tuple(data["roles"]), of=tuple(data["of"]), config=config, identity=trainer.identity(config)
     )

@@ -6,18 +6,20 @@ Reads the tables that the analysis made from W&B's files and nothing else; Ray's
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase, key_of
 from analysis.ingest.tables import FOLDER, RUNS, Tables, load
 from analysis.stats.study import Study, Trial, from_tables
 from ipix_tune.study.final_recipe import KEY, SEEDS, head_lines, recipe
 from ipix_tune.study.provenance import ExportChoice, RunRow, front_told, head, provenance, trial_key
+from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.interface import Config
+from ipix_tune.trainer.own.keys import has_val as names_val
 from trainers.common.atomic import replacing
 from trainers.common.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+from trainers.common.yaml_file import dump, set_dotted
+from trainers.config import TrainConfig
 
 
 class ExportError(UserError):
@@ -55,21 +57,27 @@ def export_best(
     if trial is None:
         choice = _with_confirmation(choice, found)
     config = _config(choice, study)
+    if not isinstance(config, TrainConfig):
+        text = of_another(choice, config, study=study, asked=bool(final) or give_back is not None or seeds != SEEDS)
+        return _written(choice, text, out)
     if final or (final is None and choice.confirmed is not None):
         rows = found.runs.to_pylist()
         last = recipe(config, rows=rows, confirmed=choice.confirmed, seeds=seeds, give_back=give_back)
         choice = replace(choice, recipe=last)
     elif give_back is not None or seeds != SEEDS:
         raise ExportError("--seeds, --give-back and --keep-held-out belong to the final recipe: give --final as well")
-    text = to_yaml(choice, config, study=study, final=final, file=str(out))
+    return _written(choice, to_yaml(choice, config, study=study, final=final, file=str(out)), out)
+
+
+def _written(choice: ExportChoice, text: str, out: Path) -> ExportChoice:
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         temporary.write_text(text)
     return choice
 
 
-def chosen_config(found: Tables, study: Path) -> "TrainConfig":
-    """The training config of the best run, or of the one that a confirmation chose, as the study made it.
+def chosen_config(found: Tables, study: Path) -> Config:
+    """The config of the best run, or of the one that a confirmation chose, as the study made it.
 
     Args:
         found: the study's tables.
@@ -235,17 +243,15 @@ def _key(study: Study, trial: Trial) -> str:
     return key_of(trial.run_id)
 
 
-def _config(choice: ExportChoice, study: Path) -> "TrainConfig":
+def _config(choice: ExportChoice, study: Path) -> Config:
     """As the run was trained, but for what the study's machine granted it: the device and the loader's workers are what
     the study's file says, else `auto`, since the final training may run elsewhere."""
-    from trainers.common.yaml_file import set_dotted, validate
-    from trainers.config import TrainConfig
-
     source = f"{study}: trial {trial_key(choice.row)}"
     data = json.loads(choice.row["config"])
-    for name in ("precision.device", "data.loader_workers"):
+    trainer = trainer_of(data)
+    for name in trainer.granted_keys:
         set_dotted(data, name, _asked(study, name))
-    return validate(TrainConfig, data, source=source, lines={})
+    return trainer.validated(data, source=source, lines={})
 
 
 def _asked(study: Path, name: str) -> Any:
@@ -265,7 +271,7 @@ def _asked(study: Path, name: str) -> Any:
 
 def to_yaml(
     choice: ExportChoice,
-    config: "TrainConfig",
+    config: TrainConfig,
     *,
     study: Path,
     final: bool | None = None,
@@ -278,9 +284,6 @@ def to_yaml(
         final: False: `data.val` is not evaluated.
         file: what the text is for, as the command that trains it names it.
     """
-    from ipix_tune.config.train_keys import has_val as names_val
-    from trainers.common.yaml_file import dump
-
     origin, found = provenance(choice, study=study), choice.recipe
     if found is not None:
         config = found.config.model_copy(update={"provenance": {**origin, KEY: found.facts}})
@@ -297,7 +300,31 @@ def to_yaml(
     return "\n".join([*lines, dump(config)])
 
 
-def _seeds(config: "TrainConfig") -> str:
+def of_another(choice: ExportChoice, config: Config, *, study: Path, asked: bool) -> str:
+    """The config of a trainer that is not ours, with its provenance, below comment lines that say how far to trust it
+    and how to run it.
+
+    Args:
+        asked: a final recipe is asked for.
+
+    Raises:
+        ExportError: there is no final recipe of such a trainer.
+    """
+    if asked:
+        raise ExportError(
+            "--final, --seeds, --give-back and --keep-held-out belong to our own trainer's configs; leave them out: "
+            "the exported file has the command and config of the winner"
+        )
+    trainer = trainer_of(config.model_dump(mode="json"))
+    lines = [
+        *head(choice, final=False, has_val=True),
+        f"# seed {trainer.seed(config)} is the run's own; give another for a fresh run",
+        *(f"# {line}" for line in trainer.how_to_run(config)),
+    ]
+    return "\n".join([*lines, dump(config.model_copy(update={"provenance": provenance(choice, study=study)}))])
+
+
+def _seeds(config: TrainConfig) -> str:
     """Such as: seed 3 is; or: seed 0, seeds.init 2 are."""
     single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
     return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"

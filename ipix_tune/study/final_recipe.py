@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.columns import PARAM_PREFIX
-from ipix_tune.config.train_keys import has_val
+from ipix_tune.trainer.own.keys import has_val
 from trainers.common.errors import UserError
 from trainers.loop.run_summary import validation_called
 from trainers.loop.seeds import FINAL, HELD_OUT, SeedRun, mean_of

@@ -13,18 +13,18 @@ from ipix_tune.study.confirm_arms import Arm
 from ipix_tune.study.confirm_plan import ARM, SEED
 
 
-def needed_of_search(study: StudyConfig, journal: TrialStore, board: ProgressTable) -> set[str]:
+def needed_of_search(study: StudyConfig, trials: TrialStore, progress: ProgressTable) -> set[str]:
     """Keys of the trials of the search that have ended and may yet be exported: of the configurations whose seeds have
     all ended the best (with two objectives the front), and as many as the confirmation takes; of every other
     configuration its first run, since its mean may still become the best.
 
     Args:
         study: how many the confirmation takes.
-        journal: knows which configurations have runs to come.
-        board: the trials of the search.
+        trials: knows which configurations have runs to come.
+        progress: what is known of them.
     """
     top = 1 if study.confirm is None else study.confirm.top
-    return board.contenders(unsettled=journal.unsettled(), top=top)
+    return progress.contenders(unsettled=trials.unsettled(), top=top)
 
 
 def needed_of_confirmation(arms: Iterable[Arm], entries: Iterable[TrialRecord]) -> set[str]:

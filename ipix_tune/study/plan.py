@@ -9,20 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.stats.best import SEEDS
-from ipix_tune.config.device_grant import describe_device
 from ipix_tune.config.dimension import describe_range
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.resources import Fit, amounts, fit_resources
 from ipix_tune.search.rungs import expected_epochs, rungs
 from ipix_tune.study.confirm_budget import price
-from ipix_tune.study.step_timing import StepTiming
+from ipix_tune.trainer.interface import Timing
+from ipix_tune.trainer.resources import Value
 from trainers.common.object_uri import without_query
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A study before it starts. ``epochs_expected`` is None without early stopping. ``device``: `precision.device`."""
+    """A study before it starts. ``epochs_expected`` is None without early stopping. ``device``: a line about that of a
+    trial."""
 
     study: StudyConfig
     trials: int
@@ -50,7 +51,7 @@ def make_plan(
     space = SearchSpace(study)
     sample = space.sample(random.Random(study.sampler.seed))
     drawn = space.to_config(sample)
-    max_epochs = drawn.schedule.epochs
+    max_epochs = space.trainer.max_epochs(drawn)
     grid_size = None
     trials = study.budget.trials
     if study.sampler.name == "grid":
@@ -71,7 +72,7 @@ def make_plan(
         if levels
         else None,
         fit=None if cluster is None else fit_resources(study.resources, cluster=cluster, nodes=nodes),
-        device=drawn.precision.device,
+        device=space.trainer.device(drawn, study.resources),
         sample=sample,
     )
 
@@ -82,7 +83,7 @@ def render(
     data: Sequence[str] = (),
     warm: Sequence[str] = (),
     memory: Sequence[str] = (),
-    cost: StepTiming | None = None,
+    cost: Timing | None = None,
     warnings: Sequence[str] = (),
 ) -> RenderableType:
     """The plan as `--dry-run` prints it; ``data`` are lines about the data set, ``warm`` about earlier studies,
@@ -104,7 +105,7 @@ def render(
     if plan.epochs_expected is not None and plan.epochs_expected < plan.epochs_at_most:
         table.add_row("", f"about {plan.epochs_expected:.0f} expected, if trials reach the rungs in random order")
     table.add_row("resources", _resources(plan))
-    table.add_row("device", describe_device(plan.device, study.resources))
+    table.add_row("device", plan.device)
     for i, line in enumerate(memory):
         table.add_row("" if i else "memory", line)
     for i, line in enumerate(_cost_lines(plan, cost)):
@@ -165,7 +166,7 @@ def _resources(plan: Plan) -> str:
     return f"{wanted}, {plan.fit.concurrent} at once on {amounts(has)}"
 
 
-def _confirmation(plan: Plan, cost: StepTiming | None) -> list[str]:
+def _confirmation(plan: Plan, cost: Timing | None) -> list[str]:
     """What the confirmation adds at most; the arms are known only after the search."""
     asked = price(plan.study, max_epochs=plan.max_epochs)
     if asked is None:
@@ -179,13 +180,10 @@ def _confirmation(plan: Plan, cost: StepTiming | None) -> list[str]:
     return lines
 
 
-def _cost_lines(plan: Plan, cost: StepTiming | None) -> list[str]:
+def _cost_lines(plan: Plan, cost: Timing | None) -> list[str]:
     if cost is None:
         return ["not measured (--dry-run=measure times a few steps)"]
-    lines = [
-        f"{low:.2g} to {high:.2g} s a step, {cost.evaluation_s:.2g} s an evaluation on this machine's {cost.device}"
-        for low, high in [cost.step_s]
-    ]
+    lines = [cost.words]
     at_once = min(plan.fit.concurrent, plan.trials) if plan.fit is not None else 1
     for label, epochs in (("expected", plan.epochs_expected), ("at most", plan.epochs_at_most)):
         if epochs is not None:

@@ -71,7 +71,7 @@ def head(choice: ExportChoice, *, final: bool, has_val: bool) -> list[str]:
 
 
 def _called(row: RunRow) -> str:
-    data: dict[str, Any] = json.loads(row["config"])["data"]
+    data: dict[str, Any] = json.loads(row["config"]).get("data", {})
     return validation_called(data)
 
 

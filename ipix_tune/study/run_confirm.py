@@ -1,7 +1,7 @@
 """The confirmation of a study: paired seeds for the arms, round after round, until the race is decided.
 
 It is a phase of the study, in its folder: the arms and the plan in `confirm/plan.json`, written before the first run
-and never changed, a journal of its own beside it, the runs among the study's trials as c0000, c0001, ...
+and never changed, a record of its own beside it, the runs among the study's trials as c0000, c0001, ...
 """
 
 import contextlib
@@ -12,20 +12,18 @@ from rich.console import Console
 
 from analysis.columns import CONFIRM
 from ipix_tune.config.confirm_section import ConfirmError, confirm_of, defaults_of
-from ipix_tune.config.device_grant import granted
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import Dimension, StudyConfig
 from ipix_tune.config.validate_confirm import NOT_LOGGED
 from ipix_tune.execution.echo import say
 from ipix_tune.execution.machine import check_machine
-from ipix_tune.execution.preflight import check_run
-from ipix_tune.execution.runner import Outcome, Values, Work, board_of, checked_copy, drive, opened
+from ipix_tune.execution.phase import Outcome, Values, Work, checked_copy, opened, progress_of
+from ipix_tune.execution.runner import Runner
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.storage.study_folder import study_folder, trials_of
 from ipix_tune.storage.study_identity import identity
-from ipix_tune.study.confirm_arms import with_seed
 from ipix_tune.study.confirm_budget import ConfirmationBudget
 from ipix_tune.study.confirm_extension import extended, judged, write_extension
 from ipix_tune.study.confirm_plan import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
@@ -35,8 +33,8 @@ from ipix_tune.study.logged_facts import facts_of_confirmation
 from ipix_tune.tracking import probe as wandb_probe
 from ipix_tune.tracking.run_facts import RunFacts
 from ipix_tune.tracking.shell_environment import wandb_mode
+from ipix_tune.trainer.interface import Config
 from trainers.common.errors import UserError
-from trainers.config import TrainConfig
 
 LETTER = "c"
 
@@ -75,7 +73,7 @@ def confirm(
         _extended(study, study_folder(study), more_seeds)
     space = SearchSpace(study)
     probe = _probe(study, space)
-    lines, _ = check_run(probe, workers=study.resources.workers)
+    lines = space.trainer.check(probe, study.resources)
     for line in [*lines, *wandb_probe.probe(study)]:
         console.print(line, highlight=False)
     begun = resume or more_seeds > 0
@@ -106,13 +104,13 @@ def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
     confirm, space = confirm_of(study), SearchSpace(study)
     place = study_folder(study)
     _check_folder(study, None)
-    lines, _ = check_run(_probe(study, space), workers=study.resources.workers)
+    lines = space.trainer.check(_probe(study, space), study.resources)
     found = looked_at(study, space, place)
     for arm in found.arms:
         set_ = ", ".join(f"{name}={value}" for name, value in arm.values.items())
         lines.append(f"{arm.name}{f' (trial {arm.trial})' if arm.trial else ''}: {set_}")
     lines += [f"compared: {arm} with {other}" for arm, other in found.plan.comparisons]
-    max_epochs = found.arms[0].config.schedule.epochs
+    max_epochs = space.trainer.max_epochs(found.arms[0].config)
     if more_seeds:
         _check_begun(place)
         entries = _entries(study, found, place)
@@ -167,12 +165,13 @@ def _check_begun(place: Path) -> None:
         raise ConfirmError(f"{place}: no confirmation has begun that --more-seeds could extend; leave it out to begin")
 
 
-def _probe(study: StudyConfig, space: SearchSpace) -> TrainConfig:
+def _probe(study: StudyConfig, space: SearchSpace) -> Config:
     """A config as a run of the confirmation has it, with the validation list."""
     import random
 
     values = defaults_of(study) or space.sample(random.Random(0))
-    return granted(with_seed(space.to_config(values), 0, first=0), study.resources)
+    config = space.trainer.with_seed(space.to_config(values), 0, first=0)
+    return space.trainer.granted(config, study.resources)
 
 
 def _race(
@@ -203,7 +202,7 @@ def _race(
     whole, study = study, by_first_objective(study)
     runs = as_study(study, found, place)
     total = len(found.arms) * found.plan.seeds
-    journal = TrialStore(
+    trials = TrialStore(
         place / FOLDER,
         runs,
         SearchSpace(runs),
@@ -213,10 +212,10 @@ def _race(
         there=trials_of(place, copy),
     )
     probe = found.config(found.arms[0].name, 0)
-    for line in offer_failed(journal, probe, resume=True, retry_failed=retry_failed, lost=False):
+    for line in offer_failed(trials, space.trainer, probe, resume=True, retry_failed=retry_failed, lost=False):
         say(console, line)
-    max_epochs = found.arms[0].config.schedule.epochs
-    board = board_of(study, journal.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
+    max_epochs = space.trainer.max_epochs(found.arms[0].config)
+    progress = progress_of(study, trials.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
     say(
         console,
         f"confirming {len(found.arms)} configurations, {found.plan.first_seeds} to {found.plan.seeds} seeds:",
@@ -227,18 +226,18 @@ def _race(
     searched = _needed_of_search(whole, space, found, place, max_epochs=max_epochs)
     work = Work(
         facts=facts_of_confirmation(study, space, found),
-        data=probe.data,
-        journal=journal,
+        probe=probe,
+        trials=trials,
         record=tuple(f"{FOLDER}/{name}" for name in (PLAN, JOURNAL)),
         scheduler=FIFOScheduler(),
-        board=board,
+        progress=progress,
         exhausted=lambda: None,
         converged=lambda: None,
-        needed=lambda: searched | needed_of_confirmation(found.arms, journal.entries()),
+        needed=lambda: searched | needed_of_confirmation(found.arms, trials.entries()),
     )
-    outcome = drive(study, work, place, copy, console=console)
+    outcome = Runner(study, work, place, copy, console=console).run()
     with contextlib.suppress(UserError, OSError):  # where the record failed, the outcome says so
-        say(console, f"confirmation: {judged(journal.entries(), found.plan, sign=sign).reason}")
+        say(console, f"confirmation: {judged(trials.entries(), found.plan, sign=sign).reason}")
     return outcome
 
 
@@ -246,9 +245,9 @@ def _needed_of_search(
     study: StudyConfig, space: SearchSpace, found: Confirmation, place: Path, *, max_epochs: int
 ) -> set[str]:
     """Keys of the trials of the search whose checkpoints stay: what the arms repeat, and what the search may name."""
-    journal = TrialStore(place, study, space, total=0)
-    board = board_of(study, journal.entries(), total=0, max_epochs=max_epochs, phase="search")
-    return needed_of_search(study, journal, board) | {arm.trial for arm in found.arms if arm.trial is not None}
+    trials = TrialStore(place, study, space, total=0)
+    progress = progress_of(study, trials.entries(), total=0, max_epochs=max_epochs, phase="search")
+    return needed_of_search(study, trials, progress) | {arm.trial for arm in found.arms if arm.trial is not None}
 
 
 def facts_and_entries(
@@ -278,7 +277,7 @@ def by_first_objective(study: StudyConfig) -> StudyConfig:
 
 
 def as_study(study: StudyConfig, found: Confirmation, place: Path) -> StudyConfig:
-    """The runs as a search space of two dimensions, for the journal of the study in ``place``."""
+    """The runs as a search space of two dimensions, for the record of the study in ``place``."""
     names = tuple(arm.name for arm in found.arms)
     dimensions = {ARM: Dimension(choice=names), SEED: Dimension(int=(0, found.plan.seeds - 1))}
     update = {"name": f"{identity(place, study)}-{FOLDER}", "search": dimensions, "points": [], "warm_start": []}

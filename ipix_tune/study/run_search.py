@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analysis.columns import key_of
-from ipix_tune.config.device_grant import granted, idle_gpus
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.echo import near, say
 from ipix_tune.execution.machine import check_machine
-from ipix_tune.execution.preflight import check_run
-from ipix_tune.execution.runner import TOLD, Outcome, Work, board_of, checked_copy, drive, opened
+from ipix_tune.execution.phase import Outcome, Work, checked_copy, opened, progress_of
+from ipix_tune.execution.runner import TOLD, Runner
 from ipix_tune.storage import study_folder
 from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy
 from ipix_tune.storage.study_identity import IDENTITY
@@ -58,7 +57,7 @@ def run(
     copy = checked_copy(study)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
-    lines, _ = check_run(granted(first, study.resources), workers=study.resources.workers)
+    lines = space.trainer.check(space.trainer.granted(first, study.resources), study.resources)
     if study.warm_start and not resume:
         from ipix_tune.search.warm_start import describe_warm_start
 
@@ -68,13 +67,13 @@ def run(
     accept = partial(acceptable, study, space, copy) if resume else lambda place: None
     with opened(study, first, copy, resume=resume, address=address, console=console, accept=accept) as (place, fit):
         on_begun()
-        if (idle := idle_gpus(first.precision.device, study.resources, fit.cluster)) is not None:
+        if (idle := space.trainer.idle(first, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
         plan = make_plan(study)
-        journal = TrialStore(place, study, space, total=plan.trials, there=study_folder.trials_of(place, copy))
-        for line in offer_failed(journal, first, resume=resume, retry_failed=retry_failed, lost=True):
+        trials = TrialStore(place, study, space, total=plan.trials, there=study_folder.trials_of(place, copy))
+        for line in offer_failed(trials, space.trainer, first, resume=resume, retry_failed=retry_failed, lost=True):
             say(console, line)
-        return _search(study, space, plan, journal, place, copy, console=console)
+        return _search(study, space, plan, trials, place, copy, console=console)
 
 
 def acceptable(study: StudyConfig, space: SearchSpace, copy: ObjectCopy | None, place: Path) -> None:
@@ -95,7 +94,7 @@ def _search(
     study: StudyConfig,
     space: SearchSpace,
     plan: Plan,
-    journal: "TrialStore",
+    trials: "TrialStore",
     place: Path,
     copy: ObjectCopy | None,
     *,
@@ -109,27 +108,27 @@ def _search(
 
     scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
     if isinstance(scheduler, Asha):
-        scheduler.replay(journal.entries())
-    board = board_of(study, journal.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
+        scheduler.replay(trials.entries())
+    progress = progress_of(study, trials.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
     budget = Budget(
         study.budget,
         study.resources,
-        journal,
+        trials,
         max_epochs=plan.max_epochs,
         sign=1 if study.objective.mode == "max" else -1,
     )
     work = Work(
         facts=facts_of_search(study, space, plan),
-        data=space.to_config(plan.sample).data,
-        journal=journal,
+        probe=space.to_config(plan.sample),
+        trials=trials,
         record=(IDENTITY, JOURNAL, SAMPLER),
         scheduler=scheduler,
-        board=board,
+        progress=progress,
         exhausted=budget.exhausted,
         converged=budget.converged,
-        needed=lambda: needed_of_search(study, journal, board),
+        needed=lambda: needed_of_search(study, trials, progress),
     )
-    return drive(study, work, place, copy, console=console)
+    return Runner(study, work, place, copy, console=console).run()
 
 
 def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.columns import Phase
-from ipix_tune.config.study_config import Value
-from trainers.config import TrainConfig
+from ipix_tune.trainer.interface import Config
+from ipix_tune.trainer.resources import Value
 
 Values = dict[str, Value]
 
@@ -18,12 +18,12 @@ class RunFacts:
 
     Args:
         phase: the job type of its W&B runs.
-        training: a trial's values to its training config.
+        training: a trial's values to its config.
         describe: what W&B's config says of a trial, by its values.
         shared: what is the same for all runs, as `analysis.columns` lists it.
     """
 
     phase: Phase
-    training: Callable[[Values], TrainConfig]
+    training: Callable[[Values], Config]
     describe: Callable[[Values], dict[str, Any]]
     shared: dict[str, Any]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.columns import SCHEMA_VERSION, Phase, State
-from ipix_tune.config.study_config import StudyConfig, Value
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.study_identity import identity
 from ipix_tune.tracking import shell_environment
 from ipix_tune.tracking import sweep as wandb_sweep
 from ipix_tune.tracking.shell_environment import wandb_mode
+from ipix_tune.trainer.resources import Value
 from trainers.common.environment import git_commit, package_versions
 
 logger = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ import contextlib
 
 import pytest
 
-from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.execution import cluster, concurrency
 from ipix_tune.execution.concurrency import Concurrency, Seen, awaited, may_come, waits_for
 from ipix_tune.execution.placement import Standing
 from ipix_tune.execution.resources import ResourceError
+from ipix_tune.trainer.resources import ResourcesConfig
 
 NOTHING = Standing(held={}, waiting=[])
 

@@ -9,7 +9,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.study.confirm_arms import arms_of
 from ipix_tune.study.confirm_budget import price
 from ipix_tune.study.plan import make_plan, render
-from ipix_tune.study.step_timing import StepTiming
+from ipix_tune.trainer.own.step_timing import StepTiming
 from tests.ipix_tune.studies import base, write
 from tests.ipix_tune.test_confirm_arms import LADDER, THREE, VARIANTS
 from tests.ipix_tune.test_plan import printed

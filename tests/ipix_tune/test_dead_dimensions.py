@@ -3,8 +3,9 @@
 import pytest
 
 from ipix_tune.config.dead_dimensions import check_dead_dimensions, dead_fixed_keys
-from ipix_tune.config.search_space import SearchSpace, SpaceError
+from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.trainer.interface import SpaceError
 from tests.ipix_tune.studies import base, line_of, write
 
 ALPHA = {"interpixel.alpha": {"loguniform": [0.01, 10]}}

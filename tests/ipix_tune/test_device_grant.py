@@ -4,7 +4,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from ipix_tune.config.device_grant import (
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.config.validate_space import check_study
+from ipix_tune.execution.trainable import train_on_ray
+from ipix_tune.study.dry_run import dry_run
+from ipix_tune.trainer.interface import SpaceError
+from ipix_tune.trainer.own.device_grant import (
     describe_device,
     few_images,
     granted,
@@ -13,11 +18,7 @@ from ipix_tune.config.device_grant import (
     share_of_memory,
     shares,
 )
-from ipix_tune.config.search_space import SpaceError
-from ipix_tune.config.study_config import ResourcesConfig, StudyConfig
-from ipix_tune.config.validate_space import check_study
-from ipix_tune.execution.trainable import train_on_ray
-from ipix_tune.study.dry_run import dry_run
+from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.studies import base, config_of
 from trainers.common.errors import ConfigError
 from trainers.models.build import build_model

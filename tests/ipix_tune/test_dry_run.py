@@ -11,10 +11,10 @@ from analysis.ingest.tables import Tables, save
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_space import check_study
-from ipix_tune.execution.preflight import check_run
 from ipix_tune.execution.resources import ResourceError
 from ipix_tune.study.dry_run import dry_run
 from ipix_tune.study.earlier_noise import describe_rung_noise
+from ipix_tune.trainer.own.preflight import check_run
 from tests.ipix_tune.studies import base, row
 from trainers.common.errors import DataError
 

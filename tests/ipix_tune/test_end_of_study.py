@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.execution import complete_logs
-from ipix_tune.execution.runner import Work, board_of, drive
+from ipix_tune.execution import runner
+from ipix_tune.execution.phase import Work, progress_of
+from ipix_tune.execution.runner import Runner
 from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.test_complete_logs import EPOCHS, study, trained  # noqa: F401
 from trainers.common.errors import OutputError
@@ -17,20 +18,20 @@ from trainers.common.errors import OutputError
 def ended(study):  # noqa: F811
     """Drives a study whose trials have all ended, to its end."""
     place, facts, entries = trained(study)
-    journal = TrialStore(place, study, SearchSpace(study), total=len(entries))
-    assert journal.remaining == 0
+    trials = TrialStore(place, study, SearchSpace(study), total=len(entries))
+    assert trials.remaining == 0
     work = Work(
         facts=facts,
         data=facts.training(entries[0].values).data,
-        journal=journal,
+        trials=trials,
         record=("journal.log",),
         scheduler=None,
-        board=board_of(study, entries, total=len(entries), max_epochs=EPOCHS, phase="search"),
+        progress=progress_of(study, entries, total=len(entries), max_epochs=EPOCHS, phase="search"),
         exhausted=lambda: None,
         converged=lambda: None,
         needed=set,
     )
-    return lambda copy=None: drive(study, work, place, copy, console=Console(quiet=True))
+    return lambda copy=None: Runner(study, work, place, copy, console=Console(quiet=True)).run()
 
 
 def test_an_undisturbed_end_is_no_early_one(ended):
@@ -65,7 +66,7 @@ def test_logs_that_cannot_be_compared_are_said_and_end_nothing(ended, monkeypatc
     def broken(*_, **__):
         raise RuntimeError("the reader is broken")
 
-    monkeypatch.setattr(complete_logs, "complete", broken)
+    monkeypatch.setattr(runner, "complete", broken)
     outcome = ended()
     assert outcome.lacking == ("unknown which, since they could not be compared (the reader is broken)",)
     assert outcome.cut_short is None

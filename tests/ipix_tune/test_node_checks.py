@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ipix_tune.config.load_study import load
-from ipix_tune.execution import runner
+from ipix_tune.execution import phase
 from ipix_tune.execution.node_checks import LOOK_EVERY_S, LateNodes, NodeError, check_nodes, look
 from ipix_tune.study import run_search
 from tests.ipix_tune.studies import base, config_of, write
@@ -122,9 +122,9 @@ def test_a_study_with_such_a_node_leaves_no_folder_that_would_have_to_be_resumed
     def refuse(data, storage):
         raise NodeError("gpu-07 (10.0.0.7): storage: /shared cannot be written")
 
-    monkeypatch.setattr(runner.cluster, "connected", lambda address, nested: contextlib.nullcontext())
-    monkeypatch.setattr(runner.cluster, "inventory", lambda: ({"CPU": 2.0}, [{"CPU": 1.0}, {"CPU": 1.0}]))
-    monkeypatch.setattr(runner, "check_nodes", refuse)
+    monkeypatch.setattr(phase.cluster, "connected", lambda address, nested: contextlib.nullcontext())
+    monkeypatch.setattr(phase.cluster, "inventory", lambda: ({"CPU": 2.0}, [{"CPU": 1.0}, {"CPU": 1.0}]))
+    monkeypatch.setattr(phase, "check_nodes", refuse)
     loaded = load(write(tmp_path, base() | {"storage": str(tmp_path / "studies")}))
     with pytest.raises(NodeError, match="gpu-07"):
         run_search.run(loaded, resume=False, address="head:6379", console=Console(quiet=True))

@@ -9,12 +9,12 @@ import pytest
 
 from ipix_tune.cli import exit_codes, sweep
 from ipix_tune.config.load_study import load
-from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.execution.node_checks import look
 from ipix_tune.execution.trainable import _at_home, _train, trial_config
 from ipix_tune.storage import study_folder
 from ipix_tune.storage.object_store import Store, StoreError
 from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy, copy_of, scratch
+from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.studies import base, config_of, write
 from tests.trainers.runs import rows, same_tensors, tensors
 from trainers.common.errors import ConfigError, OutputError

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ipix_tune.config.study_config import ResourcesConfig, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_space import check_study
 from ipix_tune.execution.resources import ResourceError, fit_resources
 from ipix_tune.search.rungs import expected_epochs, passing, rungs
 from ipix_tune.study.plan import make_plan, render
-from ipix_tune.study.step_timing import StepTiming
+from ipix_tune.trainer.own.step_timing import StepTiming
+from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.studies import base
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from ipix_tune.cli.exit_codes import run as run_app
 from ipix_tune.cli.main import app
 from ipix_tune.config.load_study import load
-from ipix_tune.execution.runner import Outcome
+from ipix_tune.execution.phase import Outcome
 from ipix_tune.storage.object_store import Store
 from ipix_tune.study import run_search as studies
 from tests.ipix_tune.running import TINY, entries, tiny

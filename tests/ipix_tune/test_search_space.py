@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipix_tune.config.search_space import SearchSpace, SpaceError
+from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_space import check_study
+from ipix_tune.trainer.interface import SpaceError
 from tests.ipix_tune.studies import base
 from trainers.common.errors import ConfigError
 from trainers.config import TrainConfig

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ipix_tune.config.study_config import Dimension, ResourcesConfig
+from ipix_tune.config.study_config import Dimension
+from ipix_tune.trainer.resources import ResourcesConfig
 
 
 def test_a_dimension_knows_its_kind():

@@ -14,10 +14,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from ipix_tune.config.study_config import ResourcesConfig
 from ipix_tune.execution.trainable import _at_home, _train, trial_config
 from ipix_tune.storage.object_store import Store
 from ipix_tune.storage.object_sync import ObjectCopy
+from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.running import TINY, entries, run, sweep, tiny, training_workers, wait_for
 from tests.ipix_tune.studies import config_of
 from tests.trainers.runs import rows, same_tensors, tensors

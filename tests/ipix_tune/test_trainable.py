@@ -8,10 +8,10 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.search_generator import SearchGenerator
 
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import ResourcesConfig
-from ipix_tune.execution.trainable import ACCUMULATE, _in_memory, _say, _train, in_actor, trial_config
-from ipix_tune.search.ray_searcher import CAUSE, FAILED, UNWRITABLE, TrialStoreSearcher
+from ipix_tune.execution.trainable import _in_memory, _say, _train, in_actor, trial_config
+from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.trial_store import TrialStore
+from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.studies import base, config_of
 from tests.ipix_tune.test_trial_store import study
 from trainers.common.errors import ConfigError, DataError, OutOfMemory, OutputError
@@ -45,7 +45,7 @@ def test_an_objective_that_the_method_never_reports_is_said_with_what_there_is(t
 def test_a_users_mistake_is_the_trials_last_word_and_not_a_reason_to_retry():
     sent = []
     _say(DataError("a.png: no such file"), sent.append)
-    assert sent == [{FAILED: "a.png: no such file", CAUSE: "data"}]
+    assert sent == [{"failed": "a.png: no such file", "cause": "data"}]
 
 
 def test_anything_else_is_raised_so_that_the_trial_is_retried():
@@ -63,7 +63,7 @@ def test_anything_else_is_raised_so_that_the_trial_is_retried():
 def test_storage_that_cannot_be_written_is_not_the_trials_fault(error):
     sent = []
     _say(error, sent.append)
-    assert list(sent[0]) == [UNWRITABLE]
+    assert list(sent[0]) == ["unwritable"]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_out_of_memory_fails_the_trial_with_its_cause(tmp_path, small_memory):
         _in_memory(lambda: _train(config(tmp_path), sent.append), config(tmp_path))
     _say(caught.value, sent.append)
     (row,) = sent
-    assert "out of memory at step 0 (epoch 1)" in row[FAILED]
+    assert "out of memory at step 0 (epoch 1)" in row["failed"]
 
 
 def test_out_of_memory_is_retried_once_in_parts_where_the_study_allows_it_and_every_result_says_so(
@@ -95,7 +95,7 @@ def test_out_of_memory_is_retried_once_in_parts_where_the_study_allows_it_and_ev
     allowed["trainer"]["data"]["batch_size"] = 4
     sent, again = [], []
     _in_memory(lambda: _train(allowed, sent.append), allowed)
-    assert [(row["epoch"], row[ACCUMULATE]) for row in sent] == [(1, 2), (2, 2)]
+    assert [(row["epoch"], row["accumulate"]) for row in sent] == [(1, 2), (2, 2)]
     _in_memory(lambda: _train(allowed, again.append), allowed)
     assert again == sent
 
@@ -151,7 +151,7 @@ def test_the_result_that_made_the_scheduler_stop_a_trial_is_in_the_journal(tmp_p
 def test_a_trial_that_could_not_write_is_taken_up_by_the_next_driver(tmp_path):
     book, search = searcher(tmp_path)
     search.suggest("a")
-    search.on_trial_complete("a", {UNWRITABLE: "last.pt"})
+    search.on_trial_complete("a", {"unwritable": "last.pt"})
     assert book.entries()[0].state == "running"
     assert searcher(tmp_path)[0].next()[0] == "t0000"
 
@@ -174,4 +174,4 @@ def test_a_failed_trials_tensors_are_gone_when_its_last_word_is_sent(tmp_path, m
     monkeypatch.setattr("ipix_tune.execution.trainable._train", fails)
     monkeypatch.setattr("ray.tune.report", lambda row: alive.append((row, kept[0]() is not None)))
     in_actor(config(tmp_path))
-    assert alive == [({FAILED: "out of memory at step 0", CAUSE: "memory"}, False)]
+    assert alive == [({"failed": "out of memory at step 0", "cause": "memory"}, False)]

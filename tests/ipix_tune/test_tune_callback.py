@@ -10,7 +10,6 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution import placement
 from ipix_tune.execution.progress_table import Display, ProgressTable
-from ipix_tune.execution.trainable import GROUP
 from ipix_tune.execution.tune_callback import TuneCallback
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.tracking.runs import Tracker
@@ -71,7 +70,7 @@ def handed_out(watcher, journal, trial):
 
 def ended(watcher, trial, *, group):
     watcher.on_trial_start(0, [], trial)
-    watcher.on_trial_result(0, [], trial, {GROUP: group})
+    watcher.on_trial_result(0, [], trial, {"placement_group": group})
     watcher.on_trial_complete(0, [], trial)
 
 
@@ -88,7 +87,7 @@ def test_workers_stay_while_a_trial_may_take_them_over_and_while_it_uses_them(wa
     second = handed_out(watcher, journal, trial)
     assert groups(60, watcher) == {"g0", "g1"}
     watcher.on_trial_start(0, [], second)
-    watcher.on_trial_result(0, [], second, {GROUP: "g0"})
+    watcher.on_trial_result(0, [], second, {"placement_group": "g0"})
     assert groups(60, watcher) == {"g0", "g1"}
     watcher.on_trial_complete(0, [], second)
     assert groups(1, watcher) == {"g0", "g1"}
@@ -100,7 +99,7 @@ def test_workers_that_the_other_trials_did_not_need_are_freed(watched, groups):
     ended(watcher, trial, group="g0")
     second = handed_out(watcher, journal, trial)
     watcher.on_trial_start(0, [], second)
-    watcher.on_trial_result(0, [], second, {GROUP: "g1"})
+    watcher.on_trial_result(0, [], second, {"placement_group": "g1"})
     groups(1, watcher)
     assert groups(3, watcher) == {"g1"}
 
@@ -108,7 +107,7 @@ def test_workers_that_the_other_trials_did_not_need_are_freed(watched, groups):
 def test_workers_of_a_trial_that_died_are_freed_though_others_wait(watched, groups):
     watcher, _, _, trial = watched
     watcher.on_trial_start(0, [], trial)
-    watcher.on_trial_result(0, [], trial, {GROUP: "g0"})
+    watcher.on_trial_result(0, [], trial, {"placement_group": "g0"})
     watcher.on_trial_recover(0, [], trial)
     assert groups(3, watcher) == {"g1"}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ipix_tune.execution.preflight import check_run
+from ipix_tune.trainer.own.preflight import check_run
 from tests.trainers.runs import tiny
 from trainers.cli.train import describe_data, train
 from trainers.common.errors import DataError

@@ -250,6 +250,16 @@ def keys_of(data: Mapping[str, Any], prefix: str = "") -> list[str]:
     ]
 
 
+def get_dotted(data: Mapping[str, Any], name: str, default: object = None) -> Any:
+    """The value at a dotted name of nested mappings."""
+    node: Any = data
+    for part in name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return default
+        node = node[part]
+    return node
+
+
 def set_dotted(data: dict[str, Any], name: str, value: Any) -> None:
     """Set a nested key in place, making the sections on the way.
 

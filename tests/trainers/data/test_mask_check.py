@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ipix_tune.execution.preflight import check_run
+from ipix_tune.trainer.own.preflight import check_run
 from trainers.common.errors import DataError
 from trainers.data.check import check_data
 from trainers.data.loader import TrainLoader

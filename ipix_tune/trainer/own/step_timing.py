@@ -22,6 +22,14 @@ class StepTiming:
     steps_per_epoch: float
     every: int
 
+    @property
+    def words(self) -> str:
+        """In one line."""
+        low, high = self.step_s
+        return (
+            f"{low:.2g} to {high:.2g} s a step, {self.evaluation_s:.2g} s an evaluation on this machine's {self.device}"
+        )
+
     def trial_hours(self, epochs: float) -> tuple[float, float]:
         """Hours of one worker group for so many epochs, low and high."""
         low, high = (

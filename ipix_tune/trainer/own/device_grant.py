@@ -5,7 +5,7 @@ Ray shows every GPU of a node to a worker that asked for none. Left to itself, e
 
 from collections.abc import Mapping
 
-from ipix_tune.config.study_config import ResourcesConfig
+from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.config import TrainConfig
 
 CONTEXT_BYTES = 600 * 1024**2

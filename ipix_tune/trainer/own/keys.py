@@ -11,6 +11,32 @@ from trainers.common.errors import did_you_mean
 from trainers.common.yaml_file import leaves
 from trainers.config import TrainConfig
 
+UNSEARCHABLE = {
+    "schedule.epochs": "it is the fidelity that the scheduler works on",
+    "evaluation": "it says how a trial is scored",
+    "data.holdout": "it says what a trial is scored on",
+    "data.name": "trials on different data cannot be compared",
+    "data.root": "trials on different data cannot be compared",
+    "data.val": "a search never reads the validation list",
+    "data.labelled": "trials on different data cannot be compared",
+    "data.unlabelled": "trials on different data cannot be compared",
+    "data.train": "trials on different data cannot be compared",
+    "data.draw": "trials on different data cannot be compared",
+    "data.train_scenes": "trials on different data cannot be compared",
+    "seeds": "the best of several seeds is luck, not a setting",
+    "data.scene_seed": "trials on different data cannot be compared",
+    "data.bare_ids": "trials on different data cannot be compared",
+    "data.mask_dir": "trials on different data cannot be compared",
+    "data.classes": "it names classes",
+    "data.copies": "trials on different data cannot be compared",
+    "data.list_encoding": "trials on different data cannot be compared",
+    "data.loader_wait_s": "it says how long is waited, and no score depends on it",
+    "data.num_classes": "trials on different data cannot be compared",
+    "checkpoint": "it says what is kept on disk, and no score depends on it",
+    "provenance": "it is written by the export",
+}
+"""Keys (and all below them) that a search must not vary, and why."""
+
 
 @cache
 def train_leaves() -> Mapping[str, Any]:
@@ -52,14 +78,12 @@ def refusal(name: str, value: object) -> str | None:
     return None
 
 
-def get_dotted(data: Mapping[str, Any], name: str, default: object = None) -> Any:
-    """The value at a dotted name of nested mappings."""
-    node: Any = data
-    for part in name.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return default
-        node = node[part]
-    return node
+def nearest_leaf(name: str) -> str:
+    """By the last part of the name where a section has one like it, all of them; or else by the whole dotted name."""
+    known = train_leaves()
+    last = name.rsplit(".", 1)[-1]
+    same_end = [f'"{leaf}"' for leaf in known if leaf.rsplit(".", 1)[-1] == last]
+    return f"; did you mean {' or '.join(same_end)}?" if same_end else did_you_mean(name, known)
 
 
 def has_val(config: TrainConfig) -> bool:

@@ -2,8 +2,8 @@
 
 from concurrent.futures.process import BrokenProcessPool
 
-from ipix_tune.config.device_grant import share_of_memory
-from ipix_tune.config.study_config import ResourcesConfig
+from ipix_tune.trainer.own.device_grant import share_of_memory
+from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.config import TrainConfig
 
 GIB = 1024**3

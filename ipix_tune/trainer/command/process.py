@@ -1,0 +1,119 @@
+"""A command that is running, under a supervisor that ends it when this process ends."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainers.common.errors import ConfigError
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+TOLD_LINES = 15
+"""Lines of a command's output that an error repeats."""
+
+
+class CommandFailed(Exception):
+    """A command ended otherwise than it should; the message has its last lines."""
+
+
+class Running:
+    """A command and its end. Used as a context: at the end of the block the command and all that it started are gone.
+
+    Args:
+        argv: program and arguments.
+        workdir: where it runs; None: where this process does.
+        environment: laid over this process's own.
+        output: file that its output is appended to.
+        stop_s: how long it may take to end after SIGTERM.
+
+    Raises:
+        ConfigError: it cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        workdir: Path | None,
+        environment: Mapping[str, str],
+        output: Path,
+        stop_s: float,
+    ) -> None:
+        asked = {
+            "argv": list(argv),
+            "cwd": None if workdir is None else str(workdir),
+            "env": {**os.environ, **environment},
+            "output": str(output),
+            "stop_s": stop_s,
+        }
+        self._output = output
+        self._supervisor = subprocess.Popen(
+            [sys.executable, str(SUPERVISOR), json.dumps(asked)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._supervisor.stdout is not None
+        self._supervisor.wait()  # it has left its first process
+        os.set_blocking(self._supervisor.stdout.fileno(), True)
+        first = self._heard()
+        if "failed" in first:
+            raise ConfigError(f"trainer.command: {argv[0]} cannot be started: {first['failed']}")
+        os.set_blocking(self._supervisor.stdout.fileno(), False)
+        self._told: dict[str, object] | None = None
+        self._heard_so_far = b""
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def code(self) -> int | None:
+        """Its exit status; None while it runs."""
+        if self._told is None:
+            stream = self._supervisor.stdout
+            assert stream is not None
+            found = stream.read()
+            if found:
+                self._heard_so_far += found
+            if self._heard_so_far.endswith(b"\n"):
+                self._told = json.loads(self._heard_so_far)
+            elif found == b"":
+                self._told = {"code": -9, "stopped": False}  # the supervisor was killed
+        return None if self._told is None else int(str(self._told["code"]))
+
+    def stop(self) -> None:
+        """End it, and wait until it and all that it started are gone."""
+        stdin, stdout = self._supervisor.stdin, self._supervisor.stdout
+        assert stdin is not None
+        assert stdout is not None
+        if not stdin.closed:
+            stdin.close()
+        if self._told is None:
+            os.set_blocking(stdout.fileno(), True)
+            self._heard()
+            self._told = {"code": 0, "stopped": True}
+        stdout.close()
+
+    def _heard(self) -> dict[str, object]:
+        assert self._supervisor.stdout is not None
+        line = self._supervisor.stdout.readline()
+        found: dict[str, object] = json.loads(line) if line else {"failed": "its supervisor ended"}
+        return found
+
+    def last_lines(self) -> str:
+        """The end of its output."""
+        return last_lines(self._output)
+
+
+def last_lines(output: Path, count: int = TOLD_LINES) -> str:
+    """The last lines of a file, as one text; carriage returns of progress bars divide lines too."""
+    try:
+        with output.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 16384))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return "(no output)"
+    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return "\n".join(lines[-count:]) or "(no output)"

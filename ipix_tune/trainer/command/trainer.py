@@ -1,0 +1,247 @@
+"""A command of the user's as the trainer of a study."""
+
+import json
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ipix_tune.trainer.command.command_config import Command, CommandRun, CommandSection
+from ipix_tune.trainer.command.metrics_source import Epochs
+from ipix_tune.trainer.command.placeholders import OWN, check_names, filled, names_in, values_of
+from ipix_tune.trainer.command.process import CommandFailed, Running, last_lines
+from ipix_tune.trainer.free import FreeTrainer
+from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section, SpaceError
+from ipix_tune.trainer.resources import ResourcesConfig, Value
+from ipix_tune.trainer.told_epochs import ToldEpochs
+from trainers.common.errors import ConfigError
+from trainers.common.yaml_file import Lines, dump_data, keys_of, validate
+
+LOOK_S = 0.5
+"""How often a running command's metrics are looked at."""
+OUTPUT, OWN_FOLDER, CONFIG_FILE, STARTED = "output.log", "run", "config", "started"
+"""In a run's folder: what the command prints; the folder that it is given; the file of its settings; a mark that it was
+begun."""
+CHECK_S = 600.0
+"""Longest time that `check` may take."""
+
+
+class CommandTrainer(FreeTrainer):
+    """See :class:`ipix_tune.trainer.interface.Trainer`."""
+
+    kind = "command"
+
+    def check_section(self, section: Section, *, source: str, lines: Lines) -> None:
+        validate(CommandSection, dict(section), source=source, lines=lines)
+
+    def data_of(self, section: Section, values: Mapping[str, Value], choices: Mapping[str, Sequence[Value]]) -> Any:
+        data = super().data_of(section, values, choices)
+        return {**data, "seed_arguments": data.get("seed"), "seed": 0}
+
+    def validated(self, data: Any, *, source: str, lines: Lines) -> Config:
+        config = validate(CommandRun, data, source=source, lines=lines)
+        known = {*keys_of(config.config), *OWN}
+        check_names(_texts(config), known=known)
+        return config
+
+    def check_trial(self, config: Config, *, resources: ResourcesConfig, selects: bool) -> None:
+        super().check_trial(config, resources=resources, selects=selects)
+        asked = _own(config)
+        used = {name for _, text in _texts(asked) for name in names_in(text)}
+        if "config" in used:
+            return
+        for name in keys_of(asked.config):
+            if name not in used:
+                raise SpaceError(
+                    f"{name} reaches the command nowhere: name it there as {{{name}}}, or hand over all settings as a "
+                    "file, {config}",
+                    path=("trainer", "command"),
+                )
+
+    def seeds(self) -> str | None:
+        texts = [*_words(self._section.get("command")), str(self._section.get("seed") or "")]
+        texts += [str(self._section.get("seed_arguments") or "")]
+        texts += [str(value) for value in (self._section.get("environment") or {}).values()]
+        if any("seed" in names_in(text) for text in texts):
+            return None
+        return (
+            "the command takes no seed, so that runs cannot be paired; say how it takes one, such as trainer.seed: "
+            '"--seed {seed}"'
+        )
+
+    def check(self, config: Config, resources: ResourcesConfig) -> list[str]:
+        asked = _own(config)
+        self.check_node(config, "")
+        lines = [f"command: {shlex.join(argv_of(asked, Path('RUN'), resumed=False))}"]
+        if asked.resume is None:
+            lines.append("a run that is interrupted starts anew (trainer.resume is not given)")
+        if asked.check is None:
+            return [*lines, "not checked: its data (trainer.check may name a command that does)"]
+        values = values_of(asked.config, {"epochs": asked.epochs, "seed": asked.seed, "run_dir": "", "config": ""})
+        argv = _argv(asked.check, values)
+        output = Path(os.environ.get("TMPDIR", "/tmp")) / f"ipix-tune-check-{os.getpid()}.log"
+        output.unlink(missing_ok=True)
+        with Running(argv, **self._where(asked, values), output=output, stop_s=asked.stop_s) as running:
+            end = time.monotonic() + CHECK_S
+            while (code := running.code()) is None and time.monotonic() < end:
+                time.sleep(LOOK_S / 5)
+        told = last_lines(output)
+        output.unlink(missing_ok=True)
+        if code != 0:
+            ended = "was not over after 10 min" if code is None else f"ended with status {code}"
+            raise ConfigError(f"trainer.check: {shlex.join(argv)} {ended}:\n{told}")
+        return [*lines, f"checked: {told.splitlines()[-1]}" if told else "checked"]
+
+    def plan(self, configs: Sequence[Config], resources: ResourcesConfig, *, measured: bool) -> Checked:
+        asked = _own(configs[0])
+        found = self.planned(self.check(asked, resources), asked.score)
+        if measured:
+            found.warnings.append("--dry-run=measure times our own trainer alone; a first trial shows what yours takes")
+        return found
+
+    def check_node(self, config: Config, seen: str) -> str:
+        asked = _own(config)
+        workdir = _workdir(asked)
+        if workdir is not None and not workdir.is_dir():
+            raise ConfigError(f"trainer.workdir: {workdir}: there is no such folder")
+        if isinstance(asked.command, str):
+            return ""
+        program = str(asked.command[0]) if asked.command else ""
+        there = workdir is not None and (workdir / program).is_file()
+        if not program or (shutil.which(program) is None and not there):
+            raise ConfigError(f"trainer.command: there is no program {program!r} on this machine's PATH")
+        return ""
+
+    def how_to_run(self, config: Config) -> Sequence[str]:
+        asked = _own(config)
+        lines = [f"run it: {shlex.join(argv_of(asked, Path('RUN'), resumed=False))}"]
+        if asked.workdir is not None:
+            lines.append(f"in {asked.workdir}")
+        if "config" in {name for _, text in _texts(asked) for name in names_in(text)}:
+            lines.append(f"RUN/{CONFIG_FILE}.{asked.config_format} holds what stands below config")
+        return lines
+
+    def run(self, config: Config, folder: Path, report: Report) -> None:
+        asked = _own(config)
+        told = ToldEpochs(folder, report)
+        begun = (folder / STARTED).exists()
+        if begun and told.last >= asked.epochs:
+            told.again()
+            return
+        resumed = begun and asked.resume is not None
+        if begun and not resumed:
+            _aside(folder)
+        own = folder / OWN_FOLDER
+        own.mkdir(parents=True, exist_ok=True)
+        (folder / STARTED).touch()
+        if not told.again():
+            return
+        values = _values(asked, folder)
+        output = folder / OUTPUT
+        place = Path(filled(asked.metrics.place, values)).expanduser()
+        workdir = _workdir(asked)
+        if workdir is not None and not place.is_absolute():
+            place = workdir / place
+        epochs = Epochs(asked.metrics, place, output, score=asked.score)
+        file = _config_file(asked, folder)
+        file.write_text(dump_data(asked.config) if asked.config_format == "yaml" else json.dumps(asked.config))
+        argv = argv_of(asked, folder, resumed=resumed)
+        began = time.monotonic()
+        with Running(argv, **self._where(asked, values), output=output, stop_s=asked.stop_s) as running:
+            while True:
+                code = running.code()
+                for epoch, metrics in epochs.new(over=code is not None):
+                    if epoch > asked.epochs:
+                        continue
+                    took = {"time/epoch_s": (time.monotonic() - began) / epoch} if not resumed else {}
+                    if not told.tell(Epoch(epoch=epoch, metrics={**took, **metrics}, saved=True)):
+                        return
+                if code is not None:
+                    break
+                if asked.timeout_s is not None and time.monotonic() - began > asked.timeout_s:
+                    raise CommandFailed(
+                        f"not over after {asked.timeout_s:g} s (trainer.timeout_s); it printed:\n{last_lines(output)}"
+                    )
+                time.sleep(LOOK_S)
+        if code != 0:
+            raise CommandFailed(f"the command ended with status {code}; it printed:\n{last_lines(output)}")
+        if told.last == 0:
+            where = f" ({place})" if asked.metrics.place else ""
+            raise ConfigError(
+                f"the command ended well and reported no epoch in {asked.metrics.described}{where}; see "
+                f"trainer.metrics. It printed:\n{last_lines(output)}"
+            )
+        if told.last < asked.epochs:
+            raise ConfigError(
+                f"the command ended after epoch {told.last} of {asked.epochs} (trainer.epochs); hand it its length as "
+                "{epochs}, or give the length that it has"
+            )
+
+    def _where(self, config: CommandRun, values: Mapping[str, Any]) -> dict[str, Any]:
+        environment = {name: filled(text, values) for name, text in config.environment.items()}
+        return {"workdir": _workdir(config), "environment": environment}
+
+
+def argv_of(config: CommandRun, folder: Path, *, resumed: bool) -> list[str]:
+    """Program and arguments of a run in this folder."""
+    values = _values(config, folder)
+    argv = _argv(config.command, values)
+    more = [config.seed_arguments] if config.seed_arguments else []
+    more += [config.resume] if resumed and config.resume else []
+    if isinstance(config.command, str):
+        argv[-1] += "".join(f" {filled(text, values, quoted=True)}" for text in more)
+        return argv
+    return [*argv, *(filled(word, values) for text in more for word in shlex.split(text))]
+
+
+def _argv(command: Command, values: Mapping[str, Any]) -> list[str]:
+    if isinstance(command, str):
+        return ["/bin/sh", "-c", filled(command, values, quoted=True)]
+    return [filled(str(word), values) for word in command]
+
+
+def _values(config: CommandRun, folder: Path) -> dict[str, Any]:
+    own = {"epochs": config.epochs, "seed": config.seed, "run_dir": str(folder / OWN_FOLDER)}
+    return values_of(config.config, {**own, "config": str(_config_file(config, folder))})
+
+
+def _config_file(config: CommandRun, folder: Path) -> Path:
+    return folder / f"{CONFIG_FILE}.{config.config_format}"
+
+
+def _workdir(config: CommandRun) -> Path | None:
+    return None if config.workdir is None else Path(config.workdir).expanduser().absolute()
+
+
+def _texts(config: CommandRun) -> list[tuple[str, str]]:
+    """The keys of the section that may hold names, and their texts."""
+    found = [("command", text) for text in _words(config.command)]
+    found += [(f"environment.{name}", text) for name, text in config.environment.items()]
+    found += [("check", text) for text in _words(config.check)]
+    found.append(("metrics", config.metrics.place))
+    found += [(name, text) for name, text in (("seed", config.seed_arguments), ("resume", config.resume)) if text]
+    return found
+
+
+def _words(command: object) -> list[str]:
+    if command is None:
+        return []
+    return [str(word) for word in command] if isinstance(command, list) else [str(command)]
+
+
+def _aside(folder: Path) -> None:
+    """Move what an earlier start left out of the way."""
+    number = 1 + sum(1 for _ in folder.glob("earlier-*"))
+    place = folder / f"earlier-{number}"
+    place.mkdir()
+    for name in (OWN_FOLDER, OUTPUT):
+        if (folder / name).exists():
+            (folder / name).rename(place / name)
+
+
+def _own(config: Config) -> CommandRun:
+    assert isinstance(config, CommandRun)
+    return config

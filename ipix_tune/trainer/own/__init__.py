@@ -1,0 +1,1 @@
+"""Our own trainer (`trainers`), as a study sees it."""

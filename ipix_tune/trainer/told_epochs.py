@@ -1,0 +1,42 @@
+"""The epochs that a run of a trainer that is not ours has told, in the file in which ours writes its own."""
+
+import json
+from pathlib import Path
+
+from ipix_tune.trainer.interface import Epoch, Report
+from trainers.interface.epoch_record import METRICS, read_records
+
+
+class ToldEpochs:
+    """Writes every epoch down before it is told, and tells those of an earlier start again. An epoch that was told
+    keeps its first metrics: scheduler and log have seen them.
+
+    Args:
+        folder: the run's.
+        report: takes an epoch, and says whether to go on.
+    """
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._file, self._report = folder / METRICS, report
+        self._before = {one.epoch: one.metrics for one in read_records(self._file)}
+
+    @property
+    def last(self) -> int:
+        """The last epoch that was told, by this start or an earlier one; 0: none."""
+        return max(self._before, default=0)
+
+    def again(self) -> bool:
+        """Tell the epochs of an earlier start; whether to go on."""
+        told = [self._report(Epoch(epoch=epoch, metrics=self._before[epoch])) for epoch in sorted(self._before)]
+        return all(told)
+
+    def tell(self, epoch: Epoch) -> bool:
+        """Tell an epoch, unless it was told before; whether to go on."""
+        if epoch.epoch in self._before:
+            return True
+        row = {"epoch": epoch.epoch, "step": 0, "split_hash": epoch.split_hash, **epoch.metrics}
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._before[epoch.epoch] = epoch.metrics
+        return self._report(epoch)
