@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,26 @@ class Study:
     Args:
         source: a study file, or a mapping with the keys of one.
         overrides: laid over it, by dotted key.
+        trainer: a function that trains, called as ``trainer(config, report)``; the study's `trainer` section has its
+            `config`, `epochs` and `score`. See docs/add-a-trainer.md.
 
     Raises:
         ConfigError: with file, line, key, and what to do.
     """
 
-    def __init__(self, source: str | Path | Mapping[str, Any], overrides: Overrides | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path | Mapping[str, Any],
+        overrides: Overrides | None = None,
+        *,
+        trainer: Callable[..., object] | None = None,
+    ) -> None:
         from ipix_tune.config.load_study import from_mapping, load
 
+        if trainer is not None:
+            from ipix_tune.trainer.function import hand_over
+
+            overrides = {**(overrides or {}), "trainer.function": hand_over(trainer)}
         given = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
         self.config: StudyConfig = (
             from_mapping(source, given) if isinstance(source, Mapping) else load(Path(source), given)

@@ -3,10 +3,13 @@
 Made from the models. In a study the training config is partial, so below `trainer` nothing is required.
 """
 
+import copy
 import json
 from typing import Any
 
 from ipix_tune.config.study_config import KINDS, StudyConfig
+from ipix_tune.trainer.command.command_config import CommandSection
+from ipix_tune.trainer.function import FunctionSection
 from ipix_tune.trainer.own.keys import train_leaves
 from trainers.config import TrainConfig
 
@@ -23,19 +26,28 @@ def study_schema() -> dict[str, Any]:
     definitions = schema.setdefault("$defs", {})
     definitions |= trainer.pop("$defs")
     trainer["description"] = "The training config, as far as it is fixed."
+    others = {"command": CommandSection, "function": FunctionSection}
+    for key, model in others.items():
+        other = model.model_json_schema()
+        definitions |= other.pop("$defs", {})
+        trainer = {"if": {"type": "object", "required": [key]}, "then": other, "else": trainer}
     definitions["Dimension"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
-    names = sorted(train_leaves())
     schema["properties"]["trainer"] = trainer
-    schema["properties"]["search"]["propertyNames"] = {"enum": names}
-    schema["properties"]["points"]["items"]["propertyNames"] = {"enum": names}
-    confirm = definitions["ConfirmConfig"]["properties"]
-    for either in confirm["ablate"]["anyOf"]:
+    another = {"properties": {"trainer": {"anyOf": [{"required": [key]} for key in others]}}}
+    schema |= {"if": another, "else": {"properties": _named_keys(definitions["ConfirmConfig"]["properties"])}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _named_keys(confirm: dict[str, Any]) -> dict[str, Any]:
+    """That keys of our own training config are named wherever a key is named."""
+    known = {"propertyNames": {"enum": sorted(train_leaves())}}
+    ablate = copy.deepcopy(confirm["ablate"])
+    for either in ablate["anyOf"]:
         nested = either.get("additionalProperties", {})
         keys = either.get("items") or (nested if nested.get("type") == "object" else either)
-        keys["propertyNames"] = {"enum": names}
-    confirm["contrast"]["items"] = {"enum": names}
-    confirm["variants"]["additionalProperties"]["propertyNames"] = {"enum": names}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        keys |= known
+    own = {"ablate": ablate, "contrast": {"items": known["propertyNames"]}, "variants": {"additionalProperties": known}}
+    return {"search": known, "points": {"items": known}, "confirm": {"properties": own}}
 
 
 def _partial(node: Any) -> Any:

@@ -2,11 +2,12 @@
 
 import pytest
 
-from ipix_tune.config.confirm_section import ConfirmError, changed
+from ipix_tune.config.confirm_section import ConfirmError
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.search.trial_record import TrialRecord
-from ipix_tune.study.confirm_arms import arms_of, comparisons, first_seed, kept, leaders, simplest_first, with_seed
+from ipix_tune.study.confirm_arms import arms_of, comparisons, first_seed, kept, leaders, simplest_first
+from ipix_tune.trainer.own.trainer import OwnTrainer
 from tests.ipix_tune.studies import base, write
 from trainers.data.open import open_data
 
@@ -252,7 +253,7 @@ def test_the_seeds_are_none_that_the_search_used(tmp_path):
     space = SearchSpace(study)
     found = arms_of(study, space, THREE)
     first = first_seed(study, space, found)
-    assert [with_seed(found[0].config, number, first=first).seed for number in (0, 1)] == [42, 43]
+    assert [OwnTrainer().with_seed(found[0].config, number, first=first).seed for number in (0, 1)] == [42, 43]
 
 
 def test_where_single_seeds_were_searched_a_confirmation_draws_from_new_ones_for_every_source(tmp_path):
@@ -269,7 +270,7 @@ def test_where_single_seeds_were_searched_a_confirmation_draws_from_new_ones_for
     values = {"optim.lr": 0.01, "seeds.init": 7, "data.draw.seed": 2}
     ran = TrialRecord(key="t0000", values=values, scores={9: 70.0}, state="complete", error=None, retries=0)
     found = arms_of(study, space, [ran])
-    config = with_seed(found[0].config, 0, first=first_seed(study, space, found))
+    config = OwnTrainer().with_seed(found[0].config, 0, first=first_seed(study, space, found))
     assert (config.seed, config.init_seed, config.data.draw.seed) == (8, 8, 3)
     assert found[0].values == {"optim.lr": 0.01}
 
@@ -282,7 +283,7 @@ def test_a_seed_draws_the_same_new_split_for_all_arms_scored_on_the_same_images(
     splits = {}
     for number in (0, 1):
         for arm in found:
-            data = open_data(with_seed(arm.config, number, first=1).data, final=False)
+            data = open_data(OwnTrainer().with_seed(arm.config, number, first=1).data, final=False)
             splits.setdefault(number, set()).add(data.split_hash)
             assert data.holdout == of_search.holdout
     assert {len(hashes) for hashes in splits.values()} == {1}
@@ -291,7 +292,7 @@ def test_a_seed_draws_the_same_new_split_for_all_arms_scored_on_the_same_images(
 
 def test_every_run_evaluates_the_official_validation_set_where_the_data_have_one(tmp_path):
     found = arms(tmp_path, {"top": 1}, THREE)
-    assert with_seed(found[0].config, 0, first=1).evaluation.final is True
+    assert OwnTrainer().with_seed(found[0].config, 0, first=1).evaluation.final is True
 
 
 def test_a_change_of_a_config_is_checked(tmp_path):
@@ -299,4 +300,4 @@ def test_a_change_of_a_config_is_checked(tmp_path):
 
     found = arms(tmp_path, {"top": 1}, THREE)
     with pytest.raises(ConfigError, match=r"interpixel\.tau"):
-        changed(found[0].config, {"interpixel.tau": 3})
+        OwnTrainer().changed(found[0].config, {"interpixel.tau": 3})

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipix_tune.search.repeated_error import Alike, cause_of
-from ipix_tune.study.failed_trials import data_state, offer_failed
+from ipix_tune.study.failed_trials import offer_failed
+from ipix_tune.trainer.own.trainer import OwnTrainer
 from tests.ipix_tune.test_trial_store import journal, study
 from trainers.common.errors import ConfigError, DataError, OutOfMemory, TrainingError
 from trainers.config import TrainConfig
@@ -147,13 +148,13 @@ def folder_of_images(tmp_path):
 
 def offered(folder, data, **options):
     book = journal(folder)
-    lines = offer_failed(book, data, **{"resume": True, "retry_failed": False, "lost": True, **options})
+    lines = offer_failed(book, OwnTrainer(), data, **{"resume": True, "retry_failed": False, "lost": True, **options})
     return [entry.key for entry in book.entries() if entry.state == "running"], lines
 
 
 def failed_by_data(folder, data, **options):
     book = journal(folder)
-    offer_failed(book, data, resume=False, retry_failed=False, lost=True)
+    offer_failed(book, OwnTrainer(), data, resume=False, retry_failed=False, lost=True)
     return failed(book, **{"cause": "data", **options})[0]
 
 
@@ -187,11 +188,11 @@ def test_data_that_were_touched_or_copied_have_not_changed(tmp_path, data, folde
 
 
 def test_data_that_were_moved_have_not_changed(folder_of_images, data):
-    before = data_state(data)
+    before = OwnTrainer().data_state(data)
     moved = folder_of_images.rename(folder_of_images.with_name("elsewhere"))
     there = data.model_copy(update={"data": data.data.model_copy(update={"root": str(moved)})})
-    assert data_state(there) == before
-    assert data_state(data) == ""
+    assert OwnTrainer().data_state(there) == before
+    assert OwnTrainer().data_state(data) == ""
 
 
 def test_a_file_that_was_changed_with_its_size_and_time_kept_has_changed(tmp_path, data, folder_of_images):

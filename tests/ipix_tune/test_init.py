@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from ipix_tune.cli.init import app
 from ipix_tune.cli.validate import check_file
 from ipix_tune.config.load_study import load
-from ipix_tune.execution.preflight import check_run
 from ipix_tune.study.first_settings import GIB, Machine, settings_for
 from ipix_tune.study.first_study import begin, study_name
+from ipix_tune.trainer.own.preflight import check_run
 from tests.real_files import mixed_folder
 from trainers.common.errors import DataError, OutputError
 from trainers.config import TrainConfig

@@ -9,8 +9,11 @@ from ipix_tune.config.load_study import load
 from ipix_tune.execution import phase
 from ipix_tune.execution.node_checks import LOOK_EVERY_S, LateNodes, NodeError, check_nodes, look
 from ipix_tune.study import run_search
+from ipix_tune.trainer.own.trainer import OwnTrainer
 from tests.ipix_tune.studies import base, config_of, write
 from trainers.data.open import open_data
+
+TRAINER = OwnTrainer()
 
 
 @pytest.fixture
@@ -23,37 +26,39 @@ def mark(tmp_path):
 
 @pytest.fixture(scope="module")
 def data():
-    return config_of().data
+    return config_of()
 
 
 @pytest.fixture(scope="module")
 def split(data):
-    return open_data(data, final=False).split_hash
+    return open_data(data.data, final=False).split_hash
 
 
 def test_a_node_that_sees_everything_has_no_fault(data, mark, split):
-    assert look(data, mark, split) == []
+    assert look(TRAINER, data, mark, split) == []
 
 
 def test_a_node_without_the_data_names_the_folder_that_it_lacks(mark, split, tmp_path):
     voc = {"name": "voc", "root": str(tmp_path / "VOC2012"), "labelled": "l.txt", "unlabelled": "u.txt"}
-    data = config_of(data={"crop": 32, "batch_size": 4, "holdout": {"images": 8}} | voc).data
-    (fault,) = look(data, mark, split)
+    data = config_of(data={"crop": 32, "batch_size": 4, "holdout": {"images": 8}} | voc)
+    (fault,) = look(TRAINER, data, mark, split)
     assert fault.startswith(f"data.root: no folder at {tmp_path / 'VOC2012'}")
 
 
 def test_a_node_with_other_images_under_the_same_path_says_so(data, mark):
-    (fault,) = look(data, mark, "another split")
+    (fault,) = look(TRAINER, data, mark, "another split")
     assert "holds other images than the driver's" in fault
 
 
 def test_a_storage_of_the_same_name_that_is_not_shared_is_a_fault(data, mark, split):
     mark.unlink()
-    assert look(data, mark, split) == [f"storage: {mark.parent} is not the driver's, but a folder of this node alone"]
+    assert look(TRAINER, data, mark, split) == [
+        f"storage: {mark.parent} is not the driver's, but a folder of this node alone"
+    ]
 
 
 def test_a_node_without_the_storage_names_it(data, tmp_path, split):
-    (fault,) = look(data, tmp_path / "missing" / ".seen", split)
+    (fault,) = look(TRAINER, data, tmp_path / "missing" / ".seen", split)
     assert fault == f"storage: {tmp_path / 'missing'} cannot be written: No such file or directory"
 
 
@@ -66,7 +71,7 @@ def test_the_node_whose_data_cannot_be_opened_is_named_before_a_study_starts(tmp
     (tmp_path / "home").mkdir()
     (tmp_path / "file").touch()
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    data = config_of(data=config_of().data.model_dump() | {"root": "~/scenes"}).data
+    data = config_of(data=config_of().data.model_dump() | {"root": "~/scenes"})
     cluster = Cluster()
     try:
         for home in ("home", "file"):
@@ -74,7 +79,7 @@ def test_the_node_whose_data_cannot_be_opened_is_named_before_a_study_starts(tmp
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         ray.init(address=cluster.address, log_to_driver=False)
         with pytest.raises(NodeError, match=os.uname().nodename) as raised:
-            check_nodes(data, tmp_path / "studies")
+            check_nodes(TRAINER, data, tmp_path / "studies")
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -94,12 +99,12 @@ def test_a_node_that_joins_later_and_lacks_the_data_is_named_once_and_one_that_h
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "study.yaml").touch()
-    data, said, seconds = config_of(data=config_of().data.model_dump() | {"root": "~/scenes"}).data, [], [0.0]
+    data, said, seconds = config_of(data=config_of().data.model_dump() | {"root": "~/scenes"}), [], [0.0]
     cluster = Cluster()
     try:
         cluster.add_node(num_cpus=1, env_vars={"HOME": str(tmp_path / "home")})
         ray.init(address=cluster.address, log_to_driver=False)
-        late = LateNodes(data, tmp_path / "study.yaml", say=said.append, clock=lambda: seconds[0])
+        late = LateNodes(TRAINER, data, tmp_path / "study.yaml", say=said.append, clock=lambda: seconds[0])
         late.look()
         for home in ("home", "file"):
             cluster.add_node(num_cpus=1, env_vars={"HOME": str(tmp_path / home)})
@@ -119,7 +124,7 @@ def test_a_node_that_joins_later_and_lacks_the_data_is_named_once_and_one_that_h
 
 
 def test_a_study_with_such_a_node_leaves_no_folder_that_would_have_to_be_resumed(tmp_path, monkeypatch):
-    def refuse(data, storage):
+    def refuse(trainer, data, storage):
         raise NodeError("gpu-07 (10.0.0.7): storage: /shared cannot be written")
 
     monkeypatch.setattr(phase.cluster, "connected", lambda address, nested: contextlib.nullcontext())

@@ -29,7 +29,8 @@ class MetricsConfig(Section):
     """The folder in which W&B's client makes `wandb/`; runs are read from its offline files."""
     pattern: dict[str, str] | None = None
     """Regular expressions by the metric's name, for what the command prints; their first group is the number. One that
-    is called as `epoch` says gives the epoch; without it, every match of the score is the next epoch."""
+    is called as `epoch` says gives the epoch of its line and of those that follow. Without it, every match of the score
+    is the next epoch."""
     epoch: str = "epoch"
     """What the rows call the epoch."""
     first_epoch: Annotated[int, Field(ge=0, le=1)] = 1
@@ -138,7 +139,7 @@ class Epochs:
                 if epoch is None:
                     continue
                 number = epoch + 1 - config.first_epoch
-            elif config.pattern is None:
+            elif config.pattern is None or not number:
                 continue
             named = {theirs.get(name, name): value for name, value in _numbers(row) if name != config.epoch}
             yield number, {name: value * config.factor.get(name, 1.0) for name, value in named.items()}

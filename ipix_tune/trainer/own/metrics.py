@@ -58,6 +58,4 @@ def _class_fault(name: str, section: Mapping[str, Any]) -> str | None:
     if last in names:
         return f": classes go by their number, write {start}/{names.index(last)}"
     allowed = f"0 to {count - 1}" if count else "0, 1, ..."
-    return (
-        f": classes go by their number, {allowed}, in the order of the class names{did_you_mean(last, names)}"
-    )
+    return f": classes go by their number, {allowed}, in the order of the class names{did_you_mean(last, names)}"

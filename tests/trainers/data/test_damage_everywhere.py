@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipix_tune.study.failed_trials import data_state
+from ipix_tune.trainer.own.trainer import OwnTrainer
 from trainers.cli.draw_splits import draw_splits
 from trainers.common.errors import UserError
 from trainers.config import TrainConfig
@@ -96,7 +96,7 @@ OPENING = {
     "the lists": lambda root: open_data(config(root).data, final=False),
     "a drawn split": lambda root: open_data(config(root, train="all.txt", draw={"labelled": 6}).data, final=False),
     "the splits command": lambda root: draw_splits(root / "all.txt", sizes=[4], out=root / "drawn"),
-    "whether the data have changed": lambda root: data_state(config(root)),
+    "whether the data have changed": lambda root: OwnTrainer().data_state(config(root)),
 }
 
 

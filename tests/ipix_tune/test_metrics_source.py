@@ -1,0 +1,98 @@
+import json
+
+import pytest
+import wandb
+from pydantic import ValidationError
+
+from ipix_tune.trainer.command.metrics_source import Epochs, MetricsConfig
+from trainers.common.errors import ConfigError
+
+
+def epochs(tmp_path, place, *, score="val/dice", **config):
+    return Epochs(MetricsConfig(**config), place, tmp_path / "output.log", score=score)
+
+
+def lines(path, *rows):
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_an_epoch_is_given_as_soon_as_its_row_with_the_score_is_whole(tmp_path):
+    file = tmp_path / "m.jsonl"
+    source = epochs(tmp_path, file, jsonl="m.jsonl")
+    assert list(source.new(over=False)) == []
+    lines(file, {"epoch": 1, "loss": 2.0, "val/dice": 0.5})
+    with file.open("a") as half:
+        half.write('{"epoch": 2, "val/di')
+    assert list(source.new(over=False)) == [(1, {"loss": 2.0, "val/dice": 0.5})]
+    with file.open("a") as rest:
+        rest.write('ce": 0.6}\n')
+    assert list(source.new(over=False)) == [(2, {"val/dice": 0.6})]
+
+
+def test_an_epoch_without_a_score_waits_for_the_next_one_or_the_end(tmp_path):
+    file = tmp_path / "m.jsonl"
+    source = epochs(tmp_path, file, jsonl="m.jsonl")
+    lines(file, {"epoch": 1, "loss": 2.0})
+    assert list(source.new(over=False)) == []
+    lines(file, {"epoch": 2, "loss": 1.0})
+    assert list(source.new(over=False)) == [(1, {"loss": 2.0})]
+    assert list(source.new(over=True)) == [(2, {"loss": 1.0})]
+
+
+def test_of_several_rows_in_an_epoch_the_last_one_counts(tmp_path):
+    file = tmp_path / "m.jsonl"
+    source = epochs(tmp_path, file, jsonl="m.jsonl", rows_per_epoch=3)
+    lines(file, {"epoch": 1, "val/dice": 0.1}, {"epoch": 1, "val/dice": 0.2})
+    assert list(source.new(over=False)) == []
+    lines(file, {"epoch": 1, "val/dice": 0.3})
+    assert list(source.new(over=False)) == [(1, {"val/dice": 0.3})]
+
+
+def test_epochs_may_be_counted_from_0_and_metrics_go_by_the_studys_names_and_scale(tmp_path):
+    file = tmp_path / "m.csv"
+    file.write_text("step, epoch, Dice Score, note\n10, 0, 0.25, good\n20, 1, 0.5, nan\n")
+    config = {"csv": "m.csv", "first_epoch": 0, "names": {"val/dice": "Dice Score"}, "factor": {"val/dice": 100}}
+    assert list(epochs(tmp_path, file, **config).new(over=True)) == [
+        (1, {"step": 10.0, "val/dice": 25.0}),
+        (2, {"step": 20.0, "val/dice": 50.0}),
+    ]
+
+
+def test_numbers_are_found_in_what_a_command_prints_between_progress_bars(tmp_path):
+    output = tmp_path / "output.log"
+    output.write_text("Epoch 1/3:  50%\rEpoch 1/3: 100%\nINFO: Dice score: 0.61\nEpoch 2/3:\nDice score: 0.7\n")
+    score = {"val/dice": r"Dice score: ([0-9.]+)"}
+    wanted = [(1, {"val/dice": 0.61}), (2, {"val/dice": 0.7})]
+    assert list(epochs(tmp_path, output, pattern=score | {"epoch": r"Epoch (\d+)/"}).new(over=True)) == wanted
+    assert list(epochs(tmp_path, output, pattern=score).new(over=True)) == wanted
+
+
+def test_rows_come_out_of_wandbs_offline_files_while_the_run_is_open(tmp_path):
+    run = wandb.init(mode="offline", dir=tmp_path, project="p", settings=wandb.Settings(silent=True))
+    run.log({"epoch": 1, "validation Dice": 0.4})
+    run.log({"epoch": 2, "validation Dice": 0.6})
+    run.finish()
+    source = epochs(tmp_path, tmp_path, wandb=".", names={"val/dice": "validation Dice"})
+    assert list(source.new(over=True)) == [(1, {"val/dice": 0.4}), (2, {"val/dice": 0.6})]
+
+
+def test_a_line_that_is_no_json_is_named_with_its_number(tmp_path):
+    file = tmp_path / "m.jsonl"
+    file.write_text('{"epoch": 1}\nhello\n')
+    with pytest.raises(ConfigError, match=r"m\.jsonl:2: no JSON"):
+        list(epochs(tmp_path, file, jsonl="m.jsonl").new(over=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "exactly one of"),
+        ({"jsonl": "a", "csv": "b"}, "got jsonl, csv"),
+        ({"pattern": {"val/dice": "score (["}}, "no regular expression"),
+        ({"pattern": {"val/dice": "score"}}, "has no group"),
+    ],
+)
+def test_a_place_for_metrics_that_cannot_be_is_refused(given, said):
+    with pytest.raises(ValidationError, match=said):
+        MetricsConfig(**given)
