@@ -7,16 +7,17 @@ import copy
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from ipix_tune.config.study_config import KINDS, StudyConfig
 from ipix_tune.trainer.command.command_config import CommandSection
 from ipix_tune.trainer.function import FunctionSection
-from ipix_tune.trainer.own.keys import train_leaves
-from trainers.config import TrainConfig
+from ipix_tune.trainer.own.keys import own_schema, train_leaves
 
 
 def study_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a study file."""
-    trainer = _partial(TrainConfig.model_json_schema())
+    trainer = _partial(own_schema())
     trainer.get("properties", {}).pop("provenance", None)
     trainer["properties"]["base"] = {
         "description": "Files that lie below, such as ../presets/unified.yaml; relative to this one.",
@@ -26,7 +27,7 @@ def study_schema() -> dict[str, Any]:
     definitions = schema.setdefault("$defs", {})
     definitions |= trainer.pop("$defs")
     trainer["description"] = "The training config, as far as it is fixed."
-    others = {"command": CommandSection, "function": FunctionSection}
+    others: dict[str, type[BaseModel]] = {"command": CommandSection, "function": FunctionSection}
     for key, model in others.items():
         other = model.model_json_schema()
         definitions |= other.pop("$defs", {})

@@ -44,6 +44,11 @@ def train_leaves() -> Mapping[str, Any]:
     return leaves(TrainConfig)
 
 
+def own_schema() -> dict[str, Any]:
+    """The JSON schema of a training config."""
+    return TrainConfig.model_json_schema()
+
+
 @cache
 def method_keys() -> Mapping[str, frozenset[str]]:
     """Keys of each method's section, by the method's name."""
