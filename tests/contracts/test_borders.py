@@ -12,20 +12,19 @@ OUTSIDERS = {
 
 PROBE = """
 import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys({outsiders!r})  # whoever needs one of them fails; a library may do without
 package = importlib.import_module({package!r})
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-print(" ".join(sorted({{name.split(".")[0] for name in sys.modules}})))
 """
 
 
 @pytest.mark.parametrize("package", sorted(OUTSIDERS))
-def test_importing_every_module_of_a_package_loads_nothing_beyond_its_border(package):
-    printed = subprocess.run(
-        [sys.executable, "-c", PROBE.format(package=package)], capture_output=True, text=True, check=True
-    ).stdout
-    assert set(printed.split()) & OUTSIDERS[package] == set()
+def test_every_module_of_a_package_can_do_without_what_lies_beyond_its_border(package):
+    probe = PROBE.format(package=package, outsiders=sorted(OUTSIDERS[package]))
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_is_printed_without_loading_torch_ray_or_optuna():

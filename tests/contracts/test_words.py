@@ -15,9 +15,12 @@ LAYOUTS = {get_args(one.model_fields["name"].annotation)[0]: one for one in get_
 NEEDED = {
     "voc": {"root": "r", "labelled": "l.txt"},
     "cityscapes": {"root": "r", "labelled": "l.txt"},
+    "coco": {"root": "r", "labelled": "l.txt"},
+    "ade20k": {"root": "r", "labelled": "l.txt"},
     "folder": {"root": "r", "labelled": "l.txt", "num_classes": 2},
     "digits": {},
 }
+BENCHMARKS = ("voc", "cityscapes", "coco", "ade20k")
 
 
 def config_on(name: str) -> TrainConfig:
@@ -36,4 +39,4 @@ def test_the_report_calls_the_validation_images_what_the_trainer_calls_them(name
 def test_only_a_benchmark_has_an_official_validation_set(name):
     record = EpochRecord(epoch=1, step=1, metrics={"final/last/miou": 50.0}, checkpoint=None, split_hash="abc")
     said = closing_lines(config_on(name), [record])[0]
-    assert said.startswith("official validation set" if name in ("voc", "cityscapes") else "validation list")
+    assert said.startswith("official validation set" if name in BENCHMARKS else "validation list")

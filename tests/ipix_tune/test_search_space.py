@@ -168,7 +168,7 @@ def test_switching_the_method_does_not_hide_a_key_of_a_method_that_is_not_search
 def test_making_a_config_leaves_the_study_as_it_was():
     space = space_of({"method.name": {"choice": ["supervised", "unimatch"]}}, trainer={"method": {"conf_thresh": 0.3}})
     space.to_config({"method.name": "supervised"})
-    assert space.trainer["method"] == {"conf_thresh": 0.3}
+    assert space.section["method"] == {"conf_thresh": 0.3}
 
 
 def test_the_description_has_the_keys_that_the_analysis_reads():
