@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 from ipix_tune.cli.exit_codes import run
 from trainers.cli.progress import line
 from trainers.common.errors import ConfigError
+from trainers.common.yaml_file import validate
 from trainers.interface.epoch_record import METRICS, EpochRecord, read_records
 from trainers.loop.run_summary import closing_lines, named_classes
 
@@ -41,26 +42,50 @@ def train(
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1,
     gpus_per_worker: Annotated[float, typer.Option(min=0)] = 0,
     address: Annotated[str | None, typer.Option(help="Ray cluster, or auto; none: a Ray on this machine.")] = None,
+    wandb: Annotated[
+        str, typer.Option(help="W&B: offline (to disk, no account), online or disabled; WANDB_MODE takes precedence.")
+    ] = "offline",
+    wandb_project: Annotated[str | None, typer.Option(help="W&B project; default: ipix-tune.")] = None,
+    wandb_entity: Annotated[str | None, typer.Option(help="W&B entity.")] = None,
+    wandb_weights: Annotated[
+        bool, typer.Option("--wandb-weights", help="Keep the weights as a W&B artifact too.")
+    ] = False,
 ) -> None:
     """Train one config, here or with --workers under Ray Train."""
     if workers is None and (gpus_per_worker or address is not None):
         raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
+    from ipix_tune.config.study_config import LoggingConfig
     from ipix_tune.study.final_recipe import compared
+    from ipix_tune.tracking.final_run import FinalRun, final_run, said
+    from ipix_tune.tracking.shell_environment import wandb_mode
     from trainers.cli.train import describe_data, folder_of, folders_of, load
     from trainers.cli.train import train as train_here
     from trainers.inference.model_card import write_card, write_cards
     from trainers.loop.seeds import planned, summary, train_in_turn
 
+    given = {"mode": wandb, "project": wandb_project, "entity": wandb_entity}
+    source = "--wandb, --wandb-project, --wandb-entity"
+    logging = validate(LoggingConfig, {k: v for k, v in given.items() if v is not None}, source=source)
+    wandb_mode(logging)  # says what is wrong with WANDB_MODE before anything is trained
+
     def one(config: "TrainConfig", folder: Path) -> Sequence[EpochRecord]:
+        processes = workers or 1
+        with final_run(folder, config, logging, group=file.stem, weights=wandb_weights, world_size=processes) as logged:
+            return trained(config, folder, logged)
+
+    def trained(config: "TrainConfig", folder: Path, logged: FinalRun) -> Sequence[EpochRecord]:
         if workers is None:
-            return train_here(config, folder, resume=resume).records
+            return train_here(config, folder, resume=resume, callbacks=[logged.epoch]).records
         if not resume and (folder / "checkpoints").exists():
             raise ConfigError(f"{folder} holds a run: go on with --resume, or give another --run-dir")
         from ipix_tune.execution.trainable import train_on_ray
 
         for text in describe_data(config):
             typer.echo(text)
-        with _following(folder, epochs=config.schedule.epochs, classes=named_classes(config)):
+        for record in read_records(folder / METRICS):  # of a run that goes on
+            logged.epoch(record)
+        classes = named_classes(config)
+        with _following(folder, epochs=config.schedule.epochs, classes=classes, told=logged.epoch):
             train_on_ray(
                 config,
                 folder.absolute(),
@@ -77,20 +102,28 @@ def train(
 
     config = load(file, overrides or [])
     if seeds is None:
-        one(config, folder_of(run_dir, file=file, seed=config.seed))
+        folder = folder_of(run_dir, file=file, seed=config.seed)
+        one(config, folder)
+        for text in said([folder]):
+            typer.echo(text)
         return
     runs = planned(config, seeds=seeds, folder=folders_of(run_dir, file=file), resume=resume)
     done = train_in_turn(runs, one, say=typer.echo)
     for text in [*summary(done), *compared(config.provenance, done)]:
         typer.echo(text)
     write_cards(done)
+    for text in said([one_run.folder for one_run in done]):
+        typer.echo(text)
     if any(run.error for run in done):
         raise typer.Exit(1)
 
 
 @contextmanager
-def _following(folder: Path, *, epochs: int, classes: Sequence[str] | None) -> Iterator[None]:
-    """Print what workers, wherever they are, write into the run's folder: how they load the data, and the epochs."""
+def _following(
+    folder: Path, *, epochs: int, classes: Sequence[str] | None, told: Callable[[EpochRecord], object]
+) -> Iterator[None]:
+    """Print what workers, wherever they are, write into the run's folder: how they load the data, and the epochs, which
+    ``told`` is told too."""
     seen = len(read_records(folder / METRICS))
     loading = _loading(folder)
     done = threading.Event()
@@ -103,6 +136,7 @@ def _following(folder: Path, *, epochs: int, classes: Sequence[str] | None) -> I
                 typer.echo(text)
         for record in read_records(folder / METRICS)[seen:]:
             typer.echo(line(record, epochs=epochs, classes=classes))
+            told(record)
             seen = record.epoch
 
     def follow() -> None:

@@ -20,6 +20,7 @@ from trainers.data.check import check_data
 from trainers.data.describe import data_lines
 from trainers.data.open import open_data
 from trainers.inference.model_card import write_card, write_cards
+from trainers.interface.epoch_record import Callback
 from trainers.loop.fit import TrainResult, fit
 from trainers.loop.labelled_loss import weight_lines
 from trainers.loop.run_summary import closing_lines, named_classes
@@ -110,8 +111,16 @@ def folders_of(run_dir: str | None, *, file: Path) -> Callable[[int], Path]:
     return lambda seed: folder_of(run_dir, file=file, seed=seed) / ("" if run_dir is None else f"seed{seed}")
 
 
-def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainResult:
+def train(
+    config: TrainConfig, run_dir: Path, *, resume: bool = True, callbacks: Sequence[Callback] = ()
+) -> TrainResult:
     """Train with progress on the console, and say at the end what came out.
+
+    Args:
+        config: of the training.
+        run_dir: its folder.
+        resume: go on from what is there.
+        callbacks: told of every epoch besides the console.
 
     Raises:
         ConfigError: the folder holds a run and ``resume`` was not asked for.
@@ -131,7 +140,7 @@ def train(config: TrainConfig, run_dir: Path, *, resume: bool = True) -> TrainRe
         with ProgressLine(
             console, epochs=config.schedule.epochs, shown=first, classes=named_classes(config)
         ) as progress:
-            result = fit(config, run_dir, callbacks=[progress.epoch], on_step=progress.step, on_start=say)
+            result = fit(config, run_dir, callbacks=[progress.epoch, *callbacks], on_step=progress.step, on_start=say)
     except KeyboardInterrupt:
         if first:
             saved = (run_dir / "checkpoints").exists()

@@ -112,6 +112,41 @@ def _computed(
         return classes.to(torch.uint8).cpu(), None if shares is None else shares.cpu()
 
 
+def grouped(
+    model: LoadedModel, images: Images, *, on_fault: OnFault | None = None, batch_size: int | None = None
+) -> Iterator[list[tuple[Item, str]]]:
+    """Images with their names that go through the network together: neighbours of one size, by what their headers say.
+
+    Args:
+        model: on whose device they go.
+        images: in their order.
+        on_fault: told of an image whose header cannot be read; None: the error is raised.
+        batch_size: at most so many; None: as many as the run's evaluation takes, by pixels.
+
+    Raises:
+        DataError: a header cannot be read.
+    """
+    group: list[tuple[Item, str]] = []
+    before: tuple[int, int] | None = None
+    for item, name in zip(images.items, images.names, strict=True):
+        try:
+            size = read_header(item.image, item).size
+        except DataError as error:
+            if on_fault is None:
+                raise
+            on_fault(item, error)
+            continue
+        count = len(group) + 1
+        room = count * size[0] * size[1] <= PIXELS[model.device.type] if batch_size is None else count <= batch_size
+        if group and (size != before or not room):
+            yield group
+            group = []
+        before = size
+        group.append((item, name))
+    if group:
+        yield group
+
+
 class _Groups:
     """Images of equal size that follow each other; read by a thread while the network computes."""
 
@@ -124,11 +159,10 @@ class _Groups:
         on_fault: OnFault | None,
         batch_size: int | None,
     ) -> None:
-        self._images = images
+        self._model, self._images = model, images
         self._wanted = wanted
         self._on_fault = on_fault
         self._most = batch_size
-        self._pixels = PIXELS[model.device.type]
 
     def read(self) -> Iterator[_Group]:
         with ThreadPoolExecutor(1) as pool:
@@ -139,7 +173,7 @@ class _Groups:
                 yield group
 
     def _decoded(self) -> Iterator[_Group]:
-        for group in self._grouped():
+        for group in grouped(self._model, self._images, on_fault=self._fault, batch_size=self._most):
             if not any(self._wanted(item, name) for item, name in group):
                 continue
             read = []
@@ -152,29 +186,6 @@ class _Groups:
             for part in (same, *([one] for one in read if one[2].shape != read[0][2].shape)):
                 if part:
                     yield part
-
-    def _grouped(self) -> Iterator[list[tuple[Item, str]]]:
-        """By the sizes that the headers say."""
-        group: list[tuple[Item, str]] = []
-        before: tuple[int, int] | None = None
-        for item, name in zip(self._images.items, self._images.names, strict=True):
-            try:
-                size = read_header(item.image, item).size
-            except DataError as error:
-                self._fault(item, error)
-                continue
-            if group and (size != before or not self._room(len(group) + 1, size)):
-                yield group
-                group = []
-            before = size
-            group.append((item, name))
-        if group:
-            yield group
-
-    def _room(self, count: int, size: tuple[int, int]) -> bool:
-        if self._most is not None:
-            return count <= self._most
-        return count * size[0] * size[1] <= self._pixels
 
     def _fault(self, item: Item, error: DataError) -> None:
         if self._on_fault is None:

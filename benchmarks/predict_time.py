@@ -1,0 +1,158 @@
+"""How long `ipix-tune predict` takes beside the bare forward passes of the same images.
+
+    python -m benchmarks.predict_time --out benchmarks/results/predict_time_202611.md
+
+Both sides are timed in one process, one after the other, in every round. The bare side has the images decoded,
+normalised and grouped on the device already, and throws the logits away; the other side reads JPEG files and writes
+index PNGs, and where said overlays. Weights are random: what a step costs does not depend on them."""
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from torch import Tensor
+
+from trainers.config import TrainConfig
+from trainers.inference.images import given_images
+from trainers.inference.model import LoadedModel, load_model
+from trainers.inference.predict import grouped
+from trainers.inference.write import Outputs, write_predictions
+from trainers.loop.fit import fit, numerics
+
+app = typer.Typer(add_completion=False)
+BACKBONES = ("small", "resnet18", "resnet50")
+SIZE = (375, 500)
+"""Height and width, as most images of Pascal VOC have."""
+
+
+def trained(folder: Path, backbone: str, device: str) -> LoadedModel:
+    """A network that has trained one step, from its run's folder."""
+    config = TrainConfig.model_validate(
+        {
+            "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 1}},
+            "method": {"name": "supervised"},
+            "model": {"backbone": backbone, "weights": "none"},
+            "schedule": {"epochs": 1, "steps_per_epoch": 1},
+            "precision": {"device": device},
+        }
+    )
+    fit(config, folder)
+    return load_model(folder)
+
+
+def photographs(folder: Path, count: int) -> None:
+    """JPEG files: parts of scikit-learn's two photographs."""
+    from sklearn.datasets import load_sample_images
+
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        photo = load_sample_images().images[number % 2]
+        top, left = (int(rng.integers(have - want + 1)) for have, want in zip(photo.shape[:2], SIZE, strict=True))
+        Image.fromarray(photo[top : top + SIZE[0], left : left + SIZE[1]]).save(folder / f"{number:03}.jpg", quality=90)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Until it is done, on the device too."""
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+@torch.no_grad()
+def forward(model: LoadedModel, batches: list[Tensor]) -> None:
+    """The bare passes."""
+    with numerics(model.config.precision):
+        for batch in batches:
+            model.network(batch)
+
+
+def measured(model: LoadedModel, photos: Path, out: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every round, by side."""
+    found = given_images(model, [photos])
+    groups = [torch.stack([model.read(item.image) for item, _ in group]) for group in grouped(model, found)]
+    batches = [model.normalise(group) for group in groups]
+
+    def written(number: int, *, overlay: bool) -> None:
+        write_predictions(model, found, out / f"{number}-{overlay}", outputs=Outputs(overlay=overlay))
+
+    forward(model, batches)  # warms up
+    sides: dict[str, list[float]] = {"bare": [], "masks": [], "overlays": []}
+    for number in range(rounds):
+        sides["bare"].append(seconds(lambda: forward(model, batches), model.device))
+        sides["masks"].append(seconds(partial(written, number, overlay=False), model.device))
+        sides["overlays"].append(seconds(partial(written, number, overlay=True), model.device))
+    return sides
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Markdown file of the table.")],
+    images: Annotated[int, typer.Option(help="How many images.")] = 16,
+    rounds: Annotated[int, typer.Option(help="How often each side is timed.")] = 5,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Time both sides."""
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        photographs(Path(place) / "in", images)
+        for backbone in BACKBONES:
+            model = trained(Path(place) / backbone, backbone, device)
+            sides = measured(model, Path(place) / "in", Path(place) / f"{backbone}-out", rounds)
+            rows.append(row(backbone, sides, images))
+            typer.echo(rows[-1])
+    out.write_text(page(rows, images, rounds, device))
+
+
+def row(backbone: str, sides: dict[str, list[float]], images: int) -> str:
+    """Of the table: milliseconds an image, and ratios round by round."""
+    bare = 1000 * statistics.median(sides["bare"]) / images
+    cells = [backbone, f"{bare:.0f}"]
+    for name in ("masks", "overlays"):
+        ratios = [one / other for one, other in zip(sides[name], sides["bare"], strict=True)]
+        cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    return f"| {' | '.join(cells)} |"
+
+
+def page(rows: list[str], images: int, rounds: int, device: str) -> str:
+    """The results' file."""
+    where = (
+        torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores, no GPU"
+    )
+    return "\n".join(
+        [
+            "# Time of `predict` against the bare forward passes",
+            "",
+            f"{images} JPEG files of {SIZE[1]} x {SIZE[0]} pixels, whole images, DeepLabV3+ with each backbone.",
+            "*Bare*: the network's passes over images that are decoded and normalised on the device already, milliseconds an",
+            "image. *Masks*, *overlays*: wall time of a whole `write_predictions` (read, normalise, predict, write) as",
+            f"a multiple of that; median of {rounds} rounds (smallest to largest), both sides in one process, in turn.",
+            "",
+            "| backbone | bare, ms an image | masks | masks and overlays |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "Command: `python -m benchmarks.predict_time --out benchmarks/results/predict_time_202611.md`. "
+            f"{datetime.now(UTC).date()}; {where}; load average {os.getloadavg()[0]:.1f}; "
+            f"Python {platform.python_version()}, torch {version('torch')}, pillow {version('pillow')}.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    app()

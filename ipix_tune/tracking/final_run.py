@@ -1,0 +1,192 @@
+"""The W&B run of a final training: config, curves and, where asked, the weights, as a trial of a study logs them.
+
+Nothing that goes wrong here reaches the training: the first failure is said."""
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from analysis.columns import SCHEMA_VERSION, State
+from analysis.ingest.wandb_files import read_folder
+from ipix_tune.config.study_config import LoggingConfig
+from ipix_tune.tracking import shell_environment
+from ipix_tune.tracking.runs import ask_server, client_settings, origin_facts
+from ipix_tune.tracking.shell_environment import wandb_mode
+from trainers.common.environment import describe
+from trainers.common.errors import TrainingError
+from trainers.config import TrainConfig
+from trainers.interface.epoch_record import Decision, EpochRecord
+from trainers.loop.seeds import FINAL, HELD_OUT
+
+logger = logging.getLogger(__name__)
+
+ID = "wandb.id"
+"""File in a run's folder: the id of its W&B run, which a run that goes on continues."""
+KEPT = ("checkpoints/last.pt", "checkpoints/best.pt", "config.yaml", "README.md")
+"""Files of the artifact."""
+
+
+class FinalRun:
+    """One training's W&B run, opened with its first epoch.
+
+    Args:
+        folder: of the run; W&B's files go below `wandb/` in it.
+        config: of the training.
+        logging_config: mode, project and entity.
+        group: of the runs of one config with several seeds.
+        weights: keep the checkpoints as an artifact at the end.
+        world_size: processes that train.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        logging_config: LoggingConfig,
+        *,
+        group: str,
+        weights: bool = False,
+        world_size: int = 1,
+    ) -> None:
+        self.mode = wandb_mode(logging_config)
+        self._folder, self._config, self._logging = folder, config, logging_config
+        self._group, self._weights, self._world = group, weights, world_size
+        self._run: Any = None
+        self._seen: set[int] = set()
+        self._last: EpochRecord | None = None
+        self._failed = False
+
+    def epoch(self, record: EpochRecord) -> Decision:
+        """A callback of `trainers.loop.fit.fit`: logs an epoch that was not logged before."""
+        self._last = record
+        if self.mode != "disabled" and not self._failed:
+            self._guarded(lambda: self._log(record))
+        return Decision.CONTINUE
+
+    def finish(self, state: State, *, error: str | None = None) -> None:
+        """Close the run with how it ended."""
+        if self._run is None:
+            return
+
+        def close() -> None:
+            if self._weights and state == "complete":
+                self._keep_weights()
+            metrics = {} if self._last is None else self._last.metrics
+            score = metrics.get(FINAL, metrics.get(HELD_OUT))
+            epochs = 0 if self._last is None else self._last.epoch
+            self._run.summary.update({"state": state, "error": error, "epochs": epochs, "objective": score})
+            self._run.finish(exit_code=1 if state == "failed" else 0)
+
+        self._guarded(close)
+        self._guarded(_teardown)
+
+    def _log(self, record: EpochRecord) -> None:
+        if self._run is None:
+            self._open(record)
+        if record.epoch not in self._seen:
+            self._seen.add(record.epoch)
+            self._run.log({"epoch": record.epoch, **record.metrics}, step=record.epoch, commit=True)
+
+    def _open(self, record: EpochRecord) -> None:
+        """Online where that is asked for and the server answers, else to disk."""
+        shell_environment.clear()
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        name = self._identity()
+        self._seen = {epoch for run in read_folder(self._folder)[0] if run.run_id == name for epoch in run.history}
+        mode = self.mode
+        if mode == "online":
+            try:
+                ask_server()
+            except OSError as error:
+                logger.warning("W&B's server does not answer (%s): the training is logged to disk only", error)
+                mode = "offline"
+        import wandb
+
+        origin = origin_facts(world_size=self._world, host=describe()["host"], split_hash=record.split_hash)
+        self._run = wandb.init(
+            project=self._logging.project,
+            entity=self._logging.entity,
+            id=name,
+            name=self._folder.name,
+            group=self._group,
+            job_type="final",
+            dir=str(self._folder.absolute()),
+            mode=mode,  # type: ignore[arg-type]
+            config={
+                "schema_version": SCHEMA_VERSION,
+                "trainer": self._config.model_dump(mode="json", exclude={"provenance"}),
+                "provenance": self._config.provenance,
+                "origin": origin,
+            },
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",
+            settings=client_settings(),
+        )
+
+    def _identity(self) -> str:
+        path = self._folder / ID
+        if not path.is_file():
+            plain = "".join(
+                one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in self._folder.name
+            )
+            path.write_text(f"{plain[:80]}-{secrets.token_hex(3)}\n")
+        return path.read_text().strip()
+
+    def _keep_weights(self) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"{self._identity()}-weights", type="model", metadata={"epoch": self._epochs()})
+        for name in KEPT:
+            if (self._folder / name).is_file():
+                artifact.add_file(str(self._folder / name), name=Path(name).name, policy="immutable")
+        self._run.log_artifact(artifact)
+
+    def _epochs(self) -> int:
+        return 0 if self._last is None else self._last.epoch
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._failed = True
+            logger.warning("W&B failed, the training goes on without it: %s", (str(error) or type(error).__name__))
+
+
+def _teardown() -> None:
+    """Waits until the files are whole: a run's end may reach the disk after `finish` has returned."""
+    import wandb
+
+    wandb.teardown()
+
+
+@contextmanager
+def final_run(
+    folder: Path,
+    config: TrainConfig,
+    logging_config: LoggingConfig,
+    *,
+    group: str,
+    weights: bool = False,
+    world_size: int = 1,
+) -> Iterator[FinalRun]:
+    """A training's W&B run, closed with how the training ended. Arguments as of :class:`FinalRun`."""
+    run = FinalRun(folder, config, logging_config, group=group, weights=weights, world_size=world_size)
+    try:
+        yield run
+    except TrainingError as error:
+        run.finish("failed", error=str(error))
+        raise
+    except BaseException:
+        run.finish("interrupted")
+        raise
+    run.finish("complete")
+
+
+def said(runs: Sequence[Path]) -> list[str]:
+    """Where the runs were logged, and how to send what lies on disk only."""
+    there = [path for path in runs if list(path.glob("wandb/offline-run-*"))]
+    return [f"logged to {path / 'wandb'}; to a W&B server: ipix-tune wandb-sync {path}" for path in there]
