@@ -22,13 +22,13 @@ def unsent(folder: Path) -> list[Path]:
     """
     found = sorted([*folder.glob("wandb/offline-run-*"), *folder.glob("wandb/run-*")], key=lambda path: path.name[-40:])
     if not found:
-        raise UserError(f"{folder}: no W&B runs below {folder / 'wandb'}; give a study's folder, such as studies/voc")
+        raise UserError(f"{folder}: no W&B runs below {folder / 'wandb'}; give a study's or a training's folder")
     return [path for path in found if list(path.glob("*.wandb")) and not list(path.glob("*.wandb.synced"))]
 
 
 @app.command()
 def wandb_sync(
-    study: Annotated[Path, typer.Argument(help="A study's folder.")],
+    study: Annotated[Path, typer.Argument(help="Folder of a study, or of a final training.")],
     project: Annotated[str | None, typer.Option(help="Another project than the runs' own.")] = None,
     entity: Annotated[str | None, typer.Option(help="Another entity than the runs' own.")] = None,
 ) -> None:
