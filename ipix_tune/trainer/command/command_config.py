@@ -19,7 +19,8 @@ class CommandRun(FreeConfig):
     `{epochs}`, `{seed}`, `{run_dir}` (the run's own folder) and `{config}` (a file with all settings). Write `{{` for a
     brace. A value never becomes shell: in a line for the shell it is quoted."""
     workdir: str | None = None
-    """Where the command runs; none: where the study was started."""
+    """Where the command runs; none: where the study was started. `{run_dir}` gives every run a folder of its own, for
+    programs that write where they are."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variables, laid over those of the study; `{name}` as in the command."""
     config_format: Literal["yaml", "json"] = "yaml"

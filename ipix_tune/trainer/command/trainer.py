@@ -84,7 +84,10 @@ class CommandTrainer(FreeTrainer):
         argv = _argv(asked.check, values)
         output = Path(os.environ.get("TMPDIR", "/tmp")) / f"ipix-tune-check-{os.getpid()}.log"
         output.unlink(missing_ok=True)
-        with Running(argv, **self._where(asked, values), output=output, stop_s=asked.stop_s) as running:
+        where = self._where(
+            asked.model_copy(update={"workdir": None}) if names_in(asked.workdir or "") else asked, values
+        )
+        with Running(argv, **where, output=output, stop_s=asked.stop_s) as running:
             end = time.monotonic() + CHECK_S
             while (code := running.code()) is None and time.monotonic() < end:
                 time.sleep(LOOK_S / 5)
@@ -104,7 +107,8 @@ class CommandTrainer(FreeTrainer):
 
     def check_node(self, config: Config, seen: str) -> str:
         asked = _own(config)
-        workdir = _workdir(asked)
+        per_run = bool(names_in(asked.workdir or ""))
+        workdir = None if per_run else _workdir(asked, {})
         if workdir is not None and not workdir.is_dir():
             raise ConfigError(f"trainer.workdir: {workdir}: there is no such folder")
         if isinstance(asked.command, str):
@@ -142,7 +146,7 @@ class CommandTrainer(FreeTrainer):
         values = _values(asked, folder)
         output = folder / OUTPUT
         place = Path(filled(asked.metrics.place, values)).expanduser()
-        workdir = _workdir(asked)
+        workdir = _workdir(asked, values)
         if workdir is not None and not place.is_absolute():
             place = workdir / place
         epochs = Epochs(asked.metrics, place, output, score=asked.score)
@@ -182,7 +186,7 @@ class CommandTrainer(FreeTrainer):
 
     def _where(self, config: CommandRun, values: Mapping[str, Any]) -> dict[str, Any]:
         environment = {name: filled(text, values) for name, text in config.environment.items()}
-        return {"workdir": _workdir(config), "environment": environment}
+        return {"workdir": _workdir(config, values), "environment": environment}
 
 
 def argv_of(config: CommandRun, folder: Path, *, resumed: bool) -> list[str]:
@@ -212,8 +216,10 @@ def _config_file(config: CommandRun, folder: Path) -> Path:
     return folder / f"{CONFIG_FILE}.{config.config_format}"
 
 
-def _workdir(config: CommandRun) -> Path | None:
-    return None if config.workdir is None else Path(config.workdir).expanduser().absolute()
+def _workdir(config: CommandRun, values: Mapping[str, Any]) -> Path | None:
+    if config.workdir is None:
+        return None
+    return Path(filled(config.workdir, values)).expanduser().absolute()
 
 
 def _texts(config: CommandRun) -> list[tuple[str, str]]:
@@ -221,7 +227,7 @@ def _texts(config: CommandRun) -> list[tuple[str, str]]:
     found = [("command", text) for text in _words(config.command)]
     found += [(f"environment.{name}", text) for name, text in config.environment.items()]
     found += [("check", text) for text in _words(config.check)]
-    found.append(("metrics", config.metrics.place))
+    found += [("metrics", config.metrics.place), ("workdir", config.workdir or "")]
     found += [(name, text) for name, text in (("seed", config.seed_arguments), ("resume", config.resume)) if text]
     return found
 
