@@ -54,6 +54,13 @@ def train(
     """Train one config, here or with --workers under Ray Train."""
     if workers is None and (gpus_per_worker or address is not None):
         raise ConfigError("--gpus-per-worker and --address belong to Ray Train: give --workers as well")
+    from ipix_tune.cli.train_another import is_anothers, train_another
+
+    if is_anothers(file):
+        if workers is not None:
+            raise ConfigError("--workers belongs to our own trainer; a command starts its processes itself")
+        train_another(file, overrides or [], run_dir=run_dir, resume=resume, seeds=seeds)
+        return
     from ipix_tune.config.study_config import LoggingConfig
     from ipix_tune.study.final_recipe import compared
     from ipix_tune.tracking.final_run import FinalRun, final_run, said

@@ -59,12 +59,19 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
 
 
 def _training(file: Path, overrides: list[str]) -> list[str]:
+    from ipix_tune.cli.train_another import is_anothers, load_another
     from trainers.cli.train import load
     from trainers.common.yaml_file import keys_of, read
     from trainers.dead_keys import dead_keys, why_dead
 
     if overrides:
         raise ConfigError(f"{file} is a training config; --set belongs to study files")
+    if is_anothers(file):
+        other = load_another(file, [])
+        return [
+            f"{file}: the config is valid ({other.epochs} epochs, scored by {other.score})",
+            "checked: keys and types",
+        ]
     config = load(file, [])
     dead, given = dead_keys(config), keys_of(read(file)[0])
     return [

@@ -12,13 +12,17 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from ipix_tune.cli.train import app as train_app
+from ipix_tune.cli.validate import check_file
 from ipix_tune.config.load_study import from_mapping
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.command.placeholders import filled
 from ipix_tune.trainer.command.process import CommandFailed
 from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.common.errors import ConfigError
+from trainers.common.yaml_file import dump
 
 TOY = str(Path(__file__).with_name("toy_trainer.py"))
 
@@ -244,3 +248,21 @@ def test_the_users_own_check_decides_before_the_study_starts(code, refused):
             trainer.check(config, ResourcesConfig())
     else:
         assert "checked: 12 images" in trainer.check(config, ResourcesConfig())
+
+
+def test_an_exported_command_is_trained_with_several_seeds_and_their_mean_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = section()
+    trainer = trainer_of(given)
+    config = trainer.validated(trainer.data_of(given, {"optim.lr": 0.3}, {}), source="t", lines={})
+    (tmp_path / "best.yaml").write_text(dump(config))
+    done = CliRunner().invoke(train_app, ["best.yaml", "--seeds", "2"])
+    assert done.exit_code == 0, done.output
+    seeds = [last_score(tmp_path / "runs" / f"best-seed{seed}") for seed in (0, 1)]
+    assert f"seed 0: {seeds[0]:.4g}" in done.output
+    assert f"mean {sum(seeds) / 2:.4g} (95 % t interval" in done.output
+    assert check_file(tmp_path / "best.yaml", [])[0].endswith("the config is valid (3 epochs, scored by val/dice)")
+
+
+def last_score(folder):
+    return json.loads((folder / "run" / "metrics.jsonl").read_text().splitlines()[-1])["val/dice"]

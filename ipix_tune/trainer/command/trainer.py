@@ -76,6 +76,8 @@ class CommandTrainer(FreeTrainer):
         asked = _own(config)
         self.check_node(config, "")
         lines = [f"command: {shlex.join(argv_of(asked, Path('RUN'), resumed=False))}"]
+        if not isinstance(asked.command, str) and (program := shutil.which(str(asked.command[0]))) is not None:
+            lines.append(f"program: {program}")
         if asked.resume is None:
             lines.append("a run that is interrupted starts anew (trainer.resume is not given)")
         if asked.check is None:
