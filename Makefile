@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-oldest check clean
+.PHONY: demo test test-slow test-oldest dist clean
 
 demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
 	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
@@ -21,8 +21,15 @@ test-slow: .venv/.dev  ## the tests that train to a score, kill processes or dri
 test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
+dist: .venv/bin/python  ## sdist, wheel and the release notes of this version, in dist/
+	rm -rf dist build
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build
+	@awk -v version="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+	  '/^## /{shown = ($$2 == version); next} shown' CHANGELOG.md > dist/notes.md
+
 clean:
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-oldest dist build
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
