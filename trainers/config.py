@@ -95,8 +95,9 @@ class PrecisionConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one; of a study's trial, where `resources.gpus_per_worker` grants it one."""
-    amp: Literal["off", "bf16"] = "off"
-    """Autocast of forward passes; upsampling and losses stay in float32."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """Autocast of forward passes; upsampling and losses stay in float32. `fp16`, with loss scaling, is for GPUs without
+    bfloat16 (before NVIDIA's Ampere), which emulate it slowly."""
     channels_last: bool = True
     """Layout of weights and features. False is slower wherever it was measured (docs/performance.md)."""
     compile: Literal["off", "default", "cuda_graphs"] = "off"

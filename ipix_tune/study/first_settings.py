@@ -53,7 +53,7 @@ def this_machine() -> Machine:
         gpus=torch.cuda.device_count(),
         gpu=device.name,
         gpu_bytes=int(device.total_memory),
-        bf16=bool(torch.cuda.is_bf16_supported()),
+        bf16=bool(torch.cuda.is_bf16_supported(including_emulation=False)),
         weights=_weights_can_be_had(),
     )
 
@@ -87,7 +87,7 @@ class Settings:
     steps_per_epoch: int
     grace_epochs: int
     trials: int
-    amp: Literal["off", "bf16"]
+    amp: Literal["off", "bf16", "fp16"]
     cpus_per_worker: int
     gpus_per_worker: int
     lr: float
@@ -122,7 +122,7 @@ def settings_for(machine: Machine, *, sizes: list[tuple[int, int]], labelled: in
         steps_per_epoch=min(500, max(100, passes)) if on_gpu else min(60, max(20, passes)),
         grace_epochs=4 if on_gpu else 2,
         trials=32 if on_gpu else 8,
-        amp="bf16" if machine.bf16 else "off",
+        amp="bf16" if machine.bf16 else "fp16" if machine.gpus else "off",
         cpus_per_worker=max(1, min(8, machine.cpus // machine.gpus)) if on_gpu else 1,
         gpus_per_worker=1 if on_gpu else 0,
         lr=1e-3 if pretrained else 0.05,

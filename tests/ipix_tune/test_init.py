@@ -120,7 +120,7 @@ def test_where_all_images_have_masks_it_is_asked_how_many_keep_them(tmp_path):
     [
         (CPU, ("small", "none", 64, 4, "off", 1, 0)),
         (GPU, ("resnet50", "imagenet", 320, 8, "bf16", 8, 1)),
-        (Machine(cpus=4, gpus=1, gpu="T", gpu_bytes=8 * GIB), ("resnet50", "none", 256, 2, "off", 4, 1)),
+        (Machine(cpus=4, gpus=1, gpu="T", gpu_bytes=8 * GIB), ("resnet50", "none", 256, 2, "fp16", 4, 1)),
     ],
 )
 def test_the_study_suits_the_machine(machine, wanted):

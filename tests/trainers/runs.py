@@ -41,12 +41,12 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def tensors(run_dir: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint that are not an optimiser's."""
+    """All tensors of a checkpoint that are not an optimiser's, and not the loss scale."""
     state = torch.load(run_dir / "checkpoints" / name, weights_only=True)
     return {
         f"{part}.{key}": value
         for part, tensors_of_it in state.items()
-        if isinstance(tensors_of_it, dict) and part != "optimizers"
+        if isinstance(tensors_of_it, dict) and part not in ("optimizers", "scaling")
         for key, value in tensors_of_it.items()
     }
 

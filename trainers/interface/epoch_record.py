@@ -9,6 +9,8 @@ Metric names are flat and slashed. IoU, Dice and accuracy are in percent; other 
 ``train/interpixel/empty``      share of images with |Omega| < 2, which contribute 0
 ``train/interpixel/ramp``       warm-up factor r(it) at the epoch's last step
 ``train/lr``                    backbone learning rate at the epoch's last step
+``train/skipped_steps``         steps of the epoch that loss scaling left out, and ``train/loss_scale``, its scale at
+                                the epoch's end; only with ``precision.amp: fp16``
 ``train/stage``                 of a method of several stages, from 0
 ``train/skipped_images``        corrupt images skipped so far (only where the config allows it)
 ``val/miou``                    the network that the method evaluates, on the held-out training images: mean over

@@ -33,6 +33,7 @@ def save(run: Run, *, same_weights: bool = False) -> None:
         about_model.KEY: about_model.about(run.config, run.data),
         **run.weights(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
+        "scaling": run.scaling.state_dict(),
         "step": run.step,
         "best": run.best,
         "skipped": int(latest["train/skipped_images"]),
@@ -117,6 +118,7 @@ def _take_up(run: Run, state: dict[str, Any]) -> None:
         run.load_weights(state)
         for name, optimizer in run.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        run.scaling.load_state_dict(state.get("scaling", {}))
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{run.folder}: its weights do not fit the networks of this version ({str(error).splitlines()[0]}): it was "

@@ -14,6 +14,7 @@ from trainers.data.evaluation import eval_batches
 from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
+from trainers.loop.precision import autocast
 from trainers.processes.process_group import Process
 
 
@@ -80,7 +81,7 @@ def class_scores(network: nn.Module, images: Tensor, *, config: TrainConfig, num
     Args:
         images: (B, 3, H, W) normalised.
     """
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
+    with autocast(images.device.type, config.precision.amp):
         seen = rescaled(images, config.evaluation.scale)
         if config.evaluation.mode == "sliding":
             return window_sums(network, seen, window=config.data.crop, num_classes=num_classes)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from trainers.common.errors import UserError
 from trainers.config import TrainConfig
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.interface.method import AuxiliaryModule, Method, Needs, OnDemandCrops, Progress, Step
 from trainers.loop.live_bytes import LiveBytes, ReadOnes
 from trainers.loop.method_kit import make_kit
+from trainers.loop.precision import autocast
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.labelled import LabelledLoss
 from trainers.methods.registry import build_method
@@ -84,6 +86,19 @@ def step_memory(asked: Sequence[Asking]) -> list[StepMemory]:
         return list(pool.map(_step_memory, asked))
 
 
+def step_memories(asked: Sequence[Asking]) -> list[StepMemory | None]:
+    """The same; None where a step depends on values in such a way, or the config cannot be built."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(_step_memory_or_none, asked))
+
+
+def _step_memory_or_none(asked: Asking) -> StepMemory | None:
+    try:
+        return _step_memory(asked)
+    except (RuntimeError, UserError):
+        return None
+
+
 def _step_memory(asked: Asking) -> StepMemory:
     config = asked.config
     config = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
@@ -150,7 +165,7 @@ def _share_batch_norm(networks: Iterable[nn.Module]) -> None:
 
 def _pass(config: TrainConfig, method: Method, step: Step) -> None:
     """Losses and gradients of a part of a batch, as `trainers.loop.run.Run.train_step` computes them."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.precision.amp == "bf16"):
+    with autocast("cpu", config.precision.amp):
         output = method.losses(step)
     loss = torch.stack([output.weights[name] * term for name, term in output.terms.items()]).sum()
     if config.interpixel.alpha > 0 and output.pairs is not None:

@@ -26,7 +26,8 @@ from trainers.loop.compile import begin_step, compile_networks
 from trainers.loop.labelled_loss import make_labelled_loss
 from trainers.loop.lr_schedule import lr_factors, warmup_lines
 from trainers.loop.method_kit import make_kit
-from trainers.loop.optim import build_optimizer, clip, set_lr
+from trainers.loop.optim import build_optimizer, set_lr
+from trainers.loop.precision import LossScaling, autocast, precision_lines
 from trainers.loop.resource_meter import StepClock, forget_peak
 from trainers.loop.stages import stage_epochs, unlabelled_images
 from trainers.loop.step_means import Tally
@@ -77,6 +78,7 @@ class Run:
             config.precision.compile,
         )
         self.optimizers = self._fresh_optimizers()
+        self.scaling = LossScaling(config.precision.amp, self.process.device)
         self.stages = self.method.stages()
         self.epochs = stage_epochs(self.stages, config.schedule.epochs)
         self.stage = 0
@@ -91,7 +93,7 @@ class Run:
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         steps = [len(epochs) * one.steps_per_epoch for epochs, one in zip(self.epochs, loaders, strict=True)]
-        self.remarks = [
+        self.remarks = precision_lines(config.precision, self.process.device) + [
             line
             for one, total in zip(loaders, steps, strict=True)
             for line in warmup_lines(config.schedule, steps_per_epoch=one.steps_per_epoch, total=total)
@@ -176,6 +178,7 @@ class Run:
         return {
             **tally.means(),
             **self.latest,
+            **self.scaling.of_epoch(),
             "train/skipped_images": float(skipped),
             "time/epoch_s": time.monotonic() - begun,
             "time/step_ms": step_ms,
@@ -195,11 +198,11 @@ class Run:
             with self._autocast():
                 output = self.method.losses(self._step(part))
             loss = self._total(output, tally) / config.optim.accumulate
-            loss.backward()
+            self.scaling.backward(loss)
         self.average_companions()
         for name, optimizer in self.optimizers.items():
-            clip(self.trained[name].module, config.optim.clip_norm)
-            optimizer.step()
+            self.scaling.step(self.trained[name].module, optimizer, clip_norm=config.optim.clip_norm)
+        self.scaling.update()
         self.method.after_step()
         self.step += 1
 
@@ -281,5 +284,4 @@ class Run:
         self.loader.close()
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision.amp == "bf16"
-        return torch.autocast(self.process.device.type, dtype=torch.bfloat16, enabled=enabled)
+        return autocast(self.process.device.type, self.config.precision.amp)

@@ -21,6 +21,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.loop.labelled_loss import make_labelled_loss, weight_lines
     from trainers.loop.lr_schedule import warmup_lines
     from trainers.loop.method_kit import make_kit
+    from trainers.loop.precision import precision_lines_here
     from trainers.loop.stages import stage_epochs
     from trainers.methods.registry import build_method
     from trainers.processes.process_group import current
@@ -48,6 +49,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     make_labelled_loss(config, data, current("cpu"))
     lines += weight_lines(config, data)
     lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
+    lines += precision_lines_here(config.precision)
     for epochs, one in zip(lengths, steps, strict=True):
         lines += warmup_lines(config.schedule, steps_per_epoch=one, total=epochs * one)
     return lines, sum(epochs * one for epochs, one in zip(lengths, steps, strict=True)) / config.schedule.epochs
