@@ -1,5 +1,6 @@
 """`ipix-tune export-model RUN --out model.pt2 [--onnx model.onnx]`: the network as a program without this package."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,10 @@ def export_model(
         Path | None, typer.Option(help="Also an .onnx file; needs the packages onnx and onnxscript.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Of a folder: last, or best on held-out images.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH, where the network cannot be exported for any size; default: the crop."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files.")] = False,
 ) -> None:
     """Export a trained network by torch.export, checked against its eager output."""
@@ -31,10 +36,18 @@ def export_model(
     from trainers.inference.model import load_model
 
     loaded = load_model(model, weights=which(weights), device="cpu")
-    found = exported(loaded, out, onnx=onnx)
+    found = exported(loaded, out, onnx=onnx, size=_size(size))
     typer.echo(f"{loaded.path}: epoch {loaded.epoch}; takes {found.sizes}, RGB in 0 .. 1, and gives logits")
     for line in (*found.refused, *found.checks):
         typer.echo(line)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    if (found := re.fullmatch(r"(\d+)x(\d+)", text)) is None:
+        raise ConfigError(f"--size {text}: write HEIGHTxWIDTH in pixels, such as 518x518")
+    return int(found[1]), int(found[2])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import copy
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -77,7 +77,9 @@ class Exported:
     refused: tuple[str, ...]
 
 
-def export_model(model: LoadedModel, out: Path, *, onnx: Path | None = None) -> Exported:
+def export_model(
+    model: LoadedModel, out: Path, *, onnx: Path | None = None, size: tuple[int, int] | None = None
+) -> Exported:
     """Write the network to ``out`` (by `torch.export`; `torch.export.load` reads it), and to ``onnx``. Both take images
     in 0 .. 1 and normalise them; both are read again and compared with the eager network on images of other batches
     and, where they take them, other sizes.
@@ -88,20 +90,23 @@ def export_model(model: LoadedModel, out: Path, *, onnx: Path | None = None) -> 
         model: of `load_model`.
         out: a .pt2 file.
         onnx: an .onnx file; None: none is written.
+        size: (height, width) that a program takes which cannot take any; None: those of the training's crop.
 
     Raises:
-        ConfigError: ONNX is asked for and its packages are not installed; the network cannot be exported; what was
-            exported computes something else than the network.
+        ConfigError: ``size`` is none that the network takes; ONNX is asked for and its packages are not installed; the
+            network cannot be exported; what was exported computes something else than the network.
         OutputError: a file cannot be written.
     """
     if onnx is not None and (missing := [one for one in ("onnx", "onnxscript") if not importlib.util.find_spec(one)]):
         raise ConfigError(f"--onnx: not installed here: {', '.join(missing)}; pip install 'ipix-tune[onnx]'")
+    fixed = _fixed(model, size)
     eager = Exportable(model).eval().requires_grad_(False)
     refused: list[str] = []
-    for sizes, dynamic in _attempts(model.input_multiple):
+    for sizes, dynamic, shapes in _attempts(model.input_multiple, fixed):
         try:
-            program = torch.export.export(eager, (_images(model, 2, 0, 1),), dynamic_shapes=(dynamic,), strict=False)
-            difference = _compared(program.module(), eager, model, dynamic)
+            traced = _images(model, shapes[0])
+            program = torch.export.export(eager, (traced,), dynamic_shapes=(dynamic,), strict=False)
+            difference = _compared(program.module(), eager, model, shapes)
         except Exception as error:  # of many kinds: the tracer's, the solver's of shapes, the operators'
             refused.append(f"not with {sizes}: {(str(error) or type(error).__name__).splitlines()[0][:200]}")
             continue
@@ -111,47 +116,60 @@ def export_model(model: LoadedModel, out: Path, *, onnx: Path | None = None) -> 
     _held(difference, out)
     facts = _facts(model, sizes)
     _written(out, lambda path: torch.export.save(program, path, extra_files={"model.json": facts}))
-    again = _compared(torch.export.load(out).module(), eager, model, dynamic)
+    again = _compared(torch.export.load(out).module(), eager, model, shapes)
     checks = [f"{out}: {_held(again, out)}"]
     if onnx is not None:
-        _written(onnx, lambda path: _to_onnx(program, model, facts, path))
-        checks.append(f"{onnx}: {_held(_compared(_reference(onnx), eager, model, dynamic), onnx)}")
+        _written(onnx, lambda path: _to_onnx(program, traced, facts, path))
+        checks.append(f"{onnx}: {_held(_compared(_reference(onnx), eager, model, shapes), onnx)}")
     return Exported(sizes=sizes, checks=tuple(checks), refused=tuple(refused))
 
 
-def _attempts(multiple: int) -> Iterator[tuple[str, dict[int, Any]]]:
-    """What may be free, from most to least, in words and as torch.export takes it."""
+_Shape = tuple[int, int, int]
+"""Images, height, width."""
+
+
+def _attempts(multiple: int, fixed: tuple[int, int]) -> Iterator[tuple[str, dict[int, Any], tuple[_Shape, ...]]]:
+    """What may be free, from most to least, in words and as torch.export takes it; and the shapes that are tried, of
+    which the first is traced."""
     free = torch.export.Dim.DYNAMIC
+    step = 16 if multiple == 1 else multiple
+    side = -(-CHECKED_SIDE // step) * step
+    shapes = tuple(
+        (count, side + more * step, side + wider * step)
+        for count, more, wider in ((2, 0, 1), (1, 0, 1), (3, 0, 1), (1, 1, 0), (2, 3, 2))
+    )
     if multiple == 1:
-        yield "any batch and size", {0: free, 2: free, 3: free}
+        yield "any batch and size", {0: free, 2: free, 3: free}, shapes
     else:
         rows, columns = (multiple * torch.export.Dim(name, min=1, max=2**12) for name in ("rows", "columns"))
-        yield f"any batch, and sides that are multiples of {multiple}", {0: free, 2: rows, 3: columns}
-    yield f"any batch of {_side(multiple, 0)} x {_side(multiple, 1)} pixels", {0: free}
+        yield f"any batch, and sides that are multiples of {multiple}", {0: free, 2: rows, 3: columns}, shapes
+    yield f"any batch of {fixed[1]} x {fixed[0]} pixels", {0: free}, tuple((count, *fixed) for count in (2, 1, 3))
 
 
-def _side(multiple: int, more: int) -> int:
-    """At least `CHECKED_SIDE`, and ``more`` steps of 16 pixels or a multiple above it."""
-    step = 16 if multiple == 1 else multiple
-    return (-(-CHECKED_SIDE // step) + more) * step
+def _fixed(model: LoadedModel, size: tuple[int, int] | None) -> tuple[int, int]:
+    """The size of a program that cannot take any."""
+    step = model.input_multiple
+    crop = -(-model.config.data.crop // step) * step
+    height, width = size or (crop, crop)
+    if height < 1 or width < 1 or height % step or width % step:
+        raise ConfigError(f"--size {height}x{width}: this network's sides are multiples of {step}")
+    return height, width
 
 
-def _images(model: LoadedModel, batch: int, rows: int, columns: int) -> Tensor:
+def _images(model: LoadedModel, shape: _Shape) -> Tensor:
     """Random images in 0 .. 1, the same at every call."""
     generator = torch.Generator().manual_seed(0)
-    sides = (_side(model.input_multiple, rows), _side(model.input_multiple, columns))
-    return torch.rand(batch, len(model.mean), *sides, generator=generator)
+    return torch.rand(shape[0], len(model.mean), *shape[1:], generator=generator)
 
 
 @torch.no_grad()
 def _compared(
-    exported: Callable[[Tensor], Tensor], eager: Exportable, model: LoadedModel, dynamic: dict[int, Any]
+    exported: Callable[[Tensor], Tensor], eager: Exportable, model: LoadedModel, shapes: Sequence[_Shape]
 ) -> tuple[float, float]:
-    """The largest difference of a logit and the largest logit, over batches and sizes that are free."""
-    shapes = [(2, 0, 1), (1, 0, 1), (3, 0, 1)] + ([(1, 1, 0), (2, 3, 2)] if len(dynamic) > 1 else [])
+    """The largest difference of a logit and the largest logit, over images of these shapes."""
     worst, largest = 0.0, 0.0
     for shape in shapes:
-        images = _images(model, *shape)
+        images = _images(model, shape)
         # the loaded network itself, upsampled by its own products
         reference = model.network((images - eager.mean) / eager.std) if model.device.type == "cpu" else eager(images)
         worst = max(worst, float((exported(images) - reference).abs().max()))
@@ -172,7 +190,7 @@ def _facts(model: LoadedModel, sizes: str) -> str:
     """What a program needs to know of the network, as JSON."""
     return json.dumps(
         {
-            "input": "images (B, 3, H, W) float32, RGB in 0 .. 1; normalised inside",
+            "input": f"images (B, {len(model.mean)}, H, W) float32 in 0 .. 1; normalised inside",
             "output": "logits (B, C, H, W) float32",
             "takes": sizes,
             "classes": list(model.classes),
@@ -196,11 +214,11 @@ def _written(path: Path, write: Callable[[Path], object]) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _to_onnx(program: Any, model: LoadedModel, facts: str, path: Path) -> None:
+def _to_onnx(program: Any, traced: Tensor, facts: str, path: Path) -> None:
     import onnx
 
     made = torch.onnx.export(
-        program, (_images(model, 2, 0, 1),), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False
+        program, (traced,), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False
     )
     assert made is not None
     proto = made.model_proto

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +43,7 @@ def test_the_program_gives_the_networks_logits_at_batches_and_sizes_it_was_not_t
     assert call("export-model", run, "--out", tmp_path / "m.onnx") == 2
 
 
+@pytest.mark.slow
 def test_a_program_that_computes_something_else_is_not_passed_off_as_the_network(run, tmp_path, monkeypatch):
     wrong, replaced = load_model(run), export._replace_upsampling
 
@@ -54,6 +56,22 @@ def test_a_program_that_computes_something_else_is_not_passed_off_as_the_network
     with pytest.raises(ConfigError, match="not what the network computes"):
         export.export_model(wrong, tmp_path / "m.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_where_sizes_cannot_be_free_the_program_has_the_size_that_was_asked_for(run, tmp_path, monkeypatch):
+    one_size, forward = load_model(run), export.Exportable.forward
+
+    def rigid(self, images):
+        return forward(self, images) + 0 * float(images.shape[-1])  # ends the tracing of free sizes
+
+    monkeypatch.setattr(export.Exportable, "forward", rigid)
+    found = export.export_model(one_size, tmp_path / "m.pt2", size=(40, 56))
+    assert found.sizes == "any batch of 56 x 40 pixels"
+    assert found.refused[0].startswith("not with any batch and size")
+    assert torch.export.load(tmp_path / "m.pt2").module()(torch.rand(4, 3, 40, 56)).shape == (4, 11, 40, 56)
+    with pytest.raises(ConfigError, match="multiples of 14"):
+        export.export_model(replace(one_size, input_multiple=14), tmp_path / "n.pt2", size=(40, 56))
 
 
 def test_without_the_packages_of_onnx_what_to_install_is_said(model, tmp_path, monkeypatch):

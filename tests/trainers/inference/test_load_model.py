@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from tests.trainers.runs import tiny
+from tests.trainers.test_every_method import METHODS
+from tests.trainers.test_every_method import config as of_method
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.data.digits import CLASSES
+from trainers.inference.evaluate import evaluate as evaluated
+from trainers.inference.evaluate import run_images
+from trainers.inference.images import listed_images
 from trainers.inference.model import load_model
 from trainers.loop.evaluate import evaluate
 from trainers.loop.fit import fit
@@ -72,6 +77,28 @@ def test_the_network_is_the_one_that_the_run_scores(name, tmp_path):
     record = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert ours["val/miou"] == theirs["val/miou"] == record["val/miou"]
     assert len(run.method.networks()) > 1
+
+
+def test_an_earlier_checkpoint_of_a_folder_alone_lacks_names_and_the_place_of_the_data(run, tmp_path):
+    state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+    del state["about"]
+    identity = json.loads(state["identity"])
+    shared = {"crop": 48, "batch_size": 4, "labelled": "a.txt", "holdout": {"images": 4}}
+    identity["config"]["data"] = {"name": "folder", "num_classes": 11, **shared}
+    torch.save({**state, "identity": json.dumps(identity)}, tmp_path / "x.pt")
+    earlier = load_model(tmp_path / "x.pt")
+    assert earlier.classes[:2] == ("class 0", "class 1")
+    with pytest.raises(ConfigError, match=r"no folder at .*--set data\.root=FOLDER"):
+        listed_images(earlier, "a.txt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_of_every_method_it_is_the_network_that_the_run_scored(name, tmp_path):
+    fit(of_method(name, optim={"lr": 0.2}), tmp_path)
+    loaded = load_model(tmp_path)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert evaluated(loaded, run_images(loaded, "holdout"), resamples=0).means["miou"].value == row["val/miou"]
 
 
 def test_pixels_of_any_size_get_a_class_each(model):

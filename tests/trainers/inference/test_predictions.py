@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,8 @@ from trainers.common.errors import ConfigError, DataError
 from trainers.data.maskfiles import VOC_INDEX
 from trainers.data.open import open_data
 from trainers.data.read import read_mask
+from trainers.data.voc import CLASSES as VOC
+from trainers.data.voc import VocConfig
 from trainers.inference import write as writing
 from trainers.inference.augmented import Augmentation, predicted
 from trainers.inference.images import given_images, listed_images
@@ -280,6 +283,18 @@ def test_masks_for_vocs_server_lie_where_it_wants_them(model, tmp_path):
         write_predictions(model, tmp_path / "a.png", tmp_path / "out", outputs=outputs)
     with pytest.raises(ConfigError, match="write comp5_test"):
         Outputs(voc_server="comp9")
+
+
+def test_a_list_of_bare_ids_becomes_the_archive_that_vocs_server_takes(model, tmp_path):
+    picture(tmp_path / "voc/JPEGImages/2008_000006.jpg")
+    (tmp_path / "voc/test.txt").write_text("2008_000006\n")
+    data = VocConfig(name="voc", root=str(tmp_path / "voc"), bare_ids=True, crop=48, batch_size=2)
+    as_voc = replace(model, classes=VOC, config=model.config.model_copy(update={"data": data}))
+    images = listed_images(as_voc, "test.txt")
+    outputs = Outputs(voc_server="comp6_test")
+    assert write_predictions(as_voc, images, tmp_path / "out", outputs=outputs).predicted == 1
+    mask = Image.open(tmp_path / "out/results/VOC2012/Segmentation/comp6_test_cls/2008_000006.png")
+    assert (mask.mode, mask.size) == ("P", (56, 40))
 
 
 def test_what_made_a_folder_stands_in_it(model, tmp_path):
