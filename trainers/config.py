@@ -85,6 +85,9 @@ class EvaluationConfig(Section):
     boundary_width: Annotated[float, Field(gt=0, le=0.5)] | None = None
     """Also score `val/boundary_iou`, the IoU of bands of this width along the classes' boundaries, as a share of the
     image's diagonal (usual: 0.02); none: not scored. It costs a few passes over each image's classes."""
+    pictures: Annotated[int, Field(ge=0, le=64)] = 4
+    """Held-out images whose predictions are kept some four times in a training, as small pictures, and with them the
+    counts of every held-out image; after the last epoch up to 200 images. 0: none. No curve depends on it."""
     final: bool = False
     """Also evaluate the images of `data.val`, once, with the last and with the best weights. Leave it false in every
     run that takes part in a search."""

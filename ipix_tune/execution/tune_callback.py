@@ -12,6 +12,7 @@ from ipix_tune.search.ray_searcher import end_of
 from ipix_tune.search.repeated_error import OTHER, Alike
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
+from ipix_tune.tracking.pictures import left_by
 from ipix_tune.tracking.runs import Tracker
 
 
@@ -89,7 +90,10 @@ class TuneCallback(Callback):
         if told.accumulate is not None:
             self._tracker.in_parts(key, told.accumulate)
         self._tracker.split(key, told.split_hash or "")
-        self._tracker.log(key, epoch=told.epoch, metrics=dict(told.metrics))
+        epoch = told.epoch
+        self._tracker.log(
+            key, epoch=epoch, metrics=dict(told.metrics), held_out=lambda: left_by(trial.config, epoch)
+        )
         row = self._display.progress.rows[key]
         if told.epoch <= row.epoch:
             return

@@ -14,7 +14,7 @@ from typing import Any
 from analysis.columns import SCHEMA_VERSION, Phase, State
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.study_identity import identity
-from ipix_tune.tracking import shell_environment
+from ipix_tune.tracking import pictures, shell_environment
 from ipix_tune.tracking import sweep as wandb_sweep
 from ipix_tune.tracking.shell_environment import wandb_mode
 from ipix_tune.trainer.resources import Value
@@ -146,16 +146,36 @@ class Tracker:
             settings=client_settings(sweep=self._sweep),
         )
 
-    def log(self, key: str, *, epoch: int, metrics: dict[str, float]) -> None:
-        """One epoch's row; an epoch that was logged already is left as it is."""
+    def log(
+        self,
+        key: str,
+        *,
+        epoch: int,
+        metrics: dict[str, float],
+        held_out: Callable[[], bytes | None] = lambda: None,
+    ) -> None:
+        """One epoch's row; an epoch that was logged already is left as it is.
+
+        Args:
+            held_out: gives what the trial left of its held-out images after this epoch; asked only for a new row.
+        """
         run = self._runs.get(key)
         if run is None or epoch in self._seen[key]:
             return
         self._seen[key].add(epoch)
-        self._guarded(lambda: run.log({"epoch": epoch, **metrics}, step=epoch, commit=True))
+        row: dict[str, Any] = {"epoch": epoch, **metrics}
+        self._guarded(lambda: self._add_pictures(key, row, held_out))
+        self._guarded(lambda: run.log(row, step=epoch, commit=True))
         if epoch in self._heights and self._study.objective.metric in metrics:
             score = metrics[self._study.objective.metric]
             self._guarded(lambda: run.summary.update({score_key(epoch): score}))
+
+    def _add_pictures(self, key: str, row: dict[str, Any], held_out: Callable[[], bytes | None]) -> None:
+        """Images with masks into the row, and their file beside the run's."""
+        if (data := held_out()) is not None:
+            most = self._configs[key]["trainer"]["evaluation"]["pictures"]
+            row[pictures.KEY] = pictures.images_of(data, self._facts.get("classes", ()), most=most)
+            pictures.keep(data, self._runs[key])
 
     def in_parts(self, key: str, parts: int) -> None:
         """The trial ran out of memory and is computed in so many parts: its logged config says so from now on."""

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from trainers.data.layout import Item
-from trainers.loop import about_model, checkpoint_files
-from trainers.loop.evaluate import evaluate
+from trainers.interface.held_out_file import due, file_of
+from trainers.loop import about_model, checkpoint_files, held_out
+from trainers.loop.evaluate import Watch, evaluate
 from trainers.loop.resource_meter import peak_mib
 from trainers.loop.run import Run
 
@@ -30,7 +31,7 @@ def evaluate_epoch(run: Run, epoch: int) -> dict[str, float]:
     metrics: dict[str, float] = {}
     begun = time.monotonic()
     if run.data.holdout and (last or epoch % config.evaluation.every == 0):
-        metrics |= _scores(run, run.data.holdout, "val")
+        metrics |= _held_out_scores(run, epoch)
         metrics[RECENT] = _recent(run, epoch, metrics["val/miou"])
         if run.best is None or metrics["val/miou"] > run.best[0]:
             run.best = (metrics["val/miou"], epoch)
@@ -41,6 +42,23 @@ def evaluate_epoch(run: Run, epoch: int) -> dict[str, float]:
     metrics["time/eval_s"] = time.monotonic() - begun
     metrics["memory/peak_mib"] = _peak_mib(run)
     return metrics
+
+
+def _held_out_scores(run: Run, epoch: int) -> dict[str, float]:
+    """Scores on the held-out images, and where that is due a file of what was predicted."""
+    config = run.config
+    pictures, every, epochs = config.evaluation.pictures, config.evaluation.every, config.schedule.epochs
+    if not due(epoch, pictures=pictures, every=every, epochs=epochs):
+        return _scores(run, run.data.holdout, "val")
+    seen = held_out.HeldOut(
+        run.data.holdout,
+        num_classes=run.data.num_classes,
+        shown=held_out.MOST_SHOWN if epoch == epochs else pictures,
+        process=run.process,
+    )
+    found = _scores(run, run.data.holdout, "val", watch=seen.add)
+    seen.write(file_of(run.run_dir, epoch), epoch=epoch, reader=run.reader)
+    return found
 
 
 def final_scores(run: Run) -> dict[str, float]:
@@ -111,7 +129,7 @@ def _best_in_place(run: Run, *, of: tuple[float, int] | None = None) -> Iterator
         run.load_weights(now)
 
 
-def _scores(run: Run, items: Sequence[Item], prefix: str) -> dict[str, float]:
+def _scores(run: Run, items: Sequence[Item], prefix: str, watch: Watch | None = None) -> dict[str, float]:
     return evaluate(
         run.method.networks(),
         items,
@@ -121,6 +139,7 @@ def _scores(run: Run, items: Sequence[Item], prefix: str) -> dict[str, float]:
         process=run.process,
         main=run.method.eval_network,
         prefix=prefix,
+        watch=watch,
     )
 
 

@@ -1,6 +1,6 @@
 """Evaluation on whole images or sliding windows (methods: section 20); each image counted once over all processes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -17,6 +17,10 @@ from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
 from trainers.loop.precision import autocast
 from trainers.processes.process_group import Process
 
+Watch = Callable[[Tensor, Tensor], None]
+"""Called on every process with each batch of its share, in order: predicted and true classes (B, H, W) int64, 255 =
+ignore, at the images' own size."""
+
 
 @torch.no_grad()
 def evaluate(
@@ -29,10 +33,14 @@ def evaluate(
     process: Process,
     main: str,
     prefix: str,
+    watch: Watch | None = None,
 ) -> dict[str, float]:
     """Scores of every network on ``items``: ``<prefix>/<network>/miou`` each, and all scores of ``main`` under
     ``<prefix>``. The networks are left in eval mode. A compiled network runs as it was before: images have many
     sizes, and each would be compiled.
+
+    Args:
+        watch: is given what ``main`` predicts.
 
     Raises:
         DataError: a file cannot be read, or every pixel of all masks is ignored: no score is not a score of 0.
@@ -53,6 +61,8 @@ def evaluate(
                 prediction = class_scores(network, images, config=config, num_classes=num_classes).max(dim=1).indices
                 prediction = brought_to(prediction, masks.shape[-2:])
                 counts[name] += confusion_matrix(prediction, masks, num_classes)
+                if name == main and watch is not None:
+                    watch(prediction, masks)
                 if name == main and boundary is not None and share is not None:
                     boundary += boundary_counts(prediction, masks, num_classes, share=share)
     if boundary is not None:

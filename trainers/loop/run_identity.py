@@ -21,7 +21,9 @@ TOLD_BY_FILES = {"data.exif"}
 
 def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
-    data = config.model_dump(mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final"}})
+    data = config.model_dump(
+        mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final", "pictures"}}
+    )
     data["precision"].pop("device")
     return {"config": _of_the_curve(data), "split_hash": split_hash, "format": FORMAT}
 
