@@ -81,6 +81,7 @@ def render(
     from analysis.page.table_confirm import write_confirmed
     from analysis.page.table_search import write_results
     from analysis.sections.confirmation import confirmation_sections, confirmed_headline
+    from analysis.sections.images import image_sections
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
     from analysis.sections.surrogate import surrogate_sections
@@ -102,6 +103,7 @@ def render(
         search = search_sections(study, plots, () if confirmed is None else confirmed_pairs(confirmed))
         checked = fit_and_check(study, keep=out / FOLDER / SURROGATE, pool=pool)
         surrogate = surrogate_sections(study, tables, plots, checked, confirmed)
+        images = image_sections(study, tables, plots, study_dir, confirmed)
         write_results(study, out)
         write_classes(study, tables, out)
         if confirmed is not None:
@@ -114,6 +116,6 @@ def render(
         tables=tables,
         answer=found,
         next_step=next_step(study, tables, place, confirmed),
-        sections=[*confirmation, *pareto, *search, *surrogate],
+        sections=[*confirmation, *images, *pareto, *search, *surrogate],
         problems=problems,
     )

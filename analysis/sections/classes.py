@@ -21,7 +21,7 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
         study: the runs to read: those of the confirmation, where there is one.
         confirmation: says which two configurations to compare.
     """
-    best, other = _leading(study) if confirmation is None else _chosen(study, confirmation)
+    best, other = _leading(study) if confirmation is None else chosen(study, confirmation)
     if best is None or best.state != "complete":
         return []
     found = None if other is None else class_changes(study, tables, best, other)
@@ -77,7 +77,7 @@ def _leading(study: Study) -> tuple[Trial | None, Trial | None]:
     return best, None if best is None else rival(study, best)
 
 
-def _chosen(study: Study, confirmation: Confirmed) -> tuple[Trial | None, Trial | None]:
+def chosen(study: Study, confirmation: Confirmed) -> tuple[Trial | None, Trial | None]:
     """A run of the arm that leads and one of its rival."""
     if confirmation.choice is None:
         return _leading(study)

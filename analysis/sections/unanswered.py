@@ -103,6 +103,17 @@ def no_classes(title: str, *, confirmed: bool) -> Unanswered:
     )
 
 
+def no_images(title: str) -> Unanswered:
+    """No two runs can be compared image by image."""
+    return Unanswered(
+        title=title,
+        why="No two configurations ran to the end with the same seed and left their held-out images in W&B's files on "
+        "this disk.",
+        what_would="A study with evaluation.pictures above 0 whose first trial (a point, such as the defaults) is not "
+        f"its best; or {CONFIRM[0].lower()}{CONFIRM[1:]}.",
+    )
+
+
 def no_bands(title: str) -> Unanswered:
     """No configuration has several full curves."""
     return Unanswered(
