@@ -26,7 +26,9 @@ A run of the confirmation has the job type `confirm` (a run of the search: `sear
 A run's W&B summary: ``state`` (a `State`), ``error`` (text or none), ``retries``, ``epochs``, ``objective`` (its last
 value), ``url`` (online only), ``score/<epoch>`` (the objective at every rung and at full length; for W&B's panels, no
 table has them). History rows hold ``epoch`` and the trainer's metrics under their own names; an epoch
-that is logged twice is the same row.
+that is logged twice is the same row. Some rows have `pictures`, W&B's own images of held-out images with masks
+`ground_truth` and `prediction`. Among a run's files is `held_out.npz` (`trainers.loop.held_out` has its format), that
+of the latest epoch which left one.
 """
 
 from pathlib import Path
@@ -80,6 +82,9 @@ HISTORY_COLUMNS = {"run_id": "string", "epoch": "int64", "time": "double"}
 """Of the table `history`: one row a run and epoch, `time` in seconds since 1970; metrics follow under their names."""
 
 PARAM_PREFIX = "param."
+
+PICTURES = "pictures/"
+"""How the names begin under which W&B's client notes a row's images in the history."""
 
 
 def identity_of(folder: Path) -> str | None:

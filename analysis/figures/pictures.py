@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.figures import style
 
 IGNORE = 255
-_RIGHT, _FIRST, _SECOND, _WRONG = "#ffffff", style.GREEN, style.RED, "#9aa3ad"
+_RIGHT, _FIRST, _SECOND, _WRONG = "#eef1f4", style.GREEN, style.RED, "#9aa3ad"
 NAMED = 12
 """Classes in the legend."""
 

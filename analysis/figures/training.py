@@ -7,11 +7,14 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
 
+WIDE = 20
+"""Ratio of the largest to the smallest value above which the axis is logarithmic."""
+
 
 def draw(
     terms: Mapping[str, Mapping[int, float]], omega: Mapping[int, float], theme: style.Theme, *, called: str
 ) -> Figure:
-    """Loss terms by epoch on a logarithmic axis where all are above 0; below them Omega, where there is one."""
+    """Loss terms by epoch on a logarithmic axis where they differ much; below them Omega, where there is one."""
     colours = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
     with style.themed(theme):
         panels = 2 if omega else 1
@@ -20,7 +23,8 @@ def draw(
         axes = found[0][0]
         for (name, curve), colour in zip(terms.items(), colours * (1 + len(terms) // len(colours)), strict=False):
             axes.plot(list(curve), list(curve.values()), color=colour, lw=1.6, label=name)
-        if all(value > 0 for curve in terms.values() for value in curve.values()):
+        values = [value for curve in terms.values() for value in curve.values()]
+        if min(values) > 0 and max(values) > WIDE * min(values):
             axes.set_yscale("log")
         axes.set_ylabel("loss term")
         axes.set_title(f"Mean over each epoch's steps, {called}")

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.columns import CONFIRM, HISTORY_COLUMNS, PARAM_PREFIX, RUN_COLUMNS, SCHEMA_VERSION
+from analysis.columns import CONFIRM, HISTORY_COLUMNS, PARAM_PREFIX, PICTURES, RUN_COLUMNS, SCHEMA_VERSION
 from analysis.compute.atomic import replacing
 from analysis.errors import LogsError
 from analysis.ingest.logged_run import LoggedRun
@@ -169,7 +169,7 @@ def _metrics(row: dict[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and not name.startswith("_") and name != "epoch"
+        if isinstance(value, int | float) and not name.startswith(("_", PICTURES)) and name != "epoch"
     }
 
 

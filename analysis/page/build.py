@@ -116,6 +116,13 @@ def render(
         tables=tables,
         answer=found,
         next_step=next_step(study, tables, place, confirmed),
-        sections=[*confirmation, *images, *pareto, *search, *surrogate],
+        sections=[
+            *confirmation,
+            *(images if confirmed is not None else ()),
+            *pareto,
+            *search,
+            *(images if confirmed is None else ()),
+            *surrogate,
+        ],
         problems=problems,
     )

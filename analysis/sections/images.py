@@ -1,6 +1,5 @@
 """Sections on single images, and on how the winner trained."""
 
-import functools
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +33,6 @@ def image_sections(
         study_dir: whose W&B files have the held-out images of each run.
         confirmation: says which two configurations to compare, where there is one.
     """
-    read = functools.lru_cache(maxsize=None)(lambda trial: held_out_of(study_dir, trial.run_id))
     if confirmation is not None and confirmation.choice is not None:
         study = from_tables(tables, phase=CONFIRM)
         best, other = chosen(study, confirmation)
@@ -43,7 +41,9 @@ def image_sections(
         other = None if best is None else baseline(study, best)
     if best is None or best.state != "complete":
         return []
-    found = None if other is None else image_changes(study, best, other, read)
+    found = (
+        None if other is None else image_changes(study, best, other, lambda trial: held_out_of(study_dir, trial.run_id))
+    )
     return [_images(found, tables, plots), *_training(best, tables, plots)]
 
 

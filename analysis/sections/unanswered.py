@@ -109,8 +109,8 @@ def no_images(title: str) -> Unanswered:
         title=title,
         why="No two configurations ran to the end with the same seed and left their held-out images in W&B's files on "
         "this disk.",
-        what_would="A study with evaluation.pictures above 0 whose first trial (a point, such as the defaults) is not "
-        f"its best; or {CONFIRM[0].lower()}{CONFIRM[1:]}.",
+        what_would="A study with evaluation.pictures above 0, in which two configurations run all their epochs with "
+        f"one seed; or {CONFIRM[0].lower()}{CONFIRM[1:]}.",
     )
 
 

@@ -66,12 +66,14 @@ def image_scores(found: HeldOut) -> NDArray[np.float64]:
 
 def baseline(study: Study, best: Trial) -> Trial | None:
     """What the best configuration is held against: where seeds are shared as :func:`rival` says, else the study's first
-    trial, which a study's points make the defaults; None where that is the best one or did not come to the end."""
+    trial, which a study's points make the defaults, or the next best where that is the best itself or did not come to
+    the end; None where no other configuration did."""
     found = rival(study, best)
     if found is not None:
         return found
-    first = study.trials[0]
-    return first if first in study.complete and first.settings != best.settings else None
+    ranked = [study.runs_of(one)[0] for one in study.ranked]
+    able = [trial for trial in (study.trials[0], *ranked) if trial in study.complete]
+    return next((trial for trial in able if trial.settings != best.settings), None)
 
 
 def image_changes(study: Study, first: Trial, second: Trial, read: Reader) -> ImageChanges | None:

@@ -7,11 +7,11 @@ from analysis.stats.per_image import ImageChanges
 
 def say_images(found: ImageChanges) -> str:
     """On how many images which configuration is better."""
-    count = len(found.images)
+    count, called = len(found.images), f"{found.first.called[0].upper()}{found.first.called[1:]}"
     equal = count - found.better - found.worse
     seeds = "their means over the shared seeds" if found.seeds > 1 else "one seed of each, so provisional"
     return (
-        f"{found.first.called} is better than {found.second.called} on {found.better} of {count} held-out images, "
+        f"{called} is better than {found.second.called} on {found.better} of {count} held-out images, "
         f"worse on {found.worse} and equal on {equal} (IoU of an image's own classes, {seeds}). The median change is "
         f"{found.median:+.1f} points; the largest gain is {found.images[0].change:+.1f}, the largest loss "
         f"{found.images[-1].change:+.1f}."

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.columns import PICTURES
 from analysis.ingest.held_out import FILE, read_held_out
 from ipix_tune.storage.object_store import Store
 from trainers.interface.held_out_file import due, file_of
 
-KEY = "pictures"
+KEY = PICTURES.rstrip("/")
 """Name in W&B's history."""
 
 
@@ -18,10 +19,10 @@ def left_by(config: dict[str, Any], epoch: int) -> bytes | None:
     Args:
         config: of the trial, as `ipix_tune.execution.trainable.trial_config` makes it.
     """
-    trainer = config["trainer"]
-    evaluation = trainer["evaluation"]
-    asked = {"pictures": evaluation["pictures"], "every": evaluation["every"], "epochs": trainer["schedule"]["epochs"]}
-    if not due(epoch, **asked):
+    evaluation, schedule = (config["trainer"].get(part) for part in ("evaluation", "schedule"))
+    if not isinstance(evaluation, dict) or "pictures" not in evaluation or not isinstance(schedule, dict):
+        return None  # another trainer's
+    if not due(epoch, pictures=evaluation["pictures"], every=evaluation["every"], epochs=schedule["epochs"]):
         return None
     path = file_of(Path(config["run_dir"]), epoch)
     try:

@@ -91,18 +91,18 @@ class HeldOut:
         files = [
             part for slot, place in enumerate(self.places) for part in self._files(slot, self.items[place], reader)
         ]
-        arrays = {
-            "epoch": np.array(epoch),
-            "names": np.array([item.name for item in self.items], dtype=np.str_),
-            "counts": self.counts.cpu().numpy(),
-            "shown": np.array(self.places, dtype=np.int64),
-            "files": np.frombuffer(b"".join(files), dtype=np.uint8),
-            "lengths": np.array([len(part) for part in files], dtype=np.int64).reshape(-1, 3),
-        }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(
+                    file,
+                    epoch=np.array(epoch),
+                    names=np.array([item.name for item in self.items], dtype=np.str_),
+                    counts=self.counts.cpu().numpy(),
+                    shown=np.array(self.places, dtype=np.int64),
+                    files=np.frombuffer(b"".join(files), dtype=np.uint8),
+                    lengths=np.array([len(part) for part in files], dtype=np.int64).reshape(-1, 3),
+                )
         except OSError as error:
             logger.warning("%s: cannot be written (%s); the run goes on without these pictures", path, error.strerror)
 

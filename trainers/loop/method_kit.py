@@ -29,11 +29,12 @@ def make_kit(
             module = module.to(memory_format=torch.channels_last)
         return place_batch_norm(module, process, over).to(process.device)
 
-    def network(seed: int) -> nn.Module:
-        return place(build_model(config.model, num_classes=num_classes, seed=seed), config.optim.batch_norm)
+    def network(seed: int, *, whole: bool = True) -> nn.Module:
+        model = build_model(config.model, num_classes=num_classes, seed=seed, whole=whole)
+        return place(model, config.optim.batch_norm)
 
     def peer() -> nn.Module:
-        return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)))
+        return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)), whole=False)
 
     return MethodContext(
         student=network(config.init_seed),

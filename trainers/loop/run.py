@@ -93,7 +93,8 @@ class Run:
         self.interpixel = InterPixelLoss(config.interpixel)
         self.denominator = self.process.denominator(config.optim.denominator)
         steps = [len(epochs) * one.steps_per_epoch for epochs, one in zip(self.epochs, loaders, strict=True)]
-        self.remarks = precision_lines(config.precision, self.process.device) + [
+        self.remarks = [started] if (started := self.student.started_from) else []
+        self.remarks += precision_lines(config.precision, self.process.device) + [
             line
             for one, total in zip(loaders, steps, strict=True)
             for line in warmup_lines(config.schedule, steps_per_epoch=one.steps_per_epoch, total=total)

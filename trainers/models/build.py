@@ -7,6 +7,7 @@ import torch
 from trainers.interface.input_spec import InputSpec
 from trainers.models.backbones import build_backbone
 from trainers.models.deeplabv3plus import DeepLabV3Plus
+from trainers.models.earlier_run import start_from, tensors_of_run
 from trainers.models.interface import SegmentationModel
 from trainers.models.model_config import ModelConfig
 from trainers.models.weights import load_weights
@@ -14,15 +15,24 @@ from trainers.models.weights import load_weights
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 
 
-def build_model(config: ModelConfig, *, num_classes: int, seed: int) -> SegmentationModel:
+def build_model(config: ModelConfig, *, num_classes: int, seed: int, whole: bool = True) -> SegmentationModel:
     """The network on the CPU. The same config and seed give the same weights; global random state is left alone.
+
+    Args:
+        whole: where `model.weights` is a checkpoint of an earlier run, take all of it; False: its encoder alone, for a
+            second network, which is to differ from the first.
 
     Raises:
         ConfigError, CheckpointError: the weights that the config asks for cannot be had or do not fit.
     """
+    earlier = tensors_of_run(config.weights)
+    asked = config if earlier is None else config.model_copy(update={"weights": "none"})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BUILDERS[config.name](config, num_classes)
+        model = BUILDERS[config.name](asked, num_classes)
+    if earlier is not None:
+        model.started_from = start_from(model, earlier, source=config.weights, num_classes=num_classes, whole=whole)
+    return model
 
 
 def _deeplabv3plus(config: ModelConfig, num_classes: int) -> SegmentationModel:

@@ -77,8 +77,8 @@ def start_from(model: nn.Module, state: Mapping[str, Tensor], *, source: str, nu
             if names
         )
         raise CheckpointError(
-            f"model.weights = {source}: a checkpoint of another network, which is not loaded in part: {listed}. Set the "
-            "keys of the section model as in its config.yaml, or give an encoder's state dict"
+            f"model.weights = {source}: a checkpoint of another network, which is not loaded in part: {listed}. Set "
+            "the keys of the section model as in its config.yaml, or give an encoder's state dict"
         )
     model.load_state_dict({name: value for name, value in state.items() if name not in of_classes}, strict=False)
     loaded = f"weights of {source}: {len(own) - len(of_classes)} of {len(own)} tensors"

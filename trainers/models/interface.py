@@ -97,6 +97,8 @@ class SegmentationModel(nn.Module):
     context_channels: int
     tap_channels: tuple[int, int]
     input_spec: InputSpec
+    started_from: str = ""
+    """What was loaded of an earlier run, and what is new, where `model.weights` is a checkpoint."""
 
     def encode(self, images: Tensor) -> Encoded:
         """The encoder's maps of normalised images (B, bands, H, W)."""

@@ -28,4 +28,5 @@ class ModelConfig(Section):
     """All upsampling inside the network; `nearest` is IPixMatch's deterministic setting."""
     weights: str = "imagenet"
     """`imagenet` (torchvision's, from its cache or the network) or, of DINOv2, `dinov2` (timm's, likewise); `none`, or
-    the path of an encoder's state dict."""
+    the path of an encoder's state dict, or of a checkpoint of an earlier run (checkpoints/best.pt), from which all is
+    taken; with another number of classes the classifier is new."""

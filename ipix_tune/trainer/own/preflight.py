@@ -48,6 +48,8 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
     make_labelled_loss(config, data, current("cpu"))
     lines += weight_lines(config, data)
+    if started := getattr(kit.student, "started_from", ""):
+        lines.append(started)
     lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
     lines += precision_lines_here(config.precision)
     for epochs, one in zip(lengths, steps, strict=True):
