@@ -91,9 +91,7 @@ class TuneCallback(Callback):
             self._tracker.in_parts(key, told.accumulate)
         self._tracker.split(key, told.split_hash or "")
         epoch = told.epoch
-        self._tracker.log(
-            key, epoch=epoch, metrics=dict(told.metrics), held_out=lambda: left_by(trial.config, epoch)
-        )
+        self._tracker.log(key, epoch=epoch, metrics=dict(told.metrics), held_out=lambda: left_by(trial.config, epoch))
         row = self._display.progress.rows[key]
         if told.epoch <= row.epoch:
             return
