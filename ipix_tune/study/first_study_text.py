@@ -135,7 +135,8 @@ def _data(survey: Survey, parts: Parts, settings: Settings, lists: Mapping[str, 
     lines = [_line("name", "folder"), _line("root", str(survey.root)), _line("classes", list(survey.classes))]
     shares = zip(survey.classes, survey.shares, strict=True)
     if rare := [f"{name} {100 * share:.2g} %" for name, share in shares if share < RARE]:
-        lines.append(f"    # rare classes, by their share of the labelled pixels: {', '.join(rare)}")
+        lines.append(f"    # rare classes, by their share of the labelled pixels: {', '.join(rare)};")
+        lines.append("    # trainer.loss: {class_weights: frequency} may help them")
     lines += [_line(key, value, comments[key]) for key, value in survey.keys.items()]
     for key in ("labelled", "unlabelled", "val"):
         if key in lists:
