@@ -27,6 +27,9 @@ class OptimConfig(Section):
     """Learning rate of the backbone at step 0."""
     head_lr_multiplier: Annotated[float, Field(gt=0)] = 10.0
     """Learning rate of everything else, as a multiple of `lr`."""
+    layer_decay: Annotated[float, Field(gt=0, le=1), OnlyIf({"model.name": ("smp", "dinov2_dpt")})] = 1.0
+    """Learning rate of a backbone's layer as a share of that of the layer above it, of vision transformers: 0.65 to 0.9
+    are usual; 1: all alike."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """SGD's momentum; AdamW's beta_1."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4

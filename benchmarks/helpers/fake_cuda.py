@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from benchmarks.helpers.fake_batch_norm import KERNELS
-from trainers.data.views import _imagenet
+from trainers.data.views import _constants
 from trainers.models import upsample
 
 aten = torch.ops.aten
@@ -288,7 +288,7 @@ def fake_cuda() -> Iterator[Count]:
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # else `.data` is set, which forgets the class
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwritten)
         stack.enter_context(mock.patch.dict(upsample._KEPT, clear=True))  # nothing made here stays
-        _imagenet.cache_clear()
-        stack.callback(_imagenet.cache_clear)
+        _constants.cache_clear()
+        stack.callback(_constants.cache_clear)
         stack.enter_context(count)
         yield count

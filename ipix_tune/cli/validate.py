@@ -41,6 +41,7 @@ def check_file(file: Path, overrides: list[str]) -> list[str]:
 
 def _study(file: Path, overrides: list[str]) -> list[str]:
     from ipix_tune.config.dead_dimensions import check_dead_dimensions, dead_fixed_keys
+    from ipix_tune.config.kinds_of_trial import check_kinds
     from ipix_tune.config.load_study import load
     from ipix_tune.config.search_space import SearchSpace
     from ipix_tune.config.validate_space import CORNERS
@@ -48,6 +49,7 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
 
     study = load(file, overrides)
     space, (data, _) = SearchSpace(study), read(file)
+    check_kinds(study, space)
     given = [name for name in keys_of(data.get("trainer") or {}) if get_dotted(study.trainer, name) is not None]
     return [
         f"{file}: study {study.name} is valid",
@@ -63,6 +65,7 @@ def _training(file: Path, overrides: list[str]) -> list[str]:
     from trainers.cli.train import load
     from trainers.common.yaml_file import keys_of, read
     from trainers.dead_keys import dead_keys, why_dead
+    from trainers.loop.network_check import check_network
 
     if overrides:
         raise ConfigError(f"{file} is a training config; --set belongs to study files")
@@ -73,6 +76,7 @@ def _training(file: Path, overrides: list[str]) -> list[str]:
             "checked: keys and types",
         ]
     config = load(file, [])
+    check_network(config)
     dead, given = dead_keys(config), keys_of(read(file)[0])
     return [
         f"{file}: training config is valid ({config.method.name} on {config.data.name}, "

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 
 from ipix_tune.config.dead_dimensions import check_dead_dimensions
+from ipix_tune.config.kinds_of_trial import check_kinds
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.warm_start import describe_warm_start
@@ -31,6 +32,7 @@ def dry_run(
     plan = make_plan(study, cluster=cluster, nodes=nodes)
     space = SearchSpace(study)
     trainer, drawn = space.trainer, [space.to_config(values) for values in (*study.points[:1], plan.sample)]
+    check_kinds(study, space)
     found = trainer.plan(
         [trainer.granted(config, study.resources) for config in drawn], study.resources, measured=measured
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analysis.columns import key_of
+from ipix_tune.config.kinds_of_trial import check_kinds
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.echo import near, say
@@ -57,6 +58,7 @@ def run(
     copy = checked_copy(study)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
+    check_kinds(study, space)
     lines = space.trainer.check(space.trainer.granted(first, study.resources), study.resources)
     if study.warm_start and not resume:
         from ipix_tune.search.warm_start import describe_warm_start

@@ -156,6 +156,9 @@ class FreeTrainer:
                 path=("resources", "gpus_per_worker"),
             )
 
+    def check_kinds(self, kinds: Iterable[tuple[Mapping[str, Value], Config]], resources: ResourcesConfig) -> None:
+        """What a program of the user's is built of is not known."""
+
     def fetches_data(self, config: Config) -> bool:
         return False
 

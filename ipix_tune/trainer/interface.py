@@ -262,6 +262,17 @@ class Trainer(Protocol):
         """
         ...
 
+    def check_kinds(self, kinds: Iterable[tuple[Mapping[str, Value], Config]], resources: ResourcesConfig) -> None:
+        """What the trials of a study would be built of, without the data.
+
+        Args:
+            kinds: searched values with the config that they make, at points and corners of the space.
+
+        Raises:
+            UserError: such a trial cannot start.
+        """
+        ...
+
     def check_node(self, config: Config, seen: str) -> str:
         """What every node that runs trials needs, tried on this one; a digest of it, which must be the same on all.
 

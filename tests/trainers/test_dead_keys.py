@@ -84,8 +84,10 @@ def another(annotation, value):
         return [value * 0.5 if value else 0.05, value + 0.05]
     if isinstance(value, tuple):
         return [[*value, 1]]
+    if isinstance(value, dict):
+        return [{**value, "another": 1}]
     if isinstance(value, str):
-        return ["frequency"]  # loss.class_weights, which may be a list too
+        return ["frequency"]  # loss.class_weights, which may be a list too; model.encoder, which may be any name
     return [{"thresh": 0.6, "min_kept": 10}, 1.0, 3]
 
 

@@ -21,6 +21,7 @@ from trainers.data.read import Reader, mask_from_png
 from trainers.data.rng_streams import Stream, Walk, generator
 from trainers.data.strong import Strong, table
 from trainers.data.views import Geometry, draw_box, normalise
+from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.method import Needs
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
     unlabelled: Walk | None
     whole: bool
     """Make the views too, here."""
+    spec: InputSpec = RGB
+    """What the network takes."""
     pseudo: Mapping[int, bytes] | None = None
     store_bytes: int = 0
     """Of the decoded images that all processes of this machine share."""
@@ -70,7 +73,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
             batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
         seed = int(generator(self.config.order_seed, Stream.STEP, epoch, step).integers(2**62))
         batch |= {"seed": seed, "skipped": self._skipped}
-        return finish(batch, self.config) if self.whole else batch
+        return finish(batch, self.config, self.spec) if self.whole else batch
 
     def asked_labelled(self, index: int, draw: int, *, scale: tuple[float, float] | None = None) -> dict[str, Tensor]:
         """`image` and `mask` of a random crop of a labelled image, outside the batches; ``draw`` tells draws apart.
@@ -82,14 +85,14 @@ class BatchMaker(Dataset[dict[str, Any]]):
         image, mask = self._read(self.data.labelled, index, with_mask=True)
         assert mask is not None
         geometry = self._geometry(generator(self.config.order_seed, Stream.ASKED, 0, draw, index), image, scale)
-        found = {"image": normalise(geometry.image(image)), "mask": geometry.mask(mask)}
+        found = {"image": normalise(geometry.image(image), self.spec), "mask": geometry.mask(mask)}
         return found if scale is None else {name: geometry.centred(one) for name, one in found.items()}
 
     def asked_unlabelled(self, index: int, draw: int) -> dict[str, Tensor]:
         """`image` and `ignore` of a random crop of an unlabelled image, likewise."""
         image, _ = self._read(self.data.unlabelled, index, with_mask=False)
         geometry = self._geometry(generator(self.config.order_seed, Stream.ASKED, 1, draw, index), image)
-        return {"image": normalise(geometry.image(image)), "ignore": geometry.ignore()}
+        return {"image": normalise(geometry.image(image), self.spec), "ignore": geometry.ignore()}
 
     def _part(self, walk: Walk, key: tuple[int, int], *, batches: int = 1) -> list[tuple[int, int]]:
         batch_size = self.config.data.batch_size * batches

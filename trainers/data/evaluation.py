@@ -9,19 +9,26 @@ from torch import Tensor
 from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.data.views import normalise, unit
+from trainers.interface.input_spec import RGB, InputSpec
 
 PIXELS = {"cpu": 2**16, "cuda": 2**22}
 """Of the images that go through the network together; a larger one goes alone."""
 
 
 def eval_batches(
-    items: Sequence[Item], *, reader: Reader, device: torch.device, rank: int = 0, world: int = 1
+    items: Sequence[Item],
+    *,
+    reader: Reader,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+    spec: InputSpec = RGB,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's share, every `world`-th item from `rank` on, without padding: shares may differ by one image.
     Neighbours of equal size come together; the next ones are read meanwhile.
 
-    Yields (images (B, 3, H, W) float32 normalised, masks (B, H, W) int64 with 255 = ignore). An image that cannot be
-    decoded is an error, whatever `on_corrupt` says: a score on fewer images is another score.
+    Yields (images (B, bands, H, W) float32 as ``spec`` says, masks (B, H, W) int64 with 255 = ignore). An image that
+    cannot be decoded is an error, whatever `on_corrupt` says: a score on fewer images is another score.
     """
     with ThreadPoolExecutor(1) as pool:
         batches = _alike(items[rank::world], reader, PIXELS[device.type])
@@ -29,7 +36,7 @@ def eval_batches(
         while (batch := coming.result()) is not None:
             coming = pool.submit(next, batches, None)
             images, masks = (torch.stack(column).to(device, non_blocking=True) for column in zip(*batch, strict=True))
-            yield normalise(unit(images)), masks.long()
+            yield normalise(unit(images), spec), masks.long()
 
 
 def _alike(items: Sequence[Item], reader: Reader, pixels: int) -> Iterator[list[tuple[Tensor, Tensor]]]:

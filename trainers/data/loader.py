@@ -20,6 +20,7 @@ from trainers.data.presence import classes_present
 from trainers.data.rng_streams import Stream, Walk
 from trainers.data.waiting import watched
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
+from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.method import Needs, OnDemandCrops
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class TrainLoader:
         pseudo: pseudo-masks, PNG files by their image's place in the unlabelled list, of the images to train on; None:
             all unlabelled images, without masks.
         kept: what the run keeps of decoded images; None: it is chosen here.
+        spec: what the network takes.
 
     Raises:
         ConfigError, DataError: the lists are too short for the batch, or the batch for the processes.
@@ -56,6 +58,7 @@ class TrainLoader:
         device: torch.device = CPU,
         pseudo: Mapping[int, bytes] | None = None,
         kept: Kept | None = None,
+        spec: InputSpec = RGB,
     ) -> None:
         _check(data, config, needs, world)
         self.steps_per_epoch = _steps(data, config, needs)
@@ -90,6 +93,7 @@ class TrainLoader:
             whole=device.type == "cpu",
             pseudo=pseudo,
             store_bytes=self.loading.kept.size,
+            spec=spec,
         )
         self._config, self._device = config, device
         self._sampler = _Steps(steps)
@@ -117,7 +121,7 @@ class TrainLoader:
         else:
             made = watched(iter(self._loader), wait_s=self._config.data.loader_wait_s)
         if self._device.type == "cuda":
-            made = copied_ahead(made, self._config, self._device)
+            made = copied_ahead(made, self._config, self._device, self._maker.spec)
         for batch in made:
             if "error" in batch:
                 raise batch["error"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainers.data.make_views import finish
+from trainers.interface.input_spec import InputSpec
 
 if TYPE_CHECKING:
     from trainers.data.loader_config import LoaderConfig
@@ -22,7 +23,7 @@ class _Issued(NamedTuple):
 
 
 def copied_ahead(
-    batches: Iterator[dict[str, Any]], config: "LoaderConfig", device: torch.device
+    batches: Iterator[dict[str, Any]], config: "LoaderConfig", device: torch.device, spec: InputSpec
 ) -> Iterator[dict[str, Any]]:
     """Finished batches on the device, one ahead, on a stream of their own. A step waits for its own batch alone: when
     it is issued the next batch is already queued on that stream, and to wait for the stream would be to wait for both.
@@ -33,7 +34,7 @@ def copied_ahead(
         if "error" in batch:
             return _Issued(batch, None)
         with torch.cuda.stream(stream):
-            made = finish(_to(batch, device), config)
+            made = finish(_to(batch, device), config, spec)
         return _Issued(made, stream.record_event())
 
     waiting: _Issued | None = None

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     HEADS = 8
     STAGE = 9
     ASKED = 10
+    NOISE = 11
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.labels import IGNORE
 
 if TYPE_CHECKING:
     from trainers.data.views_config import ViewsConfig
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+MEAN, STD = RGB.mean, RGB.std
 """ImageNet's, of RGB in 0 .. 1."""
+GREY = (0.299, 0.587, 0.114)
+"""What of red, green and blue makes the one band of a network that sees grey: ITU-R 601, as Pillow has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +128,19 @@ def unit(pixels: Tensor) -> Tensor:
     return pixels.float().div_(255)
 
 
-def normalise(image: Tensor) -> Tensor:
-    """(..., 3, H, W) in 0 .. 1 -> ImageNet's mean 0 and deviation 1."""
-    mean, std = _imagenet(image.device)
+def normalise(image: Tensor, spec: InputSpec = RGB) -> Tensor:
+    """(..., 3, H, W) in 0 .. 1 -> (..., bands, H, W) as a network takes it: (image - mean) / std; 1 band is grey."""
+    mean, std = _constants(spec, image.device)
+    if spec.bands == 1:
+        red, green, blue = image.unbind(-3)
+        image = (GREY[0] * red + GREY[1] * green + GREY[2] * blue).unsqueeze(-3)
     return (image - mean).div_(std)
 
 
 @functools.cache
-def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
+def _constants(spec: InputSpec, device: torch.device) -> tuple[Tensor, Tensor]:
     """Kept on the device: a step copies nothing that it need not."""
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (spec.mean, spec.std))
     return mean, std
 
 

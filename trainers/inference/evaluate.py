@@ -104,7 +104,7 @@ def evaluate(
         stack.enter_context(numerics(config.precision))
         if config.evaluation.mode == "whole":
             stack.enter_context(many_sizes())
-        for pixels, masks in eval_batches(images.items, reader=Reader(classes), device=loaded.device):
+        for pixels, masks in eval_batches(images.items, reader=Reader(classes), device=loaded.device, spec=loaded.spec):
             classes_seen, _ = predicted(loaded, pixels, augmentation, probabilities=False)
             for one, mask in zip(classes_seen, masks, strict=True):
                 pairs = confusion_matrix(one, mask, classes).cpu()

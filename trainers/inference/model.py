@@ -20,6 +20,7 @@ from trainers.data.views import normalise, unit
 from trainers.data.voc import CLASSES as VOC
 from trainers.inference.palette import palette_of
 from trainers.inference.sources import Which, config_of, find
+from trainers.interface.input_spec import InputSpec
 from trainers.loop.evaluate import brought_to, class_scores
 from trainers.loop.method_kit import make_kit
 from trainers.methods.registry import build_method
@@ -36,11 +37,12 @@ class LoadedModel:
 
     Args:
         network: the one that the run's scores are of (a method's student, teacher, or mean of teachers), in eval mode,
-            without gradients: images (B, 3, H, W), normalised -> logits (B, C, H, W).
+            without gradients: images (B, bands, H, W), normalised -> logits (B, C, H, W).
         config: of the run; evaluation and reading of images follow it.
         classes: names by index.
         mean, std: of the bands, for images in 0 .. 1; the network takes (image - mean) / std.
-        input_multiple: the sides H and W that ``network`` takes are multiples of it.
+        input_multiple: crops were multiples of it. The network takes images of any size all the same, which it pads or
+            resizes itself.
         palette: colours of the indices 0 .. 255, (256, 3) uint8.
         path: the checkpoint.
         epoch: after which these weights were kept, from 1.
@@ -73,8 +75,13 @@ class LoadedModel:
         return Item(image=path, root=root, where=str(path), decoding=self.config.data.decoding(self.num_classes))
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels (..., 3, H, W) uint8 as the network takes them: float32, on its device."""
-        return normalise(unit(pixels.to(self.device)))
+        """Pixels (..., 3, H, W) uint8 as the network takes them, (..., bands, H, W): float32, on its device."""
+        return normalise(unit(pixels.to(self.device)), self.spec)
+
+    @property
+    def spec(self) -> InputSpec:
+        """How the network takes images."""
+        return InputSpec(mean=self.mean, std=self.std, multiple=self.input_multiple)
 
     @torch.no_grad()
     def classes_of(self, pixels: Tensor) -> Tensor:
@@ -137,13 +144,14 @@ def load_model(
             f"{path}: its weights do not fit the networks of this version ({str(error).splitlines()[0]})"
         ) from error
     spec = cast(SegmentationModel, kit.student).input_spec
+    taken = said["input"] if said is not None and "input" in said else {"mean": spec.mean, "std": spec.std}
     network = method.networks()[method.eval_network].eval().requires_grad_(False)
     return LoadedModel(
         network=network,
         config=config,
         classes=classes,
-        mean=spec.mean,
-        std=spec.std,
+        mean=tuple(taken["mean"]),
+        std=tuple(taken["std"]),
         input_multiple=spec.multiple,
         palette=palette_of(config.data.name),
         path=path,

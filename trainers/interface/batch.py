@@ -14,8 +14,8 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """Weakly augmented labelled crops: ``image`` (B, 3, H, W), ``mask`` (B, H, W) int64 with 255 = ignore; ``strong``
-    holds as many strong versions of the same crop as the method asks for."""
+    """Weakly augmented labelled crops: ``image`` (B, bands, H, W), ``mask`` (B, H, W) int64 with 255 = ignore;
+    ``strong`` holds as many strong versions of the same crop as the method asks for."""
 
     image: Tensor
     mask: Tensor
@@ -36,7 +36,7 @@ class Labelled:
 class View:
     """One random crop of each unlabelled image.
 
-    ``weak`` (B, 3, H, W); ``strong`` holds as many strong versions of the *same* crop and flip as the method asks
+    ``weak`` (B, bands, H, W); ``strong`` holds as many strong versions of the *same* crop and flip as the method asks
     for; ``ignore`` (B, H, W) int64, 255 = padding.
     """
 

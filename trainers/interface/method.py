@@ -85,7 +85,7 @@ class Stage:
 
 UnlabelledImages = Callable[[Sequence[int]], Iterator[tuple[int, Tensor]]]
 """Whole unlabelled images, by their places in the list: gives this process's share of those that are asked for, each
-with its place, as (1, 3, H, W) float32, normalised, on the device. One that cannot be decoded is left out where
+with its place, as (1, bands, H, W) float32, normalised, on the device. One that cannot be decoded is left out where
 `data.on_corrupt` allows it."""
 
 

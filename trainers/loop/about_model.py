@@ -1,24 +1,33 @@
 """What a checkpoint says of its model beside the weights, so that the file alone can be used: the whole config, the
-names of the classes, and how many images trained it. A JSON text: it tells no runs apart and changes no tensor."""
+names of the classes, how many images trained it, and how the network takes images. A JSON text: it tells no runs apart
+and changes no tensor."""
 
 import json
 from typing import Any
 
 from trainers.config import TrainConfig
 from trainers.data.open import OpenData
+from trainers.interface.input_spec import InputSpec
 
 KEY = "about"
 """In a checkpoint; those of earlier versions lack it."""
 
 
-def about(config: TrainConfig, data: OpenData) -> str:
+def about(config: TrainConfig, data: OpenData, spec: InputSpec) -> str:
     """The text.
 
     Args:
         config: of the run.
         data: its lists.
+        spec: what the network takes; a later version of a library may say something else of it.
     """
-    return json.dumps({"config": config.model_dump(mode="json"), "classes": list(data.classes), "images": counts(data)})
+    said = {
+        "config": config.model_dump(mode="json"),
+        "classes": list(data.classes),
+        "images": counts(data),
+        "input": {"mean": spec.mean, "std": spec.std, "multiple": spec.multiple},
+    }
+    return json.dumps(said)
 
 
 def counts(data: OpenData) -> dict[str, int]:

@@ -30,7 +30,7 @@ def save(run: Run, *, same_weights: bool = False) -> None:
     latest = run.records[-1].metrics if run.unscored is None else run.unscored
     state = {
         "identity": run.identity(),
-        about_model.KEY: about_model.about(run.config, run.data),
+        about_model.KEY: about_model.about(run.config, run.data, run.student.input_spec),
         **run.weights(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
         "scaling": run.scaling.state_dict(),

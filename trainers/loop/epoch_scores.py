@@ -140,6 +140,7 @@ def _scores(run: Run, items: Sequence[Item], prefix: str, watch: Watch | None = 
         main=run.method.eval_network,
         prefix=prefix,
         watch=watch,
+        spec=run.student.input_spec,
     )
 
 
@@ -160,7 +161,7 @@ def _peak_mib(run: Run) -> float:
 
 def _keep_best(run: Run) -> None:
     if run.config.checkpoint.keep_best and run.process.rank == 0:
-        said = {about_model.KEY: about_model.about(run.config, run.data)}
+        said = {about_model.KEY: about_model.about(run.config, run.data, run.student.input_spec)}
         state = {"identity": run.identity(), **said, "epoch": run.best, **run.weights()}
         checkpoint_files.save(run.folder / checkpoint_files.BEST, state, wait_s=run.config.checkpoint.wait_s)
 

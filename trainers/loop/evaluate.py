@@ -13,6 +13,7 @@ from trainers.config import TrainConfig
 from trainers.data.evaluation import eval_batches
 from trainers.data.layout import Item
 from trainers.data.read import Reader
+from trainers.interface.input_spec import RGB, InputSpec
 from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
 from trainers.loop.precision import autocast
 from trainers.processes.process_group import Process
@@ -34,6 +35,7 @@ def evaluate(
     main: str,
     prefix: str,
     watch: Watch | None = None,
+    spec: InputSpec = RGB,
 ) -> dict[str, float]:
     """Scores of every network on ``items``: ``<prefix>/<network>/miou`` each, and all scores of ``main`` under
     ``<prefix>``. The networks are left in eval mode. A compiled network runs as it was before: images have many
@@ -41,6 +43,7 @@ def evaluate(
 
     Args:
         watch: is given what ``main`` predicts.
+        spec: what the networks take.
 
     Raises:
         DataError: a file cannot be read, or every pixel of all masks is ignored: no score is not a score of 0.
@@ -55,7 +58,7 @@ def evaluate(
     windows = config.evaluation.mode == "sliding"
     with nullcontext() if windows else many_sizes():
         for images, masks in eval_batches(
-            items, reader=reader, device=process.device, rank=process.rank, world=process.world
+            items, reader=reader, device=process.device, rank=process.rank, world=process.world, spec=spec
         ):
             for name, network in networks.items():
                 prediction = class_scores(network, images, config=config, num_classes=num_classes).max(dim=1).indices
@@ -89,7 +92,7 @@ def class_scores(network: nn.Module, images: Tensor, *, config: TrainConfig, num
     or sums of softmax over windows; h x w is the images' size times `evaluation.scale`.
 
     Args:
-        images: (B, 3, H, W) normalised.
+        images: (B, bands, H, W) normalised.
     """
     with autocast(images.device.type, config.precision.amp):
         seen = rescaled(images, config.evaluation.scale)

@@ -22,6 +22,7 @@ from trainers.loop import checkpoint_files
 from trainers.loop.about_model import counts
 from trainers.loop.checkpoint import clear, restore, save
 from trainers.loop.epoch_scores import evaluate_epoch
+from trainers.loop.network_check import network_lines
 from trainers.loop.out_of_memory import SMALLER_STEP, smaller_evaluation, told
 from trainers.loop.run import Run, StepHook
 
@@ -70,7 +71,7 @@ def fit(
             clear(run)
         log = MetricsLog(run)
         if on_start is not None:
-            on_start([*run.loader.loading.lines, *run.remarks])
+            on_start([*network_lines(config, run.student), *run.loader.loading.lines, *run.remarks])
         stopped = any(_ask(run, callbacks, record) for record in run.records)
         for epoch in range(len(run.records), config.schedule.epochs):
             if stopped:

@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from trainers.loop.precision import autocast
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.labelled import LabelledLoss
 from trainers.methods.registry import build_method
+from trainers.models.interface import SegmentationModel
 from trainers.processes.process_group import Process
 
 MIB = 1024**2
@@ -122,7 +124,8 @@ def _step_memory(asked: Asking) -> StepMemory:
     progress = Progress(step=total - 1, steps_per_epoch=asked.steps_per_epoch, total_steps=total, stage=len(stages) - 1)
     with FakeTensorMode(allow_non_fake_inputs=True), ReadOnes(), LiveBytes() as live:
         images = config.data.batch_size // asked.world
-        batch = _blank(config, stages[-1].needs, classes=asked.num_classes, images=images)
+        bands = cast(SegmentationModel, kit.student).input_spec.bands
+        batch = _blank(config, stages[-1].needs, classes=asked.num_classes, images=images, bands=bands)
         one = live.now
         weights = None if config.loss.class_weights == "none" else torch.ones(asked.num_classes)
         for part in islice(batch.parts(config.optim.accumulate), 2):
@@ -131,15 +134,15 @@ def _step_memory(asked: Asking) -> StepMemory:
                 batch=part,
                 denominator=process.denominator(config.optim.denominator),
                 progress=progress,
-                asked=_asked(config, classes=asked.num_classes, labelled=asked.labelled),
+                asked=_asked(config, classes=asked.num_classes, labelled=asked.labelled, bands=bands),
                 labelled_loss=LabelledLoss(config.loss, weights=weights),
             )
             _pass(config, method, step)
         peak = live.peak
-    gradients = _bytes(weight for one in trained for weight in one.module.parameters() if weight.requires_grad)
+    gradients = _bytes(weight for one in trained for weight in _learned(one))
     return StepMemory(
         weights=_bytes(_kept(kit.student, trained, method)),
-        optimiser=sum(_bytes(one.module.parameters()) * _moments(config, one) for one in trained),
+        optimiser=sum(_bytes(_learned(one)) * _moments(config, one) for one in trained),
         step=peak,
         batch=one,
         buckets=gradients if asked.world > 1 else 0,
@@ -173,12 +176,12 @@ def _pass(config: TrainConfig, method: Method, step: Step) -> None:
     loss.backward()
 
 
-def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int) -> SemiBatch:
+def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int, bands: int) -> SemiBatch:
     """A batch of the right shapes."""
     crop, count = config.data.crop, images * needs.labelled_batches
 
     def pictures(number: int) -> Tensor:
-        return torch.empty(number, 3, crop, crop)
+        return torch.empty(number, bands, crop, crop)
 
     def places(dtype: torch.dtype) -> Tensor:
         return torch.empty(images, crop, crop, dtype=dtype)
@@ -205,13 +208,17 @@ def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int) -> S
     return SemiBatch(labelled=labelled, unlabelled=unlabelled, seed=0)
 
 
-def _asked(config: TrainConfig, *, classes: int, labelled: int) -> OnDemandCrops:
+def _asked(config: TrainConfig, *, classes: int, labelled: int, bands: int) -> OnDemandCrops:
     crop = config.data.crop
 
     def one(index: int, draw: int, *, scale: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
-        return torch.empty(3, crop, crop), torch.empty(crop, crop, dtype=torch.int64)
+        return torch.empty(bands, crop, crop), torch.empty(crop, crop, dtype=torch.int64)
 
     return OnDemandCrops(labelled=one, unlabelled=one, classes=lambda: [frozenset(range(classes))] * labelled)
+
+
+def _learned(one: AuxiliaryModule) -> list[Tensor]:
+    return [weight for weight in one.module.parameters() if weight.requires_grad]
 
 
 def _moments(config: TrainConfig, one: AuxiliaryModule) -> int:

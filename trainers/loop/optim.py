@@ -4,14 +4,19 @@ import torch
 from torch import nn
 
 from trainers.config import OptimConfig
+from trainers.models.layers import by_layer
 
 
 def build_optimizer(
     model: nn.Module, backbone: nn.Module | None, config: OptimConfig, *, adam_lr: float | None = None
 ) -> torch.optim.Optimizer:
-    """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``; one where there is no backbone. Each
+    """Two groups: the backbone at ``lr``, all else at ``lr * head_lr_multiplier``; one where there is no backbone. With
+    ``layer_decay`` there is one for each layer of the backbone, the last layer first. What is frozen is in none. Each
     keeps its rate at step 0 as ``initial_lr``. Fused: one pass over all weights, where one for each operation and
     tensor was.
+
+    Raises:
+        ConfigError: the layers of the backbone are not known.
 
     Args:
         adam_lr: given, one group, trained by Adam at this rate.
@@ -19,11 +24,11 @@ def build_optimizer(
     if adam_lr is not None:
         own = {"params": list(model.parameters()), "lr": adam_lr, "initial_lr": adam_lr}
         return torch.optim.Adam([own], fused=True)
-    pretrained = [] if backbone is None else list(backbone.parameters())
-    known = {id(parameter) for parameter in pretrained}
-    head = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    known = set() if backbone is None else {id(parameter) for parameter in backbone.parameters()}
+    layers = [] if backbone is None else by_layer(backbone, config.layer_decay)
+    head = [one for one in model.parameters() if one.requires_grad and id(one) not in known]
     groups = [
-        {"params": pretrained, "lr": config.lr, "initial_lr": config.lr},
+        *({"params": one, "lr": config.lr * scale, "initial_lr": config.lr * scale} for scale, one in layers),
         {
             "params": head,
             "lr": config.lr * config.head_lr_multiplier,

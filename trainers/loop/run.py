@@ -26,6 +26,7 @@ from trainers.loop.compile import begin_step, compile_networks
 from trainers.loop.labelled_loss import make_labelled_loss
 from trainers.loop.lr_schedule import lr_factors, warmup_lines
 from trainers.loop.method_kit import make_kit
+from trainers.loop.network_check import check_input
 from trainers.loop.optim import build_optimizer, set_lr
 from trainers.loop.precision import LossScaling, autocast, precision_lines
 from trainers.loop.resource_meter import StepClock, forget_peak
@@ -36,6 +37,7 @@ from trainers.losses.ramps import gaussian_ramp, warmup_steps
 from trainers.methods.registry import build_method
 from trainers.models.build import build_model
 from trainers.models.interface import SegmentationModel
+from trainers.models.noise import noise_of
 from trainers.processes import process_group
 from trainers.processes.batch_norm import statistics_of
 from trainers.processes.together import together
@@ -66,6 +68,7 @@ class Run:
             unlabelled=len(self.data.unlabelled),
         )
         self.student = cast(SegmentationModel, kit.student)
+        check_input(config, self.student.input_spec, world=self.process.world)
         self.method = build_method(config.method, kit)
         self.wrapped = self.process.wrapped(self.student)
         self.companions = self.method.trained()
@@ -77,6 +80,8 @@ class Run:
             dict.fromkeys([one.module for one in self.trained.values()] + list(self.method.networks().values())),
             config.precision.compile,
         )
+        self.noisy = any(noise_of(one.module) for one in self.trained.values())
+        """Whether its networks have dropout, which draws from torch's global generator."""
         self.optimizers = self._fresh_optimizers()
         self.scaling = LossScaling(config.precision.amp, self.process.device)
         self.stages = self.method.stages()
@@ -126,6 +131,7 @@ class Run:
             device=self.process.device,
             pseudo=pseudo,
             kept=self.kept,
+            spec=self.student.input_spec,
         )
 
     def _reach(self, epoch: int) -> None:
@@ -135,7 +141,13 @@ class Run:
             return
         if epoch == self.epochs[stage].start:
             skip = self.config.data.on_corrupt == "skip"
-            images = unlabelled_images(self.data, reader=self.reader, process=self.process, skip_corrupt=skip)
+            images = unlabelled_images(
+                self.data,
+                reader=self.reader,
+                process=self.process,
+                skip_corrupt=skip,
+                spec=self.student.input_spec,
+            )
             with self._autocast(), many_sizes():
                 self.method.begin(stage, images)
             seed = int(generator(self.config.init_seed, Stream.STAGE, stage).integers(2**31))
@@ -189,6 +201,10 @@ class Run:
         """Forward, losses, backward, optimiser, teacher."""
         config, progress = self.config, self._progress()
         begin_step(config.precision.compile)
+        if self.noisy:
+            torch.manual_seed(
+                int(generator(config.order_seed, Stream.NOISE, self.step, self.process.rank).integers(2**62))
+            )
         if len(self.stages) > 1:
             self.latest["train/stage"] = progress.stage
         factors = lr_factors(config.schedule, steps_per_epoch=progress.steps_per_epoch, total=progress.total_steps)

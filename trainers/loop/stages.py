@@ -11,6 +11,7 @@ from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
 from trainers.data.read import Reader
 from trainers.data.views import normalise
+from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.method import Stage, UnlabelledImages
 from trainers.processes.process_group import Process
 
@@ -35,7 +36,9 @@ def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:
     return tuple(found)
 
 
-def unlabelled_images(data: OpenData, *, reader: Reader, process: Process, skip_corrupt: bool) -> UnlabelledImages:
+def unlabelled_images(
+    data: OpenData, *, reader: Reader, process: Process, skip_corrupt: bool, spec: InputSpec = RGB
+) -> UnlabelledImages:
     """See `trainers.interface.method.UnlabelledImages`."""
 
     def images(places: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
@@ -46,6 +49,7 @@ def unlabelled_images(data: OpenData, *, reader: Reader, process: Process, skip_
                 if not skip_corrupt:
                     raise
                 continue
-            yield place, normalise(ops.to_dtype(image, torch.float32, scale=True))[None].to(process.device)
+            pixels = ops.to_dtype(image, torch.float32, scale=True)
+            yield place, normalise(pixels, spec)[None].to(process.device)
 
     return images

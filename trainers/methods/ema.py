@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.models.interface import Features
+from trainers.models.noise import noise_of
 
 Buffers = Literal["own", "ema", "copy"]
 
@@ -45,6 +46,7 @@ class EmaTeacher:
         self.buffers = buffers
         self.warm_up = warm_up
         self.train_mode = batch_statistics or buffers == "own"
+        self.noise = noise_of(self.network)
         self.updates = 0
 
     @torch.no_grad()
@@ -78,17 +80,23 @@ class EmaTeacher:
         torch._foreach_mul_(teacher, decay)
         torch._foreach_add_(teacher, student, alpha=1 - decay)
 
+    def ready(self) -> None:
+        """In the mode in which it teaches; also where it gathers batch statistics, without dropout."""
+        self.network.train(self.train_mode)
+        for layer in self.noise:
+            layer.eval()
+
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits, without gradient."""
-        self.network.train(self.train_mode)
+        self.ready()
         logits: Tensor = self.network(images)
         return logits
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Features:
         """All of its forward pass, without gradient."""
-        self.network.train(self.train_mode)
+        self.ready()
         every: Features = self.network(images, features=True)
         return every
 

@@ -16,16 +16,16 @@ FAINT = 0.1
 
 
 class FlawDetector(nn.Module):
-    """Where a prediction is wrong: images (B, 3, H, W) and class probabilities (B, C, H, W) -> flaws (B, H, W), about 0
-    where it is right and 1 where it is wrong.
+    """Where a prediction is wrong: images (B, bands, H, W) and class probabilities (B, C, H, W) -> flaws (B, H, W),
+    about 0 where it is right and 1 where it is wrong.
 
     Four 3x3 convolutions of stride 2. Group norm, where PixelSSL has batch and instance norm half and half: an image's
     flaws then do not depend on the others.
     """
 
-    def __init__(self, num_classes: int, *, width: int) -> None:
+    def __init__(self, num_classes: int, *, width: int, bands: int = 3) -> None:
         super().__init__()
-        widths = [3 + num_classes, width, 2 * width, 4 * width, 8 * width]
+        widths = [bands + num_classes, width, 2 * width, 4 * width, 8 * width]
         self.encode = nn.Sequential(
             *(
                 nn.Sequential(

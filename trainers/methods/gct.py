@@ -81,7 +81,8 @@ class Gct(Stateless):
     def __init__(self, config: GctConfig, kit: MethodContext) -> None:
         self.config, self.pairs = config, kit.pairs
         self.student, self.peer = kit.student, kit.peer()
-        self.detector = kit.build(lambda: FlawDetector(kit.num_classes, width=config.detector_width))
+        bands = cast(SegmentationModel, kit.student).input_spec.bands
+        self.detector = kit.build(lambda: FlawDetector(kit.num_classes, width=config.detector_width, bands=bands))
         self.training_peer, self.training_detector = kit.in_ddp(self.peer), kit.in_ddp(self.detector)
 
     def networks(self) -> dict[str, nn.Module]:

@@ -235,7 +235,4 @@ class PsMt(Stateless):
 def _randomise(network: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in network.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+        cast(SegmentationModel, network).randomise()

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -22,6 +22,7 @@ from trainers.methods.labelling import copy_of, masks_from_tensors, predict, ten
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.models.interface import SegmentationModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LABELLED, UNLABELLED = 0, 1
@@ -163,7 +164,7 @@ class SelfTraining(Stateless):
         return Labelled(image=images, mask=labelled.mask.masked_fill(hole, IGNORE))
 
     def cut(self, images: Tensor, batch: SemiBatch, stream: int) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, H) with a box of noise, and the boxes (B, H, H) bool."""
+        """Images (B, bands, H, H) with a box of noise, and the boxes (B, H, H) bool."""
         config, side = self.config, images.shape[-1]
         holes, fills = [], []
         for rng in image_generators(batch, stream):
@@ -173,7 +174,8 @@ class SelfTraining(Stateless):
             holes.append(box & drawn)
             fills.append(torch.from_numpy(rng.random((3, side, side), dtype="float32")))
         hole = to_device(torch.stack(holes), images.device)
-        fill = to_device(normalise(torch.stack(fills)).to(images.dtype), images.device)
+        spec = cast(SegmentationModel, self.student).input_spec
+        fill = to_device(normalise(torch.stack(fills), spec).to(images.dtype), images.device)
         return torch.where(hole[:, None], fill, images), hole
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:

@@ -149,12 +149,10 @@ class SecondHead(nn.Module):
 
     def __init__(self, network: SegmentationModel, head: SegmentationModel) -> None:
         super().__init__()
-        self.network, self.answer = network, FromFeatures(head)
+        self.network, self.head = network, head
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.network.encode(images).maps
-        logits: Tensor = self.answer(maps, (images.shape[-2], images.shape[-1]))
-        return logits
+        return self.network.through(images, self.head)
 
 
 class FromFeatures(nn.Module):

@@ -4,7 +4,7 @@ Each maps images (B, 3, H, W) to features of stride 4 and of the last stage; ``c
 ``middle_channels`` that of the last stage but one.
 """
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torchvision
 from torch import Tensor, nn
@@ -128,3 +128,17 @@ def _deepen(resnet: ResNet) -> None:
     for module in (*resnet.conv1.modules(), first.conv1, first.downsample[0]):
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def with_bands(backbone: Encoder, bands: int) -> None:
+    """Another first convolution, for images of so many bands."""
+    name = first_convolution(backbone)
+    parent, _, own = name.rpartition(".")
+    first = cast(Any, backbone.get_submodule(name))
+    shape = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+    setattr(backbone.get_submodule(parent), own, nn.Conv2d(bands, first.out_channels, bias=False, **shape))
+
+
+def first_convolution(backbone: nn.Module) -> str:
+    """Its name."""
+    return next(str(name) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))

@@ -8,7 +8,7 @@ Shape letters: B images, C classes, H x W input pixels, h x w cells of the decod
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,8 @@ class SegmentationModel(nn.Module):
     input_spec: InputSpec
     started_from: str = ""
     """What was loaded of an earlier run, and what is new, where `model.weights` is a checkpoint."""
+    frozen: bool = False
+    """Whether the backbone is held; see :meth:`freeze`."""
 
     def encode(self, images: Tensor) -> Encoded:
         """The encoder's maps of normalised images (B, bands, H, W)."""
@@ -127,6 +129,30 @@ class SegmentationModel(nn.Module):
         """Logits (B, C, *size) of the encoder's maps, class by class in memory: the losses go over pixels."""
         logits: Tensor = self.upsample(self.tail(self.join(maps, size).neck).contiguous(), size)
         return logits
+
+    def through(self, images: Tensor, head: "SegmentationModel") -> Tensor:
+        """Logits (B, C, H, W) that another network's decoder gives for this one's maps of images (B, bands, H, W)."""
+        size = (images.shape[-2], images.shape[-1])
+        logits: Tensor = head.upsample(head.tail(head.join(self.encode(images).maps, size).neck), size)
+        return logits
+
+    def freeze(self) -> None:
+        """The backbone keeps its weights from here on, and runs as in evaluation also in train mode."""
+        self.frozen = True
+        self.backbone.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def randomise(self) -> None:
+        """Draws all weights anew, those that were pretrained too, from torch's global generator."""
+        for module in self.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
 
     def forward(
         self,

@@ -1,19 +1,37 @@
 """The network, as the config has it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
 
-DEEPLAB = OnlyIf({"name": "deeplabv3plus"})
+DEEPLAB, SMP = OnlyIf({"name": "deeplabv3plus"}), OnlyIf({"name": "smp"})
+Share = Annotated[float, Field(ge=0, lt=1)]
+Architecture = Literal[
+    "unet",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "fpn",
+    "pspnet",
+    "deeplabv3",
+    "deeplabv3plus",
+    "pan",
+    "upernet",
+    "segformer",
+    "dpt",
+]
 
 
 class ModelConfig(Section):
     """The network. Which keys it has depends on `name`; the others are passed over."""
 
-    name: Literal["deeplabv3plus", "dinov2_dpt"] = "deeplabv3plus"
-    """`deeplabv3plus`: DeepLabV3+ as UniMatch has it (methods: section 19). `dinov2_dpt`: DINOv2 with a DPT head, as
-    UniMatch V2 has it (section 23); crops are multiples of 14."""
+    name: Literal["deeplabv3plus", "smp", "dinov2_dpt"] = "deeplabv3plus"
+    """`deeplabv3plus`: DeepLabV3+ as UniMatch has it (methods: section 19). `smp`: any architecture of
+    segmentation_models.pytorch on any of its encoders and timm's (section 24; docs/models.md). `dinov2_dpt`: DINOv2
+    with a DPT head, as UniMatch V2 has it (section 23); crops are multiples of 14."""
     size: Annotated[Literal["tiny", "small", "base", "large"], OnlyIf({"name": "dinov2_dpt"})] = "base"
     """Of DINOv2: 25, 98 and 336 million parameters with the head; `tiny` is for tests on a CPU, without weights."""
     backbone: Annotated[Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"], DEEPLAB] = "resnet50"
@@ -26,7 +44,44 @@ class ModelConfig(Section):
     """`deep`: three 3x3 convolutions, as UniMatch; torchvision's weights fit only `7x7`."""
     upsample: Annotated[Literal["bilinear", "nearest"], DEEPLAB] = "bilinear"
     """All upsampling inside the network; `nearest` is IPixMatch's deterministic setting."""
+    architecture: Annotated[Architecture, SMP] = "unet"
+    """The decoder. `dpt` is for plain vision transformers, all others for encoders with stages of strides 2, 4, 8."""
+    encoder: Annotated[str, SMP] = "resnet34"
+    """A name of smp's own (`resnet34`, `mit_b2`), or `tu-` and a name of timm's, with its weights' tag after a point:
+    `tu-convnext_tiny.fb_in22k`, `tu-vit_small_patch16_dinov3.lvd1689m`."""
+    options: Annotated[dict[str, Any], SMP] = Field(default_factory=dict)
+    """Further arguments of the architecture (`decoder_channels: [128, 64, 32, 16, 8]`) and, of timm's encoders, of the
+    encoder (`img_size: 512`), under the libraries' names."""
+    dropout: Annotated[Share, SMP] = 0.0
+    """Of the decoder, where it has one; the library's own is 0.5 in DeepLab, 0.2 in FPN and PSPNet, 0.1 in DPT. Makes
+    the labels of a teacher that shares the student's pass noisy."""
+    drop_path: Annotated[Share, OnlyIf({"name": ("smp", "dinov2_dpt")})] = 0.0
+    """Stochastic depth of the encoder's last block, where it has one; it rises to there from 0. As noisy."""
+    checkpointing: Annotated[bool, SMP] = False
+    """Compute the encoder's blocks again in the backward pass instead of keeping them: less memory, about a third more
+    time. Batch norm in the encoder then sees every batch twice."""
+    freeze: bool = False
+    """The encoder's weights stay as they are, its batch norm and dropout as in evaluation; only the rest trains."""
+    in_channels: Literal[1, 3] = 3
+    """Bands that the network sees: 3, or 1, the grey of the image. For 1 the first convolution's pretrained filters are
+    summed over the bands. Files of more bands than three are not read."""
+    mean: tuple[float, ...] | None = None
+    """Mean of each band, in 0 .. 1, that is subtracted from the images. None: that of the encoder's published weights,
+    by the library's table, ImageNet's where it has none."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Deviation of each band, by which they are divided, likewise."""
     weights: str = "imagenet"
-    """`imagenet` (torchvision's, from its cache or the network) or, of DINOv2, `dinov2` (timm's, likewise); `none`, or
-    the path of an encoder's state dict, or of a checkpoint of an earlier run (checkpoints/best.pt), from which all is
-    taken; with another number of classes the classifier is new."""
+    """`imagenet`: the published ones of the backbone or encoder, torchvision's or the hub's, from its cache or the
+    network, whatever data they are of (smp's own encoders have further tags, such as `ssl`). `dinov2`: timm's of
+    DINOv2, likewise. `none`; or the path of a backbone's or encoder's state dict, or of a checkpoint of an earlier
+    run (checkpoints/best.pt), from which all is taken; with another number of classes the classifier is new."""
+
+    @model_validator(mode="after")
+    def _a_value_a_band(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give mean and std together, or neither")
+        for name in ("mean", "std"):
+            given = getattr(self, name)
+            if given is not None and len(given) != self.in_channels:
+                raise ValueError(f"{name} has {len(given)} values, one for each of {self.in_channels} bands is wanted")
+        return self

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError, ConfigError
+from trainers.models.backbones import first_convolution
 from trainers.models.model_config import ModelConfig
 
 
@@ -32,6 +33,9 @@ def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
     own = backbone.state_dict()
     counters = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
     state = counters | {name: value for name, value in state.items() if not name.startswith("fc.")}
+    stem = f"{first_convolution(backbone)}.weight"
+    if config.in_channels == 1 and stem in state and state[stem].shape[1] == 3:
+        state[stem] = state[stem].sum(dim=1, keepdim=True)
     missing = sorted(set(own) - set(state))
     foreign = sorted(set(state) - set(own))
     shapes = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)

@@ -1,6 +1,6 @@
 """Batch norm where several processes train: over the images of all of them, or over each one's own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,8 @@ from trainers.processes.process_group import Process
 
 BatchNormOver = Literal["global", "device"]
 PIXELS = (0, 2, 3)
+TIMMS = "BatchNormAct2d"
+"""timm's class, by its name: the library is not imported for it."""
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -37,6 +39,17 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return output
+
+
+class GlobalBatchNormAct2d(GlobalBatchNorm2d):
+    """The same of timm's batch norm, which drops and activates what it has normalised."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, features: Tensor) -> Tensor:
+        activated: Tensor = self.act(self.drop(super().forward(features)))
+        return activated
 
 
 class _Normalise(torch.autograd.Function):
@@ -85,13 +98,25 @@ def place_batch_norm(model: nn.Module, process: Process, over: BatchNormOver = "
     """
     if process.world == 1 or over == "device":
         return model
+    activating = [module for module in model.modules() if type(module).__name__ == TIMMS]
     if process.device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # PyTorch's own would leave timm's activations out.
+        convert = _of_timm() if activating else nn.SyncBatchNorm.convert_sync_batchnorm
+        converted: nn.Module = convert(model)
         return converted
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GlobalBatchNorm2d
+    for module in activating:
+        module.__class__ = GlobalBatchNormAct2d
     return model
+
+
+def _of_timm() -> Callable[[nn.Module], nn.Module]:
+    from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+
+    found: Callable[[nn.Module], nn.Module] = convert_sync_batchnorm
+    return found
 
 
 def statistics_of(state: Mapping[str, Mapping[str, Tensor]]) -> list[Tensor]:

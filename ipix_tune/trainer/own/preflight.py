@@ -1,6 +1,6 @@
 """The data, the model and the loader of a training, tried before it starts."""
 
-from typing import Literal
+from typing import Literal, cast
 
 from trainers.config import TrainConfig
 
@@ -21,9 +21,11 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.loop.labelled_loss import make_labelled_loss, weight_lines
     from trainers.loop.lr_schedule import warmup_lines
     from trainers.loop.method_kit import make_kit
+    from trainers.loop.network_check import check_input, network_lines
     from trainers.loop.precision import precision_lines_here
     from trainers.loop.stages import stage_epochs
     from trainers.methods.registry import build_method
+    from trainers.models.interface import SegmentationModel
     from trainers.processes.process_group import current
 
     final = config.evaluation.final
@@ -36,6 +38,8 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
         labelled=len(data.labelled),
         unlabelled=len(data.unlabelled),
     )
+    student = cast(SegmentationModel, kit.student)
+    check_input(config, student.input_spec, world=workers)
     method = build_method(config.method, kit)
     stages = method.stages()
     lengths = [len(epochs) for epochs in stage_epochs(stages, config.schedule.epochs)]
@@ -44,7 +48,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     if len(set(steps)) > 1:
         each = ", then ".join(f"{epochs} epochs of {one} steps" for epochs, one in zip(lengths, steps, strict=True))
     first, *others = data_lines(config.data, data, summary)
-    lines = [first, f"{each}, {config.data.batch_size} labelled images each", *others]
+    lines = [first, *network_lines(config, student), f"{each}, {config.data.batch_size} labelled images each", *others]
     device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
     make_labelled_loss(config, data, current("cpu"))
     lines += weight_lines(config, data)

@@ -208,6 +208,11 @@ class OwnTrainer:
         warnings = [one for one in (device_grant.few_images(asked[0], resources), too_much) if one is not None]
         return Checked(lines=lines, memory=memory, warnings=warnings, timing=timing)
 
+    def check_kinds(self, kinds: Iterable[tuple[Mapping[str, Value], Config]], resources: ResourcesConfig) -> None:
+        from ipix_tune.trainer.own.networks import check_networks
+
+        check_networks(((values, own_config(config)) for values, config in kinds), workers=resources.workers)
+
     def check_node(self, config: Config, seen: str) -> str:
         from trainers.data.open import open_data
 

@@ -8,6 +8,7 @@ import torch
 
 from trainers.data import prefetch
 from trainers.data.prefetch import copied_ahead
+from trainers.interface.input_spec import RGB
 
 
 class Stream:
@@ -42,7 +43,7 @@ def cuda(monkeypatch):
         sides.append(Stream())
         return sides[-1]
 
-    def finish(batch, config):
+    def finish(batch, config, spec):
         current[-1].before.append(batch["number"])
         return batch
 
@@ -61,7 +62,7 @@ def batches(count):
 
 
 def taken(count):
-    return copied_ahead(batches(count), None, torch.device("cpu"))
+    return copied_ahead(batches(count), None, torch.device("cpu"), RGB)
 
 
 def test_a_step_waits_for_its_own_views_and_not_for_those_of_the_next_batch(cuda):
@@ -93,7 +94,7 @@ def test_epochs_share_one_side_stream(cuda):
 def test_a_user_s_mistake_passes_through_without_a_wait(cuda):
     training, _, _ = cuda
     error = {"error": ValueError("corrupt")}
-    assert list(copied_ahead(iter([error]), None, torch.device("cpu"))) == [error]
+    assert list(copied_ahead(iter([error]), None, torch.device("cpu"), RGB)) == [error]
     assert training.before == []
 
 
@@ -102,13 +103,13 @@ def test_on_a_gpu_a_step_ends_before_the_slow_views_of_the_next_batch(monkeypatc
     slow = 2_000_000_000  # clock cycles: about a second
     device = torch.device("cuda", torch.cuda.current_device())
 
-    def finish(batch, config):
+    def finish(batch, config, spec):
         if batch["number"] == 1:
             torch.cuda._sleep(slow)
         return batch
 
     monkeypatch.setattr(prefetch, "finish", finish)
-    steps = copied_ahead(batches(2), None, device)
+    steps = copied_ahead(batches(2), None, device, RGB)
     done = torch.cuda.Event()
     next(steps)["labelled"]["image"].add_(1)
     done.record()

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.trainers.methods.nets import CLASSES
+from trainers.interface.input_spec import InputSpec
 from trainers.interface.method import MethodContext
 from trainers.models.interface import Encoded, Joined, SegmentationModel
 
@@ -34,6 +35,7 @@ class DeepNet(SegmentationModel):
     context_channels = HIGH
     stream_channels = (LOW, HIGH)
     tap_channels = (MIDDLE, HIGH)
+    input_spec = InputSpec()
 
     def __init__(self):
         super().__init__()

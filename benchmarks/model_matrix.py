@@ -1,0 +1,210 @@
+"""Every method on every kind of network, with the inter-pixel loss: a step, exact resume, two processes.
+
+    python -m benchmarks.model_matrix measure --rows model_matrix.jsonl
+    python -m benchmarks.model_matrix table --rows model_matrix.jsonl --out benchmarks/results/model_matrix_202611.md
+
+`measure` goes on where it was stopped; `--method` and `--network` take some of the cells. A cell trains on `digits`, in
+crops of 32 pixels:
+
+- step: two epochs of one step, scored. The losses are finite and the inter-pixel loss is above 0.
+- resume: the same, stopped after the first epoch and taken up again, has the same scores and weights bit for bit.
+- two processes: two steps in float64, once by one process and once by two (gloo), each with half of the batch; the
+  difference of weights, statistics and optimiser states, relative to what the steps changed, of the part where it is
+  largest. DDP also fails where a parameter that requires a gradient gets none.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch.multiprocessing.spawn import spawn
+
+from trainers.common.environment import git_commit, package_versions
+from trainers.config import TrainConfig
+
+SLIM = {"decoder_intermediate_channels": [16, 16, 32, 32], "decoder_fusion_channels": 32}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "DeepLabV3+, small": {"backbone": "small"},
+    "smp Unet, tu-tf_efficientnet_lite0": {
+        "name": "smp",
+        "architecture": "unet",
+        "encoder": "tu-tf_efficientnet_lite0",
+        "options": {"decoder_channels": [64, 32, 32, 16, 16]},
+    },
+    "smp DPT, tu-test_vit": {"name": "smp", "architecture": "dpt", "encoder": "tu-test_vit", "options": SLIM},
+}
+CROP, BATCH, WORLD, STEPS = 32, 4, 2, 2
+LARGEST = 1e-6
+"""Difference of two processes from one, in float64, above which they do not do the same."""
+
+Some = Annotated[list[str] | None, typer.Option("--method", help="Only these methods.")]
+Kinds = Annotated[list[str] | None, typer.Option("--network", help="Only networks whose name holds one of these.")]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def config_of(method: str, network: str, **schedule: int) -> TrainConfig:
+    """The config of a cell."""
+    from tests.trainers.test_every_method import config
+
+    found: TrainConfig = config(
+        method,
+        data={"crop": CROP, "batch_size": BATCH},
+        model={"backbone": "small", "weights": "none", **NETWORKS[network]},
+        schedule=schedule,
+    )
+    return found
+
+
+def stepped(method: str, network: str, folder: Path) -> dict[str, Any]:
+    """A short training, and another that was stopped and taken up."""
+    from tests.trainers.runs import rows, same_tensors, tensors
+    from trainers.interface.epoch_record import Decision
+    from trainers.loop.fit import fit
+
+    config = config_of(method, network, epochs=2, steps_per_epoch=1)
+    fit(config, folder / "whole")
+    last = rows(folder / "whole")[-1]
+    losses = {name: value for name, value in last.items() if name.startswith("train/loss")}
+    fit(config, folder / "cut", callbacks=[lambda record: Decision.STOP])
+    fit(config, folder / "cut")
+    same = same_tensors(tensors(folder / "whole"), tensors(folder / "cut"))
+    return {
+        "finite": all(map(math.isfinite, losses.values())),
+        "interpixel": losses["train/loss/interpixel"],
+        "resumed": same and rows(folder / "whole") == rows(folder / "cut"),
+    }
+
+
+def _trained(method: str, network: str, folder: Path) -> tuple[Any, Any]:
+    from tests.trainers.test_two_processes_train import trained
+
+    model = {"backbone": "small", "weights": "none", **NETWORKS[network]}
+    held: tuple[Any, Any] = trained(method, folder, {"model": model, "data": {"crop": CROP}}, images=BATCH, steps=STEPS)
+    return held
+
+
+def _work(rank: int, folder: Path, methods: list[str], network: str) -> None:
+    """Several methods one after the other: a process takes long to start."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    try:
+        for method in methods:
+            torch.save(_trained(method, network, folder), folder / f"{method}, {rank}.pt")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def compared(method: str, network: str, folder: Path) -> dict[str, Any]:
+    """What two processes hold, in ``folder``, against one."""
+    from tests.trainers.test_two_processes_train import apart
+
+    each = [folder / f"{method}, {rank}.pt" for rank in range(WORLD)]
+    if not all(path.exists() for path in each):
+        return {"compared_error": "the two processes failed"}
+    alone = _trained(method, network, folder / method)
+    return {"apart": max(max(apart(alone, torch.load(path, weights_only=True)).values()) for path in each)}
+
+
+@app.command()
+def measure(
+    rows: Annotated[Path, typer.Option(help="JSON lines; what it has is not measured again.")],
+    only: Some = None,
+    networks: Kinds = None,
+    at_once: Annotated[int, typer.Option(help="Methods that two processes train before a row is written.")] = 6,
+) -> None:
+    """Measure the cells that are not there yet."""
+    from tests.trainers.test_every_method import METHODS
+
+    torch.set_num_threads(1)
+    known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+    done = {(row["method"], row["network"]) for row in known}
+    for network in NETWORKS:
+        if networks and not any(one in network for one in networks):
+            continue
+        wanted = [one for one in METHODS if (not only or one in only) and (one, network) not in done]
+        for begin in range(0, len(wanted), at_once):
+            _measure(wanted[begin : begin + at_once], network, rows)
+
+
+def _measure(methods: list[str], network: str, rows: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            spawn(_work, args=(folder, methods, network), nprocs=WORLD)
+        except Exception as error:
+            typer.echo(f"two processes on {network}: {error}")
+        for method in methods:
+            row: dict[str, Any] = {"method": method, "network": network}
+            row |= _tried(stepped, method, network, folder / f"{method}, steps")
+            row |= _tried(compared, method, network, folder)
+            with rows.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            typer.echo(str(row))
+
+
+def _tried(measured: Callable[[str, str, Path], dict[str, Any]], *given: Any) -> dict[str, Any]:
+    try:
+        return measured(*given)
+    except Exception as error:
+        return {f"{measured.__name__}_error": f"{type(error).__name__}: {error}".strip().splitlines()[-1][:300]}
+
+
+@app.command()
+def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
+    """Write what was measured."""
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    by_cell = {(row["method"], row["network"]): row for row in found}
+    methods = list(dict.fromkeys(row["method"] for row in found))
+    versions = package_versions()
+    kept = ", ".join(
+        f"{name} {versions[name]}" for name in ("torch", "segmentation-models-pytorch", "timm") if name in versions
+    )
+    lines = [
+        "# Every method on three kinds of network",
+        "",
+        "`python -m benchmarks.model_matrix measure --rows model_matrix.jsonl`, then `table`; 2 cores, no GPU, "
+        f"{date.today():%Y-%m-%d}, commit {git_commit()}, {kept}.",
+        "",
+        f"`digits`, crops of {CROP} pixels, {BATCH} + {BATCH} images, inter-pixel loss on (alpha 1, tau 0.05), random "
+        "weights. A cell says: the inter-pixel loss in the last step; whether a run that was stopped and taken up has "
+        "the same weights and scores bit for bit; the largest difference of two processes from one after "
+        f"{STEPS} steps in float64, relative to what the steps changed.",
+        "",
+        f"| method | {' | '.join(NETWORKS)} |",
+        "|---|" + "---|" * len(NETWORKS),
+    ]
+    lines += [
+        f"| {one} | {' | '.join(_cell(by_cell.get((one, network))) for network in NETWORKS)} |" for one in methods
+    ]
+    whole = sum(_holds(row) for row in found)
+    lines += ["", f"{whole} of {len(found)} cells hold in all three respects (difference below {LARGEST:.0e}).", ""]
+    out.write_text("\n".join(lines))
+    typer.echo(str(out))
+
+
+def _holds(row: dict[str, Any]) -> bool:
+    return bool(
+        row.get("finite") and row.get("interpixel", 0) > 0 and row.get("resumed") and row.get("apart", 1) < 1e-6
+    )
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "not measured"
+    parts = [row.get("stepped_error") or f"{row['interpixel']:.3g}"]
+    if "stepped_error" not in row:
+        parts[0] += "" if row["finite"] else ", not finite"
+        parts.append("resumes exactly" if row["resumed"] else "resumes otherwise")
+    parts.append(row.get("compared_error") or f"{row['apart']:.0e}")
+    return "; ".join(parts)
+
+
+if __name__ == "__main__":
+    app()
