@@ -23,6 +23,7 @@ class OptimConfig(Section):
     """Optimiser."""
 
     name: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent with momentum, or AdamW."""
     lr: Annotated[float, Field(gt=0)] = 0.001
     """Learning rate of the backbone at step 0."""
     head_lr_multiplier: Annotated[float, Field(gt=0)] = 10.0
@@ -33,6 +34,7 @@ class OptimConfig(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """SGD's momentum; AdamW's beta_1."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Of SGD a part of the gradient (L2), of AdamW decoupled from it."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest L2 norm of the gradient; none: no clipping."""
     accumulate: Annotated[int, Field(ge=1)] = 1

@@ -43,6 +43,10 @@ COMMANDS = {
         "Save a workspace of a study on W&B: objective, parameters, KL against CR, rungs.",
     ),
     "draw-splits": ("trainers.cli.draw_splits", "Draw labelled splits of a data set, nested and with every class."),
+    "keys": (
+        "ipix_tune.cli.keys",
+        "Keys of study files and training configs: type, range, default, meaning.",
+    ),
     "schema": ("ipix_tune.cli.schema", "Write the schema of study files, by which editors complete and check."),
 }
 """By name: the module whose `app` the command is, and its line of help."""

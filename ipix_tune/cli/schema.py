@@ -1,22 +1,26 @@
-"""`ipix-tune schema`: writes search_spaces/study.schema.json, by which editors complete and check study files."""
+"""`ipix-tune schema`: writes what is made from the typed configs: search_spaces/study.schema.json, by which editors complete
+and check study files, and docs/keys.md."""
 
 from pathlib import Path
 
 import typer
 
 from ipix_tune.config.json_schema import schema_text
+from ipix_tune.config.key_page import page
 
-FILE = Path(__file__).parents[2] / "search_spaces" / "study.schema.json"
-
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "search_spaces" / "study.schema.json"
+KEYS = ROOT / "docs" / "keys.md"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def write() -> None:
-    """Write the schema next to the shipped studies."""
-    FILE.write_text(schema_text())
-    typer.echo(str(FILE))
+    """Write the schema next to the shipped studies, and the page of all keys in docs/."""
+    for file, text in ((FILE, schema_text()), (KEYS, page())):
+        file.write_text(text, encoding="utf-8")
+        typer.echo(str(file))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class AgainstConfig(Section):
     metric: str
     """A metric that the trainer reports, such as time/step_ms or memory/peak_mib."""
     mode: Literal["max", "min"] = "min"
+    """Whether more or less of it is better."""
 
 
 class ObjectiveConfig(Section):
@@ -110,6 +111,7 @@ class ObjectiveConfig(Section):
     """A metric that the trainer reports (trainers.interface.epoch_record lists them); the default is on held-out
     training images."""
     mode: Literal["max", "min"] = "max"
+    """Whether more or less of it is better."""
     against: AgainstConfig | None = None
     """A second metric. The search then has no single winner, and the report shows the Pareto front; the scheduler goes
     by the first."""
@@ -124,7 +126,10 @@ class SamplerConfig(Section):
     """Where new configurations come from."""
 
     name: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
+    """`tpe`: tree-structured Parzen estimator; `gp`: Gaussian process; `cmaes`: evolution strategy; `grid`: every
+    value of discrete dimensions; docs/search.md compares them."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes what the sampler draws."""
     startup_trials: Annotated[int, Field(ge=0)] = 10
     """Random trials before the model takes over (tpe, gp, cmaes)."""
 
@@ -133,6 +138,7 @@ class SchedulerConfig(Section):
     """Which trials go on. Fidelity is the epoch; the full length is `trainer.schedule.epochs`."""
 
     name: Literal["asha", "none"] = "asha"
+    """`asha`: asynchronous successive halving stops the worse trials at rungs; `none`: every trial runs in full."""
     grace_epochs: Annotated[int, Field(ge=1)] = 1
     """No trial is stopped before it has run this many epochs: the first rung."""
     reduction: Annotated[int, Field(ge=2)] = 3
@@ -276,7 +282,9 @@ class LoggingConfig(Section):
     mode: Literal["offline", "online", "disabled"] = "offline"
     """The environment variable WANDB_MODE takes precedence."""
     project: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_taken_by_wandb)] = "ipix-tune"
+    """The W&B project of the study's runs."""
     entity: Annotated[str, Field(min_length=1), AfterValidator(_taken_by_wandb)] | None = None
+    """The W&B user or team; none: the default of your W&B account."""
 
 
 class StudyConfig(Section):

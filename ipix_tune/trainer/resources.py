@@ -16,6 +16,7 @@ class ResourcesConfig(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes per trial. One runs in the trial's own actor; several run under Ray Train."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    """CPU cores of each process, its loader workers included."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     """0: trials train on CPUs. Fractions share a GPU, and its memory, between trials; they need `workers: 1`."""
     concurrent: Annotated[int, Field(ge=1)] | None = None

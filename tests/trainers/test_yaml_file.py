@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tests.trainers.runs import tiny
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import dump, leaves, load, parse, read_text, set_dotted
+from trainers.common.yaml_file import dump, leaves, load, parse, read_text, set_dotted, validate
 from trainers.config import OptimConfig, ScheduleConfig, TrainConfig
 
 HEAD = "data: {name: digits, crop: 32, batch_size: 2}\nmethod: {name: unimatch}\n"
@@ -171,3 +171,20 @@ nested = st.recursive(
 def test_provenance_of_any_shape_survives_writing_and_reading(provenance):
     config = tiny(provenance=provenance)
     assert parse(dump(config), TrainConfig) == config
+
+
+def test_an_unknown_key_that_another_section_has_is_named_there():
+    data = {"method": {"name": "unimatch", "class_weights": "frequency"}}
+    wanted = (
+        r'method\.class_weights: unknown key; did you mean "loss\.class_weights"\? it is a key of method\.name: alonso'
+    )
+    with pytest.raises(ConfigError, match=wanted):
+        validate(TrainConfig, data, source="a.yaml")
+
+
+def test_an_unknown_key_that_another_method_has_names_the_method():
+    data = {"method": {"name": "supervised", "feature_weight": 1}}
+    with pytest.raises(
+        ConfigError, match=r"method\.feature_weight: unknown key; it is a key of method\.name: unimatch"
+    ):
+        validate(TrainConfig, data, source="a.yaml")

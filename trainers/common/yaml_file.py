@@ -139,7 +139,8 @@ def _fault(model: type[BaseModel], data: Any, error: ErrorDetails, *, source: st
         text = f"{key} is missing; it says which kind this section is"
     elif kind == "extra_forbidden":
         allowed = _keys_at(model, data, path[:-1])
-        text = f"unknown key{did_you_mean(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
+        hint = _elsewhere(model, path) or did_you_mean(str(path[-1]), allowed)
+        text = f"unknown key{hint}; allowed: {', '.join(allowed)}"
     elif kind == "missing":
         text = "missing; it has no default"
     elif kind in ("model_type", "model_attributes_type"):
@@ -152,6 +153,31 @@ def _fault(model: type[BaseModel], data: Any, error: ErrorDetails, *, source: st
         if kind == "value_error" and isinstance(given, Mapping):
             text = error["msg"].removeprefix("Value error, ")
     return f"{_where(source, path, lines)}: {'.'.join(map(str, path)) or 'file'}: {text}"
+
+
+def _elsewhere(model: type[BaseModel], path: Sequence[str | int]) -> str:
+    """Where the last part of a path is a key: in other sections, or in another kind of the same one."""
+    dotted, last = ".".join(map(str, path)), str(path[-1])
+    known = leaves(model)
+    found = [f'"{name}"' for name in known if name.rpartition(".")[2] == last and name != dotted]
+    hint = f"; did you mean {' or '.join(found)}?" if found else ""
+    if dotted in known:
+        kinds = [str(_tag(one)) for one in _sections_at(model, path[:-1]) if last in one.model_fields]
+        hint += f"{'' if found else ';'} it is a key of {dotted.rpartition('.')[0]}.name: {', '.join(kinds)}"
+    return hint
+
+
+def _sections_at(model: type[BaseModel], path: Sequence[str | int]) -> list[type[BaseModel]]:
+    """Every kind of the section at ``path``."""
+    here = [model]
+    for part in path:
+        here = [
+            found
+            for one in here
+            if isinstance(part, str) and part in one.model_fields
+            for found in sections_in(one.model_fields[part].annotation)
+        ]
+    return here
 
 
 def _shown(value: Any) -> str:
@@ -183,12 +209,12 @@ def _real_path(data: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:
     return tuple(path)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
     """Every config section that an annotation can stand for."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, UnionType, Annotated):
-        return [found for one in get_args(annotation) for found in _models(one)]
+        return [found for one in get_args(annotation) for found in sections_in(one)]
     return []
 
 
@@ -201,7 +227,10 @@ def _keys_at(model: type[BaseModel], data: Any, path: Sequence[str | int]) -> li
         if isinstance(part, int):
             continue
         here = [
-            found for one in here if part in one.model_fields for found in _models(one.model_fields[part].annotation)
+            found
+            for one in here
+            if part in one.model_fields
+            for found in sections_in(one.model_fields[part].annotation)
         ] or [found for one in here for f in one.model_fields.values() for found in _values(f.annotation)]
         named = [one for one in here if isinstance(node, Mapping) and _tag(one) == node.get("name")]
         here = named or here
@@ -216,7 +245,7 @@ def _child(node: Any, part: str | int) -> Any:
 
 def _values(annotation: Any) -> list[type[BaseModel]]:
     if get_origin(annotation) is dict:
-        return _models(get_args(annotation)[1])
+        return sections_in(get_args(annotation)[1])
     return []
 
 
@@ -231,7 +260,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         dotted = f"{prefix}{name}"
-        sections = _models(field.annotation)
+        sections = sections_in(field.annotation)
         for section in sections:
             for leaf, annotation in leaves(section, dotted + ".").items():
                 found[leaf] = found[leaf] | annotation if leaf in found and found[leaf] != annotation else annotation

@@ -44,6 +44,7 @@ class AelConfig(Section):
 
     name: Literal["ael"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the unlabelled images' loss beside the labelled one."""
     consistency_mean: Annotated[Literal["separate", "joint"], OnlyIf({"consistency_weight": Above(0)})] = "separate"
     """Labelled and unlabelled pixels have a weighted mean each, and these are added, as in the code; or one over both
     together."""

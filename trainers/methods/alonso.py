@@ -44,6 +44,7 @@ class AlonsoConfig(Section):
 
     name: Literal["alonso"]
     pseudo_weight: Weight = 1.0
+    """lambda_pseudo: weight of the pseudo-labels' loss."""
     confidence_power: Annotated[Weight, OnlyIf({"pseudo_weight": Above(0)})] = 6.0
     """s: a pixel's pseudo-label counts by confidence^s."""
     pseudo_start: Annotated[Share, OnlyIf({"pseudo_weight": Above(0)}, {"pseudo_warmup": "gaussian"})] = 0.0133

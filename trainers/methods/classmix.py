@@ -29,6 +29,7 @@ class ClassMixConfig(Section):
 
     name: Literal["classmix"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the unlabelled images' loss beside the labelled one."""
     conf_thresh: Annotated[float, Field(ge=0, lt=1), OnlyIf({"consistency_weight": Above(0)})] = 0.968
     """Confidence threshold of the teacher."""
     confidence: Annotated[Literal["mean", "per_pixel"], OnlyIf({"consistency_weight": Above(0)})] = "mean"

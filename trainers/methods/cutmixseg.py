@@ -25,6 +25,7 @@ class CutMixSegConfig(Section):
 
     name: Literal["cutmixseg"]
     consistency_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the unlabelled images' loss beside the labelled one."""
     conf_thresh: Annotated[float, Field(ge=0, lt=1), OnlyIf({"consistency_weight": Above(0)})] = 0.97
     """Confidence threshold of the teacher."""
     confidence: Annotated[Literal["mean", "per_pixel"], OnlyIf({"consistency_weight": Above(0)})] = "mean"

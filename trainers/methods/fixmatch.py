@@ -31,6 +31,7 @@ class FixMatchConfig(Section):
     ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     unsupervised_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the strong view's mean loss beside the labelled one."""
     ohem: Ohem = None
     """Mine hard pixels in the supervised loss (Cityscapes); none: plain cross-entropy."""
 

@@ -20,6 +20,7 @@ class OhemConfig(Section):
     """Online hard example mining for the supervised loss (methods: section 0)."""
 
     thresh: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Pixels whose true class has at least this probability are easy, and left out."""
     min_kept: Annotated[int, Field(ge=1)] = 200000
     """Pixels kept at least, per process."""
 

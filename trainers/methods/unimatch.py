@@ -41,7 +41,9 @@ class UniMatchConfig(Section):
     ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
     """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     strong1_weight: Weight = 0.25
+    """Weight of the first strong view's mean loss."""
     strong2_weight: Weight = 0.25
+    """Weight of the second strong view's mean loss."""
     feature_weight: Weight = 0.5
     """Weight of the feature-dropout stream."""
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5

@@ -51,7 +51,7 @@ class OwnTrainer:
             return None
         if below := [leaf for leaf in known if leaf.startswith(name + ".")]:
             return f"{name} is a section of the training config; search one of its keys, such as {below[0]}"
-        return f"{name} is not a key of the training config{nearest_leaf(name)}"
+        return f"{name} is not a key of the training config{nearest_leaf(name)} (`ipix-tune keys` lists all)"
 
     def unsearchable(self, name: str) -> str | None:
         found = (why for key, why in UNSEARCHABLE.items() if name == key or name.startswith(key + "."))
