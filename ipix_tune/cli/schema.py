@@ -1,5 +1,5 @@
-"""`ipix-tune schema`: writes what is made from the typed configs: search_spaces/study.schema.json, by which editors complete
-and check study files, and docs/keys.md."""
+"""`ipix-tune schema` writes what is made from the typed configs: docs/keys.md and search_spaces/study.schema.json, by
+which editors complete and check study files."""
 
 from pathlib import Path
 
