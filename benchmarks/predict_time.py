@@ -115,7 +115,7 @@ def main(
             sides = measured(model, Path(place) / "in", Path(place) / f"{backbone}-out", rounds)
             rows.append(row(backbone, sides, images))
             typer.echo(rows[-1])
-    out.write_text(page(rows, images, rounds, device))
+            out.write_text(page(rows, images, rounds, device))
 
 
 def row(backbone: str, sides: dict[str, list[float]], images: int) -> str:

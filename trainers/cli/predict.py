@@ -94,19 +94,21 @@ def predict(
     )  # fmt: skip
     with bar:
         task = bar.add_task("predicting", total=len(found.items))
-        written = write_predictions(
-            loaded,
-            found,
-            out,
-            outputs=outputs,
-            augmentation=augmentation,
-            batch_size=batch_size,
-            redo=redo,
-            on_image=lambda done, total: bar.update(task, completed=done, total=total),
-            on_fault=lambda text: bar.console.print(
-                f"not predicted: {text}", highlight=False, soft_wrap=True, markup=False
-            ),
-        )
+        try:
+            written = write_predictions(
+                loaded,
+                found,
+                out,
+                outputs=outputs,
+                augmentation=augmentation,
+                batch_size=batch_size,
+                redo=redo,
+                on_image=lambda done, total: bar.update(task, completed=done, total=total),
+                on_fault=lambda text: say(f"not predicted: {text}"),
+            )
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted: the same command goes on with {out}", err=True)
+            raise typer.Exit(130) from None
     faults = f"{len(written.faults)} could not be read"
     say(f"{written.predicted} predicted, {written.there} were there already, {faults}: {out}")
     if voc_server is not None:

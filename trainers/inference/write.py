@@ -21,8 +21,8 @@ from trainers.inference.record import Record
 
 WRITERS = 2
 """Threads that write files: Pillow and NumPy compress without holding the interpreter."""
-WAITING = 8
-"""Predictions that wait to be written, at most."""
+WAITING, WAITING_BYTES = 8, 2**29
+"""Predictions that wait to be written, at most: so many, or of so many bytes."""
 VOC_CLASSES = 21
 
 
@@ -142,11 +142,17 @@ def write_predictions(
             on_fault=fault,
         ):
             waiting.append((one, pool.submit(_write, folder, one, model, outputs, background)))
-            if len(waiting) > WAITING:
+            while len(waiting) > WAITING or sum(_bytes(late) for late, _ in waiting) > WAITING_BYTES:
                 settle()
         while waiting:
             settle()
     return Written(predicted=made, there=len(there), faults=tuple(faults))
+
+
+def _bytes(one: Prediction) -> int:
+    """What a prediction takes until it is written."""
+    tensors = (one.pixels, one.classes, one.probabilities)
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def how(model: LoadedModel, augmentation: Augmentation, batch_size: int | None) -> dict[str, Any]:

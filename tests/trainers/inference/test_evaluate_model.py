@@ -13,16 +13,19 @@ from scipy.stats import bootstrap
 
 from ipix_tune.cli.exit_codes import run as command_line
 from ipix_tune.cli.main import app
+from tests.trainers.runs import tiny
 from trainers.common.errors import ConfigError, DataError
+from trainers.data.read import read_mask
 from trainers.inference.augmented import Augmentation
 from trainers.inference.bootstrap import image_intervals
 from trainers.inference.confusion_picture import draw
 from trainers.inference.evaluate import MEANS, evaluate, run_images, summed
 from trainers.inference.images import listed_images
 from trainers.inference.model import load_model
+from trainers.inference.predict import predict
 from trainers.interface.epoch_record import METRICS, read_records
 from trainers.loop.fit import fit
-from trainers.loop.metrics import scores
+from trainers.loop.metrics import confusion_matrix, scores
 
 
 def logged(run, prefix):
@@ -160,6 +163,20 @@ def test_test_time_augmentation_changes_the_scores_and_is_written_down(model):
     other = evaluate(model, images, resamples=0, augmentation=Augmentation(flips=("horizontal",)))
     assert found(one) != found(other)
     assert other.augmentation.flips == ("horizontal",)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["whole", "sliding"])
+def test_on_a_gpu_it_is_to_the_bit_what_the_run_logged_and_so_are_predicted_masks(mode, tmp_path):
+    precision = {"device": "cuda", "amp": "bf16"}
+    fit(tiny(precision=precision, evaluation={"mode": mode}, optim={"lr": 0.2}), tmp_path / "run")
+    loaded = load_model(tmp_path / "run")
+    images = run_images(loaded, "holdout")
+    assert found(evaluate(loaded, images, resamples=0)) == logged(tmp_path / "run", "val")
+    total = torch.zeros(11, 11, dtype=torch.int64)
+    for one in predict(loaded, images):
+        total += confusion_matrix(one.classes.long(), read_mask(one.item).long(), 11)
+    assert scores(total, absent="skip", prefix="val")["val/miou"] == logged(tmp_path / "run", "val")[0]
 
 
 def test_a_run_without_held_out_images_says_what_to_give(model):

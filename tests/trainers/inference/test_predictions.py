@@ -170,6 +170,16 @@ def test_an_interrupted_call_is_gone_on_with_to_the_same_bytes(model, tmp_path, 
     assert len((tmp_path / "cut/predictions.jsonl").read_text().splitlines()) == 6
 
 
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(call, run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    picture(tmp_path / "in/a.png")
+    monkeypatch.setattr(writing, "predict", interrupted)
+    done = call("predict", run, "in", "--out", "out")
+    assert (done.code, "the same command goes on with out" in done.err) == (130, True)
+
+
 def test_other_options_are_refused_by_name_and_made_again_where_asked(call, run, tmp_path):
     picture(tmp_path / "in/a.png")
     assert call("predict", run, "in", "--out", "out").code == 0
