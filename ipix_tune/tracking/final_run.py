@@ -1,7 +1,8 @@
-"""The W&B run of a final training: config, curves and, where asked, the weights, as a trial of a study logs them.
+"""The W&B run of a final training, as a trial of a study has one: config, curves, pictures and, where asked, weights.
 
 Nothing that goes wrong here reaches the training: the first failure is said."""
 
+import json
 import logging
 import os
 import secrets
@@ -13,7 +14,7 @@ from typing import Any
 from analysis.columns import SCHEMA_VERSION, State
 from analysis.ingest.wandb_files import read_folder
 from ipix_tune.config.study_config import LoggingConfig
-from ipix_tune.tracking import shell_environment
+from ipix_tune.tracking import pictures, shell_environment
 from ipix_tune.tracking.runs import ask_server, client_settings, origin_facts
 from ipix_tune.tracking.shell_environment import wandb_mode
 from trainers.common.environment import describe
@@ -89,7 +90,25 @@ class FinalRun:
             self._open(record)
         if record.epoch not in self._seen:
             self._seen.add(record.epoch)
-            self._run.log({"epoch": record.epoch, **record.metrics}, step=record.epoch, commit=True)
+            row: dict[str, Any] = {"epoch": record.epoch, **record.metrics}
+            try:
+                self._add_pictures(row, record.epoch)
+            except Exception as error:
+                logger.warning("the pictures of epoch %d are not logged: %s", record.epoch, error)
+            self._run.log(row, step=record.epoch, commit=True)
+
+    def _add_pictures(self, row: dict[str, Any], epoch: int) -> None:
+        """Held-out images with masks, where the run left some after this epoch."""
+        trainer = self._config.model_dump(mode="json")
+        data = pictures.left_by({"trainer": trainer, "run_dir": str(self._folder), "store": None}, epoch)
+        if data is not None:
+            most = self._config.evaluation.pictures
+            row[pictures.KEY] = pictures.images_of(data, self._classes(), most=most)
+            pictures.keep(data, self._run)
+
+    def _classes(self) -> Sequence[str]:
+        found: Sequence[str] = json.loads((self._folder / "environment.json").read_text()).get("classes", ())
+        return found
 
     def _open(self, record: EpochRecord) -> None:
         """Online where that is asked for and the server answers, else to disk."""

@@ -9,6 +9,7 @@ from ipix_tune.cli.exit_codes import run as command_line
 from ipix_tune.cli.main import app
 from ipix_tune.config.study_config import LoggingConfig
 from ipix_tune.tracking import final_run as final
+from ipix_tune.tracking.pictures import KEY
 from tests.trainers.runs import tiny
 from trainers.common.errors import TrainingError
 from trainers.common.yaml_file import dump
@@ -48,6 +49,8 @@ def test_a_final_training_is_logged_to_disk_with_config_curves_end_and_where_ask
     assert logged.config["origin"]["split_hash"] == records[0].split_hash
     assert logged.summary["state"] == "complete"
     assert logged.summary["objective"] == records[-1].metrics["val/miou"]
+    named = {name.removeprefix(f"{KEY}/"): value for name, value in logged.history[2].items()}
+    assert named["count"] == 4
     files = b"".join(path.read_bytes() for path in (tmp_path / "run/wandb").glob("offline-run-*/*.wandb"))
     assert b"last.pt" in files
     assert (tmp_path / "run/README.md").is_file()
