@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from trainers.common.errors import ConfigError
 from trainers.interface.input_spec import InputSpec
 from trainers.models.backbones import build_backbone, with_bands
 from trainers.models.deeplabv3plus import DeepLabV3Plus
@@ -58,13 +59,22 @@ def _smp(config: ModelConfig, num_classes: int) -> SegmentationModel:
 
 
 def _dinov2_dpt(config: ModelConfig, num_classes: int) -> SegmentationModel:
-    from trainers.models.dinov2 import SHAPES
+    try:
+        from trainers.models.dinov2 import SHAPES
+        from trainers.models.dpt import Dpt
+    except ImportError as error:
+        raise ConfigError(f"model.name = dinov2_dpt needs timm ({error}): pip install 'ipix-tune[models]'") from error
     from trainers.models.dinov2_weights import load_dinov2
-    from trainers.models.dpt import Dpt
 
     mean, std, _ = normalisation(config)
     spec = InputSpec(mean=mean, std=std, multiple=14)
-    model = Dpt(SHAPES[config.size], num_classes=num_classes, input_spec=spec, drop_path=config.drop_path)
+    model = Dpt(
+        SHAPES[config.size],
+        num_classes=num_classes,
+        input_spec=spec,
+        drop_path=config.drop_path,
+        checkpointing=config.checkpointing,
+    )
     load_dinov2(model.backbone, size=config.size, weights=config.weights)
     return model
 

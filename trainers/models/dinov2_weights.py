@@ -11,6 +11,7 @@ from trainers.common.errors import CheckpointError, ConfigError
 FILE = "model.safetensors"
 NOT_READ = "mask_token"
 """In the original files, of the pre-training alone."""
+PATCHES = "patch_embed.proj.weight"
 
 
 def load_dinov2(encoder: nn.Module, *, size: str, weights: str) -> None:
@@ -19,7 +20,8 @@ def load_dinov2(encoder: nn.Module, *, size: str, weights: str) -> None:
 
     Args:
         size: of the encoder, `model.size`.
-        weights: `dinov2`, `none`, or the path of a file: the original one (.pth) or timm's (.safetensors).
+        weights: `imagenet`, which is to say the published ones; `none`; or the path of a file: the original one (.pth)
+            or timm's (.safetensors). An encoder of one band gets the sum of the filters over the three bands.
 
     Raises:
         ConfigError: there are no such weights, or they are not on this machine and cannot be downloaded.
@@ -27,9 +29,11 @@ def load_dinov2(encoder: nn.Module, *, size: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    path = _from_hub(size) if weights == "dinov2" else Path(weights).expanduser()
+    path = _from_hub(size) if weights == "imagenet" else Path(weights).expanduser()
     state = {name: value for name, value in _read(path).items() if name != NOT_READ}
     own = encoder.state_dict()
+    if own[PATCHES].shape[1] == 1 and PATCHES in state and state[PATCHES].shape[1:2] == (3,):
+        state[PATCHES] = state[PATCHES].sum(dim=1, keepdim=True)
     faults = {
         "missing": sorted(set(own) - set(state)),
         "unknown": sorted(set(state) - set(own)),
@@ -50,7 +54,7 @@ def _from_hub(size: str) -> Path:
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     if size == "tiny":
-        raise ConfigError("model.weights = dinov2: there are none for model.size tiny; set model.weights: none")
+        raise ConfigError("model.weights = imagenet: there are none for model.size tiny; set model.weights: none")
     repository = f"timm/vit_{size}_patch14_dinov2.lvd142m"
     known = try_to_load_from_cache(repository, FILE)
     if isinstance(known, str):
@@ -60,7 +64,7 @@ def _from_hub(size: str) -> Path:
     except (OSError, ValueError) as error:
         folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
         raise ConfigError(
-            f"model.weights = dinov2: {repository} is not in {folder} and cannot be downloaded "
+            f"model.weights = imagenet: {repository} is not in {folder} and cannot be downloaded "
             f"({str(error).splitlines()[0]}); copy that folder from a machine that has it (HF_HOME or HF_HUB_CACHE "
             "says where it is looked for), or give model.weights the path of "
             f"dinov2_vit{size[0]}14_pretrain.pth, or none"
@@ -69,7 +73,7 @@ def _from_hub(size: str) -> Path:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ConfigError(f"model.weights = {path}: no such file; allowed: dinov2, none, or the path of a state dict")
+        raise ConfigError(f"model.weights = {path}: no such file; allowed: imagenet, none, or the path of a state dict")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -71,12 +71,27 @@ class Dpt(SegmentationModel):
 
     Images whose sides are no multiples of 14 are resized, bilinear with aligned corners, to the nearest ones, and their
     logits back.
+
+    Args:
+        shape: of the encoder and the head.
+        drop_path: see :class:`DinoV2`.
+        checkpointing: compute the encoder's blocks again in the backward pass instead of keeping them.
     """
 
-    def __init__(self, shape: Shape, *, num_classes: int, input_spec: InputSpec, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        num_classes: int,
+        input_spec: InputSpec,
+        drop_path: float = 0.0,
+        checkpointing: bool = False,
+    ) -> None:
         super().__init__()
         width = shape.fused
-        self.backbone = DinoV2(shape, in_channels=input_spec.bands, drop_path=drop_path)
+        encoder = DinoV2(shape, in_channels=input_spec.bands, drop_path=drop_path)
+        encoder.set_grad_checkpointing(checkpointing)
+        self.backbone = encoder
         self.input_spec = input_spec
         self.stream_channels = (shape.width,) * 4
         self.tap_channels = (shape.width, shape.width)

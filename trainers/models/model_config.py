@@ -57,7 +57,7 @@ class ModelConfig(Section):
     the labels of a teacher that shares the student's pass noisy."""
     drop_path: Annotated[Share, OnlyIf({"name": ("smp", "dinov2_dpt")})] = 0.0
     """Stochastic depth of the encoder's last block, where it has one; it rises to there from 0. As noisy."""
-    checkpointing: Annotated[bool, SMP] = False
+    checkpointing: Annotated[bool, OnlyIf({"name": ("smp", "dinov2_dpt")})] = False
     """Compute the encoder's blocks again in the backward pass instead of keeping them: less memory, about a third more
     time. Batch norm in the encoder then sees every batch twice."""
     freeze: bool = False
@@ -72,9 +72,9 @@ class ModelConfig(Section):
     """Deviation of each band, by which they are divided, likewise."""
     weights: str = "imagenet"
     """`imagenet`: the published ones of the backbone or encoder, torchvision's or the hub's, from its cache or the
-    network, whatever data they are of (smp's own encoders have further tags, such as `ssl`). `dinov2`: timm's of
-    DINOv2, likewise. `none`; or the path of a backbone's or encoder's state dict, or of a checkpoint of an earlier
-    run (checkpoints/best.pt), from which all is taken; with another number of classes the classifier is new."""
+    network, whatever data they are of (smp's own encoders have further tags, such as `ssl`). `none`; or the path of a
+    backbone's or encoder's state dict, or of a checkpoint of an earlier run (checkpoints/best.pt), from which all is
+    taken; with another number of classes the classifier is new."""
 
     @model_validator(mode="after")
     def _a_value_a_band(self) -> Self:

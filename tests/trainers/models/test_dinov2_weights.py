@@ -31,6 +31,16 @@ def test_an_original_file_fills_every_tensor(original, tmp_path):
     assert same(made, original)
 
 
+def test_an_encoder_of_one_band_gets_the_sum_over_the_three_bands(original, tmp_path):
+    torch.save(original, tmp_path / "dinov2.pth")
+    grey = DinoV2(SHAPES["tiny"], in_channels=1)
+    load_dinov2(grey, size="tiny", weights=str(tmp_path / "dinov2.pth"))
+    image = torch.randn(1, 1, 28, 42, generator=torch.Generator().manual_seed(0))
+    colour = encoder()
+    load_dinov2(colour, size="tiny", weights=str(tmp_path / "dinov2.pth"))
+    torch.testing.assert_close(grey.maps(image)[3], colour.maps(image.expand(-1, 3, -1, -1))[3], rtol=1e-3, atol=1e-4)
+
+
 def test_timms_file_fills_every_tensor_from_the_hubs_cache(original, tmp_path, monkeypatch):
     del original["mask_token"]
     folder = tmp_path / "models--timm--vit_small_patch14_dinov2.lvd142m"
@@ -40,7 +50,7 @@ def test_timms_file_fills_every_tensor_from_the_hubs_cache(original, tmp_path, m
     save_file(original, folder / "snapshots" / "a1" / "model.safetensors")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     made = encoder()
-    load_dinov2(made, size="small", weights="dinov2")
+    load_dinov2(made, size="small", weights="imagenet")
     assert same(made, original)
 
 
@@ -48,7 +58,7 @@ def test_where_the_hub_cannot_be_reached_the_error_says_what_to_do(tmp_path, mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="HF_HOME or HF_HUB_CACHE") as caught:
-        load_dinov2(encoder(), size="base", weights="dinov2")
+        load_dinov2(encoder(), size="base", weights="imagenet")
     assert str(tmp_path / "models--timm--vit_base_patch14_dinov2.lvd142m") in str(caught.value)
     assert "dinov2_vitb14_pretrain.pth" in str(caught.value)
 
@@ -73,7 +83,7 @@ def test_a_file_that_does_not_fit_in_full_is_refused_and_nothing_of_it_is_loaded
 
 @pytest.mark.parametrize(
     ("weights", "said"),
-    [("dinov2", "none for model.size tiny"), ("imagenet", "allowed: dinov2, none"), ("gone.pth", "no such file")],
+    [("imagenet", "none for model.size tiny"), ("dinov2", "allowed: imagenet, none"), ("gone.pth", "no such file")],
 )
 def test_weights_that_there_are_not_are_refused_with_what_is_allowed(weights, said):
     with pytest.raises(ConfigError, match=said):

@@ -8,8 +8,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
 from trainers.interface.input_spec import InputSpec
+from trainers.models.build import build_model
 from trainers.models.dinov2 import SHAPES
 from trainers.models.dpt import Dpt
+from trainers.models.model_config import ModelConfig
 
 CLASSES = 3
 
@@ -178,3 +180,37 @@ def test_positions_are_not_rounded_under_autocast():
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = encoder._positions(3, 5)
     assert torch.equal(rounded, encoder._positions(3, 5))
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients():
+    model, images = network(), pictures(42, 56)
+    found = []
+    for again in (False, True):
+        model.backbone.set_grad_checkpointing(again)
+        model.zero_grad(set_to_none=True)
+        model.train()(images).square().sum().backward()
+        found.append({name: one.grad for name, one in model.named_parameters() if one.grad is not None})
+    for name, one in found[0].items():
+        torch.testing.assert_close(one, found[1][name], msg=name)
+
+
+def test_the_networks_keys_reach_it():
+    made = build_model(
+        ModelConfig(
+            name="dinov2_dpt",
+            size="tiny",
+            weights="none",
+            in_channels=1,
+            drop_path=0.3,
+            checkpointing=True,
+            freeze=True,
+        ),
+        num_classes=2,
+        seed=0,
+    )
+    assert made.input_spec.multiple == 14
+    assert made.input_spec.bands == 1
+    assert made.backbone.grad_checkpointing
+    assert made.backbone.blocks[-1].drop_path1.drop_prob == pytest.approx(0.3)
+    assert not any(one.requires_grad for one in made.backbone.parameters())
+    assert made(torch.zeros(1, 1, 28, 28)).shape == (1, 2, 28, 28)
