@@ -5,15 +5,14 @@ import shlex
 import shutil
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
 
 from ipix_tune.cli.exit_codes import run as run_app
+from trainers.cli.dry_run import DryRun, WithDryRun
 
 if TYPE_CHECKING:
     from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
@@ -21,21 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-class DryRun(StrEnum):
-    """How dry: the plan alone, or with a few timed steps."""
-
-    PLAN = "plan"
-    MEASURE = "measure"
-
-
-class SweepCommand(TyperCommand):
-    """Reads a bare `--dry-run` as `--dry-run=plan`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, ["--dry-run=plan" if arg == "--dry-run" else arg for arg in args])
-
-
-@app.command(cls=SweepCommand)
+@app.command(cls=WithDryRun)
 def sweep(
     file: Annotated[Path, typer.Argument(help="A study file, such as search_spaces/voc.yaml.")],
     overrides: Annotated[
@@ -62,7 +47,7 @@ def sweep(
     ] = None,
     dry_run: Annotated[
         DryRun | None,
-        typer.Option(help="Check everything and print the plan; --dry-run=measure also times a few steps."),
+        typer.Option(help="Check everything and print the plan; --dry-run=measure also times and weighs a few steps."),
     ] = None,
 ) -> None:
     """Search the space of a study file on Ray."""

@@ -25,7 +25,8 @@ def study_of(**data):
     return check_study(StudyConfig.model_validate(study), source="study", lines={})
 
 
-def test_a_dry_run_opens_the_data_and_times_real_steps():
+def test_a_dry_run_opens_the_data_and_times_real_steps(monkeypatch):
+    monkeypatch.setattr("trainers.loop.memory_plan.measured_peak", lambda config: config.data.batch_size * 2**20)
     console = Console(file=io.StringIO(), width=200)
     console.print(dry_run(study_of(), cluster={"CPU": 2}, measured=True))
     text = console.file.getvalue()
@@ -33,6 +34,7 @@ def test_a_dry_run_opens_the_data_and_times_real_steps():
     assert "steps an epoch, 4 labelled images each" in text
     assert "s a step" in text
     assert "expected: " in text
+    assert "measured: 0.0 GiB of" in text
 
 
 def test_a_dry_run_names_a_data_root_that_is_missing(tmp_path):

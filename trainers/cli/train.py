@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from trainers.cli.dry_run import DryRun, WithDryRun
 from trainers.cli.progress import ProgressLine
 from trainers.common.base_files import resolved
 from trainers.common.errors import ConfigError, TrainingError, UserError
@@ -23,6 +24,8 @@ from trainers.inference.model_card import write_card, write_cards
 from trainers.interface.epoch_record import Callback
 from trainers.loop.fit import TrainResult, fit
 from trainers.loop.labelled_loss import weight_lines
+from trainers.loop.memory_plan import memory_lines, this_place
+from trainers.loop.precision import precision_lines_here
 from trainers.loop.run_summary import closing_lines, named_classes
 from trainers.loop.seeds import planned, summary, train_in_turn
 from trainers.processes.together import by_first
@@ -30,7 +33,7 @@ from trainers.processes.together import by_first
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(cls=WithDryRun)
 def main(
     file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
     run_dir: Annotated[
@@ -44,9 +47,17 @@ def main(
         int | None,
         typer.Option(min=1, help="Train so many seeds in turn, from the file's on; with --run-dir in folders seed<n>."),
     ] = None,
+    dry_run: Annotated[
+        DryRun | None,
+        typer.Option(help="Check the data and stop; --dry-run=measure also says what memory a training takes."),
+    ] = None,
 ) -> None:
     """Train one config."""
     config = load(file, overrides or [])
+    if dry_run is not None:
+        for text in dry_run_lines(config, measured=dry_run is DryRun.MEASURE):
+            typer.echo(text)
+        return
     if seeds is None:
         folder = folder_of(run_dir, file=file, seed=config.seed)
         with process_group(config):
@@ -153,6 +164,19 @@ def train(
         console.print(f"run: {run_dir}", highlight=False, soft_wrap=True)
         write_card(run_dir)
     return result
+
+
+def dry_run_lines(config: TrainConfig, *, measured: bool) -> list[str]:
+    """What the run will read, and where measured what it takes of the device's memory.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    lines = [*describe_data(config), *precision_lines_here(config.precision)]
+    if not measured:
+        return lines
+    data = open_data(config.data, final=config.evaluation.final)
+    return lines + [f"memory: {text}" for text in memory_lines(config, data, place=this_place(config))]
 
 
 def describe_data(config: TrainConfig) -> list[str]:

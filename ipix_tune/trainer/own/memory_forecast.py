@@ -60,7 +60,24 @@ def plan_memory(
         return lines, None
     return lines, (
         f"a worker is estimated to take {_gib(total)} GiB, and its part of this machine's GPU has {_gib(room)}: lower "
-        "data.batch_size or data.crop, raise optim.accumulate, set precision.amp: bf16, or take more of a GPU"
+        "data.batch_size or data.crop, raise optim.accumulate, set precision.amp: bf16 (fp16 on an older GPU), or take "
+        "more of a GPU"
+    )
+
+
+def measured_memory(config: TrainConfig, resources: ResourcesConfig, *, steps_per_epoch: float) -> list[str]:
+    """Lines about what one worker of a trial was measured to take, and the largest batch that fits; on a machine
+    without a GPU, for trials that run on one, what is estimated."""
+    from trainers.data.open import open_data
+    from trainers.loop.memory_plan import memory_lines, this_place
+
+    gpus = resources.gpus_per_worker
+    return memory_lines(
+        config,
+        open_data(config.data, final=config.evaluation.final),
+        place=this_place(config, share=gpus if 0 < gpus < 1 else 1.0),
+        world=resources.workers,
+        steps_per_epoch=max(1, round(steps_per_epoch)),
     )
 
 

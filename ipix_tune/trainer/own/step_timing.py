@@ -9,6 +9,8 @@ from trainers.config import TrainConfig
 from trainers.interface.epoch_record import Decision, EpochRecord
 
 SECONDS_PER_HOUR = 3600
+EPOCHS = 3
+"""No method has more stages, each of which takes an epoch at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class StepTiming:
 
 
 def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: float, threads: int, steps: int = 4) -> StepTiming:
-    """Train each config for two short epochs of ``steps`` steps and time the second: one process, on this machine,
+    """Train each config for a few short epochs of ``steps`` steps and time the last: one process, on this machine,
     with as many CPU threads as Ray gives a worker.
 
     Raises:
@@ -67,7 +69,7 @@ def _times(config: TrainConfig, steps: int) -> tuple[float, float]:
     """Seconds per step and per evaluation."""
     from trainers.loop.fit import fit
 
-    schedule = config.schedule.model_copy(update={"epochs": 2, "steps_per_epoch": steps})
+    schedule = config.schedule.model_copy(update={"epochs": EPOCHS, "steps_per_epoch": steps})
     evaluation = config.evaluation.model_copy(update={"every": 1})
     short = config.model_copy(update={"schedule": schedule, "evaluation": evaluation})
     records: list[EpochRecord] = []

@@ -194,7 +194,7 @@ class OwnTrainer:
         return check_run(own_config(config), workers=resources.workers)[0]
 
     def plan(self, configs: Sequence[Config], resources: ResourcesConfig, *, measured: bool) -> Checked:
-        from ipix_tune.trainer.own.memory_forecast import gpu_bytes_here, plan_memory
+        from ipix_tune.trainer.own.memory_forecast import gpu_bytes_here, measured_memory, plan_memory
         from ipix_tune.trainer.own.preflight import check_run
         from ipix_tune.trainer.own.step_timing import measure
 
@@ -205,6 +205,8 @@ class OwnTrainer:
         threads = max(1, int(resources.cpus_per_worker))
         timing = measure(asked, steps_per_epoch=steps, threads=threads) if measured else None
         memory, too_much = plan_memory(asked[0], resources, steps_per_epoch=steps, gpu_bytes=gpu_bytes_here())
+        if measured:
+            memory = [*memory, *measured_memory(asked[0], resources, steps_per_epoch=steps)]
         warnings = [one for one in (device_grant.few_images(asked[0], resources), too_much) if one is not None]
         return Checked(lines=lines, memory=memory, warnings=warnings, timing=timing)
 
