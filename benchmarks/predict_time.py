@@ -147,9 +147,10 @@ def page(rows: list[str], images: int, rounds: int, device: str) -> str:
             "|---|---|---|---|",
             *rows,
             "",
-            "Command: `python -m benchmarks.predict_time --out benchmarks/results/predict_time_202611.md`. "
-            f"{datetime.now(UTC).date()}; {where}; load average {os.getloadavg()[0]:.1f}; "
-            f"Python {platform.python_version()}, torch {version('torch')}, pillow {version('pillow')}.",
+            "Command: `python -m benchmarks.predict_time --out benchmarks/results/predict_time_202611.md "
+            f"--images {images} --rounds {rounds} --device {device}`. {datetime.now(UTC).date()}; {where}; "
+            f"load average {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, "
+            f"torch {version('torch')}, pillow {version('pillow')}.",
             "",
         ]
     )
