@@ -14,7 +14,7 @@ COLOURS = {"better": style.GREEN, "worse": style.RED, "equivalent": style.BLUE, 
 MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o"}
 ROW = 0.34
 """Height of a row in inches."""
-LABEL = 34
+LABEL = 28
 """Characters of a label's line."""
 
 
@@ -44,7 +44,7 @@ def _scores(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
         axes.scatter(collapsed, [row] * len(collapsed), facecolors="none", edgecolors=style.BLUE, s=22, zorder=3)
         if typical:
             axes.plot([np.mean(typical)] * 2, [row - 0.3, row + 0.3], color=theme.ink, lw=2, zorder=4)
-    axes.set_yticks(rows, [f"{_broken(arm.name)} (n = {len(arm.scores)})" for arm in found.arms])
+    axes.set_yticks(rows, [_broken(f"{arm.name} {_count(len(arm.scores))}") for arm in found.arms])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(style.unit(found.metric))
     axes.set_title("Scores: a line joins the runs of one seed\nhollow: collapsed; bars: means of the others")
@@ -68,11 +68,16 @@ def _effects(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
         else:
             axes.annotate("no interval yet", (one.effect, row), xytext=(7, -3), textcoords="offset points", fontsize=8)
         axes.scatter([one.effect], [row], color=colour, marker=MARKERS[one.kind], s=38, zorder=4, label=label)
-    axes.set_yticks(rows, [f"{_broken(f'{one.arm} − {one.other}')} (n = {one.pairs})" for one in verdicts])
+    axes.set_yticks(rows, [_broken(f"{one.arm} − {one.other} {_count(one.pairs)}") for one in verdicts])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     better = "above 0: the first is better" if found.sign == 1 else "signs turned, so that above 0 the first is better"
     axes.set_xlabel(f"paired difference in {found.metric}; {better}")
-    axes.set_title(f"Differences, {1 - found.plan.error:.0%} intervals together; band: within {shown}")
+    axes.set_title(f"Differences, {1 - found.plan.error:.0%} intervals together\nband: within {shown}")
+
+
+def _count(number: int) -> str:
+    """Behind a name, in one piece."""
+    return f"(n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number})"
 
 
 def _broken(text: str) -> str:
