@@ -121,7 +121,7 @@ def gpu_study(gpus):
 
 @pytest.mark.parametrize(("gib", "gpus", "warned"), [(80, 1, False), (1, 1, True), (4, 0.5, False), (2, 0.5, True)])
 def test_a_dry_run_warns_where_the_gpu_has_less_memory_than_a_worker_takes(monkeypatch, gib, gpus, warned):
-    monkeypatch.setattr("ipix_tune.study.dry_run.gpu_bytes_here", lambda: gib * 1024**3)
+    monkeypatch.setattr("ipix_tune.trainer.own.memory_forecast.gpu_bytes_here", lambda: gib * 1024**3)
     text = printed_plan(gpu_study(gpus))
     assert re.search(r"about 1\.\d GiB of a worker's GPU \(estimated\)", text)
     assert ("a worker is estimated to take" in text) == warned
