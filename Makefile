@@ -13,13 +13,13 @@ test: .venv/.dev  ## linters, types and the default tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 5 -m "not slow and not gpu"
 
 test-slow: .venv/.dev  ## the tests that train to a score, kill processes or drive a browser
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows
-	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 5 -m "not slow and not gpu"
 
 dist: .venv/bin/python  ## sdist, wheel and the release notes of this version, in dist/
 	rm -rf dist build

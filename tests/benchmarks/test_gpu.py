@@ -22,6 +22,7 @@ def test_all_stages_together_fit_ten_minutes():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_rehearsed_stage_keeps_its_rows_and_writes_a_table(tmp_path):
     done, rows, table = rehearse(tmp_path, "kernels")
     assert done.exit_code == 0, done.output

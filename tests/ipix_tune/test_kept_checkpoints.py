@@ -61,6 +61,7 @@ def exported(place):
     return load_config(place / "best.yaml", TrainConfig).provenance["trial"]
 
 
+@pytest.mark.slow
 def test_the_kept_checkpoint_is_the_exported_trials_and_not_the_luckiest_runs(tmp_path, monkeypatch):
     """The first configuration has the best mean; its second seed is better than its first, and the other
     configuration's first is the best of all."""

@@ -97,6 +97,7 @@ def test_resuming_a_finished_study_changes_no_trial(finished, tmp_path):
     assert entries(place) == before
 
 
+@pytest.mark.slow
 def test_more_trials_may_be_added_to_a_finished_study(finished, tmp_path):
     place = tmp_path / "studies" / "tiny"
     shutil.copytree(finished, place)
@@ -114,6 +115,7 @@ def test_a_study_that_cannot_fit_the_cluster_says_so_with_the_numbers_before_it_
     assert not (tmp_path / "studies" / "tiny" / "trials").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_fails_its_trial_without_a_retry_and_the_study_goes_on(tmp_path):
     file = tiny(
         tmp_path,
