@@ -108,13 +108,23 @@ def read_study(
     return StudyTables(tables=tables, problems=problems, read=len(entries), known=len(known))
 
 
+def _without_logs(study_dir: Path) -> str:
+    trials = study_dir / "trials"
+    if trials.is_dir() and any(trials.iterdir()):
+        return f"{study_dir}: it has no W&B logs (wandb/); was the study run with logging.mode: disabled?"
+    return (
+        f"{study_dir}: none of its trials has started yet, so that there is nothing to report. If the study was "
+        "stopped, go on with the command that began it and --resume"
+    )
+
+
 def find_sources(study_dir: Path, *, online: str | None = None, api: Any = None) -> list[Source]:
     """All sources of a study, by run id."""
     logs = study_dir / "wandb"
     if online is None and not study_dir.is_dir():
         raise LogsError(f"{study_dir}: there is no such study folder")
     if online is None and not logs.is_dir():
-        raise LogsError(f"{study_dir}: it has no W&B logs (wandb/); was the study run with logging.mode: disabled?")
+        raise LogsError(_without_logs(study_dir))
     files = run_files(logs) if logs.is_dir() else {}
     served: dict[str, Any] = {}
     if online is not None:

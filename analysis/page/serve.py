@@ -47,7 +47,8 @@ def serve(
     say: Callable[[str], object],
     stop: threading.Event | None = None,
 ) -> None:
-    """Serve the study's page until Ctrl-C, SIGTERM or ``stop``, and make it again when its logs have changed.
+    """Serve the study's page until Ctrl-C, SIGTERM or ``stop``, and make it again when its logs have changed. A study
+    that has not begun is waited for.
 
     Args:
         study_dir: the study's folder.
@@ -58,10 +59,8 @@ def serve(
         every_s: seconds between looks at the logs.
 
     Raises:
-        LogsError: there is no such study, or the address cannot be listened on.
+        LogsError: the address cannot be listened on.
     """
-    if online is None and not study_dir.is_dir():
-        raise LogsError(f"{study_dir}: there is no such study folder")
     stop = stop or threading.Event()
     out = out or study_dir
     state = _State(out / "report.html")
@@ -73,6 +72,8 @@ def serve(
     threading.Thread(target=server.serve_forever, name="report", daemon=True).start()
     before = _until_signalled(stop)
     say(f"serving {study_dir} at http://{_named(server)}/ (Ctrl-C ends it)")
+    if online is None and not study_dir.is_dir():
+        say(f"{study_dir} does not exist yet: the page comes when the study has begun")
     try:
         _watch(study_dir, state, out=out, online=online, every_s=every_s, say=say, stop=stop)
     finally:

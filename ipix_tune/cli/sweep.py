@@ -60,7 +60,8 @@ def sweep(
     console = Console()
     if retry_failed and not resume:
         raise ConfigError("--retry-failed belongs to --resume: a study that begins has no failed trials")
-    asked = study = load(file, [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])])
+    given = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
+    asked = study = load(file, given, say=lambda line: _say(console, line))
     if calibrate is not None:
         if smoke:
             raise ConfigError("--calibrate and --smoke do not go together: two tiny trials say nothing about rungs")

@@ -31,8 +31,10 @@ def check_file(file: Path, overrides: list[str]) -> list[str]:
     Raises:
         ConfigError: what is wrong, with file and line.
     """
+    from trainers.common.shipped import found
     from trainers.common.yaml_file import read
 
+    file = found(file)
     data, _ = read(file)
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: neither a study file nor a training config: it holds no keys")
@@ -47,7 +49,8 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
     from ipix_tune.config.validate_space import CORNERS
     from trainers.common.yaml_file import get_dotted, keys_of, read
 
-    study = load(file, overrides)
+    said: list[str] = []
+    study = load(file, overrides, say=said.append)
     space, (data, _) = SearchSpace(study), read(file)
     check_kinds(study, space)
     given = [name for name in keys_of(data.get("trainer") or {}) if get_dotted(study.trainer, name) is not None]
@@ -55,6 +58,7 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
         f"{file}: study {study.name} is valid",
         f"checked: keys and types; {len(study.search)} search dimensions against the {space.trainer.kind}, at every "
         f"choice, both ends of every range and {CORNERS} corners of the space; {len(study.points)} points",
+        *said,
         "not checked: data paths and the cluster (ipix-tune sweep --dry-run does)",
         *(f"warning: {line}" for line in check_dead_dimensions(space) + dead_fixed_keys(space, given)),
     ]

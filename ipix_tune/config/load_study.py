@@ -4,32 +4,41 @@ Every error names the file and the line, also for keys below `trainer`, `search`
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ipix_tune.config.study_config import KINDS, StudyConfig
 from ipix_tune.config.validate_confirm import check_confirm
 from ipix_tune.config.validate_space import check_study
+from ipix_tune.config.whole_points import with_whole_points
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.interface import SpaceError, Trainer
 from trainers.common.base_files import resolved
 from trainers.common.errors import ConfigError, did_you_mean
+from trainers.common.shipped import found
 from trainers.common.yaml_file import dump_data, parse_value, read, read_text, validate
 
 Path_ = tuple[str | int, ...]
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
-    """The study in ``path`` with ``overrides`` ("dotted.key=value", the value in YAML) laid over it.
+def load(path: str | Path, overrides: Sequence[str] = (), *, say: Callable[[str], object] | None = None) -> StudyConfig:
+    """The study in ``path``, or the shipped one of that name, with ``overrides`` laid over it.
+
+    An override is "dotted.key=value", the value in YAML.
 
     Paths inside the study (`storage`, `trainer.data.root`) stay as given: relative to the working directory.
+
+    Args:
+        say: takes lines about what was filled in; None: they go to stderr.
 
     Raises:
         ConfigError: with file, line, key, and what to do.
     """
-    data, lines = _read(Path(path))
-    return _checked(data, lines, overrides, source=str(path))
+    path = found(Path(path))
+    data, lines, replaced = _read(path)
+    return _checked(data, lines, overrides, source=str(path), replaced=replaced, say=say)
 
 
 def from_text(text: str, *, source: str) -> StudyConfig:
@@ -56,27 +65,54 @@ def from_mapping(data: Mapping[str, Any], overrides: Sequence[str] = (), *, sour
 
 
 def _checked(
-    data: dict[str, Any], lines: dict[Path_, int | str], overrides: Sequence[str], *, source: str
+    data: dict[str, Any],
+    lines: dict[Path_, int | str],
+    overrides: Sequence[str],
+    *,
+    source: str,
+    replaced: Mapping[str, Any] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> StudyConfig:
     touched: dict[Path_, str] = {}
+    replaced = dict(replaced or {})
     for override in overrides:
         where = apply_override(data, override)
+        if where[0] == "search" and len(where) > 1 and where[1] in data["search"]:
+            replaced |= _taken_off(data, str(where[1]))
         lines = {at: line for at, line in lines.items() if at[: len(where)] != where}
         touched[where] = override
     try:
         study = validate(StudyConfig, data, source=source, lines=lines)
-        return check_confirm(check_study(study, source=source, lines=lines))
+        study = check_study(study, source=source, lines=lines)
+        study = with_whole_points(study, replaced=replaced, say=say or _to_stderr)
+        return check_confirm(study)
     except SpaceError as error:
         raise ConfigError(_located(error, source=source, lines=lines, touched=touched)) from None
     except ConfigError as error:
         raise ConfigError(_with_overrides(str(error), touched)) from None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int | str]]:
-    """With the files that `trainer.base` names laid below `trainer`; what they fix may be searched all the same."""
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _taken_off(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The value that `trainer` fixes for a key that an override searches now; it leaves `trainer`."""
+    section, (*parents, last) = data.get("trainer"), name.split(".")
+    if _trainer(data).free_keys:
+        return {}
+    for part in parents:
+        section = section.get(part) if isinstance(section, dict) else None
+    return {name: section.pop(last)} if isinstance(section, dict) and last in section else {}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int | str], dict[str, Any]]:
+    """With the files that `trainer.base` names laid below `trainer`; what they fix may be searched all the same, and is
+    handed back by name."""
     data, lines = read(path)
+    replaced: dict[str, Any] = {}
     if not isinstance(data.get("trainer"), dict):
-        return data, {**lines}
+        return data, {**lines}, replaced
     data["trainer"], places = resolved(data["trainer"], lines, file=path, at=("trainer",))
     searched = data.get("search")
     for name in searched if isinstance(searched, dict) else ():
@@ -85,8 +121,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int | str]]:
             section: dict[str, Any] = data
             for part in where[:-1]:
                 section = section[part]
-            del section[where[-1]]
-    return data, places
+            replaced[name] = section.pop(where[-1])
+    return data, places, replaced
 
 
 def dump(study: StudyConfig) -> str:
@@ -103,7 +139,8 @@ def apply_override(data: dict[str, Any], override: str) -> Path_:
     """Lay one ``dotted.key=value`` over the data of a study file, in place; returns the path that it set.
 
     A key below `search` is a dimension's dotted name, then perhaps one of its keys. Setting a kind takes the place of
-    the dimension's kind in the file; `search.<name>=null` removes the dimension, also from the points.
+    the dimension's kind in the file; `search.<name>=null` removes the dimension, also from the points, and
+    `points.0.<name>=null` a value from a point, unless null is one of the choices.
     """
     key, equals, text = override.partition("=")
     key = key.strip()
@@ -202,7 +239,13 @@ def _set_point(data: dict[str, Any], path: Path_, value: object, override: str) 
     if not isinstance(points, list) or number >= len(points):
         count = len(points) if isinstance(points, list) else 0
         raise ConfigError(f"--set {override}: there is no point {number}; the study has {count}, counted from 0")
-    points[number] = {**points[number], str(path[2]): value}
+    name = str(path[2])
+    searched = (data.get("search") or {}).get(name)
+    choice = searched.get("choice") if isinstance(searched, dict) else None
+    if value is None and None not in (choice or ()):
+        points[number].pop(name, None)
+        return
+    points[number] = {**points[number], name: value}
 
 
 def _located(error: SpaceError, *, source: str, lines: Mapping[Path_, int | str], touched: Mapping[Path_, str]) -> str:

@@ -56,8 +56,6 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
         data = _data_of_trial(space, values)
         config = trainer.validated(data, source=source, lines=_lines_of_trial(space, values, lines))
         _check_trial(study, trainer, config)
-    for number, point in enumerate(study.points):
-        _check_point(space, number, point)
     if study.sampler.name == "grid":
         space.grid()
     check_dead_dimensions(space)
@@ -262,11 +260,3 @@ def _check_trial(study: StudyConfig, trainer: Trainer, config: Config) -> None:
             f"{every}, so that rungs would fall on epochs without a score",
             path=("scheduler", "grace_epochs"),
         )
-
-
-def _check_point(space: SearchSpace, number: int, point: Mapping[str, Value]) -> None:
-    try:
-        values = space.check_point(point)
-    except SpaceError as error:
-        raise SpaceError(str(error), path=("points", number, *error.path)) from None
-    space.to_config(values)

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
-from ipix_tune.trainer.interface import Checked, Config, Section, SpaceError
+from ipix_tune.trainer.interface import NO_DEFAULT, Checked, Config, Section, SpaceError
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common import section as sections
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import keys_of, set_dotted, validate
+from trainers.common.yaml_file import get_dotted, keys_of, set_dotted, validate
 
 RESERVED = {
     "epochs": "it is the fidelity that the scheduler works on",
@@ -68,6 +68,9 @@ class FreeTrainer:
 
     def unsearchable(self, name: str) -> str | None:
         return RESERVED.get(name)
+
+    def default(self, data: Any, name: str) -> Any:
+        return get_dotted(self._section, ".".join(self.path_of(name)), NO_DEFAULT)
 
     def canonical(self, name: str, value: Any) -> Any:
         return value

@@ -49,6 +49,8 @@ class Epoch:
     parts: int | None = None
 
 
+NO_DEFAULT = object()
+"""Stands for a default that there is not, where None may be one."""
 Report = Callable[[Epoch], bool]
 """Takes an epoch, and says whether to go on."""
 
@@ -119,6 +121,11 @@ class Trainer(Protocol):
 
     def refusal(self, name: str, value: object) -> str | None:
         """Why a key refuses a value; None where it takes it."""
+        ...
+
+    def default(self, data: Section, name: str) -> Any:
+        """What a key is where nothing sets it, in a config with this plain data; :data:`NO_DEFAULT` where it has no
+        default."""
         ...
 
     # -- configs

@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 
 from analysis.errors import LogsError
+from analysis.ingest.read_study import find_sources
 from analysis.page.serve import serve
 
 
@@ -80,6 +81,22 @@ def test_a_port_that_is_taken_is_named(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(LogsError, match=rf"--port {port}: cannot listen there"):
             serve(tmp_path, host="127.0.0.1", port=port, every_s=1, say=print, stop=threading.Event())
+
+
+def test_a_study_that_has_not_begun_is_waited_for(tmp_path):
+    lines, stop = [], threading.Event()
+    stop.set()
+    serve(tmp_path / "later", host="127.0.0.1", port=0, every_s=1, say=lines.append, stop=stop)
+    assert f"{tmp_path / 'later'} does not exist yet: the page comes when the study has begun" in lines
+
+
+def test_a_study_without_trials_is_not_said_to_lack_its_logs(tmp_path):
+    (tmp_path / "trials").mkdir()
+    with pytest.raises(LogsError, match="none of its trials has started yet"):
+        find_sources(tmp_path)
+    (tmp_path / "trials" / "t0000").mkdir()
+    with pytest.raises(LogsError, match="disabled"):
+        find_sources(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -206,7 +206,11 @@ BAD = {
         "js",
         ["'js'", "outside choice"],
     ),
-    "an incomplete point": (lambda d: d["points"][0].pop("optim.lr"), "", ["incomplete", "optim.lr"]),
+    "an incomplete point without a default in the range": (
+        lambda d: (d["points"][0].pop("optim.lr"), d["search"].update({"optim.lr": {"loguniform": [0.5, 8.0]}})),
+        "points:",
+        ["the points are incomplete", "--set points.0.optim.lr=2.0"],
+    ),
     "a point with an inactive key": (
         lambda d: d["points"][0].update({"method.ema_decay": 0.99}),
         "method.ema_decay: 0.99",

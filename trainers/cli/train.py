@@ -15,6 +15,7 @@ from trainers.cli.progress import ProgressLine
 from trainers.common.base_files import resolved
 from trainers.common.errors import ConfigError, TrainingError, UserError
 from trainers.common.object_uri import is_uri, without_query
+from trainers.common.shipped import found
 from trainers.common.yaml_file import parse_value, read, set_dotted, validate
 from trainers.config import TrainConfig
 from trainers.data.check import check_data
@@ -85,6 +86,7 @@ def load(file: Path, overrides: list[str]) -> TrainConfig:
     Raises:
         ConfigError: the file or an override is wrong.
     """
+    file = found(file)
     data, places = resolved(*read(file), file=file)
     for override in overrides:
         key, equals, text = override.partition("=")

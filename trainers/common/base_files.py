@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.common.errors import ConfigError
+from trainers.common.shipped import shipped
 from trainers.common.yaml_file import read
 
 BASE = "base"
@@ -17,9 +18,9 @@ def resolved(
 ) -> tuple[dict[str, Any], Places]:
     """A training config without its `base`, and where its keys stand.
 
-    `base` names a YAML file, or several of which the later lie over the earlier, relative to the file that names them;
-    each may have a `base` of its own. Sections are laid over each other key by key, but one whose `name` differs from
-    that below (another method, another data set) replaces it.
+    `base` names a YAML file, or several of which the later lie over the earlier, relative to the file that names them,
+    or shipped ones, such as `presets/unified.yaml`. Each may have a `base` of its own. Sections are laid over each
+    other key by key, but one whose `name` differs from that below (another method, another data set) replaces it.
 
     Args:
         data: of ``file``, at the path ``at`` in it.
@@ -45,6 +46,8 @@ def _resolved(
         if not isinstance(one, str):
             raise ConfigError(f"{here}: base: expected the path of a YAML file, or a list of them; got {one!r}")
         path = file.parent / one
+        if not path.exists():
+            path = shipped(one) or path
         if path.resolve() in above:
             raise ConfigError(f"{here}: base: {one} lies below itself")
         try:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from ipix_tune.trainer.interface import NO_DEFAULT
 from trainers.common.errors import did_you_mean
-from trainers.common.yaml_file import leaves
+from trainers.common.yaml_file import leaves, sections_in
 from trainers.config import TrainConfig
 
 UNSEARCHABLE = {
@@ -81,6 +82,31 @@ def refusal(name: str, value: object) -> str | None:
             return f"allowed are {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
         return str(faults[0]["msg"]).lower()
     return None
+
+
+def leaf_default(data: Mapping[str, Any], name: str) -> Any:
+    """The default of a leaf in a config with this plain data, whose sections say which kind they are."""
+    *parents, last = name.split(".")
+    here: type[BaseModel] | None = TrainConfig
+    node: Any = data
+    for part in parents:
+        if here is None or part not in here.model_fields:
+            return NO_DEFAULT
+        field = here.model_fields[part]
+        node = node.get(part) if isinstance(node, Mapping) else None
+        kind = node.get("name") if isinstance(node, Mapping) else None
+        kinds = sections_in(field.annotation)
+        named = [one for one in kinds if kind is not None and _says(one, kind)]
+        here = named[0] if named else kinds[0] if len(kinds) == 1 else type(field.default)
+    if here is None or not hasattr(here, "model_fields") or last not in here.model_fields:
+        return NO_DEFAULT
+    found = here.model_fields[last]
+    return NO_DEFAULT if found.is_required() else found.get_default(call_default_factory=True)
+
+
+def _says(section: type[BaseModel], kind: str) -> bool:
+    field = section.model_fields.get("name")
+    return field is not None and kind in get_args(field.annotation)
 
 
 def nearest_leaf(name: str) -> str:

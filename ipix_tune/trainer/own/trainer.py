@@ -14,6 +14,7 @@ from ipix_tune.trainer.own.keys import (
     UNSEARCHABLE,
     canonical,
     has_val,
+    leaf_default,
     method_keys,
     nearest_leaf,
     refusal,
@@ -62,6 +63,9 @@ class OwnTrainer:
 
     def refusal(self, name: str, value: object) -> str | None:
         return refusal(name, value)
+
+    def default(self, data: Section, name: str) -> Any:
+        return leaf_default(data, name)
 
     def check_section(self, section: Section, *, source: str, lines: Lines) -> None:
         """Nothing: the section is partial, and what it lacks is searched."""
