@@ -1,5 +1,6 @@
 """`base:`, and the shipped presets."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -142,5 +143,5 @@ def test_every_method_has_its_papers_preset():
 def test_a_papers_preset_is_a_config_but_for_its_data(preset, tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text(f"base: {PRESETS}/paper/{preset}.yaml\ndata: {{name: digits}}\n")
-    method = preset.removesuffix("_cityscapes")
+    method = re.sub("_(cityscapes|ade20k|coco)$", "", preset)
     assert load(path, []).method.name == {"ipixmatch": "unimatch"}.get(method, method)
