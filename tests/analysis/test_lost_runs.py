@@ -201,7 +201,6 @@ def test_a_spent_plan_settles_nothing_and_names_more_seeds_with_their_uncertaint
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_more_seeds_than_a_plan_may_have_are_not_advised():
     differences = 2 * np.resize(OPEN - OPEN.mean(), 60)
     scores = scores_of(a=70 + differences[:30], b=[70] * 30)
