@@ -76,7 +76,7 @@ def confirm(
     lines = space.trainer.check(probe, study.resources)
     for line in [*lines, *wandb_probe.probe(study)]:
         console.print(line, highlight=False)
-    begun = resume or more_seeds > 0
+    begun = must_have_begun(resume=resume, more_seeds=more_seeds)
 
     def acceptable(place: Path) -> None:
         """What is refused is refused before it is written into `study.yaml`."""
@@ -93,6 +93,11 @@ def confirm(
             write_extension(found, place / FOLDER / PLAN)
         on_begun()
         return _race(study, space, found, place, copy, console=console, retry_failed=retry_failed)
+
+
+def must_have_begun(*, resume: bool | None, more_seeds: int) -> bool | None:
+    """Whether the folder must hold a confirmation (true), must hold none (false), or may (none)."""
+    return True if more_seeds else resume
 
 
 def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:

@@ -19,7 +19,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.study_folder import load_study
 from ipix_tune.study.confirm_plan import load
-from ipix_tune.study.run_confirm import as_study
+from ipix_tune.study.run_confirm import as_study, must_have_begun
 from tests.ipix_tune.running import TINY, entries, epochs_on_disk, metrics_of, run, tiny, wait_for
 from trainers.common.yaml_file import load as load_config
 from trainers.config import TrainConfig
@@ -208,3 +208,14 @@ def test_with_after_search_a_sweep_confirms_and_exports_by_itself(tmp_path):
     first = (tmp_path / "studies/tiny/best.yaml").read_text().splitlines()[0]
     assert first.startswith(("# CONFIRMED: ", "# NOT CONFIRMED: "))
     assert "Is it better?" in (tmp_path / "studies/tiny/report.html").read_text()
+    again = subprocess.run(
+        [*command, "--resume"], capture_output=True, text=True, timeout=550, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    ("resume", "more_seeds", "wanted"), [(None, 0, None), (True, 0, True), (False, 0, False), (None, 2, True)]
+)
+def test_a_sweep_that_is_taken_up_goes_on_with_its_confirmation_whether_or_not_it_has_begun(resume, more_seeds, wanted):
+    assert must_have_begun(resume=resume, more_seeds=more_seeds) is wanted
