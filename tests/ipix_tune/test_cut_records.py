@@ -5,9 +5,10 @@ from ray.tune.schedulers import TrialScheduler
 
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.asha import EPOCH, METRICS, SCORE, build_scheduler
+from ipix_tune.search.asha import build_scheduler
 from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.samplers import SAMPLER
+from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.optuna_storage import JOURNAL
 from tests.ipix_tune.studies import base
@@ -51,7 +52,8 @@ def run(folder, config):
         key = found["key"]
         samplers[len((folder / JOURNAL).read_text().splitlines())] = (folder / SAMPLER).read_bytes()
         for epoch in range(1, EPOCHS + 1):
-            result = {EPOCH: epoch, METRICS: {}, SCORE: epoch - (handed_out[key]["optim.lr"] - 0.3) ** 2 * (5 - epoch)}
+            score = epoch - (handed_out[key]["optim.lr"] - 0.3) ** 2 * (5 - epoch)
+            result = TrialMessage(epoch=epoch, score=score).to_result()
             decision = scheduler.on_trial_result(None, Trial(key, "trial"), result)
             if decision == TrialScheduler.STOP or epoch == EPOCHS:
                 searcher.on_trial_complete("trial", result)

@@ -9,10 +9,10 @@ from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.progress_table import Display, ProgressTable, TrialRow
-from ipix_tune.search.asha import METRICS, SCORE
 from ipix_tune.search.rank_transform import RankedSampler
 from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.samplers import build_sampler
+from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.simulation.simulator import Simulation, SimulationError
 from ipix_tune.study.export import choose, export_best
@@ -134,7 +134,8 @@ def test_the_searcher_takes_times_and_the_second_value_from_the_trials_metrics(t
     )
     searcher.suggest("a")
     for epoch in (1, 2):
-        result = {"epoch": epoch, SCORE: 10.0 * epoch, METRICS: {"time/step_ms": 7.0 + epoch, "time/epoch_s": 1.0}}
+        metrics = {"time/step_ms": 7.0 + epoch, "time/epoch_s": 1.0}
+        result = TrialMessage(epoch=epoch, score=10.0 * epoch, metrics=metrics).to_result()
         searcher.on_trial_result("a", handed(result))
     searcher.on_trial_complete("a", handed(result))
     assert book._study.trials[0].values == [20.0, 9.0]
