@@ -113,10 +113,15 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
     plan = found.plan
     several = len(plan.comparisons)
     held = "the interval holds" if several == 1 else f"all {several} confidence intervals hold simultaneously"
+    fixes = (
+        "A seed fixes initialisation, order, views and, where the labelled images are drawn, their draw, the same for "
+        "all configurations"
+        if _data(found)
+        else "All configurations ran with the same seeds; what a seed fixes, the trainer's author knows"
+    )
     notes = [
-        f"With probability {1 - plan.error:.0%} {held}, "
-        "at every look. A seed fixes initialisation, order, views and, where the labelled images are drawn, their "
-        "draw, the same for all configurations; the search used none of these seeds. " + _caution(found),
+        f"With probability {1 - plan.error:.0%} {held}, at every look. {fixes}; the search used none of these seeds. "
+        + _caution(found),
     ]
     notes.append(f"Lost runs: {'; '.join(f'{arm.name}: {arm.lost.words}' for arm in found.arms)}.")
     if official := [_official(arm) for arm in found.arms if arm.official]:
