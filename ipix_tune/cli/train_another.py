@@ -10,7 +10,7 @@ from ipix_tune.trainer.command.process import CommandFailed
 from ipix_tune.trainer.free import FreeConfig
 from ipix_tune.trainer.interface import Epoch
 from trainers.cli.train import folder_of, folders_of
-from trainers.common.errors import ConfigError
+from trainers.common.errors import ConfigError, TrainingError
 from trainers.common.yaml_file import parse_value, read, set_dotted
 from trainers.loop.seeds import mean_of
 
@@ -65,12 +65,13 @@ def train_another(file: Path, overrides: list[str], *, run_dir: str | None, resu
             typer.echo(
                 f"epoch {epoch.epoch}/{config.epochs}" + ("" if score is None else f"  {config.score} {score:.4g}")
             )
+            last.clear()
             last.update(epoch.metrics)
             return True
 
         try:
             trainer.run(trainer.with_seed(config, number, first=config.seed), folder.absolute(), tell)
-        except CommandFailed as error:
+        except (CommandFailed, ConfigError, TrainingError) as error:
             if seeds is None:
                 raise ConfigError(str(error)) from None
             typer.echo(f"seed {config.seed + number} failed: {error}")

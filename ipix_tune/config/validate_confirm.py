@@ -48,11 +48,11 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
         )
     for number, (name, step) in enumerate(zip(confirm.step_names, confirm.steps, strict=True)):
         below = (name,) if name is not None else (number,) if isinstance(confirm.ablate, list) else ()
-        _check_values(space.trainer, step, path=("confirm", "ablate", *below))
+        _check_values(space, step, path=("confirm", "ablate", *below))
     if isinstance(confirm.defaults, dict):
-        _check_values(space.trainer, confirm.defaults, path=("confirm", "defaults"))
+        _check_values(space, confirm.defaults, path=("confirm", "defaults"))
     for name, keys in confirm.variants.items():
-        _check_values(space.trainer, keys, path=("confirm", "variants", name))
+        _check_values(space, keys, path=("confirm", "variants", name))
     _check_contrast(confirm, space)
     _check_configs(study, confirm, space)
     return study
@@ -75,13 +75,18 @@ def _canonical(confirm: ConfirmConfig, trainer: Trainer) -> ConfirmConfig:
     return confirm.model_copy(update=update)
 
 
-def _check_values(trainer: Trainer, values: Mapping[str, Value], *, path: tuple[str | int, ...]) -> None:
+def _check_values(space: SearchSpace, values: Mapping[str, Value], *, path: tuple[str | int, ...]) -> None:
+    trainer, searched = space.trainer, space.dimensions
     for name, value in values.items():
         at = (*path, name)
         where = ".".join(map(str, path))
         why = "the confirmation gives every run its seed" if name == "seed" else trainer.unsearchable(name)
         if why is not None:
             raise SpaceError(f"{where}: {name} cannot be set: {why}", path=at)
+        known = {*trainer.keys(), *searched}
+        if trainer.free_keys and name not in known:
+            hint = did_you_mean(name, known)
+            raise SpaceError(f"{where}: {name} is neither in trainer.config nor searched{hint}", path=at)
         if fault := trainer.key_fault(name):
             raise SpaceError(f"{where}: {fault}", path=at)
         if reason := trainer.refusal(name, value):

@@ -33,6 +33,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -79,7 +80,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "runtime_env": {
-            "env_vars": {**_WORKERS, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+            "env_vars": {**_WORKERS, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"},
             **({"worker_process_setup_hook": "ipix_tune.execution.cluster.name_own_cluster"} if nested else {}),
         },
     }

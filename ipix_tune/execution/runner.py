@@ -23,6 +23,7 @@ from ipix_tune.storage.storage_faults import storage_fault
 from ipix_tune.tracking.runs import Tracker
 from ipix_tune.tracking.shell_environment import wandb_mode
 from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.function import GIVEN
 from ipix_tune.trainer.resources import Value
 
 TOLD = 5
@@ -156,6 +157,7 @@ class Runner:
             resources=study.resources,
             on_out_of_memory=study.on_out_of_memory,
             store=None if copy is None else copy.store.uri,
+            function=GIVEN.get(str(study.trainer.get("function"))),
         )
         return config
 

@@ -16,6 +16,7 @@ from ipix_tune.search.repeated_error import cause_of
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.storage.object_sync import ObjectCopy, scratch
 from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.function import hand_over
 from ipix_tune.trainer.interface import Epoch
 from ipix_tune.trainer.own.device_grant import refused
 from ipix_tune.trainer.resources import ResourcesConfig
@@ -37,9 +38,11 @@ def trial_config(
     against: str | None = None,
     on_out_of_memory: str = "fail",
     store: str | None = None,
+    function: Callable[..., object] | None = None,
 ) -> Any:
     """All that a trial is given; plain data, so that it can be sent to any node. With the URI ``store``, ``run_dir`` is
-    the trial's name in it. ``against`` is the metric of the second objective."""
+    the trial's name in it. ``against`` is the metric of the second objective. ``function`` was handed
+    over, and cannot be imported there."""
     return {
         "key": key,
         "trainer": trainer,
@@ -49,6 +52,7 @@ def trial_config(
         "resources": resources.model_dump(),
         "on_out_of_memory": on_out_of_memory,
         "store": store,
+        "function": function,
     }
 
 
@@ -166,6 +170,8 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
     """Train, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
     metric, folder = config["metric"], Path(config["run_dir"])
+    if (function := config.get("function")) is not None:
+        hand_over(function)
     trainer = trainer_of(config["trainer"])
     training, parts = trainer.validated(config["trainer"], source=f"trial {config['key']}", lines={}), None
     if (folder / IN_PARTS).exists():

@@ -319,7 +319,7 @@ def of_another(choice: ExportChoice, config: Config, *, study: Path, asked: bool
     lines = [
         *head(choice, final=False, has_val=True),
         f"# seed {trainer.seed(config)} is the run's own; give another for a fresh run",
-        *(f"# {line}" for line in trainer.how_to_run(config)),
+        *(f"# {line}" for told in trainer.how_to_run(config) for line in told.splitlines()),
     ]
     return "\n".join([*lines, dump(config.model_copy(update={"provenance": provenance(choice, study=study)}))])
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from trainers.common import section as sections
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import get_dotted, keys_of, set_dotted, validate
 
+SEED = "seed"
+"""Its own key beside `config`: a grid may run over it."""
 RESERVED = {
     "epochs": "it is the fidelity that the scheduler works on",
     "run_dir": "it is the folder of the run",
@@ -55,7 +58,7 @@ class FreeTrainer:
         return keys_of(given) if isinstance(given, Mapping) else ()
 
     def path_of(self, name: str) -> tuple[str, ...]:
-        return ("config", *name.split("."))
+        return (SEED,) if name == SEED else ("config", *name.split("."))
 
     def key_fault(self, name: str) -> str | None:
         given = self._section.get("config")
@@ -84,7 +87,8 @@ class FreeTrainer:
         if not isinstance(config, dict):
             raise ConfigError("config: give a mapping of names to values")
         for name, value in values.items():
-            set_dotted(config, name, value)
+            if name != SEED:
+                set_dotted(config, name, value)
         data["config"] = config
         return data
 
@@ -175,7 +179,9 @@ class FreeTrainer:
         return {**section, "epochs": 2}
 
     def limit_memory(self, data: Section, gpus: float) -> None:
-        """A program of the user's holds itself to its share."""
+        """A program of the user's holds itself to its share. One that is granted no GPU sees none."""
+        if not gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
     def parts(self, data: Section) -> int:
         return 1

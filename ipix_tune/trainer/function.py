@@ -15,10 +15,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ipix_tune.trainer.free import FreeConfig, FreeTrainer
+from ipix_tune.trainer.free import SEED, FreeConfig, FreeTrainer
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told_epochs import ToldEpochs
+from trainers.common.atomic import replacing
 from trainers.common.errors import ConfigError, did_you_mean
 from trainers.common.section import Section as BaseSection
 from trainers.common.yaml_file import Lines, validate
@@ -56,8 +57,7 @@ class Reporter:
     """
 
     def __init__(self, told: ToldEpochs, folder: Path, *, epochs: int, seed: int) -> None:
-        self._told, self._began = told, time.monotonic()
-        self._first = told.last
+        self._told, self._latest = told, time.monotonic()
         self.run_dir = folder
         """A folder for checkpoints and whatever else; the same one when the run is taken up again."""
         self.epochs = epochs
@@ -70,8 +70,11 @@ class Reporter:
     @property
     def checkpoint(self) -> Path | None:
         """The last checkpoint that an earlier start of this run reported; None where it starts anew."""
-        file = self.run_dir / CHECKPOINT
-        return Path(file.read_text()) if file.exists() else None
+        try:
+            found = self.run_dir / (self.run_dir / CHECKPOINT).read_text()
+        except OSError:
+            return None
+        return found if found.exists() else None
 
     def __call__(self, epoch: int, metrics: Mapping[str, float], checkpoint: str | Path | None = None) -> bool:
         """How the run stands after an epoch; whether it should stop.
@@ -87,8 +90,11 @@ class Reporter:
         if not 1 <= epoch <= self.epochs:
             raise ValueError(f"epoch {epoch}: allowed are 1 to {self.epochs} (trainer.epochs)")
         if checkpoint is not None:
-            (self.run_dir / CHECKPOINT).write_text(str(Path(checkpoint).absolute()))
-        took = (time.monotonic() - self._began) / max(1, epoch - self._first)
+            place = Path(checkpoint).absolute()
+            inside = place.is_relative_to(self.run_dir)  # which may lie elsewhere when the run is taken up
+            with replacing(self.run_dir / CHECKPOINT) as file:
+                file.write_text(str(place.relative_to(self.run_dir) if inside else place))
+        took, self._latest = time.monotonic() - self._latest, time.monotonic()
         numbers = {"time/epoch_s": took, **{name: float(value) for name, value in metrics.items()}}
         if not self._told.tell(Epoch(epoch=epoch, metrics=numbers, saved=checkpoint is not None)):
             self.stopped = True
@@ -110,7 +116,7 @@ class FunctionTrainer(FreeTrainer):
         validate(FunctionSection, dict(section), source=source, lines=lines)
 
     def data_of(self, section: Section, values: Mapping[str, Value], choices: Mapping[str, Sequence[Value]]) -> Any:
-        return {**super().data_of(section, values, choices), "seed": 0}
+        return {**super().data_of(section, values, choices), SEED: values.get(SEED, 0)}
 
     def validated(self, data: Any, *, source: str, lines: Lines) -> Config:
         return validate(FunctionRun, data, source=source, lines=lines)
@@ -138,7 +144,7 @@ class FunctionTrainer(FreeTrainer):
         told = ToldEpochs(folder, report)
         if not told.again() or told.last >= asked.epochs:
             return
-        reporter = Reporter(told, folder, epochs=asked.epochs, seed=asked.seed)
+        reporter = Reporter(told, folder.absolute(), epochs=asked.epochs, seed=asked.seed)
         self._function(asked)(asked.config, reporter)
         if told.last < asked.epochs and not reporter.stopped:
             raise ConfigError(

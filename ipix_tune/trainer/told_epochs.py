@@ -18,6 +18,8 @@ class ToldEpochs:
 
     def __init__(self, folder: Path, report: Report) -> None:
         self._file, self._report = folder / METRICS, report
+        if self._file.exists() and not (text := self._file.read_text()).endswith("\n"):
+            self._file.write_text(text[: text.rfind("\n") + 1])  # a line that a kill has torn
         self._before = {one.epoch: one.metrics for one in read_records(self._file)}
 
     @property

@@ -76,6 +76,7 @@ def test_after_its_driver_is_killed_no_command_is_left_and_the_study_goes_on(tmp
     assert wait_until(lambda: any((place / "trials").glob("*/metrics.jsonl")), 120)
     time.sleep(1)
     running = toys()
+    assert running
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     assert wait_until(lambda: all(gone(one.pid) for one in running), 90)
@@ -84,4 +85,30 @@ def test_after_its_driver_is_killed_no_command_is_left_and_the_study_goes_on(tmp
     runs = load_tables(place).runs
     assert set(runs["state"].to_pylist()) <= {"complete", "stopped"}
     outputs = [path.read_text() for path in Path(place / "trials").glob("*/output.log")]
+    assert outputs
     assert all(text.count("epoch 1:") == 1 for text in outputs)  # what was trained was not trained again
+
+
+SCRIPT = """
+import ipix_tune
+
+def fit(config, report):
+    for epoch in range(1, report.epochs + 1):
+        report(epoch, {"val/dice": 100 * config["lr"] + epoch})
+
+if __name__ == "__main__":
+    study = {
+        "name": "handed", "trainer": {"config": {}, "epochs": 3, "score": "val/dice"},
+        "search": {"lr": {"choice": [0.1, 0.5]}},
+        "sampler": {"name": "grid"}, "scheduler": {"name": "none"}, "budget": {"trials": 2},
+    }
+    print("BEST", ipix_tune.Study(study, trainer=fit).run().best_config.config["lr"])
+"""
+
+
+def test_a_function_that_a_script_hands_over_is_searched_on_ray(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path
+    )
+    assert "BEST 0.5" in done.stdout, done.stdout + done.stderr

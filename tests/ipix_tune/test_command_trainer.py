@@ -1,5 +1,6 @@
 """A command as trainer, run as a trial runs it but for Ray."""
 
+import fcntl
 import json
 import os
 import signal
@@ -17,9 +18,11 @@ from typer.testing import CliRunner
 from ipix_tune.cli.train import app as train_app
 from ipix_tune.cli.validate import check_file
 from ipix_tune.config.load_study import from_mapping
+from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.command.placeholders import filled
-from ipix_tune.trainer.command.process import CommandFailed
+from ipix_tune.trainer.command.process import CommandFailed, lock_of, wait_for_earlier
+from ipix_tune.trainer.command.trainer import argv_of
 from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import dump
@@ -85,7 +88,7 @@ def test_every_epoch_that_a_command_writes_down_is_reported(tmp_path):
 def test_a_command_that_failed_is_named_with_its_status_and_its_last_lines(tmp_path):
     failing = section()
     failing["command"] = [*failing["command"], "--fail-at", "2"]
-    with pytest.raises(CommandFailed, match=r"status 1; it printed:\n(.|\n)*the dog ate epoch 2"):
+    with pytest.raises(CommandFailed, match=r"status 1; its last line: the dog ate epoch 2$"):
         started(tmp_path, failing)
 
 
@@ -150,7 +153,7 @@ def test_a_run_whose_owner_is_killed_leaves_no_process(tmp_path):
 def test_a_run_that_takes_too_long_is_ended(tmp_path):
     slow = section(epochs=500, timeout_s=2)
     slow["command"] = [*slow["command"], "--pause", "0.5"]
-    with pytest.raises(CommandFailed, match="not over after 2 s"):
+    with pytest.raises(ConfigError, match="not over after 2 s"):
         started(tmp_path, slow)
 
 
@@ -205,6 +208,11 @@ def test_a_command_gets_all_settings_as_a_file(tmp_path, kind):
         ({"score": None}, "score"),
         ({"epochs": 0}, "epochs"),
         ({"metrics": {"jsonl": "{run_dirr}/m"}}, "run_dirr"),
+        ({"metrics": {"jsonl": "/tmp/all.jsonl"}}, "would be the same for all runs"),
+        ({"config": {"optim": {"lr": 1}, "epochs": 3}}, "the study fills in"),
+        ({"command": "python x.py {optim.lr}; echo done"}, "has several commands"),
+        ({"command": 'python x.py --lr "{optim.lr}"'}, "stands within quotes"),
+        ({"metrics": {"pattern": {"val/dice": "d ([0-9.]+)"}}}, "could not be told apart"),
         ({"wrokdir": "."}, 'wrokdir.*did you mean "workdir"'),
     ],
 )
@@ -266,3 +274,49 @@ def test_an_exported_command_is_trained_with_several_seeds_and_their_mean_is_sai
 
 def last_score(folder):
     return json.loads((folder / "run" / "metrics.jsonl").read_text().splitlines()[-1])["val/dice"]
+
+
+def test_a_grid_over_seeds_gives_each_run_its_own(tmp_path):
+    grid = {"sampler": {"name": "grid"}, "scheduler": {"name": "none"}}
+    loaded = from_mapping(study(**grid) | {"search": {"optim.lr": {"choice": [0.1]}, "seed": {"choice": [3, 4]}}})
+    space = SearchSpace(loaded)
+    configs = [space.to_config(values) for values in space.grid_points()]
+    assert [argv_of(config, tmp_path, resumed=False)[-2:] for config in configs] == [["--seed", "3"], ["--seed", "4"]]
+
+
+def test_an_arm_with_a_setting_that_nothing_knows_is_refused():
+    confirm = {"top": 1, "defaults": {"optim.lr": 0.1}, "variants": {"big": {"optim.momentumm": 0.9}}}
+    with pytest.raises(ConfigError, match=r"optim\.momentumm is neither in trainer\.config nor searched"):
+        from_mapping(study(confirm=confirm))
+
+
+def test_a_relative_working_directory_is_that_of_the_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for asked, wanted in ((None, tmp_path), ("code", tmp_path / "code"), ("{run_dir}", "{run_dir}")):
+        data = trainer_of(section(workdir=asked)).data_of(section(workdir=asked), {}, {})
+        assert data["workdir"] == str(wanted)
+
+
+def test_secrets_of_the_environment_stand_on_no_command_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "not-for-all-to-see")
+    seen = []
+
+    def look(epoch):
+        seen.extend(" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"]))
+        return True
+
+    slow = section()
+    slow["command"] = [*slow["command"], "--pause", "0.3"]
+    trainer = trainer_of(slow)
+    trainer.run(trainer.validated(trainer.data_of(slow, {}, {}), source="t", lines={}), tmp_path, look)
+    assert any("supervisor.py" in line for line in seen)
+    assert not any("not-for-all-to-see" in line for line in seen)
+
+
+def test_a_retry_waits_until_the_command_of_before_has_ended(tmp_path):
+    lock = lock_of(tmp_path / "output.log")
+    with lock.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CommandFailed, match=r"has not ended after 0\.5 s"):
+            wait_for_earlier(tmp_path / "output.log", seconds=0.5)
+    wait_for_earlier(tmp_path / "output.log", seconds=0.5)

@@ -5,7 +5,7 @@ import wandb
 from pydantic import ValidationError
 
 from ipix_tune.trainer.command.metrics_source import Epochs, MetricsConfig
-from trainers.common.errors import ConfigError
+from trainers.common.errors import TrainingError
 
 
 def epochs(tmp_path, place, *, score="val/dice", **config):
@@ -77,11 +77,25 @@ def test_rows_come_out_of_wandbs_offline_files_while_the_run_is_open(tmp_path):
     assert list(source.new(over=True)) == [(1, {"val/dice": 0.4}), (2, {"val/dice": 0.6})]
 
 
-def test_a_line_that_is_no_json_is_named_with_its_number(tmp_path):
+def test_a_line_that_a_kill_has_torn_is_passed_over(tmp_path):
     file = tmp_path / "m.jsonl"
-    file.write_text('{"epoch": 1}\nhello\n')
-    with pytest.raises(ConfigError, match=r"m\.jsonl:2: no JSON"):
+    file.write_text('{"epoch": 1, "val/dice": 0.5}\n{"epoch": 2, "val/d{"epoch": 2, "val/dice": 0.6}\n')
+    lines(file, {"epoch": 3, "val/dice": 0.7})
+    assert [epoch for epoch, _ in epochs(tmp_path, file, jsonl="m.jsonl").new(over=True)] == [1, 3]
+
+
+def test_a_score_that_is_not_finite_is_a_diverged_run(tmp_path):
+    file = tmp_path / "m.jsonl"
+    file.write_text('{"epoch": 4, "val/dice": NaN}\n')
+    with pytest.raises(TrainingError, match="val/dice is not finite in epoch 4"):
         list(epochs(tmp_path, file, jsonl="m.jsonl").new(over=True))
+
+
+def test_several_scores_an_epoch_are_counted_by_their_number_where_no_epoch_is_printed(tmp_path):
+    output = tmp_path / "output.log"
+    output.write_text("".join(f"dice {number}\n" for number in range(1, 7)))
+    source = epochs(tmp_path, output, pattern={"val/dice": r"dice (\d+)"}, rows_per_epoch=3)
+    assert list(source.new(over=True)) == [(1, {"val/dice": 3.0}), (2, {"val/dice": 6.0})]
 
 
 @pytest.mark.parametrize(

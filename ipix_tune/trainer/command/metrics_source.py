@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from trainers.common.errors import ConfigError
+from trainers.common.errors import ConfigError, TrainingError
 from trainers.common.section import Section
 
 KINDS = ("jsonl", "csv", "tensorboard", "wandb", "pattern")
@@ -30,7 +30,7 @@ class MetricsConfig(Section):
     pattern: dict[str, str] | None = None
     """Regular expressions by the metric's name, for what the command prints; their first group is the number. One that
     is called as `epoch` says gives the epoch of its line and of those that follow. Without it, every match of the score
-    is the next epoch."""
+    is the next epoch, or `rows_per_epoch` of them are."""
     epoch: str = "epoch"
     """What the rows call the epoch."""
     first_epoch: Annotated[int, Field(ge=0, le=1)] = 1
@@ -141,6 +141,8 @@ class Epochs:
                 number = epoch + 1 - config.first_epoch
             elif config.pattern is None or not number:
                 continue
+            if _diverged(row.get(config.names.get(self._score, self._score))):
+                raise TrainingError(f"{self._score} is not finite in epoch {number}")
             named = {theirs.get(name, name): value for name, value in _numbers(row) if name != config.epoch}
             yield number, {name: value * config.factor.get(name, 1.0) for name, value in named.items()}
 
@@ -155,6 +157,14 @@ class Epochs:
         if config.wandb is not None:
             return [row for file in self._files() for row in _wandb_rows(file)]
         return _scalars(self._place, config.epoch) if self._files() else ()
+
+
+def _diverged(value: Any) -> bool:
+    """Whether a score is there and is not finite."""
+    try:
+        return value is not None and not math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _numbers(row: Row) -> Iterator[tuple[str, float]]:
@@ -189,13 +199,12 @@ def _text(path: Path) -> str:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
+    """Lines that are no JSON object are passed over: a kill may have torn one."""
+    for line in _text(path).splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"trainer.metrics: {path}:{number}: no JSON: {error.msg}") from None
+        except json.JSONDecodeError:
+            continue
         if isinstance(row, dict):
             yield row
 
@@ -219,7 +228,7 @@ def _matches(path: Path, config: MetricsConfig, *, score: str) -> Iterator[Row]:
         if not row:
             continue
         if config.epoch not in patterns:
-            row[config.epoch] = count + config.first_epoch
+            row[config.epoch] = count // config.rows_per_epoch + config.first_epoch
             count += theirs in row
         yield row
 

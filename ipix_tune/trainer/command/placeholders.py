@@ -34,6 +34,22 @@ def filled(text: str, values: Mapping[str, Any], *, quoted: bool = False) -> str
     return _FOUND.sub(value, text)
 
 
+def quoted_names(line: str) -> str | None:
+    """The first name that stands within quotes of a line for the shell; None where none does."""
+    at = {one.start(): one.group(1) for one in _FOUND.finditer(line) if one.group(1) is not None}
+    quote, escaped = "", False
+    for place, letter in enumerate(line):
+        if quote and place in at:
+            return at[place]
+        if escaped:
+            escaped = False
+        elif letter == "\\" and quote != "'":
+            escaped = True
+        elif letter in "'\"" and quote in ("", letter):
+            quote = "" if quote else letter
+    return None
+
+
 def values_of(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Every name that may be asked for, with its value: the settings by dotted name, and the study's own."""
     return {name: get_dotted(config, name) for name in keys_of(config)} | dict(own)

@@ -1,9 +1,11 @@
 """A command that is running, under a supervisor that ends it when this process ends."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,13 +46,16 @@ class Running:
         asked = {
             "argv": list(argv),
             "cwd": None if workdir is None else str(workdir),
-            "env": {**os.environ, **environment},
             "output": str(output),
+            "lock": str(lock_of(output)),
             "stop_s": stop_s,
         }
         self._output = output
         self._supervisor = subprocess.Popen(
-            [sys.executable, str(SUPERVISOR), json.dumps(asked)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, str(SUPERVISOR), json.dumps(asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environment},
         )
         assert self._supervisor.stdout is not None
         self._supervisor.wait()  # it has left its first process
@@ -101,9 +106,31 @@ class Running:
         found: dict[str, object] = json.loads(line) if line else {"failed": "its supervisor ended"}
         return found
 
-    def last_lines(self) -> str:
-        """The end of its output."""
-        return last_lines(self._output)
+
+def wait_for_earlier(output: Path, *, seconds: float) -> None:
+    """Wait until a supervisor of before, whose owner died, has ended its command, which writes into the same folder.
+
+    Raises:
+        CommandFailed: it is there still after so many seconds.
+    """
+    lock, end = lock_of(output), time.monotonic() + seconds
+    if not lock.exists():
+        return
+    with lock.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() > end:
+                    raise CommandFailed(f"an earlier start of this run has not ended after {seconds:g} s") from None
+                time.sleep(0.2)
+            else:
+                return
+
+
+def lock_of(output: Path) -> Path:
+    """The file that a supervisor holds as long as its command lives."""
+    return output.with_name(f".{output.name}.lock")
 
 
 def last_lines(output: Path, count: int = TOLD_LINES) -> str:

@@ -8,6 +8,7 @@ command has started and left behind falls to this process, and is ended too. Sta
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -19,11 +20,12 @@ import time
 import psutil
 
 LOOK_S = 0.2
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
-    """The command is the JSON object in the first argument: argv, cwd, env, output (a file), stop_s."""
+    """The command is the JSON object in the first argument: argv, cwd, output (a file), lock (a file), stop_s."""
+    """"""
     asked = json.loads(sys.argv[1])
     if os.fork():
         os._exit(0)
@@ -32,12 +34,12 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with open(asked["output"], "ab") as output:  # noqa: PTH123
+    with open(asked["lock"], "ab") as lock, open(asked["output"], "ab") as output:  # noqa: PTH123
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             child = subprocess.Popen(
                 asked["argv"],
                 cwd=asked["cwd"],
-                env=asked["env"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -47,16 +49,18 @@ def main() -> None:
         except OSError as error:
             _tell({"failed": str(error)})
             return
-    _tell({"pid": child.pid})
-    while child.poll() is None and not _let_go():
-        time.sleep(LOOK_S)
-    ended = child.poll()
-    _end_all(child, asked["stop_s"])
+        _tell({"pid": child.pid})
+        while child.poll() is None and not _let_go():
+            time.sleep(LOOK_S)
+        ended = child.poll()
+        _end_all(child, asked["stop_s"])
     _tell({"code": child.wait() if ended is None else ended, "stopped": ended is None})
 
 
 def _heard_again() -> None:
-    """The command hears the signals that this process ignores."""
+    """The command hears the signals that this process ignores, and does not outlive it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

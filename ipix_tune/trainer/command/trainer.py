@@ -1,9 +1,9 @@
 """A command of the user's as the trainer of a study."""
 
 import json
-import os
 import shlex
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any
 
 from ipix_tune.trainer.command.command_config import Command, CommandRun, CommandSection
 from ipix_tune.trainer.command.metrics_source import Epochs
-from ipix_tune.trainer.command.placeholders import OWN, check_names, filled, names_in, values_of
-from ipix_tune.trainer.command.process import CommandFailed, Running, last_lines
-from ipix_tune.trainer.free import FreeTrainer
+from ipix_tune.trainer.command.placeholders import OWN, check_names, filled, names_in, quoted_names, values_of
+from ipix_tune.trainer.command.process import CommandFailed, Running, last_lines, wait_for_earlier
+from ipix_tune.trainer.free import SEED, FreeTrainer
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section, SpaceError
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told_epochs import ToldEpochs
@@ -25,6 +25,8 @@ LOOK_S = 0.5
 OUTPUT, OWN_FOLDER, CONFIG_FILE, STARTED = "output.log", "run", "config", "started"
 """In a run's folder: what the command prints; the folder that it is given; the file of its settings; a mark that it was
 begun."""
+LONGER_S = 30.0
+"""How much longer than `stop_s` an earlier start of a run is waited for."""
 CHECK_S = 600.0
 """Longest time that `check` may take."""
 
@@ -39,18 +41,24 @@ class CommandTrainer(FreeTrainer):
 
     def data_of(self, section: Section, values: Mapping[str, Value], choices: Mapping[str, Sequence[Value]]) -> Any:
         data = super().data_of(section, values, choices)
-        return {**data, "seed_arguments": data.get("seed"), "seed": 0}
+        workdir = str(data.get("workdir") or ".")
+        if not names_in(workdir):
+            workdir = str(Path(workdir).expanduser().absolute())  # trials run elsewhere
+        return {**data, "workdir": workdir, "seed_arguments": section.get("seed"), "seed": values.get(SEED, 0)}
 
     def validated(self, data: Any, *, source: str, lines: Lines) -> Config:
         config = validate(CommandRun, data, source=source, lines=lines)
         known = {*keys_of(config.config), *OWN}
         check_names(_texts(config), known=known)
+        if fault := _fault(config):
+            raise ConfigError(f"{source}: {fault}")
         return config
 
     def check_trial(self, config: Config, *, resources: ResourcesConfig, selects: bool) -> None:
         super().check_trial(config, resources=resources, selects=selects)
         asked = _own(config)
-        used = {name for _, text in _texts(asked) for name in names_in(text)}
+        reaching = ("command", "environment", "seed")
+        used = {name for key, text in _texts(asked) if key.startswith(reaching) for name in names_in(text)}
         if "config" in used:
             return
         for name in keys_of(asked.config):
@@ -82,23 +90,25 @@ class CommandTrainer(FreeTrainer):
             lines.append("a run that is interrupted starts anew (trainer.resume is not given)")
         if asked.check is None:
             return [*lines, "not checked: its data (trainer.check may name a command that does)"]
-        values = values_of(asked.config, {"epochs": asked.epochs, "seed": asked.seed, "run_dir": "", "config": ""})
-        argv = _argv(asked.check, values)
-        output = Path(os.environ.get("TMPDIR", "/tmp")) / f"ipix-tune-check-{os.getpid()}.log"
-        output.unlink(missing_ok=True)
-        where = self._where(
-            asked.model_copy(update={"workdir": None}) if names_in(asked.workdir or "") else asked, values
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            return [*lines, self._checked(asked, Path(folder))]
+
+    def _checked(self, asked: CommandRun, folder: Path) -> str:
+        """The last line of what the user's own check says."""
+        assert asked.check is not None
+        values, output = _values(asked, folder), folder / OUTPUT
+        (folder / OWN_FOLDER).mkdir()
+        _write_settings(asked, folder)
+        argv, where = _argv(asked.check, values), self._where(asked, values)
         with Running(argv, **where, output=output, stop_s=asked.stop_s) as running:
             end = time.monotonic() + CHECK_S
             while (code := running.code()) is None and time.monotonic() < end:
                 time.sleep(LOOK_S / 5)
         told = last_lines(output)
-        output.unlink(missing_ok=True)
         if code != 0:
             ended = "was not over after 10 min" if code is None else f"ended with status {code}"
             raise ConfigError(f"trainer.check: {shlex.join(argv)} {ended}:\n{told}")
-        return [*lines, f"checked: {told.splitlines()[-1]}" if told else "checked"]
+        return f"checked: {told.splitlines()[-1]}"
 
     def plan(self, configs: Sequence[Config], resources: ResourcesConfig, *, measured: bool) -> Checked:
         asked = _own(configs[0])
@@ -137,7 +147,8 @@ class CommandTrainer(FreeTrainer):
         if begun and told.last >= asked.epochs:
             told.again()
             return
-        resumed = begun and asked.resume is not None
+        wait_for_earlier(folder / OUTPUT, seconds=asked.stop_s + LONGER_S)
+        resumed = begun and asked.resume is not None and told.last > 0
         if begun and not resumed:
             _aside(folder)
         own = folder / OWN_FOLDER
@@ -152,34 +163,32 @@ class CommandTrainer(FreeTrainer):
         if workdir is not None and not place.is_absolute():
             place = workdir / place
         epochs = Epochs(asked.metrics, place, output, score=asked.score)
-        file = _config_file(asked, folder)
-        file.write_text(dump_data(asked.config) if asked.config_format == "yaml" else json.dumps(asked.config))
+        _write_settings(asked, folder)
         argv = argv_of(asked, folder, resumed=resumed)
-        began = time.monotonic()
+        began = latest = time.monotonic()
         with Running(argv, **self._where(asked, values), output=output, stop_s=asked.stop_s) as running:
             while True:
                 code = running.code()
                 for epoch, metrics in epochs.new(over=code is not None):
                     if epoch > asked.epochs:
-                        continue
-                    took = {"time/epoch_s": (time.monotonic() - began) / epoch} if not resumed else {}
+                        raise ConfigError(
+                            f"the command reported epoch {epoch}, and trainer.epochs is {asked.epochs}: hand it its "
+                            "length as {epochs}; see also trainer.metrics.rows_per_epoch"
+                        )
+                    took, latest = {"time/epoch_s": time.monotonic() - latest}, time.monotonic()
                     if not told.tell(Epoch(epoch=epoch, metrics={**took, **metrics}, saved=True)):
                         return
                 if code is not None:
                     break
                 if asked.timeout_s is not None and time.monotonic() - began > asked.timeout_s:
-                    raise CommandFailed(
-                        f"not over after {asked.timeout_s:g} s (trainer.timeout_s); it printed:\n{last_lines(output)}"
-                    )
+                    raise ConfigError(_told(output, f"it was not over after {asked.timeout_s:g} s (trainer.timeout_s)"))
                 time.sleep(LOOK_S)
-        if code != 0:
-            raise CommandFailed(f"the command ended with status {code}; it printed:\n{last_lines(output)}")
+        if code != 0 and told.last < asked.epochs:
+            raise CommandFailed(_told(output, f"the command ended with status {code}"))
         if told.last == 0:
             where = f" ({place})" if asked.metrics.place else ""
-            raise ConfigError(
-                f"the command ended well and reported no epoch in {asked.metrics.described}{where}; see "
-                f"trainer.metrics. It printed:\n{last_lines(output)}"
-            )
+            why = f"the command ended well and reported no epoch in {asked.metrics.described}{where}"
+            raise ConfigError(_told(output, why))
         if told.last < asked.epochs:
             raise ConfigError(
                 f"the command ended after epoch {told.last} of {asked.epochs} (trainer.epochs); hand it its length as "
@@ -198,7 +207,7 @@ def argv_of(config: CommandRun, folder: Path, *, resumed: bool) -> list[str]:
     more = [config.seed_arguments] if config.seed_arguments else []
     more += [config.resume] if resumed and config.resume else []
     if isinstance(config.command, str):
-        argv[-1] += "".join(f" {filled(text, values, quoted=True)}" for text in more)
+        argv[-1] = argv[-1].rstrip() + "".join(f" {filled(text, values, quoted=True)}" for text in more)
         return argv
     return [*argv, *(filled(word, values) for text in more for word in shlex.split(text))]
 
@@ -212,6 +221,43 @@ def _argv(command: Command, values: Mapping[str, Any]) -> list[str]:
 def _values(config: CommandRun, folder: Path) -> dict[str, Any]:
     own = {"epochs": config.epochs, "seed": config.seed, "run_dir": str(folder / OWN_FOLDER)}
     return values_of(config.config, {**own, "config": str(_config_file(config, folder))})
+
+
+def _write_settings(config: CommandRun, folder: Path) -> None:
+    text = dump_data(config.config) if config.config_format == "yaml" else json.dumps(config.config)
+    _config_file(config, folder).write_text(text)
+
+
+def _told(output: Path, why: str) -> str:
+    """What a command printed last, and why that is an error: in the last line, which tables show."""
+    lines = last_lines(output)
+    return f"the command printed:\n{lines}\n{why}; its last line: {lines.splitlines()[-1]}"
+
+
+def _fault(config: CommandRun) -> str | None:
+    """Why such a command cannot be run many times, beside one another and again."""
+    if taken := [name for name in config.config if name in OWN]:
+        return f"trainer.config.{taken[0]}: the study fills in {{{taken[0]}}} itself; give the setting another name"
+    place, workdir = config.metrics.place, config.workdir or ""
+    if place and "run_dir" not in names_in(place) and (Path(place).is_absolute() or "run_dir" not in names_in(workdir)):
+        return (
+            f"trainer.metrics: {place} would be the same for all runs; have the command write below {{run_dir}}, and "
+            "name that place here"
+        )
+    pattern = config.metrics.pattern
+    if pattern is not None and config.metrics.epoch not in pattern and config.resume is not None:
+        return "trainer.resume with a pattern for the score alone: epochs could not be told apart; add one for them"
+    if not isinstance(config.command, str):
+        return None
+    line = config.command.strip()
+    if (config.seed_arguments or config.resume) and set(line) & set(";|&\n"):
+        return (
+            "trainer.seed and trainer.resume are added behind the line, which has several commands: name {seed} where "
+            "it belongs, or give a list of program and arguments"
+        )
+    if (inside := quoted_names(line)) is not None:
+        return f"trainer.command: {{{inside}}} stands within quotes; a value is quoted already, so write it outside"
+    return None
 
 
 def _config_file(config: CommandRun, folder: Path) -> Path:
