@@ -57,6 +57,7 @@ def no_fit(*arguments, **options):
     raise AssertionError("the surrogate is fitted again")
 
 
+@pytest.mark.slow
 def test_a_study_that_grew_has_the_report_that_it_would_have_had_at_once(built, study_dir, tmp_path):
     place = tmp_path / "synthetic"
     last = next(study_dir.glob("wandb/offline-run-*-t0005"))

@@ -25,7 +25,7 @@ def written(tmp_path, **more):
         "storage": str(tmp_path / "studies"),
         "trainer": trainer | {"metrics": {"jsonl": "{run_dir}/metrics.jsonl", "factor": {"val/dice": 100}}},
         "search": {"optim.lr": {"uniform": [0, 1]}},
-        "points": [{"optim.lr": 0.9}],
+        "points": [{"optim.lr": 0.9}, {"optim.lr": 0.1}],
         "sampler": {"name": "random", "seed": 3},
         "scheduler": {"grace_epochs": 1},
         "budget": {"trials": 6},
@@ -61,7 +61,7 @@ def test_a_command_is_searched_stopped_confirmed_reported_and_exported(tmp_path)
     assert "mIoU" not in page.replace("mIoU elsewhere", "")
     best = YAML(typ="safe").load((place / "best.yaml").read_text())
     assert "# run it: " in (place / "best.yaml").read_text()
-    assert best["config"]["optim"]["lr"] < 0.9
+    assert best["config"]["optim"]["lr"] != 0.9
 
 
 def test_after_its_driver_is_killed_no_command_is_left_and_the_study_goes_on(tmp_path):

@@ -22,7 +22,7 @@ def ended(study):  # noqa: F811
     assert trials.remaining == 0
     work = Work(
         facts=facts,
-        data=facts.training(entries[0].values).data,
+        probe=facts.training(entries[0].values),
         trials=trials,
         record=("journal.log",),
         scheduler=None,

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 import wandb
@@ -74,7 +75,11 @@ def test_rows_come_out_of_wandbs_offline_files_while_the_run_is_open(tmp_path):
     run.log({"epoch": 2, "validation Dice": 0.6})
     run.finish()
     source = epochs(tmp_path, tmp_path, wandb=".", names={"val/dice": "validation Dice"})
-    assert list(source.new(over=True)) == [(1, {"val/dice": 0.4}), (2, {"val/dice": 0.6})]
+    found, end = [], time.monotonic() + 30  # W&B's own process writes the file
+    while len(found) < 2 and time.monotonic() < end:
+        found += source.new(over=True)
+        time.sleep(0.1)
+    assert found == [(1, {"val/dice": 0.4}), (2, {"val/dice": 0.6})]
 
 
 def test_a_line_that_a_kill_has_torn_is_passed_over(tmp_path):

@@ -14,12 +14,12 @@ from ipix_tune.execution.trainable import _at_home, _train, trial_config
 from ipix_tune.storage import study_folder
 from ipix_tune.storage.object_store import Store, StoreError
 from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy, copy_of, scratch
+from ipix_tune.trainer.own.trainer import OwnTrainer
 from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.studies import base, config_of, write
 from tests.trainers.runs import rows, same_tensors, tensors
 from trainers.common.errors import ConfigError, OutputError
 from trainers.common.object_uri import without_query
-from trainers.data.open import open_data
 from trainers.loop.fit import fit
 
 NOWHERE = "s3://bucket/studies?scheme=http&endpoint_override=127.0.0.1:9"
@@ -233,8 +233,7 @@ def test_a_study_that_is_nowhere_cannot_be_resumed_and_leaves_no_folder(bucket, 
 
 
 def test_a_node_that_cannot_write_the_object_storage_says_so(tmp_path):
-    data = config_of().data
-    (fault,) = look(data, away(tmp_path).uri, open_data(data, final=False).split_hash)
+    (fault,) = look(OwnTrainer(), config_of(), away(tmp_path).uri, "")
     assert fault.startswith(f"storage = {away(tmp_path).uri} cannot be reached or written")
 
 

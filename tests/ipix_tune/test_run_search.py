@@ -140,6 +140,7 @@ def undisturbed(tmp_path_factory):
     return run(long(tmp_path_factory.mktemp("undisturbed")), report=False).folder
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_a_resumed_study_ends_as_the_undisturbed_one(tmp_path, undisturbed):
     file, place = long(tmp_path), tmp_path / "studies" / "tiny"
     process = sweep(file)

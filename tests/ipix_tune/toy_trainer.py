@@ -33,7 +33,7 @@ def main():
         time.sleep(asked.pause)
         if epoch == asked.fail_at and not done:
             raise SystemExit(f"the dog ate epoch {epoch}")
-        noise = random.Random(f"{asked.seed} {epoch}").gauss(0, 1)
+        noise = random.Random(f"{asked.seed} {epoch} {asked.lr}").gauss(0, 1)
         dice = 0.9 - (asked.lr - 0.1) ** 2 - 0.3 / epoch + 0.003 * noise
         sys.stdout.write(f"epoch {epoch}: dice {dice:.6f}\n")
         sys.stdout.flush()

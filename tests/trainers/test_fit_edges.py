@@ -98,7 +98,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(tmp_path, monk
     def poison(model, norm):
         next(model.parameters()).grad[0] = torch.nan
 
-    monkeypatch.setattr("trainers.loop.run.clip", poison)
+    monkeypatch.setattr("trainers.loop.precision.clip", poison)
     config = tiny_supervised(schedule={"epochs": 2, "steps_per_epoch": 1})
     with pytest.raises(TrainingError, match=r"weights are NaN or infinite after step 0 \(epoch 1\)"):
         fit(config, tmp_path)

@@ -19,6 +19,7 @@ from trainers.loop.run import Run
 from trainers.losses.labelled_config import LossConfig
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_learns_from_its_labels_by_this_loss(name, tmp_path, monkeypatch):
     run = Run(config(name, alpha=0.0), tmp_path)

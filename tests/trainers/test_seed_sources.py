@@ -44,6 +44,7 @@ def test_the_seed_of_the_order_moves_images_views_and_the_steps_own_draws_alone(
     assert first_batch(plain).seed != first_batch(moved).seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["unimatch", "st"])
 def test_both_together_are_the_seed(tmp_path, method):
     settings = {"method": {"name": method, **({"flip": False} if method == "st" else {"conf_thresh": 0.2})}}

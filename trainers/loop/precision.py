@@ -23,6 +23,8 @@ def precision_lines(config: PrecisionConfig, device: torch.device) -> list[str]:
         if config.amp != "fp16":
             return []
         return ["precision.amp: fp16 on a CPU is a rehearsal and slow; on a CPU take off or bf16"]
+    if config.amp == "off":
+        return []
     name = torch.cuda.get_device_name(device)
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     if config.amp == "bf16" and not native:
