@@ -66,6 +66,16 @@ def test_the_judgement_is_that_of_the_race_on_the_same_scores():
     assert {arm.name: arm.scores for arm in found.arms} == scores
 
 
+def test_an_arm_whose_empty_changes_wandb_has_dropped_is_an_arm_all_the_same():
+    """W&B writes the config anew, without empty mappings, once a run logs pictures with masks."""
+    tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=5)))
+    wanted = confirmed(tables)
+    for arm in tables.facts["confirm"]["arms"].values():
+        if not arm["changes"]:
+            del arm["changes"]
+    assert confirmed(tables) == wanted
+
+
 def test_where_less_is_better_the_order_turns():
     scores = scores_of(EFFECTS, seeds=5)
     found = found_in(confirmed_runs(scores, mode="min"))

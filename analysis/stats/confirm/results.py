@@ -200,7 +200,7 @@ def _result(name: str, known: dict[str, Any], rows: list[dict[str, Any]], offici
         name=name,
         roles=tuple(known["roles"]),
         of=tuple(known["of"]),
-        changes=known["changes"],
+        changes=known.get("changes") or {},  # W&B drops an empty mapping where pictures are logged
         trial=known["trial"],
         values={}
         if first is None
