@@ -11,7 +11,7 @@ from analysis.figures import confirmation as figure
 from analysis.figures.render import drawn
 from analysis.sections.section import ReportSection
 from analysis.stats.confirm.paired_verdict import ESTIMAND, Verdict, p_shown
-from analysis.stats.confirm.results import LEVEL, ArmMean, ArmResult, Confirmed
+from analysis.stats.confirm.results import LEVEL, UNKNOWN_SPLIT, ArmMean, ArmResult, Confirmed
 from analysis.stats.confirm.winner import Winner
 from analysis.units import amount
 from analysis.wording.answer_type import Headline
@@ -100,6 +100,8 @@ def _spent(found: Confirmed) -> str:
     """Time of all runs, and the splits of those that are scored."""
     splits = list(dict.fromkeys(split for arm in found.arms for split in arm.splits))
     drawn = f"splits {', '.join(splits)}, drawn by seed" if len(splits) > 1 else f"split {splits[0]}"
+    if splits == [UNKNOWN_SPLIT]:
+        drawn = "the trainer told no split"
     return f"{duration(sum(arm.runtime_s for arm in found.arms))}; {drawn}."
 
 

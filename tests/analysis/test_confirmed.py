@@ -76,6 +76,12 @@ def test_an_arm_whose_empty_changes_wandb_has_dropped_is_an_arm_all_the_same():
     assert confirmed(tables) == wanted
 
 
+def test_a_trainer_that_tells_no_split_is_not_given_an_unknown_one():
+    headline = confirmed_headline(found_in(confirmed_runs(scores_of(EFFECTS, seeds=5))))
+    assert headline is not None
+    assert "the trainer told no split" in headline.cost
+
+
 def test_where_less_is_better_the_order_turns():
     scores = scores_of(EFFECTS, seeds=5)
     found = found_in(confirmed_runs(scores, mode="min"))

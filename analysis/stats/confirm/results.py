@@ -16,6 +16,8 @@ from analysis.stats.confirm.winner import Winner, choose
 from analysis.stats.distributions import student_above
 
 OFFICIAL = "final/last/miou"
+UNKNOWN_SPLIT = "unknown"
+"""In the place of a split's hash where the trainer told none."""
 """Score on the validation set that the trainer's config names (`data.val`), with the last weights."""
 LEVEL = 0.95
 """Of the intervals of all arms' means together, and so of the winner's, whichever arm wins."""
@@ -63,7 +65,7 @@ class ArmResult:
     @property
     def splits(self) -> tuple[str, ...]:
         """Short hashes of the splits that ``scores`` come from, each once, by seed."""
-        return tuple(dict.fromkeys((row["split_hash"] or "unknown")[:12] for row in self.runs))
+        return tuple(dict.fromkeys((row["split_hash"] or UNKNOWN_SPLIT)[:12] for row in self.runs))
 
     @property
     def mean(self) -> ArmMean | None:
