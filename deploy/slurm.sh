@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A study as one Slurm job: sbatch deploy/slurm.sh, from the checkout; the same again takes it up. See docs/cluster.md.
+# A study as one Slurm job: sbatch deploy/slurm.sh, from the checkout; the same again takes it up. See docs/how-to/cluster.md.
 #SBATCH --job-name=ipix-tune --ntasks-per-node=1
 #SBATCH --nodes=4 --gpus-per-node=4 --cpus-per-task=32 --time=24:00:00    # change
 set -euo pipefail

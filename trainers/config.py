@@ -107,7 +107,7 @@ class PrecisionConfig(Section):
     """Autocast of forward passes; upsampling and losses stay in float32. `fp16`, with loss scaling, is for GPUs without
     bfloat16 (before NVIDIA's Ampere), which emulate it slowly."""
     channels_last: bool = True
-    """Layout of weights and features. False is slower wherever it was measured (docs/performance.md)."""
+    """Layout of weights and features. False is slower wherever it was measured (docs/explanation/performance.md)."""
     compile: Literal["off", "default", "cuda_graphs"] = "off"
     """Compile the networks that train. What was compiled is kept in `$XDG_CACHE_HOME` or `~/.cache`, below
     `ipix-tune/compiled`, so that the next trial waits less. `cuda_graphs`: replay whole passes as CUDA graphs."""

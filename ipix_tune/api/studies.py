@@ -26,7 +26,7 @@ class Study:
         source: a study file, or a mapping with the keys of one.
         overrides: laid over it, by dotted key.
         trainer: a function that trains, called as ``trainer(config, report)``; the study's `trainer` section has its
-            `config`, `epochs` and `score`. See docs/add-a-trainer.md.
+            `config`, `epochs` and `score`. See docs/how-to/add-a-trainer.md.
 
     Raises:
         ConfigError: with file, line, key, and what to do.

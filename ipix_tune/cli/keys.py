@@ -13,7 +13,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def keys(
     prefix: Annotated[str, typer.Argument(help="Only these, such as optim, method.conf_thresh or budget.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Write the page of all keys (docs/keys.md) there instead.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page of all keys (docs/reference/keys.md) there instead.")
+    ] = None,
 ) -> None:
     """List keys with type, range, default and meaning."""
     from ipix_tune.config.key_page import in_words, keys_below, page

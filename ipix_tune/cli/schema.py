@@ -1,5 +1,5 @@
-"""`ipix-tune schema` writes what is made from the typed configs: docs/keys.md and search_spaces/study.schema.json, by
-which editors complete and check study files."""
+"""`ipix-tune schema` writes what is made from the typed configs: docs/reference/keys.md and
+search_spaces/study.schema.json, by which editors complete and check study files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ipix_tune.config.key_page import page
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "search_spaces" / "study.schema.json"
-KEYS = ROOT / "docs" / "keys.md"
+KEYS = ROOT / "docs" / "reference" / "keys.md"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,4 +1,4 @@
-"""All keys of study files and training configs, for `ipix-tune keys` and for docs/keys.md."""
+"""All keys of study files and training configs, for `ipix-tune keys` and for docs/reference/keys.md."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ INTRODUCTIONS = {
     "config key, such as `search.optim.lr`; it has exactly one of the kinds.",
     TRAINING: "In a training config these stand at the top. In a study file they stand below `trainer`, and `search`, "
     "`points` and `confirm` name them as here.",
-    COMMAND: "The `trainer` section of a study of your own program: [add-a-trainer.md](add-a-trainer.md).",
+    COMMAND: "The `trainer` section of a study of your own program: [add-a-trainer.md](../how-to/add-a-trainer.md).",
     FUNCTION: "The `trainer` section of a study of your own Python function.",
 }
 
@@ -96,13 +96,14 @@ def _default(key: Key) -> str:
 
 
 def page() -> str:
-    """The text of docs/keys.md."""
+    """The text of docs/reference/keys.md."""
     lines = [
         "# Keys",
         "",
         "Every key of a study file and of a training config: type with its range, default, meaning. Made by",
-        "`ipix-tune keys --out docs/keys.md` from the code that reads the files; `ipix-tune keys optim` prints a part",
-        "of it. How the parts of a study file work together is in [the study file](../search_spaces/README.md).",
+        "`ipix-tune keys --out docs/reference/keys.md` from the code that reads the files; `ipix-tune keys optim`",
+        "prints a part of it. How the parts of a study file work together is in",
+        "[the study file](../../search_spaces/README.md).",
         "",
     ]
     for title, keys in all_keys().items():

@@ -127,7 +127,7 @@ class SamplerConfig(Section):
 
     name: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
     """`tpe`: tree-structured Parzen estimator; `gp`: Gaussian process; `cmaes`: evolution strategy; `grid`: every
-    value of discrete dimensions; docs/search.md compares them."""
+    value of discrete dimensions; docs/explanation/search.md compares them."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes what the sampler draws."""
     startup_trials: Annotated[int, Field(ge=0)] = 10

@@ -2,7 +2,7 @@
 
 In the manner of PriorBand: a new configuration comes from the prior, from the neighbourhood of the incumbent, from the
 model (TPE), or from anywhere. The share of the first two falls as trials end, and with the trust that the best trials
-so far leave in the prior. `docs/search.md` has the formulas and what was measured.
+so far leave in the prior. `docs/explanation/search.md` has the formulas and what was measured.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 A trial that was stopped has no final score, and one that ran in full is not good for that alone. So every trial that
 has a score is given the final score that it would likely have had, and shown by its place among these.
-`docs/search.md` says why.
+`docs/explanation/search.md` says why.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Warm start: the sampler learns from the trials of earlier studies, which stay no trials of this one.
 
 Scores of two studies are never compared: what TPE is shown of a trial is its place within its own study.
-`docs/search.md` has the rules.
+`docs/explanation/search.md` has the rules.
 """
 
 import json

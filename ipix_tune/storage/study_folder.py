@@ -139,7 +139,8 @@ def only_driver(folder: Path) -> Iterator[None]:
             if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise FolderError(
                     f"{folder / LOCK}: cannot be locked: {error.strerror} ({errno.errorcode.get(error.errno or 0)}). "
-                    "Its file system must pass on flock (docs/cluster.md, Storage); give another --set storage=..."
+                    "Its file system must pass on flock (docs/how-to/cluster.md, Storage); "
+                    "give another --set storage=..."
                 ) from None
             lock.seek(0)
             raise FolderError(

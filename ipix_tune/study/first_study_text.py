@@ -30,7 +30,7 @@ trainer:
   data:
 $data
   method:
-    name: unimatch          # consistency of weak and strong views; docs/methods has the others
+    name: unimatch          # consistency of weak and strong views; docs/reference/methods.md has the others
   model:
 $model
 $views  interpixel:

@@ -16,7 +16,7 @@ def commands() -> list[str]:
     """One for each choice of a|b."""
     sources = sorted((ROOT / "benchmarks").glob("*.py"))
     texts = [ast.get_docstring(ast.parse(source.read_text())) or "" for source in sources]
-    texts += [page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))]
+    texts += [page.read_text() for page in sorted((ROOT / "docs").rglob("*.md"))]
     found = [command for text in texts for command in re.findall(r"python -m (benchmarks\.[^`\n]+)", text)]
     return sorted({command.replace(several, one) for command in found for several, one in _choices(command)})
 

@@ -27,7 +27,7 @@ QUICK = {"unimatch", "cct", "ael", "u2pl", "ucc", "alonso"}
 
 def documented():
     """Host waits a step by `method.name`, from the table of methods."""
-    page = Path(__file__).parents[2] / "docs" / "methods" / "README.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "methods.md"
     rows = [line.strip("|\n ").split("|") for line in page.read_text().splitlines() if line.startswith("| ")]
     named = [(re.fullmatch(r"`(\w+)`", row[1].strip()), row[-1].strip()) for row in rows if len(row) > 2]
     return {name[1]: int(waits) for name, waits in named if name and waits.isdigit()}

@@ -50,7 +50,7 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
         known = names or config.data.layout().classes
         lines.append(
             f"never found: {', '.join(known[index] for index in lost)} (IoU 0 in every evaluation); "
-            'docs/training.md, "Rare classes", says what may help'
+            'docs/reference/training.md, "Rare classes", says what may help'
         )
     return lines
 

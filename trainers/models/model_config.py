@@ -30,8 +30,8 @@ class ModelConfig(Section):
 
     name: Literal["deeplabv3plus", "smp", "dinov2_dpt"] = "deeplabv3plus"
     """`deeplabv3plus`: DeepLabV3+ as UniMatch has it (methods: section 19). `smp`: any architecture of
-    segmentation_models.pytorch on any of its encoders and timm's (section 24; docs/models.md). `dinov2_dpt`: DINOv2
-    with a DPT head, as UniMatch V2 has it (section 23); crops are multiples of 14."""
+    segmentation_models.pytorch on any of its encoders and timm's (section 24; docs/reference/models.md).
+    `dinov2_dpt`: DINOv2 with a DPT head, as UniMatch V2 has it (section 23); crops are multiples of 14."""
     size: Annotated[Literal["tiny", "small", "base", "large"], OnlyIf({"name": "dinov2_dpt"})] = "base"
     """Of DINOv2: 25, 98 and 336 million parameters with the head; `tiny` is for tests on a CPU, without weights."""
     backbone: Annotated[Literal["small", "resnet18", "resnet34", "resnet50", "resnet101"], DEEPLAB] = "resnet50"

@@ -135,7 +135,7 @@ def _side(config: ModelConfig, encoder: Any) -> int:
         raise ConfigError(
             f"model: dpt cannot be built on {config.encoder}: smp's DPT takes patches of 16 pixels, this encoder has "
             f"{multiple}; set model.options: {{patch_size: 16}}, by which timm resamples the weights, or take a DINOv3 "
-            "encoder, or UniMatch V2's own network for DINOv2 (docs/models.md)"
+            "encoder, or UniMatch V2's own network for DINOv2 (docs/reference/models.md)"
         )
     patches = getattr(getattr(encoder, "model", None), "patch_embed", None)
     given = getattr(patches, "img_size", None)

@@ -74,7 +74,7 @@ def _of_timm(config: ModelConfig, make: Callable[..., nn.Module]) -> nn.Module:
         raise CheckpointError(
             f"model.weights: {len(left)} of {every} weights of encoder {config.encoder} were not in {source} and are "
             f"random: {', '.join(left[:SHOWN])}{' ...' if len(left) > SHOWN else ''}; its names are not timm's: "
-            "docs/models.md says how such a file is converted"
+            "docs/reference/models.md says how such a file is converted"
         )
     return loaded
 

