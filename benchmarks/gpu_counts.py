@@ -48,11 +48,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
     "st": {"scales": [1.0]},
     "stpp": {"scales": [1.0]},
+    "dstcbc": {"iterations": 1},
     "pseudoseg": {},
     "psmt": {"warmup_passes": 0},
 }
 """Settings under which a step does all that the method can ask of a GPU."""
-STAGES = {"st": 2, "stpp": 3}
+STAGES = {"st": 2, "stpp": 3, "dstcbc": 2}
 WARM_UP = 2
 """Steps before the counted one, so that banks and averages are what they are later."""
 

@@ -32,6 +32,7 @@ OFF = {
     "pseudoseg": {"pseudo_weight": 0},
     "st": {"strong": "none", "scales": [1.0]},
     "stpp": {"cutout_p": 0, "scales": [1.0]},
+    "dstcbc": {"iterations": 1},
 }
 """Each method with all of its parts switched off that can be."""
 VIEWS_OFF = {"jitter_p": 0, "blur_p": 0, "cutmix_p": 0}
@@ -43,7 +44,7 @@ def config(name, method, *, steps=2, **sections):
         mode="json"
     )
     made["method"] = {"name": name, **method}
-    if name in ("st", "stpp"):
+    if name in ("st", "stpp", "dstcbc"):
         made["schedule"]["epochs"] = 3
         made["data"]["draw"] = {"labelled": 230}  # leaves few images to label
     return TrainConfig.model_validate(made)
@@ -52,7 +53,12 @@ def config(name, method, *, steps=2, **sections):
 def variants(name):
     """Parts off without and with the inter-pixel loss, and as the defaults are."""
     ramp = {"warmup_fraction": 0, "tau": 0.05}
-    plain = {"st": {"scales": [1.0]}, "stpp": {"scales": [1.0]}, "psmt": {"warmup_passes": 0}}.get(name, {})
+    plain = {
+        "st": {"scales": [1.0]},
+        "stpp": {"scales": [1.0]},
+        "psmt": {"warmup_passes": 0},
+        "dstcbc": {"iterations": 2},
+    }.get(name, {})
     return [
         config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),
         config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 1, **ramp}),

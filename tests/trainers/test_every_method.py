@@ -37,11 +37,12 @@ METHODS = {
     "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup_passes": 0},
     "st": {"scales": [1.0]},
     "stpp": {"scales": [1.0], "labeller": "best"},
+    "dstcbc": {"iterations": 2, "gamma": 1},
     "pseudoseg": {},
     "pseudoseg+labels": {"image_labels": True},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
-STAGES = {"stpp": 3, "st": 2}
+STAGES = {"stpp": 3, "st": 2, "dstcbc": 3}
 """Of methods that are several trainings; each takes an epoch at least, and looks at every unlabelled image."""
 
 

@@ -14,6 +14,7 @@ from trainers.data.read import mask_from_png
 from trainers.interface.epoch_record import Decision
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
+from trainers.loop.stages import shortest
 from trainers.methods.labelling import masks_from_tensors
 
 WORLD, EPOCHS = 2, 4
@@ -121,3 +122,9 @@ def test_two_processes_store_the_masks_of_one(unbroken, tmp_path):
     # Sums over processes round otherwise, which moves a pixel where two classes are as likely.
     assert float(same.double().mean()) > 0.99
     shutil.rmtree(tmp_path)
+
+
+def test_a_short_training_goes_through_every_stage():
+    long = config().model_dump(mode="json") | {"method": {"name": "st", "retrainings": 5}}
+    assert shortest(TrainConfig.model_validate(long)) == 6
+    assert shortest(config()) == 3

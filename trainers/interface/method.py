@@ -72,15 +72,17 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One of the trainings that a method is made of, each from a fresh student, with a schedule of its own.
+    """One of the trainings that a method is made of, each with a fresh optimiser and a schedule of its own.
 
     Args:
         share: its part of `schedule.epochs`, rounded to whole epochs and at least one.
         needs: what it asks of the data.
+        fresh: the student begins it with fresh weights; False: with those that the stage before left.
     """
 
     share: float
     needs: Needs
+    fresh: bool = True
 
 
 UnlabelledImages = Callable[[Sequence[int]], Iterator[tuple[int, Tensor]]]
@@ -279,7 +281,8 @@ class Method(Protocol):
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
         """Called on every process before stage 1, 2, ... begins, the networks still as the last stage left them. Then
-        the loop gives the student fresh weights, and all that is trained a fresh optimiser."""
+        the loop gives the student fresh weights, where the stage wants them, and all that is trained a fresh
+        optimiser."""
         ...
 
     def pseudo_masks(self) -> Mapping[int, bytes] | None:

@@ -28,8 +28,8 @@ CARDS = (8, 12, 16, 24, 48, 80)
 """Sizes of GPUs, in GiB, for which the largest batch is estimated where there is none to measure on."""
 TRIES, CPU_TRIES = 5, 2
 """Trainings that are measured at most; a large batch takes long on a CPU, and its memory is seldom what is short."""
-EPOCHS, STEPS = 3, 2
-"""Of each, with an evaluation at its end; no method has more stages."""
+STEPS = 2
+"""Of each epoch of theirs; an evaluation is at the end."""
 
 Peak = Callable[[TrainConfig], int | None]
 """Bytes at the peak of a short training; None: it ran out of memory."""
@@ -76,9 +76,11 @@ def measured_peak(config: TrainConfig) -> int | None:
 def _peak(config: TrainConfig) -> int | None:
     from trainers.loop.fit import fit
     from trainers.loop.resource_meter import peak_mib
+    from trainers.loop.stages import shortest
 
-    schedule = config.schedule.model_copy(update={"epochs": EPOCHS, "steps_per_epoch": STEPS})
-    evaluation = config.evaluation.model_copy(update={"every": EPOCHS, "final": False})
+    epochs = shortest(config)
+    schedule = config.schedule.model_copy(update={"epochs": epochs, "steps_per_epoch": STEPS})
+    evaluation = config.evaluation.model_copy(update={"every": epochs, "final": False})
     with tempfile.TemporaryDirectory() as folder:
         try:
             fit(config.model_copy(update={"schedule": schedule, "evaluation": evaluation}), Path(folder))
@@ -135,7 +137,7 @@ def memory_lines(
     about = extrapolated(found, step=world, most=most, room=place.room) if on_cpu else largest
     room = f"of {gib(place.room)} GiB of {place.called}"
     lines = [
-        f"measured: {gib(taken)} GiB {room}, at the peak of {EPOCHS * STEPS} steps and an evaluation"
+        f"measured: {gib(taken)} GiB {room}, at the peak of a few steps of every stage and an evaluation"
         if taken is not None
         else f"measured: data.batch_size = {batch} does not fit, {room}"
     ]

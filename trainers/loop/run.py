@@ -150,9 +150,10 @@ class Run:
             )
             with self._autocast(), many_sizes():
                 self.method.begin(stage, images)
-            seed = int(generator(self.config.init_seed, Stream.STAGE, stage).integers(2**31))
-            fresh = build_model(self.config.model, num_classes=self.data.num_classes, seed=seed)
-            self.student.load_state_dict(fresh.state_dict())
+            if self.stages[stage].fresh:
+                seed = int(generator(self.config.init_seed, Stream.STAGE, stage).integers(2**31))
+                fresh = build_model(self.config.model, num_classes=self.data.num_classes, seed=seed)
+                self.student.load_state_dict(fresh.state_dict())
             self.optimizers = self._fresh_optimizers()
         self.stage = stage
         skipped = self.loader.skipped

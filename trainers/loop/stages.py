@@ -7,13 +7,21 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as ops
 
 from trainers.common.errors import ConfigError
+from trainers.config import TrainConfig
 from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
 from trainers.data.read import Reader
 from trainers.data.views import normalise
 from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.method import Stage, UnlabelledImages
+from trainers.loop.method_kit import make_kit
+from trainers.methods.registry import build_method
 from trainers.processes.process_group import Process
+
+SOME_CLASSES = 21
+"""Of networks that are made to ask a method for its stages."""
+FEWEST_EPOCHS = 3
+"""Of short trainings that are measured."""
 
 
 def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:
@@ -34,6 +42,20 @@ def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:
         found.append(range(begin, end))
         begin = end
     return tuple(found)
+
+
+def shortest(config: TrainConfig) -> int:
+    """Epochs of a short training that goes through every stage of the method, at least `FEWEST_EPOCHS`. Makes the
+    network once, without its weights, since the method says what its stages are."""
+    untrained = config.model.model_copy(update={"weights": "none"})
+    kit = make_kit(
+        config.model_copy(update={"model": untrained}),
+        num_classes=SOME_CLASSES,
+        process=Process(rank=0, world=1, device=torch.device("cpu")),
+        labelled=1,
+        unlabelled=1,
+    )
+    return max(FEWEST_EPOCHS, len(build_method(config.method, kit).stages()))
 
 
 def unlabelled_images(

@@ -62,3 +62,8 @@ def masks_from_tensors(state: Mapping[str, Tensor]) -> dict[int, bytes]:
         masks[place] = whole[begin : begin + size]
         begin += size
     return masks
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

@@ -13,6 +13,7 @@ from trainers.methods.cct import Cct, CctConfig
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
+from trainers.methods.dstcbc import DstCbc, DstCbcConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.gct import Gct, GctConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
@@ -44,7 +45,8 @@ MethodConfig = Annotated[
     | PsMtConfig
     | PseudoSegConfig
     | StConfig
-    | StPlusPlusConfig,
+    | StPlusPlusConfig
+    | DstCbcConfig,
     Field(discriminator="name"),
 ]
 
@@ -67,6 +69,7 @@ BUILDERS: dict[str, Any] = {
     "pseudoseg": PseudoSeg,
     "st": St,
     "stpp": StPlusPlus,
+    "dstcbc": DstCbc,
 }
 
 

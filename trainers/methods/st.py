@@ -1,8 +1,7 @@
 """ST: self-training in stages, on stored pseudo-masks, and what ST++ shares with it (methods: section 12)."""
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Self, cast
 
@@ -11,16 +10,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from trainers.common.depends_on import Above, OnlyIf
-from trainers.common.section import Section
 from trainers.common.transfer import to_device
-from trainers.data.read import mask_to_png
 from trainers.data.views import normalise, random_box
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Needs, Pair, Stage, Stateless, Step, StepOutput, UnlabelledImages
-from trainers.methods.labelling import copy_of, masks_from_tensors, predict, tensors_from_masks
+from trainers.interface.method import MethodContext, Needs, Stage, Step, StepOutput, UnlabelledImages
 from trainers.methods.mixing import image_generators
-from trainers.methods.supervised import Ohem, supervised_loss
+from trainers.methods.relabelling import Relabelling, RelabellingConfig
+from trainers.methods.supervised import supervised_loss
 from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.interface import SegmentationModel
 
@@ -30,7 +27,7 @@ FEW_LABELS = 200
 """Shorter labelled lists are gone through twice in an epoch of the first stage, as in the code."""
 
 
-class SelfTrainingConfig(Section):
+class SelfTrainingConfig(RelabellingConfig):
     """What ST and ST++ share."""
 
     others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
@@ -41,12 +38,6 @@ class SelfTrainingConfig(Section):
         FEATURE_STREAM: NEVER,
     }
 
-    labeller: Literal["final", "best"] = "final"
-    """Whose masks the next stage learns from: a stage's last student, or its best on held-out images."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
-    """Sizes at which an image is labelled; the class probabilities are averaged."""
-    flip: bool = True
-    """Label the mirrored image too."""
     conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Pixels that were labelled with less confidence are left out of the masks."""
     strong: Literal["unlabelled", "both", "none"] = "unlabelled"
@@ -59,8 +50,6 @@ class SelfTrainingConfig(Section):
     """Largest area."""
     cutout_ratio_min: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.3
     """Aspect ratio is drawn from [r, 1 / r]."""
-    ohem: Ohem = None
-    """Mine hard pixels (Cityscapes); none: plain cross-entropy."""
     stage_length: Literal["equal", "passes"] = "equal"
     """`equal`: an epoch has as many steps in every stage, so that `schedule.epochs` counts the same for every method.
     `passes`, as published: an epoch is a pass over what the stage trains on, which is short in stage 1; see
@@ -83,7 +72,7 @@ class StConfig(SelfTrainingConfig):
     """How often all images are labelled and a fresh student is trained; 1 in the paper."""
 
 
-class SelfTraining(Stateless):
+class SelfTraining(Relabelling):
     """Stage 1: L = L_x. Then: L = cross-entropy, or OHEM, of labelled crops with their masks and of as many unlabelled
     ones with their stored pseudo-masks together; a mean over all pixels of both that are not 255. One forward pass.
 
@@ -96,14 +85,11 @@ class SelfTraining(Stateless):
     mask and the labelled list repeated to at least their number, by B of each a step.
     """
 
-    eval_network = "student"
+    config: SelfTrainingConfig
     trainings: int
 
     def __init__(self, config: SelfTrainingConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
-        self.masks: dict[int, bytes] = {}
-        self.labeller: nn.Module | None = None
-        self.best: tuple[float, dict[str, Tensor]] | None = None
+        super().__init__(config, kit)
         self.needs = self.stages()[0].needs
 
     def stages(self) -> tuple[Stage, ...]:
@@ -126,9 +112,6 @@ class SelfTraining(Stateless):
         """Images of one pass over so many unlabelled ones and the labelled list repeated to at least their number."""
         return unlabelled + self.kit.labelled * math.ceil(unlabelled / self.kit.labelled)
 
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
-
     def losses(self, step: Step) -> StepOutput:
         step.student.train()
         labelled = self._labelled(step.batch)
@@ -148,13 +131,8 @@ class SelfTraining(Stateless):
         both = Labelled(image=torch.cat([labelled.image, images]), mask=torch.cat([labelled.mask, pseudo]))
         logits = step.student(both.image)
         loss = supervised_loss(logits, both, step, self.config.ohem)
-        pairs: tuple[Pair, ...] = ()
-        if self.labeller is not None:
-            with torch.no_grad():
-                teacher = self.labeller(view.weak)
-            student = logits[len(labelled.image) :]
-            pairs = (Pair(view="s1", teacher=teacher, student=student, ignore=ignore, box=None),)
-        return StepOutput(terms={"self_training": loss}, weights={"self_training": 1.0}, pairs=pairs)
+        pair = self.pair("s1", view.weak, logits[len(labelled.image) :], ignore)
+        return StepOutput(terms={"self_training": loss}, weights={"self_training": 1.0}, pairs=pair)
 
     def _labelled(self, batch: SemiBatch) -> Labelled:
         labelled = batch.labelled
@@ -178,58 +156,8 @@ class SelfTraining(Stateless):
         fill = to_device(normalise(torch.stack(fills), spec).to(images.dtype), images.device)
         return torch.where(hole[:, None], fill, images), hole
 
-    def begin(self, stage: int, images: UnlabelledImages) -> None:
-        labeller = copy_of(self.student)
-        if self.config.labeller == "best" and self.best is not None:
-            labeller.load_state_dict(self.best[1])
-        self.best = None
-        self.label(stage, labeller, images)
-        self.labeller = labeller if self.kit.pairs else None
-
-    @abstractmethod
-    def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        """Set the masks that ``stage`` trains on."""
-
-    def labelled_by(self, network: nn.Module, places: Sequence[int], images: UnlabelledImages) -> dict[int, bytes]:
-        """Masks of these images, of all processes."""
-        config, found = self.config, {}
-        for place, image in images(places):
-            p = predict(network, image, scales=config.scales, flip=config.flip)
-            confidence, label = p.max(dim=1)
-            mask = torch.where(confidence >= config.conf_thresh, label, IGNORE)[0]
-            found[place] = mask_to_png(mask.to(torch.uint8))
-        return masks_from_tensors(
-            {name: self.kit.gather(tensor) for name, tensor in tensors_from_masks(found, self._device()).items()}
-        )
-
-    def _device(self) -> torch.device:
-        return next(self.student.parameters()).device
-
-    def pseudo_masks(self) -> Mapping[int, bytes] | None:
-        return self.masks or None
-
-    def after_epoch(self, score: float | None) -> None:
-        if self.config.labeller == "best" and score is not None and (self.best is None or score > self.best[0]):
-            self.best = score, {name: value.clone() for name, value in self.student.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        state = {
-            f"masks.{name}": tensor for name, tensor in tensors_from_masks(self.masks, torch.device("cpu")).items()
-        }
-        if self.labeller is not None:
-            state |= {f"labeller.{name}": value for name, value in self.labeller.state_dict().items()}
-        if self.best is not None:
-            state |= {f"best.{name}": value for name, value in self.best[1].items()}
-            state["best_score"] = torch.tensor(self.best[0], dtype=torch.float64)
-        return state
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.masks = masks_from_tensors(below("masks.", state))
-        labeller, best = below("labeller.", state), below("best.", state)
-        self.labeller = copy_of(self.student) if labeller else None
-        if self.labeller is not None:
-            self.labeller.load_state_dict(labeller)
-        self.best = (float(state["best_score"]), best) if best else None
+    def kept(self, confidence: Tensor, label: Tensor) -> Tensor:
+        return torch.where(confidence >= self.config.conf_thresh, label, IGNORE)
 
 
 class St(SelfTraining):
@@ -241,8 +169,3 @@ class St(SelfTraining):
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
         self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)
-
-
-def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, without it."""
-    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainers.interface.method import MethodContext, Step, StepOutput, UnlabelledImages
-from trainers.methods.labelling import copy_of, mean_iou, predict
-from trainers.methods.st import SelfTraining, SelfTrainingConfig, below
+from trainers.methods.labelling import below, copy_of, mean_iou, predict
+from trainers.methods.st import SelfTraining, SelfTrainingConfig
 
 
 class StPlusPlusConfig(SelfTrainingConfig):

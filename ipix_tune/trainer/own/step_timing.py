@@ -9,8 +9,6 @@ from trainers.config import TrainConfig
 from trainers.interface.epoch_record import Decision, EpochRecord
 
 SECONDS_PER_HOUR = 3600
-EPOCHS = 3
-"""No method has more stages, each of which takes an epoch at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +66,9 @@ def measure(configs: Sequence[TrainConfig], *, steps_per_epoch: float, threads: 
 def _times(config: TrainConfig, steps: int) -> tuple[float, float]:
     """Seconds per step and per evaluation."""
     from trainers.loop.fit import fit
+    from trainers.loop.stages import shortest
 
-    schedule = config.schedule.model_copy(update={"epochs": EPOCHS, "steps_per_epoch": steps})
+    schedule = config.schedule.model_copy(update={"epochs": shortest(config), "steps_per_epoch": steps})
     evaluation = config.evaluation.model_copy(update={"every": 1})
     short = config.model_copy(update={"schedule": schedule, "evaluation": evaluation})
     records: list[EpochRecord] = []

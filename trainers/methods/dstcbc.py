@@ -1,0 +1,122 @@
+"""DST-CBC: a curriculum of pseudo-labels, the surest pixels of each class first (methods: section 25.2)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainers.common.depends_on import Above, OnlyIf
+from trainers.interface.labels import IGNORE
+from trainers.interface.method import MethodContext, Needs, Stage, Step, StepOutput, UnlabelledImages
+from trainers.losses.functional import pixel_nll
+from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
+from trainers.methods.labelling import predict
+from trainers.methods.relabelling import Relabelling, RelabellingConfig
+from trainers.methods.supervised import supervised_loss
+from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+
+
+class DstCbcConfig(RelabellingConfig):
+    """DST-CBC."""
+
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        STRONG_VIEWS: NEVER,
+        CUTMIX: NEVER,
+        EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
+        TARGET: NEVER,
+        FEATURE_STREAM: NEVER,
+    }
+
+    name: Literal["dstcbc"]
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    flip: bool = False
+    iterations: Annotated[int, Field(ge=1, le=10)] = 5
+    """How often all images are labelled anew and trained on."""
+    first_ratio: Annotated[float, Field(gt=0, le=1), OnlyIf({"iterations": Above(1)})] = 0.2
+    """Share of each class's pixels, the surest ones, that is labelled at first; it grows to 1 in equal steps."""
+    gamma: Annotated[float, Field(ge=0)] = 9.0
+    """A pseudo-labelled pixel counts by p^gamma, p being what the student gives the label; 0: all alike (CBST)."""
+    supervised_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of `schedule.epochs` of the first training, which is on labels alone; none: as much as each later one."""
+    stage_length: Literal["equal", "passes"] = "equal"
+    """`equal`: an epoch has as many steps in every stage. `passes`, as published: an epoch of the first training is a
+    pass over the labelled list by 2 B images a step, of the later ones a pass over the unlabelled list. Where
+    `schedule.steps_per_epoch` is given, it is the length of every epoch either way."""
+
+
+class DstCbc(Relabelling):
+    """The first training: L = L_x. Then, `iterations` times: all unlabelled images are labelled, whole, and
+    L = (sum of L_x's pixels + sum over pseudo-labelled pixels of p^gamma CE) / their number, with p the student's
+    present probability of the label, detached, and not in the divisor. B labelled and B unlabelled weak views; one
+    forward pass.
+
+    A pixel keeps its label where it is among the surest r of all pixels that were labelled as its class, r from
+    `first_ratio` to 1. The code divides the probabilities by the classes' thresholds before it takes the class, which
+    may change it, and labels images that were squashed to a square; both were mended in DMT, whose rule this is. Each
+    training goes on with the weights of the last, with a fresh optimiser and schedule. `labeller: best` is the best
+    student of all trainings so far, as in the code.
+
+    Another labelled loss than cross-entropy counts by the share of labelled pixels. The inter-pixel loss attaches from
+    the second training on: its teacher is the network that labelled, frozen, on the weak view.
+    """
+
+    config: DstCbcConfig
+
+    def __init__(self, config: DstCbcConfig, kit: MethodContext) -> None:
+        super().__init__(config, kit)
+        self.lowest = torch.zeros(kit.num_classes, dtype=torch.int64)
+        self.needs = self.stages()[0].needs
+
+    def stages(self) -> tuple[Stage, ...]:
+        count, share = self.config.iterations, self.config.supervised_share
+        share = 1 / (count + 1) if share is None else share
+        first, later = Needs(unlabelled=False), Needs(unlabelled=True)
+        if self.config.stage_length == "passes":
+            first = replace(first, labelled_batches=2, epoch_images=self.kit.labelled)
+            later = replace(later, epoch_images=2 * self.kit.unlabelled)
+        return (Stage(share=share, needs=first), *[Stage(share=(1 - share) / count, needs=later, fresh=False)] * count)
+
+    def begin(self, stage: int, images: UnlabelledImages) -> None:
+        best = self.best
+        super().begin(stage, images)
+        self.best = best
+
+    def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
+        config, places = self.config, range(self.kit.unlabelled)
+        seen = ClassQuantiles(self.kit.num_classes)
+        seen.counts = seen.counts.to(self._device())
+        for _, image in images(places):
+            seen.see(*predict(labeller, image, scales=config.scales, flip=config.flip).max(dim=1))
+        self.lowest = seen.lowest(ratios(config.first_ratio, config.iterations)[stage - 1], self.kit.gather)
+        self.masks = self.labelled_by(labeller, places, images)
+
+    def kept(self, confidence: Tensor, label: Tensor) -> Tensor:
+        return torch.where(sureness(confidence) >= self.lowest[label], label, IGNORE)
+
+    def losses(self, step: Step) -> StepOutput:
+        labelled, unlabelled, config = step.batch.labelled, step.batch.unlabelled, self.config
+        step.student.train()
+        if step.progress.stage == 0:
+            loss = supervised_loss(step.student(labelled.image), labelled, step, config.ohem)
+            return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=None)
+        assert unlabelled is not None
+        assert unlabelled.pseudo is not None
+        view, pseudo, count = unlabelled.view, unlabelled.pseudo, len(labelled.image)
+        logits = step.student(torch.cat([labelled.image, view.weak]))
+        nll = pixel_nll(logits[count:], pseudo)
+        known, taught = (labelled.mask != IGNORE).sum(), (pseudo != IGNORE).sum()
+        both = step.denominator(known + taught)
+        supervised = supervised_loss(logits[:count], labelled, step, config.ohem)
+        valid = (view.ignore != IGNORE).sum()
+        return StepOutput(
+            terms={
+                "supervised": supervised * (step.denominator(known) / both),
+                "self_training": ((-nll.detach()).exp() ** config.gamma * nll).sum() / both,
+            },
+            weights={"supervised": 1.0, "self_training": 1.0},
+            pairs=self.pair("weak", view.weak, logits[count:], view.ignore),
+            metrics={"mask_ratio": step.denominator(taught) / step.denominator(valid)},
+        )
