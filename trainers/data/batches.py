@@ -17,7 +17,7 @@ from trainers.data.layout import Item
 from trainers.data.make_views import finish
 from trainers.data.open import OpenData
 from trainers.data.opening import CorruptError
-from trainers.data.read import Reader, mask_from_png
+from trainers.data.read import Reader, planes_from_png
 from trainers.data.rng_streams import Stream, Walk, generator
 from trainers.data.strong import Strong, table
 from trainers.data.views import Geometry, draw_box, normalise
@@ -70,7 +70,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
             )
         }
         if self.unlabelled is not None:
-            batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in self._part(self.unlabelled, key)])
+            part = self._part(self.unlabelled, key, batches=self.needs.unlabelled_batches)
+            batch["unlabelled"] = self._stack([self._unlabelled(*at) for at in part])
         seed = int(generator(self.config.order_seed, Stream.STEP, epoch, step).integers(2**62))
         batch |= {"seed": seed, "skipped": self._skipped}
         return finish(batch, self.config, self.spec) if self.whole else batch
@@ -113,6 +114,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
             "image": geometry.pixels(image),
             "mask": geometry.mask(mask),
             "strong": self._strong(rng, self.needs.labelled_strong),
+            "index": torch.tensor(index),
         }
 
     def _unlabelled(self, walked: int, index: int) -> dict[str, Tensor]:
@@ -120,7 +122,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
             index = self._with_mask[index]
         image, mask = self._read(self.data.unlabelled, index, with_mask=self.needs.presence)
         views, seed = self.config.views, self.config.order_seed
-        pseudo = None if self.pseudo is None else mask_from_png(self.pseudo[index])
+        pseudo = None if self.pseudo is None else planes_from_png(self.pseudo[index], self.needs.pseudo_planes)
         sample = self._view("", image, generator(seed, Stream.UNLABELLED_VIEW, walked, index), pseudo)
         sample["index"] = torch.tensor(index)
         if mask is not None:
@@ -143,7 +145,8 @@ class BatchMaker(Dataset[dict[str, Any]]):
             f"{prefix}strong": self._strong(rng, self.needs.strong),
         }
         if pseudo is not None:
-            sample["pseudo"] = geometry.mask(pseudo)
+            planes = torch.stack([geometry.mask(plane) for plane in pseudo])
+            sample["pseudo"] = planes[0] if len(planes) == 1 else planes
         return sample
 
     def _strong(self, rng: np.random.Generator, count: int) -> Tensor:

@@ -71,8 +71,9 @@ class TrainLoader:
         unlabelled = len(data.unlabelled) if pseudo is None else len(pseudo)
 
         def walk(stream: Stream, length: int, *, base: bool) -> Walk:
-            one_pass = base and config.schedule.steps_per_epoch is None and needs.epoch_images is None
-            taken = steps * batch_size * (needs.labelled_batches if stream == Stream.LABELLED_ORDER else 1)
+            batches = needs.labelled_batches if stream == Stream.LABELLED_ORDER else needs.unlabelled_batches
+            one_pass = base and config.schedule.steps_per_epoch is None and needs.epoch_images is None and batches == 1
+            taken = steps * batch_size * batches
             return Walk(seed=config.order_seed, stream=stream, length=length, stride=length if one_pass else taken)
 
         kind: Literal["cpu", "cuda"] = "cpu" if device.type == "cpu" else "cuda"
@@ -155,6 +156,7 @@ class TrainLoader:
             image=batch["labelled"]["image"],
             mask=batch["labelled"]["mask"],
             strong=tuple(batch["labelled"][f"strong{n}"] for n in range(needs.labelled_strong)),
+            index=batch["labelled"]["index"],
         )
         unlabelled = None
         if "unlabelled" in batch:
@@ -207,7 +209,8 @@ def _steps(data: OpenData, config: "LoaderConfig", needs: Needs) -> int:
     if config.schedule.steps_per_epoch is not None:
         return config.schedule.steps_per_epoch
     if needs.epoch_images is not None:
-        return needs.epoch_images // (config.data.batch_size * (needs.labelled_batches + needs.unlabelled))
+        unlabelled = needs.unlabelled_batches if needs.unlabelled else 0
+        return needs.epoch_images // (config.data.batch_size * (needs.labelled_batches + unlabelled))
     base = data.labelled if _epoch_is_labelled(data, config, needs) else data.unlabelled
     return len(base) // config.data.batch_size
 
@@ -236,10 +239,12 @@ def _check(data: OpenData, config: "LoaderConfig", needs: Needs, world: int) -> 
             "data.unlabelled: the method trains on unlabelled images and there are none; name their split file, or set "
             "method.name: supervised with interpixel.alpha: 0"
         )
-    if data.unlabelled and len(data.unlabelled) < size and (needs.unlabelled or _steps(data, config, needs) == 0):
+    many, wanted = needs.unlabelled_batches, size * needs.unlabelled_batches
+    if data.unlabelled and len(data.unlabelled) < wanted and (needs.unlabelled or _steps(data, config, needs) == 0):
+        taken = f"{size} is" if many == 1 else f"{size}, of which a step takes {wanted} unlabelled images, is"
         raise DataError(
-            f"data.batch_size: {size} is more than the {len(data.unlabelled)} unlabelled images; lower it to at most "
-            f"{len(data.unlabelled)}, or name more images in data.unlabelled"
+            f"data.batch_size: {taken} more than the {len(data.unlabelled)} unlabelled images; lower it to at most "
+            f"{len(data.unlabelled) // many}, or name more images in data.unlabelled"
         )
     if needs.presence:
         _check_presence(data, config)

@@ -118,8 +118,9 @@ def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", 
     unlabelled = 0
     if needs.unlabelled:
         crops = 2 if needs.mixed and config.views.cutmix_partner == "second_view" else 1
-        ignore, pseudo = (0 if device == "cuda" else mask), mask
+        ignore, pseudo = (0 if device == "cuda" else mask), needs.pseudo_planes * mask
         unlabelled = crops * (views(needs.strong) + ignore) + needs.mixed * pixels + pseudo
+        unlabelled *= needs.unlabelled_batches
     return images * (labelled + unlabelled)
 
 

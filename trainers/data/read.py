@@ -159,6 +159,16 @@ def mask_from_png(png: bytes) -> Tensor:
         return torch.from_numpy(np.array(image))
 
 
+def planes_to_png(planes: Tensor) -> bytes:
+    """Several masks (P, H, W) uint8 of one image as one PNG file, below one another."""
+    return mask_to_png(planes.flatten(0, 1))
+
+
+def planes_from_png(png: bytes, count: int) -> Tensor:
+    """The ``count`` masks (P, H, W) uint8 that `planes_to_png` was given, or the one of `mask_to_png`."""
+    return mask_from_png(png).unflatten(0, (count, -1))
+
+
 def _cityscapes_ids() -> LabelMap:
     """Label id -> train id; ids above the largest stay as they are, so that the range check finds them."""
     ignored = dict.fromkeys(range(LARGEST_LABEL_ID + 1), IGNORE)

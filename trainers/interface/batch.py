@@ -15,21 +15,29 @@ from torch import Tensor
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
     """Weakly augmented labelled crops: ``image`` (B, bands, H, W), ``mask`` (B, H, W) int64 with 255 = ignore;
-    ``strong`` holds as many strong versions of the same crop as the method asks for."""
+    ``strong`` holds as many strong versions of the same crop as the method asks for. ``index`` (B,) int64: the images'
+    places in the labelled list."""
 
     image: Tensor
     mask: Tensor
     strong: tuple[Tensor, ...] = ()
+    index: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
             image=self.image.to(device, non_blocking=True),
             mask=self.mask.to(device, non_blocking=True),
             strong=tuple(s.to(device, non_blocking=True) for s in self.strong),
+            index=None if self.index is None else self.index.to(device, non_blocking=True),
         )
 
     def part(self, rows: slice) -> Self:
-        return type(self)(image=self.image[rows], mask=self.mask[rows], strong=tuple(s[rows] for s in self.strong))
+        return type(self)(
+            image=self.image[rows],
+            mask=self.mask[rows],
+            strong=tuple(s[rows] for s in self.strong),
+            index=None if self.index is None else self.index[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +71,8 @@ class Unlabelled:
     view of the same raw images (``cutmix_partner: second_view``), or None, and then image i is mixed with
     its neighbour in the batch (``cutmix_partner: batch``, see ``trainers.data.views.neighbour``). ``presence`` (B, C)
     bool: the classes of each whole image, where the method asks for them. ``pseudo`` (B, H, W) int64: the stored
-    pseudo-mask of ``view``, 255 = ignore, where the method has stored some. ``index`` (B,) int64: the images' places in
-    the unlabelled list.
+    pseudo-mask of ``view``, 255 = ignore, where the method has stored some; (B, P, H, W) where it stores P planes.
+    ``index`` (B,) int64: the images' places in the unlabelled list.
     """
 
     view: View
@@ -120,12 +128,16 @@ class SemiBatch:
 
     def parts(self, count: int) -> Iterator[Self]:
         """``count`` batches of equal size, one after the other; one is the batch itself. Their seeds differ."""
-        size = len(self.labelled.image) // count
+
+        def rows(images: Tensor, index: int) -> slice:
+            size = len(images) // count
+            return slice(index * size, (index + 1) * size)
+
         for index in range(count):
-            rows = slice(index * size, (index + 1) * size)
+            unlabelled = self.unlabelled
             yield type(self)(
-                labelled=self.labelled.part(rows),
-                unlabelled=None if self.unlabelled is None else self.unlabelled.part(rows),
+                labelled=self.labelled.part(rows(self.labelled.image, index)),
+                unlabelled=None if unlabelled is None else unlabelled.part(rows(unlabelled.view.weak, index)),
                 seed=self.seed + (index << 40),
                 rank=self.rank,
                 world=self.world,

@@ -53,8 +53,9 @@ class Needs:
     """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
     CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view). ``labelled_strong``:
     strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask.
-    ``labelled_batches``: labelled images of a step, in multiples of `data.batch_size`. ``epoch_images``: images,
-    labelled and unlabelled together, that make an epoch of this stage; None: an epoch is as long as `schedule` says."""
+    ``labelled_batches``, ``unlabelled_batches``: labelled and unlabelled images of a step, in multiples of
+    `data.batch_size`. ``epoch_images``: images, labelled and unlabelled together, that make an epoch of this stage; None:
+    an epoch is as long as `schedule` says. ``pseudo_planes``: numbers that a stored pseudo-label has for every pixel."""
 
     unlabelled: bool
     strong: int = 0
@@ -62,6 +63,8 @@ class Needs:
     labelled_strong: int = 0
     presence: bool = False
     labelled_batches: int = 1
+    unlabelled_batches: int = 1
+    pseudo_planes: int = 1
     epoch_images: int | None = None
 
     @property
@@ -102,11 +105,15 @@ class AuxiliaryModule:
             the backward pass, so that it may be called as it is, by whatever processes, classes and steps need it.
         backbone: the part of it that trains at ``optim.lr``; all else, or all where None, trains at the head's rate.
         adam_lr: given, all of it trains by Adam at this rate instead, which falls as the others do.
+        adam_betas: Adam's, then.
+        sgd_lr: given, all of it trains by SGD at this rate instead, with the momentum and decay of the config.
     """
 
     module: nn.Module
     backbone: nn.Module | None = None
     adam_lr: float | None = None
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    sgd_lr: float | None = None
     in_ddp: bool = False
 
 
@@ -286,8 +293,9 @@ class Method(Protocol):
         ...
 
     def pseudo_masks(self) -> Mapping[int, bytes] | None:
-        """Stored pseudo-masks, PNG files by their image's place in the unlabelled list: the stage trains on these
-        images alone. None: on all, without masks."""
+        """Stored pseudo-masks, PNG files by their image's place in the unlabelled list, of one plane or of as many as
+        the stage's needs say (`trainers.data.read.planes_to_png`): the stage trains on these images alone. None: on
+        all, without masks."""
         ...
 
     def after_epoch(self, score: float | None) -> None:

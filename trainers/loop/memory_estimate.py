@@ -178,7 +178,8 @@ def _pass(config: TrainConfig, method: Method, step: Step) -> None:
 
 def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int, bands: int) -> SemiBatch:
     """A batch of the right shapes."""
-    crop, count = config.data.crop, images * needs.labelled_batches
+    crop, count, images = config.data.crop, images * needs.labelled_batches, images * needs.unlabelled_batches
+    planes = [needs.pseudo_planes] if needs.pseudo_planes > 1 else []
 
     def pictures(number: int) -> Tensor:
         return torch.empty(number, bands, crop, crop)
@@ -194,6 +195,7 @@ def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int, band
         image=pictures(count),
         mask=torch.empty(count, crop, crop, dtype=torch.int64),
         strong=tuple(pictures(count) for _ in range(needs.labelled_strong)),
+        index=torch.empty(count, dtype=torch.int64),
     )
     unlabelled = None
     if needs.unlabelled:
@@ -202,7 +204,7 @@ def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int, band
             boxes=tuple(places(torch.bool) for _ in range(needs.mixed)),
             partner=view() if needs.mixed and config.views.cutmix_partner == "second_view" else None,
             presence=torch.empty(images, classes, dtype=torch.bool) if needs.presence else None,
-            pseudo=places(torch.int64),
+            pseudo=torch.empty(images, *planes, crop, crop, dtype=torch.int64),
             index=torch.empty(images, dtype=torch.int64),
         )
     return SemiBatch(labelled=labelled, unlabelled=unlabelled, seed=0)
@@ -223,7 +225,8 @@ def _learned(one: AuxiliaryModule) -> list[Tensor]:
 
 def _moments(config: TrainConfig, one: AuxiliaryModule) -> int:
     """Numbers that its optimiser keeps for each weight."""
-    return 2 if one.adam_lr is not None or config.optim.name == "adamw" else int(config.optim.momentum > 0)
+    adam = one.adam_lr is not None or (one.sgd_lr is None and config.optim.name == "adamw")
+    return 2 if adam else int(config.optim.momentum > 0)
 
 
 def _kept(student: nn.Module, trained: Iterable[AuxiliaryModule], method: Method) -> Iterable[Tensor]:
