@@ -51,6 +51,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "dstcbc": {"iterations": 1},
     "pseudoseg": {},
     "psmt": {"warmup_passes": 0},
+    "advsemseg": {"self_training_start": 0, "discriminator_width": 8},
+    "s4gan": {"multi_label": True, "presence_start": 0, "discriminator_width": 8},
 }
 """Settings under which a step does all that the method can ask of a GPU."""
 STAGES = {"st": 2, "stpp": 3, "dstcbc": 2}

@@ -33,6 +33,13 @@ OFF = {
     "st": {"strong": "none", "scales": [1.0]},
     "stpp": {"cutout_p": 0, "scales": [1.0]},
     "dstcbc": {"iterations": 1},
+    "advsemseg": {
+        "labelled_adversarial_weight": 0,
+        "unlabelled_adversarial_weight": 0,
+        "self_training_weight": 0,
+        "discriminator_width": 4,
+    },
+    "s4gan": {"feature_matching_weight": 0, "self_training_weight": 0, "discriminator_width": 4},
 }
 """Each method with all of its parts switched off that can be."""
 VIEWS_OFF = {"jitter_p": 0, "blur_p": 0, "cutmix_p": 0}
@@ -169,6 +176,8 @@ def test_every_declared_dependency_of_a_method_is_tried_above():
         ("psmt", "method.vat_eps"),
         ("pseudoseg", "method.fusion"),
         ("st", "views.jitter_p"),
+        ("advsemseg", "method.discriminator_lr"),
+        ("s4gan", "method.discriminator_dropout"),
     ],
 )
 def test_a_key_whose_conditions_hold_changes_the_network_that_is_scored(name, key, tmp_path):
@@ -180,6 +189,8 @@ def test_a_key_whose_conditions_hold_changes_the_network_that_is_scored(name, ke
         "cct": {"ramp": 0},
         "st": {"scales": [1.0]},
         "ucc": {"copy_paste_p": 0},
+        "advsemseg": {"labelled_adversarial_weight": 1, "discriminator_width": 4},
+        "s4gan": {"feature_matching_weight": 1, "discriminator_width": 4},
     }
     loss = {"alpha": 1, "tau": 0.12, "warmup_fraction": 0}
     made = config(name, method.get(name, {}), steps=3, interpixel=loss)

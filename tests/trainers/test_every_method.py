@@ -40,6 +40,9 @@ METHODS = {
     "dstcbc": {"iterations": 2, "gamma": 1},
     "pseudoseg": {},
     "pseudoseg+labels": {"image_labels": True},
+    "advsemseg": {"self_training_start": 0, "trust_thresh": 0.5, "discriminator_width": 4},
+    "s4gan": {"trust_thresh": 0.5, "discriminator_width": 4},
+    "s4gan+mlmt": {"multi_label": True, "presence_start": 0, "presence_thresh": 0.5, "discriminator_width": 4},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
 STAGES = {"stpp": 3, "st": 2, "dstcbc": 3}

@@ -161,6 +161,8 @@ def warm_ups(config, row):
             "labelled_only": math.ceil(method.warmup_passes * labelled / config.data.batch_size),
             "consistency": method.ramp * total,
         },
+        "advsemseg": lambda: {"self_training": method.self_training_start * total},
+        "s4gan": lambda: {"presence_consistency": method.presence_start * total} if method.multi_label else {},
     }.get(method.name, dict)()
     if config.interpixel.alpha > 0:
         length = {"fraction": config.interpixel.warmup_fraction, "epochs": config.interpixel.warmup_epochs}

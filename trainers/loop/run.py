@@ -117,7 +117,14 @@ class Run:
 
     def _fresh_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {
-            name: build_optimizer(one.module, one.backbone, self.config.optim, adam_lr=one.adam_lr)
+            name: build_optimizer(
+                one.module,
+                one.backbone,
+                self.config.optim,
+                adam_lr=one.adam_lr,
+                adam_betas=one.adam_betas,
+                sgd_lr=one.sgd_lr,
+            )
             for name, one in self.trained.items()
         }
 

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
@@ -16,6 +15,7 @@ from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pai
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.flaws import FlawDetector, handled, true_flaws
+from trainers.methods.held import held
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
 from trainers.models.interface import SegmentationModel
@@ -103,8 +103,8 @@ class Gct(Stateless):
         images, count = torch.cat([labelled.image, unlabelled.view.weak]), len(labelled.image)
         logits = step.student(images), self.training_peer(images)
         p = [probabilities(one) for one in logits]
-        held = {name: weight.detach() for name, weight in self.detector.named_parameters()}
-        flaws = [exact(functional_call(self.detector, held, (images, one))) for one in p]
+        detector = held(self.detector)
+        flaws = [exact(detector(images, one)) for one in p]
         seen = [handled(one, rescale=config.rescale) for one in flaws]
         both_bad = (seen[0] > config.flaw_thresh) & (seen[1] > config.flaw_thresh)
         pixels = step.denominator(torch.full((), both_bad.numel(), device=both_bad.device))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainers.interface.method import Method, MethodContext
+from trainers.methods.advsemseg import AdvSemSeg, AdvSemSegConfig
 from trainers.methods.ael import Ael, AelConfig
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.cct import Cct, CctConfig
@@ -19,6 +20,7 @@ from trainers.methods.gct import Gct, GctConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 from trainers.methods.psmt import PsMt, PsMtConfig
+from trainers.methods.s4gan import S4Gan, S4GanConfig
 from trainers.methods.st import St, StConfig
 from trainers.methods.stpp import StPlusPlus, StPlusPlusConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
@@ -46,7 +48,9 @@ MethodConfig = Annotated[
     | PseudoSegConfig
     | StConfig
     | StPlusPlusConfig
-    | DstCbcConfig,
+    | DstCbcConfig
+    | AdvSemSegConfig
+    | S4GanConfig,
     Field(discriminator="name"),
 ]
 
@@ -70,6 +74,8 @@ BUILDERS: dict[str, Any] = {
     "st": St,
     "stpp": StPlusPlus,
     "dstcbc": DstCbc,
+    "advsemseg": AdvSemSeg,
+    "s4gan": S4Gan,
 }
 
 
