@@ -54,8 +54,9 @@ class Needs:
     CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view). ``labelled_strong``:
     strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask.
     ``labelled_batches``, ``unlabelled_batches``: labelled and unlabelled images of a step, in multiples of
-    `data.batch_size`. ``epoch_images``: images, labelled and unlabelled together, that make an epoch of this stage; None:
-    an epoch is as long as `schedule` says. ``pseudo_planes``: numbers that a stored pseudo-label has for every pixel."""
+    `data.batch_size`. ``epoch_images``: images, labelled and unlabelled together, that make an epoch of this stage;
+    None: an epoch is as long as `schedule` says. ``pseudo_planes``: numbers that a stored pseudo-label has for every
+    pixel."""
 
     unlabelled: bool
     strong: int = 0
