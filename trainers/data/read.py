@@ -166,7 +166,8 @@ def planes_to_png(planes: Tensor) -> bytes:
 
 def planes_from_png(png: bytes, count: int) -> Tensor:
     """The ``count`` masks (P, H, W) uint8 that `planes_to_png` was given, or the one of `mask_to_png`."""
-    return mask_from_png(png).unflatten(0, (count, -1))
+    planes = mask_from_png(png)
+    return planes.view(count, -1, planes.shape[1])
 
 
 def _cityscapes_ids() -> LabelMap:

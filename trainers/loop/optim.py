@@ -35,7 +35,8 @@ def build_optimizer(
         own = {"params": list(model.parameters()), "lr": adam_lr, "initial_lr": adam_lr}
         return torch.optim.Adam([own], betas=adam_betas, fused=True)
     if sgd_lr is not None:
-        return _sgd([{"params": list(model.parameters()), "lr": sgd_lr, "initial_lr": sgd_lr}], config)
+        learned = [one for one in model.parameters() if one.requires_grad]
+        return _sgd([{"params": learned, "lr": sgd_lr, "initial_lr": sgd_lr}], config)
     known = set() if backbone is None else {id(parameter) for parameter in backbone.parameters()}
     layers = [] if backbone is None else by_layer(backbone, config.layer_decay)
     head = [one for one in model.parameters() if one.requires_grad and id(one) not in known]

@@ -194,7 +194,9 @@ class S4Gan(Stateless):
             )
             for part in range(2)
         ]
-        return to_device(torch.cat(drawn).to(like.dtype), like.device)[:, :, None, None].split(list(widths), dim=1)
+        kept = to_device(torch.cat(drawn).to(like.dtype), like.device)[:, :, None, None]
+        layers: tuple[Tensor, ...] = kept.split(list(widths), dim=1)
+        return layers
 
     def _consistency(self, step: Step) -> float:
         config, passed = self.config, step.progress.step / step.progress.total_steps
