@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-oldest dist clean
+.PHONY: demo test test-slow test-oldest docs dist clean
 
 demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
 	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
@@ -21,6 +21,10 @@ test-slow: .venv/.dev  ## the tests that train to a score, kill processes or dri
 test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 5 -m "not slow and not gpu"
 
+docs: .venv/.docs  ## the documentation as a site, in site/, strictly and without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "the site: site/index.html   (read it at http://127.0.0.1:8000: $(BIN)/mkdocs serve)"
+
 dist: .venv/bin/python  ## sdist, wheel and the release notes of this version, in dist/
 	rm -rf dist build
 	$(BIN)/python -m pip install --quiet build
@@ -29,7 +33,7 @@ dist: .venv/bin/python  ## sdist, wheel and the release notes of this version, i
 	  '/^## /{shown = ($$2 == version); next} shown' CHANGELOG.md > dist/notes.md
 
 clean:
-	rm -rf .venv .venv-oldest dist build
+	rm -rf .venv .venv-oldest dist build site
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,6 +46,10 @@ clean:
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	@touch $@ .venv/.demo
+
+.venv/.docs: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[docs]"
 	@touch $@ .venv/.demo
 
 .venv-oldest/.dev: pyproject.toml constraints-oldest.txt

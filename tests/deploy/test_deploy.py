@@ -1,7 +1,9 @@
 """The files in deploy/: accepted by those who will read them."""
 
 import json
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,25 @@ def test_the_rayjobs_command_resumes_where_there_is_a_study(tmp_path, there):
 
 def test_bash_reads_the_slurm_script():
     subprocess.run(["bash", "-n", DEPLOY / "slurm.sh"], check=True)
+
+
+def test_the_rayjob_has_the_image_of_the_dockerfile_and_shared_memory():
+    job = (DEPLOY / "kuberay-rayjob.yaml").read_text()
+    built = re.search(r"docker build -t (\S+)", (DEPLOY / "Dockerfile").read_text())[1]
+    assert f"image: &image {built} " in job
+    volumes = read("kuberay-rayjob.yaml")["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["volumes"]
+    assert volumes[1] == {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}
+
+
+def test_the_dockerfile_names_the_packages_version_and_a_python_that_is_supported():
+    text = (DEPLOY / "Dockerfile").read_text()
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert f"ipix-tune:{project['version']}" in text
+    minor = re.search(r"^FROM python:3\.(\d+)\.\d+-", text, re.MULTILINE)[1]
+    assert f"Programming Language :: Python :: 3.{minor}" in project["classifiers"]
+
+
+def test_the_dockerfile_copies_only_what_the_checkout_has():
+    for line in (DEPLOY / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY"):
+            assert all((DEPLOY.parent / name).exists() for name in line.split()[1:-1])

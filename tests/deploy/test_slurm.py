@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,12 +11,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.deploy.test_deploy import DEPLOY
 
 SRUN = """#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
 exec "$@" --dashboard-agent-listen-port 0
+"""
+DIGITS = "search_spaces/digits.yaml"
+SAYS = """#!/usr/bin/env bash
+if [[ $0 != */python || $1 == -m ]]; then echo "${0##*/} $*"; fi
 """
 SCONTROL = """#!/usr/bin/env bash
 printf '%s\\n' localhost second
@@ -53,13 +59,17 @@ def test_the_slurm_script_runs_a_study_on_two_nodes(short_folder):
         "trainer.data.holdout.images": 8,
         "scheduler.name": "none",
         "confirm.after_search": "false",
-        "storage": short_folder,
     }
+    given = " ".join(f"--set {key}={value}" for key, value in settings.items())
     script = (DEPLOY / "slurm.sh").read_text()
-    script = script.replace("source .venv/bin/activate", ":")
-    script = script.replace("search_spaces/voc.yaml", "search_spaces/digits.yaml")
-    script = script.replace("--set storage=/shared/studies", " ".join(f"--set {k}={v}" for k, v in settings.items()))
-    script = script.replace("--set trainer.data.root=/shared/VOC2012", "").replace("gpus_per_worker=1", "workers=1")
+    for line, here in {
+        "source .venv/bin/activate": ":",
+        "search_spaces/voc.yaml studies=/shared/studies name=voc": f"{DIGITS} studies={short_folder} name=digits",
+        "--set trainer.data.root=/shared/VOC2012": given,
+        "gpus_per_worker=1": "workers=1",
+    }.items():
+        assert line in script
+        script = script.replace(line, here)
     log = short_folder / "log"
     ended = subprocess.run(
         ["bash", "-s"],
@@ -81,3 +91,58 @@ def test_the_slurm_script_runs_a_study_on_two_nodes(short_folder):
     )
     assert ended.returncode == 0, log.read_text()
     assert len(list((short_folder / "digits" / "trials").iterdir())) == 2
+
+
+@pytest.fixture
+def started(tmp_path):
+    """What the script starts, a line a command: Slurm, Ray and our own commands are stand-ins that say their words."""
+    for name in ("srun", "ray", "python", "ipix-tune", "timeout"):
+        command(tmp_path / "bin" / name, SAYS)
+    command(tmp_path / "bin" / "scontrol", SCONTROL)
+    script = (DEPLOY / "slurm.sh").read_text().replace("source .venv/bin/activate", ":")
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NODELIST": "two",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "32",
+        "SLURM_GPUS_PER_NODE": "4",
+    }
+
+    def start(*words):
+        here = script.replace("studies=/shared/studies", f"studies={tmp_path}")
+        shell = ["bash", "-s", "--", *words]
+        ended = subprocess.run(shell, input=here, text=True, env=environment, capture_output=True, check=True)
+        return ended.stdout.splitlines()
+
+    return start
+
+
+def test_a_step_asks_for_the_gpus_that_the_job_asked_for(started):
+    (step,) = (line for line in started() if line.startswith("srun"))
+    assert "--gpus-per-node=4" in step.split()
+
+
+def test_a_second_submission_resumes_the_study(started, tmp_path):
+    assert "--resume" not in started()[-1]
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc" / "study.yaml").touch()
+    assert "--resume" in started()[-1].split()
+
+
+def test_the_word_confirm_runs_the_confirmation_on_the_same_cluster(started, tmp_path):
+    last = started("confirm", "--more-seeds", "3")[-1]
+    assert last.startswith(f"ipix-tune confirm {tmp_path}/voc --more-seeds 3")
+    assert last.endswith("--address localhost:20001")
+
+
+def test_further_words_go_to_the_sweep(started):
+    assert "--set budget.trials=200 --address" in started("--set", "budget.trials=200")[-1]
+
+
+def test_a_node_has_cpus_for_a_trial_on_each_gpu():
+    """Beside the driver's, which run on the first node."""
+    asked = re.search(r"--gpus-per-node=(\d+) --cpus-per-task=(\d+)", (DEPLOY / "slurm.sh").read_text())
+    gpus, cpus = map(int, asked.groups())
+    each = YAML(typ="safe").load((DEPLOY.parent / "search_spaces" / "voc.yaml").read_text())["resources"]
+    assert gpus * each["cpus_per_worker"] + 2 <= cpus

@@ -13,7 +13,7 @@ from trainers.config import TrainConfig
 from trainers.loop.fit import fit
 from trainers.methods import registry
 
-GUIDE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-method.md"
 
 
 @pytest.fixture

@@ -182,5 +182,5 @@ def _limited(shown: str, metadata: list[Any] | tuple[Any, ...]) -> str:
         if (most := getattr(mark, "max_length", None)) is not None:
             limits.append(f"at most {most} long")
         if (pattern := getattr(mark, "pattern", None)) is not None:
-            limits.append(f"like {pattern}")
+            limits.append(f"like `{pattern}`")
     return f"{shown} {', '.join(limits)}" if limits else shown

@@ -40,7 +40,8 @@ class LoadedModel:
             without gradients: images (B, bands, H, W), normalised -> logits (B, C, H, W).
         config: of the run; evaluation and reading of images follow it.
         classes: names by index.
-        mean, std: of the bands, for images in 0 .. 1; the network takes (image - mean) / std.
+        mean: of the bands, for images in 0 .. 1; the network takes (image - mean) / std.
+        std: of the bands, likewise.
         input_multiple: crops were multiples of it. The network takes images of any size all the same, which it pads or
             resizes itself.
         palette: colours of the indices 0 .. 255, (256, 3) uint8.

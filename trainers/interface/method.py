@@ -28,14 +28,7 @@ class HardPixels(Protocol):
 
 
 class LabelledLoss(Protocol):
-    """The loss of labelled pixels that the config asks for.
-
-    Args:
-        logits: (B, C, H, W).
-        labels: (B, H, W) int64, 255 = ignore.
-        hard: the method's hard example mining, for cross-entropy.
-        weights: of the classes (C,), in the place of the config's.
-    """
+    """The loss of labelled pixels that the config asks for."""
 
     def __call__(
         self,
@@ -45,7 +38,16 @@ class LabelledLoss(Protocol):
         *,
         hard: HardPixels | None = None,
         weights: Tensor | None = None,
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            logits: (B, C, H, W).
+            labels: (B, H, W) int64, 255 = ignore.
+            denominator: what each sum is divided by, over all processes.
+            hard: the method's hard example mining, for cross-entropy.
+            weights: of the classes (C,), in the place of the config's.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,8 @@ class MethodContext:
         peer: makes another network of the student's kind, initialised otherwise.
         place: brings a module of the method's own to the device, its batch norm over all processes.
         seed: of the weights of modules of the method's own.
-        labelled, unlabelled: images in these lists.
+        labelled: images in the labelled list.
+        unlabelled: images in the unlabelled list.
         batch_size: labelled images of a step, over all processes; as many unlabelled ones.
         in_ddp: a module as training calls it: in DDP where there are several processes. See :class:`AuxiliaryModule`.
         total: sums a tensor over processes, with gradient.
