@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,9 @@ import typer
 from ruamel.yaml import YAML
 
 from ipix_tune.cli.main import COMMANDS
+from ipix_tune.config.at_a_glance import method_names, with_glance
 from ipix_tune.config.key_page import all_keys
+from trainers.methods.registry import BUILDERS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -134,3 +137,24 @@ def test_every_kind_of_error_has_a_page_that_says_how_a_command_ends():
 
 def test_an_errors_page_has_the_words_of_its_messages():
     assert "cannot be locked" in error_pages.pages()["FolderError.md"]
+
+
+def test_the_readmes_list_of_methods_is_current():
+    readme = (ROOT / "README.md").read_text()
+    assert with_glance(readme) == readme, "make it anew with: ipix-tune schema"
+
+
+def test_the_readmes_list_names_every_method_of_the_registry():
+    called = method_names()
+    assert list(called) == list(BUILDERS)
+    assert {"alonso": "Alonso et al.", "u2pl": "U2PL", "stpp": "ST++"}.items() <= called.items()
+    readme = (ROOT / "README.md").read_text()
+    assert all(name in readme for name in called.values())
+
+
+def test_the_readmes_tree_names_every_folder_of_the_repository():
+    readme = (ROOT / "README.md").read_text()
+    tree = readme[readme.index("## What is where") : readme.index("## Read on")]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    folders = {line.partition("/")[0] for line in listed.splitlines() if "/" in line and not line.startswith(".")}
+    assert folders == set(re.findall(r"^(\w+)/", tree, re.MULTILINE)) or not folders
