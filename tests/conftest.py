@@ -37,9 +37,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """Keeps what is made in the user's cache folder within the test session."""
+    """Keeps what is made in the user's cache folder within the test session; its processes share it."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    own = tmp_path_factory.getbasetemp()
+    session = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    patch.setenv("XDG_CACHE_HOME", str(session / "cache"))
     patch.delenv("WANDB_MODE", raising=False)
     yield
     patch.undo()

@@ -22,7 +22,6 @@ def test_all_stages_together_fit_ten_minutes():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_rehearsed_stage_keeps_its_rows_and_writes_a_table(tmp_path):
     done, rows, table = rehearse(tmp_path, "kernels")
     assert done.exit_code == 0, done.output
@@ -34,6 +33,7 @@ def test_a_rehearsed_stage_keeps_its_rows_and_writes_a_table(tmp_path):
     assert table.count("| inter-pixel KL, crop ") == 4
 
 
+@pytest.mark.slow
 def test_what_fails_is_a_row_and_the_stages_after_it_run(tmp_path):
     done, rows, table = rehearse(tmp_path, "methods", "unimatch", "--only", "no-such-method")
     assert done.exit_code == 1

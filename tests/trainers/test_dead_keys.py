@@ -42,6 +42,7 @@ OFF = {
     "s4gan": {"feature_matching_weight": 0, "self_training_weight": 0, "discriminator_width": 4},
 }
 """Each method with all of its parts switched off that can be."""
+ON = ("inter-pixel loss alone", "as the defaults")
 VIEWS_OFF = {"jitter_p": 0, "blur_p": 0, "cutmix_p": 0}
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
@@ -58,7 +59,7 @@ def config(name, method, *, steps=2, **sections):
 
 
 def variants(name):
-    """Parts off without and with the inter-pixel loss, and as the defaults are."""
+    """Configs by name: parts off without and with the inter-pixel loss, and as the defaults are."""
     ramp = {"warmup_fraction": 0, "tau": 0.05}
     plain = {
         "st": {"scales": [1.0]},
@@ -66,11 +67,11 @@ def variants(name):
         "psmt": {"warmup_passes": 0},
         "dstcbc": {"iterations": 2},
     }.get(name, {})
-    return [
-        config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),
-        config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 1, **ramp}),
-        config(name, plain, interpixel={"alpha": 1, **ramp, "warmup_epochs": 0}),
-    ]
+    return {
+        "switched off": config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),
+        "inter-pixel loss alone": config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 1, **ramp}),
+        "as the defaults": config(name, plain, interpixel={"alpha": 1, **ramp, "warmup_epochs": 0}),
+    }
 
 
 def trained(made, folder):
@@ -134,19 +135,19 @@ def changeable(made):
 
 
 @pytest.mark.parametrize("name", OFF)
-def test_dead_keys_change_no_bit_of_the_network_that_is_scored(name, tmp_path):
-    for number, made in enumerate(variants(name)):
-        dead = changeable(made)
-        other = changed(made, dead)
-        assert all(value_at(made, key) != value_at(other, key) for key in dead)
-        first, second = trained(made, tmp_path / f"{number}a"), trained(other, tmp_path / f"{number}b")
-        assert same_tensors(first, second), dead
+@pytest.mark.parametrize("parts", ["switched off", *(pytest.param(one, marks=pytest.mark.slow) for one in ON)])
+def test_dead_keys_change_no_bit_of_the_network_that_is_scored(name, parts, tmp_path):
+    made = variants(name)[parts]
+    dead = changeable(made)
+    other = changed(made, dead)
+    assert all(value_at(made, key) != value_at(other, key) for key in dead)
+    assert same_tensors(trained(made, tmp_path / "a"), trained(other, tmp_path / "b")), dead
 
 
 def test_every_declared_dependency_of_a_method_is_tried_above():
     assert set(OFF) == set(BUILDERS)
     for name in OFF:
-        found = [(set(dead_keys(made)), conditions(made)) for made in variants(name)]
+        found = [(set(dead_keys(made)), conditions(made)) for made in variants(name).values()]
         declared = {key for _, marks in found for key, every in marks.items() if every and key.startswith("method.")}
         missed = declared - set.union(*(dead for dead, _ in found))
         # ST and ST++ share cutout_p: one of the two has it off. ohem depends on the loss (test_labelled_loss_run).

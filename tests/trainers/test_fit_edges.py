@@ -69,6 +69,7 @@ def test_weights_that_are_not_of_the_best_epoch_are_not_scored_as_the_best(short
     assert "final/best/miou" not in result.records[-1].metrics
 
 
+@pytest.mark.slow
 def test_loader_workers_do_not_change_the_curve_or_the_weights(short, tmp_path):
     fit(tiny_supervised(data={"loader_workers": 2}), tmp_path)
     assert rows(tmp_path) == rows(short)

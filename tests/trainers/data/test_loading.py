@@ -118,6 +118,7 @@ def test_a_limit_in_the_config_is_taken(train_config, room):
         assert kept_images(config, open_data(config.data, final=False)).size == int(limit * GB) // 4096 * 4096
 
 
+@pytest.mark.slow
 def test_workers_chosen_for_a_gpu_make_the_batches_of_none(train_config, room):
     config = train_config()
     data = open_data(config.data, final=False)
