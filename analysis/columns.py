@@ -8,7 +8,7 @@ A run's W&B config::
     search          {dotted name: value}           the searched leaves that are active in this trial
     space           {dotted name: {kind, low, high, step, choices, only_if}}
     trainer         the whole training config, nested
-    objective       {metric, mode, against: none or {metric, mode}}
+    objective       {metric, mode, second_objective: none or {metric, mode}}
     scheduler       {name, grace_epochs, reduction, max_epochs, rungs}
     classes         [class names]
     origin          {split_hash, git_commit, versions, world_size, host}

@@ -11,14 +11,15 @@ from analysis.stats.study import Study
 
 def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
     """The steps are what the front reaches; the band below is as deep as seeds differ. Numbers are trials."""
-    assert study.against is not None
+    second = study.second_objective
+    assert second is not None
     with style.themed(theme):
         figure, axes = style.new(7.2, 4.0)
         others = [point for point in found.points if not point.on_front]
-        front = sorted(found.front, key=lambda point: point.against)
+        front = sorted(found.front, key=lambda point: point.second_score)
         if others:
             axes.scatter(
-                [point.against for point in others],
+                [point.second_score for point in others],
                 [point.score for point in others],
                 color=style.BLUE,
                 s=30,
@@ -26,7 +27,7 @@ def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
                 zorder=3,
             )
         axes.scatter(
-            [point.against for point in front],
+            [point.second_score for point in front],
             [point.score for point in front],
             marker="D",
             color=style.RED,
@@ -36,12 +37,16 @@ def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
         )
         axes.margins(0.09)
         _steps(axes, found, front, study, theme)
-        away, side = (-5, "right") if study.against.sign < 0 else (5, "left")
+        away, side = (-5, "right") if second.sign < 0 else (5, "left")
         for point in front:
             axes.annotate(
-                str(point.trial.number), (point.against, point.score), (away, 4), textcoords="offset points", ha=side
+                str(point.trial.number),
+                (point.second_score, point.score),
+                (away, 4),
+                textcoords="offset points",
+                ha=side,
             )
-        axes.set_xlabel(f"{style.unit(study.against.metric)}, {'more' if study.against.sign > 0 else 'less'} is better")
+        axes.set_xlabel(f"{style.unit(second.metric)}, {'more' if second.sign > 0 else 'less'} is better")
         axes.set_ylabel(style.unit(study.metric))
         axes.set_title(f"Pareto front ({_count(found, study)})")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -51,10 +56,10 @@ def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
 def _steps(axes: Any, found: Pareto, front: list[Point], study: Study, theme: style.Theme) -> None:
     """The best score that is had at a price: constant from a member of the front on to the next dearer one, and out of
     the frame from the dearest."""
-    assert study.against is not None
-    less = study.against.sign < 0
+    assert study.second_objective is not None
+    less = study.second_objective.sign < 0
     low, high = axes.get_xlim()
-    places, scores = [point.against for point in front], [point.score for point in front]
+    places, scores = [point.second_score for point in front], [point.score for point in front]
     places = [*places, high] if less else [low, *places]
     scores = [*scores, scores[-1]] if less else [scores[0], *scores]
     how: Any = "post" if less else "pre"
@@ -68,5 +73,5 @@ def _steps(axes: Any, found: Pareto, front: list[Point], study: Study, theme: st
 
 
 def _count(found: Pareto, study: Study) -> str:
-    trials = sum(trial.against is not None for trial in study.complete)
+    trials = sum(trial.second_score is not None for trial in study.complete)
     return f"n = {len(found.points)} configurations, {trials} trials that ran all {study.max_epochs} epochs"

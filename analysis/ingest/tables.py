@@ -114,7 +114,7 @@ def run_row(run: LoggedRun) -> dict[str, Any]:
     config, summary = run.config, run.summary
     objective, trainer, origin = config["objective"], config["trainer"], config.get("origin") or {}
     epochs = max(run.history, default=0)
-    against = objective.get("against") or {}
+    second = objective.get("second_objective") or objective.get("against") or {}  # the name before 0.2
     return {
         "run_id": run.run_id,
         "study": config["study"],
@@ -129,9 +129,9 @@ def run_row(run: LoggedRun) -> dict[str, Any]:
         "metric": objective["metric"],
         "mode": objective["mode"],
         "objective": _last(run, objective["metric"]),
-        "against_metric": against.get("metric"),
-        "against_mode": against.get("mode"),
-        "against": _last(run, against["metric"]) if against else None,
+        "against_metric": second.get("metric"),
+        "against_mode": second.get("mode"),
+        "against": _last(run, second["metric"]) if second else None,
         "split_hash": origin.get("split_hash"),
         "git_commit": origin.get("git_commit"),
         "started": run.started,

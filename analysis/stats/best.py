@@ -43,7 +43,7 @@ class Scored:
         state: as in `analysis.columns`.
         epoch: the last epoch that has a finite score.
         score: that score, the first objective.
-        against: the second objective after the same epoch; None where it is not known, or there is none.
+        second_score: the second objective after the same epoch; None where it is not known, or there is none.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Scored:
     state: str
     epoch: int
     score: float
-    against: float | None = None
+    second_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +62,14 @@ class Standing:
     Args:
         trials: one run for every seed, the earliest first.
         score: mean of the first objective over them.
-        against: mean of the second; 0 where the study has one objective.
+        second_score: mean of the second; 0 where the study has one objective.
         epoch: the budget at which all that compete are compared.
         full: whether that is the full length.
     """
 
     trials: tuple[Scored, ...]
     score: float
-    against: float
+    second_score: float
     epoch: int
     full: bool
 
@@ -101,11 +101,11 @@ class Standings:
     Args:
         max_epochs: full length of a trial.
         sign: of the first objective; 1 where more is better, else -1.
-        against_sign: the same of the second objective; None where there is none.
+        second_sign: the same of the second objective; None where there is none.
     """
 
-    def __init__(self, *, max_epochs: int, sign: int, against_sign: int | None = None) -> None:
-        self._max_epochs, self._sign, self._against_sign = max_epochs, sign, against_sign
+    def __init__(self, *, max_epochs: int, sign: int, second_sign: int | None = None) -> None:
+        self._max_epochs, self._sign, self._second_sign = max_epochs, sign, second_sign
         self._level = (False, 0)
         self._runs: dict[Hashable, dict[Hashable, Scored]] = {}
         self._standing: dict[Hashable, Standing] = {}
@@ -113,7 +113,7 @@ class Standings:
 
     def add(self, trial: Scored) -> bool:
         """Take in a trial, or a newer score of one; returns whether it competes."""
-        if trial.state == "failed" or (self._against_sign is not None and trial.against is None):
+        if trial.state == "failed" or (self._second_sign is not None and trial.second_score is None):
             return False
         level = (trial.state == "complete" and trial.epoch == self._max_epochs, trial.epoch)
         if level < self._level:
@@ -133,7 +133,7 @@ class Standings:
         self._standing[settings] = Standing(
             trials=runs,
             score=fmean(run.score for run in runs),
-            against=fmean(run.against or 0.0 for run in runs) if self._against_sign is not None else 0.0,
+            second_score=fmean(run.second_score or 0.0 for run in runs) if self._second_sign is not None else 0.0,
             epoch=self._level[1],
             full=self._level[0],
         )
@@ -145,7 +145,7 @@ class Standings:
 
     def _rank(self, one: Standing) -> tuple[float, float, int]:
         """The lower, the better."""
-        return (-self._sign * one.score, -(self._against_sign or 0) * one.against, one.number)
+        return (-self._sign * one.score, -(self._second_sign or 0) * one.second_score, one.number)
 
     @property
     def best(self) -> Standing | None:
@@ -159,13 +159,13 @@ class Standings:
     def front(self) -> list[Standing]:
         """The Pareto front, the best by the first objective first; with one objective, all that share the best mean."""
         ranked = self.ranked()
-        points = [(self._sign * one.score, (self._against_sign or 0) * one.against) for one in ranked]
+        points = [(self._sign * one.score, (self._second_sign or 0) * one.second_score) for one in ranked]
         return [one for one, on in zip(ranked, non_dominated(points), strict=True) if on]
 
 
-def standings(trials: Iterable[Scored], *, max_epochs: int, sign: int, against_sign: int | None = None) -> Standings:
+def standings(trials: Iterable[Scored], *, max_epochs: int, sign: int, second_sign: int | None = None) -> Standings:
     """See :class:`Standings`; in whatever order the trials come, the result is the same."""
-    found = Standings(max_epochs=max_epochs, sign=sign, against_sign=against_sign)
+    found = Standings(max_epochs=max_epochs, sign=sign, second_sign=second_sign)
     for trial in trials:
         found.add(trial)
     return found
@@ -178,7 +178,7 @@ def contenders(
     top: int,
     max_epochs: int,
     sign: int,
-    against_sign: int | None = None,
+    second_sign: int | None = None,
 ) -> set[int]:
     """Numbers of the ended trials that the study may still name at its end, as the best, as one of the ``top`` or on
     the front. Whatever the other trials will score, no other one that has ended by now can be named.
@@ -199,12 +199,12 @@ def contenders(
             groups.setdefault(trial.settings, []).append(trial)
         else:
             settled.append(trial)
-    fixed = standings(settled, max_epochs=max_epochs, sign=sign, against_sign=against_sign)
+    fixed = standings(settled, max_epochs=max_epochs, sign=sign, second_sign=second_sign)
     kept = {one.number for one in fixed.ranked()[:top]}
-    if against_sign is not None:
+    if second_sign is not None:
         kept |= {one.number for one in fixed.front()}
     for group in groups.values():
-        alone = standings(group, max_epochs=max_epochs, sign=sign, against_sign=against_sign).best
+        alone = standings(group, max_epochs=max_epochs, sign=sign, second_sign=second_sign).best
         if alone is not None:
             kept.add(alone.number)
     return kept

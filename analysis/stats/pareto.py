@@ -14,7 +14,7 @@ class Point:
 
     trial: Trial
     score: float
-    against: float
+    second_score: float
     seeds: int
     on_front: bool
 
@@ -46,18 +46,18 @@ def pareto(study: Study, *, noise: float | None) -> Pareto | None:
     Args:
         noise: see :class:`Pareto`.
     """
-    if study.against is None:
+    if study.second_objective is None:
         return None
     ranked = [one for one in study.ranked if one.full]
     if not ranked:
         return None
     on_front = {one.number for one in study.standings.front()}
-    signed = [(study.sign * one.score, study.against.sign * one.against) for one in ranked]
+    signed = [(study.sign * one.score, study.second_objective.sign * one.second_score) for one in ranked]
     points = tuple(
         Point(
             trial=study.by_number[one.number],
             score=one.score,
-            against=one.against,
+            second_score=one.second_score,
             seeds=one.seeds,
             on_front=one.number in on_front,
         )

@@ -11,6 +11,7 @@ from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
 from analysis.compute.cache import Digested
 from analysis.ingest.tables import Tables
 from analysis.stats.best import SEEDS, Scored, Settings, Standing, Standings, chance_of, settings_of, standings
+from analysis.stats.objective import Objective, sign_of
 
 DRAWN = 12
 """Parameters that fit into one figure."""
@@ -31,7 +32,7 @@ class Trial:
     curve: dict[int, float]
     runtime_s: float
     ended_at: float
-    against: float | None = None
+    second_score: float | None = None
     """The second objective after the epoch of the last score, where the study has one."""
     arm: str | None = None
     """Of a confirming run."""
@@ -68,21 +69,8 @@ class Trial:
             state=self.state,
             epoch=max(self.curve),
             score=self.score,
-            against=self.against,
+            second_score=self.second_score,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Against:
-    """A second objective."""
-
-    metric: str
-    mode: str
-
-    @property
-    def sign(self) -> int:
-        """1 where more is better, else -1."""
-        return 1 if self.mode == "max" else -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +88,12 @@ class Study(Digested):
     trials: tuple[Trial, ...]
     split_hash: str | None
     git_commit: str | None
-    against: Against | None = None
+    second_objective: Objective | None = None
 
     @property
     def sign(self) -> int:
         """1 where more is better, else -1."""
-        return 1 if self.mode == "max" else -1
+        return sign_of(self.mode)
 
     @cached_property
     def complete(self) -> tuple[Trial, ...]:
@@ -144,7 +132,7 @@ class Study(Digested):
             (trial.scored for trial in self.trials if trial.scored is not None),
             max_epochs=self.max_epochs,
             sign=self.sign,
-            against_sign=None if self.against is None else self.against.sign,
+            second_sign=None if self.second_objective is None else self.second_objective.sign,
         )
 
     @cached_property
@@ -231,7 +219,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
             curve=curves.get(row["run_id"], {}),
             runtime_s=row["runtime_s"] or 0.0,
             ended_at=ends.get(row["run_id"], row["started"] or 0.0),
-            against=seconds.get(row["run_id"], {}).get(max(curves.get(row["run_id"], {}), default=0)),
+            second_score=seconds.get(row["run_id"], {}).get(max(curves.get(row["run_id"], {}), default=0)),
             arm=row["arm"],
         )
         for row in rows
@@ -249,7 +237,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         split_hash=(rows or everything)[0]["split_hash"],
         git_commit=(rows or everything)[0]["git_commit"],
-        against=Against(metric=second, mode=everything[0]["against_mode"]) if second else None,
+        second_objective=Objective(metric=second, mode=everything[0]["against_mode"]) if second else None,
     )
 
 

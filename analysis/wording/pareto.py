@@ -26,8 +26,11 @@ def front_of(study: Study) -> Pareto | None:
 
 def of_two(answer: "Answer", study: Study) -> "Answer":
     """The first screen of a study with two objectives: there is no single winner."""
-    assert study.against is not None
-    first, second = f"{_most(study.mode)} {study.metric}", f"{_most(study.against.mode)} {study.against.metric}"
+    assert study.second_objective is not None
+    first, second = (
+        f"{_most(study.mode)} {study.metric}",
+        f"{_most(study.second_objective.mode)} {study.second_objective.metric}",
+    )
     epochs = "1 epoch" if study.max_epochs == 1 else f"{study.max_epochs} epochs"
     question = (
         f"Which settings of {len(study.parameters)} searched parameters weigh the {first} against the {second} best, "
@@ -59,7 +62,7 @@ def of_two(answer: "Answer", study: Study) -> "Answer":
 
 def say_trust(found: Pareto, study: Study) -> str:
     """How far the front is to be believed."""
-    assert study.against is not None
+    assert study.second_objective is not None
     parts = []
     if any(point.seeds == 1 for point in found.points):
         parts.append("One seed per configuration: who is on the front is provisional.")
@@ -72,10 +75,10 @@ def say_trust(found: Pareto, study: Study) -> str:
             f"{len(found.front)} on the front differ by less than that from another one there, and {found.near} of the "
             f"{off} others would be on it with {found.noise:.3g} more."
         )
-    if study.against.metric.startswith(MEASURED):
+    if study.second_objective.metric.startswith(MEASURED):
         parts.append(
-            f"{study.against.metric} was measured once in every trial, beside whatever else ran on its machine; it "
-            "holds for that machine."
+            f"{study.second_objective.metric} was measured once in every trial, beside whatever else ran on its "
+            "machine; it holds for that machine."
         )
     return " ".join(parts)
 
@@ -90,7 +93,7 @@ def _whose(study: Study) -> str:
 
 def say_front(found: Pareto, study: Study) -> str:
     """One sentence of reading."""
-    assert study.against is not None
+    assert study.second_objective is not None
     text = (
         f"{len(found.front)} of {len(found.points)} configurations that ran all {study.max_epochs} epochs are on the "
         f"front ({seeds_in_words(found)}); for every other one there is one as good in both and better in one."
@@ -110,9 +113,9 @@ def seeds_in_words(found: Pareto) -> str:
 
 
 def _told(point: Point, study: Study) -> str:
-    assert study.against is not None
+    assert study.second_objective is not None
     percent = " %" if is_percent(study.metric) else ""
-    return f"{study.metric} {point.score:.2f}{percent} at {study.against.metric} {point.against:.4g}"
+    return f"{study.metric} {point.score:.2f}{percent} at {study.second_objective.metric} {point.second_score:.4g}"
 
 
 def _most(mode: str) -> str:

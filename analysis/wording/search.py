@@ -81,7 +81,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
         cost=_cost(study),
         scored_on=_scored_on(study, tables),
     )
-    return found if study.against is None else of_two(found, study)
+    return found if study.second_objective is None else of_two(found, study)
 
 
 def _no_score(study: Study) -> str:

@@ -96,7 +96,7 @@ class AskTell:
             study.resources,
             self._store,
             max_epochs=self._plan.max_epochs,
-            sign=1 if study.objective.mode == "max" else -1,
+            sign=study.objective.sign,
         )
         scheduler: Any = build_scheduler(study, max_epochs=self._plan.max_epochs)
         self._asha: Asha | None = scheduler if isinstance(scheduler, Asha) else None
@@ -127,8 +127,8 @@ class AskTell:
         if self._asha is not None and self._asha.decide(trial.key, epoch, score) == "STOP":
             self._store.stop(trial.key, epoch=epoch)  # before the score: a study that dies in between asks once more
             trial.stopped = True
-        second = None if self._store.against is None else metrics.get(self._store.against)
-        self._store.record(trial.key, epoch=epoch, score=score, against=second)
+        second = None if self._store.second_metric is None else metrics.get(self._store.second_metric)
+        self._store.record(trial.key, epoch=epoch, score=score, second_score=second)
         trial._scores[epoch] = score
         return not trial.stopped
 

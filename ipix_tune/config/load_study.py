@@ -21,6 +21,8 @@ from trainers.common.shipped import found
 from trainers.common.yaml_file import dump_data, parse_value, read, read_text, validate
 
 Path_ = tuple[str | int, ...]
+SECOND, EARLIER_SECOND = ("objective", "second_objective"), ("objective", "against")
+"""The second objective, and what it was called at first: studies that were begun with that name go on."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), *, say: Callable[[str], object] | None = None) -> StudyConfig:
@@ -74,6 +76,7 @@ def _checked(
     say: Callable[[str], object] | None = None,
 ) -> StudyConfig:
     touched: dict[Path_, str] = {}
+    lines = _renamed(data, lines)
     replaced = dict(replaced or {})
     for override in overrides:
         where = apply_override(data, override)
@@ -90,6 +93,15 @@ def _checked(
         raise ConfigError(_located(error, source=source, lines=lines, touched=touched)) from None
     except ConfigError as error:
         raise ConfigError(_with_overrides(str(error), touched)) from None
+
+
+def _renamed(data: dict[str, Any], lines: dict[Path_, int | str]) -> dict[Path_, int | str]:
+    """The lines of a study file whose second objective has its present name from here on."""
+    section, (_, name), (_, earlier) = data.get("objective"), SECOND, EARLIER_SECOND
+    if not isinstance(section, dict) or earlier not in section or name in section:
+        return lines
+    section[name] = section.pop(earlier)
+    return {(*SECOND, *at[2:]) if at[:2] == EARLIER_SECOND else at: line for at, line in lines.items()}
 
 
 def _to_stderr(line: str) -> None:
@@ -183,7 +195,8 @@ def _path(key: str, data: Mapping[str, Any], override: str) -> Path_:
         if not number.isdigit() or not name:
             raise ConfigError(f"--set {override}: write points.0.<dotted key>=value, or points=[...] for all of them")
         return (first, int(number), name)
-    return tuple(key.split("."))
+    where = tuple(key.split("."))
+    return (*SECOND, *where[2:]) if where[:2] == EARLIER_SECOND else where
 
 
 def _dimension_path(rest: str, data: Mapping[str, Any], override: str) -> Path_:

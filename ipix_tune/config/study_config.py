@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from analysis.stats.objective import sign_of
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common.errors import did_you_mean
 from trainers.common.section import Section
@@ -95,7 +96,23 @@ def _check_step(low: float, high: float, step: float) -> None:
         )
 
 
-class AgainstConfig(Section):
+class _Directed:
+    """Which way an objective points."""
+
+    mode: str
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return sign_of(self.mode)
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """The same in the words of Optuna and W&B."""
+        return "maximize" if self.sign > 0 else "minimize"
+
+
+class SecondObjectiveConfig(Section, _Directed):
     """A second objective, which the first is weighed against."""
 
     metric: str
@@ -104,7 +121,7 @@ class AgainstConfig(Section):
     """Whether more or less of it is better."""
 
 
-class ObjectiveConfig(Section):
+class ObjectiveConfig(Section, _Directed):
     """What a trial is scored by: the last value of an epoch metric, or of two."""
 
     metric: str = "val/miou"
@@ -112,14 +129,24 @@ class ObjectiveConfig(Section):
     training images."""
     mode: Literal["max", "min"] = "max"
     """Whether more or less of it is better."""
-    against: AgainstConfig | None = None
+    second_objective: SecondObjectiveConfig | None = None
     """A second metric. The search then has no single winner, and the report shows the Pareto front; the scheduler goes
     by the first."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The one or two metrics."""
-        return (self.metric,) if self.against is None else (self.metric, self.against.metric)
+        return tuple(one.metric for one in self.each)
+
+    @property
+    def each(self) -> "tuple[ObjectiveConfig | SecondObjectiveConfig, ...]":
+        """The objective itself, and the second where there is one."""
+        return (self,) if self.second_objective is None else (self, self.second_objective)
+
+    @property
+    def second_sign(self) -> int | None:
+        """The second objective's sign; None where there is none."""
+        return None if self.second_objective is None else self.second_objective.sign
 
 
 class SamplerConfig(Section):

@@ -10,32 +10,34 @@ def check_objective(study: StudyConfig, trainer: Trainer) -> None:
     Raises:
         SpaceError: with the nearest metric that there is, or the reason.
     """
-    objective, against = study.objective, study.objective.against
+    objective, second = study.objective, study.objective.second_objective
     _check_metric(study, trainer, objective.metric, path=("objective", "metric"), cost=False)
-    if against is None:
+    if second is None:
         return
-    where = ("objective", "against")
-    _check_metric(study, trainer, against.metric, path=(*where, "metric"), cost=True)
-    if against.metric == objective.metric:
+    where = ("objective", "second_objective")
+    _check_metric(study, trainer, second.metric, path=(*where, "metric"), cost=True)
+    if second.metric == objective.metric:
         raise SpaceError(
-            f"objective.against.metric = {against.metric} is objective.metric too; name another, such as time/step_ms",
+            f"objective.second_objective.metric = {second.metric} is objective.metric too; name another, such as "
+            "time/step_ms",
             path=(*where, "metric"),
         )
     if study.sampler.name == "cmaes":
         raise SpaceError(
-            "sampler.name = cmaes with objective.against: CMA-ES has one objective; use tpe, gp, random or grid",
+            "sampler.name = cmaes with objective.second_objective: CMA-ES has one objective; use tpe, gp, random "
+            "or grid",
             path=("sampler", "name"),
         )
     if study.warm_start:
         raise SpaceError(
-            "warm_start with objective.against: TPE is shown earlier trials by their place on one objective, and a "
-            "place on a front is none; remove one of the two",
+            "warm_start with objective.second_objective: TPE is shown earlier trials by their place on one objective, "
+            "and a place on a front is none; remove one of the two",
             path=("warm_start",),
         )
     if study.budget.no_improvement is not None:
         raise SpaceError(
-            "budget.no_improvement with objective.against: it watches one objective, and a trial that is no better "
-            "there may still be on the front; use budget.trials, hours, epochs or gpu_hours",
+            "budget.no_improvement with objective.second_objective: it watches one objective, and a trial that is no "
+            "better there may still be on the front; use budget.trials, hours, epochs or gpu_hours",
             path=("budget", "no_improvement"),
         )
 

@@ -133,14 +133,14 @@ def progress_of(
     study: StudyConfig, entries: "Sequence[TrialRecord]", *, total: int, max_epochs: int, phase: Phase
 ) -> "ProgressTable":
     """What is known of the trials, with those that ended before this driver started."""
+    from analysis.stats.objective import Objective
     from ipix_tune.execution.progress_table import ProgressTable, TrialRow
 
-    objective = study.objective
+    objective, second = study.objective, study.objective.second_objective
     progress = ProgressTable(
         metric=objective.metric,
         mode=objective.mode,
-        against=None if objective.against is None else objective.against.metric,
-        against_mode="min" if objective.against is None else objective.against.mode,
+        second_objective=None if second is None else Objective(metric=second.metric, mode=second.mode),
         total=total,
         max_epochs=max_epochs,
         phase=phase,
@@ -149,6 +149,6 @@ def progress_of(
         if entry.state != "running":
             last = max(entry.scores, default=0)
             row = TrialRow(values=entry.values, state=entry.state, retries=entry.retries, error=entry.error)
-            row.reported(last, score=entry.scores.get(last), against=entry.against)
+            row.reported(last, score=entry.scores.get(last), second_score=entry.second_score)
             progress.rows[entry.key] = row
     return progress

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from analysis.columns import CONFIRM, Phase, State
 from analysis.stats.best import Scored, Settings, Standings, contenders, standings
+from analysis.stats.objective import Objective, sign_of
 from analysis.units import is_percent
 from ipix_tune.search.trial_record import scored, trial_number
 from ipix_tune.trainer.resources import Value
@@ -28,28 +29,33 @@ FRONT_SHOWN = 6
 
 @dataclass(kw_only=True)
 class TrialRow:
-    """One trial in the progress table. ``score`` and ``against`` are the objectives after ``scored_epoch``, the last
-    epoch with a score; ``epoch`` is the last one that it ran."""
+    """One trial in the progress table. ``score`` and ``second_score`` are the objectives after ``scored_epoch``, the
+    last epoch with a score; ``epoch`` is the last one that it ran."""
 
     values: dict[str, Value]
     state: State = "running"
     epoch: int = 0
     scored_epoch: int = 0
     score: float | None = None
-    against: float | None = None
+    second_score: float | None = None
     retries: int = 0
     error: str | None = None
 
-    def reported(self, epoch: int, *, score: float | None, against: float | None) -> None:
+    def reported(self, epoch: int, *, score: float | None, second_score: float | None) -> None:
         """The trial ran an epoch; without a finite score, the last one that it had stands."""
         self.epoch = epoch
         if score is not None and math.isfinite(score):
-            self.scored_epoch, self.score, self.against = epoch, score, against
+            self.scored_epoch, self.score, self.second_score = epoch, score, second_score
 
     def scored(self, key: str) -> Scored | None:
         """As the rule of the best takes it; None without a score."""
         return scored(
-            key, self.values, state=self.state, epoch=self.scored_epoch, score=self.score, against=self.against
+            key,
+            self.values,
+            state=self.state,
+            epoch=self.scored_epoch,
+            score=self.score,
+            second_score=self.second_score,
         )
 
 
@@ -58,18 +64,16 @@ class Rule(TypedDict):
 
     max_epochs: int
     sign: int
-    against_sign: int | None
+    second_sign: int | None
 
 
 @dataclass(kw_only=True)
 class ProgressTable:
-    """Trials by key and what is known of the study as a whole. Draws nothing by itself. ``against`` is the metric of
-    the second objective, where there is one."""
+    """Trials by key and what is known of the study as a whole. Draws nothing by itself."""
 
     metric: str
     mode: str
-    against: str | None = None
-    against_mode: str = "min"
+    second_objective: Objective | None = None
     total: int
     max_epochs: int
     phase: Phase = "search"
@@ -84,8 +88,8 @@ class ProgressTable:
     @property
     def rule(self) -> Rule:
         """What that rule has to know of the study."""
-        second = None if self.against is None else 1 if self.against_mode == "max" else -1
-        return {"max_epochs": self.max_epochs, "sign": 1 if self.mode == "max" else -1, "against_sign": second}
+        second = None if self.second_objective is None else self.second_objective.sign
+        return {"max_epochs": self.max_epochs, "sign": sign_of(self.mode), "second_sign": second}
 
     def _scored(self, keys: Iterable[str]) -> list[Scored]:
         found = (self.rows[key].scored(key) for key in keys)
@@ -142,13 +146,13 @@ class ProgressTable:
             keys = self._keys()
             seeds = "" if best.seeds == 1 else f" (mean over {best.seeds} seeds)"
             after = f"after {best.epoch}/{self.max_epochs} epochs{seeds}"
-            if self.against is None:
+            if self.second_objective is None:
                 parts.append(f"best so far {keys[best.number]} {best.score:.2f} {after}")
             else:
                 front = [keys[one.number] for one in found.front()]
                 parts.append(
                     f"Pareto front so far {describe_front(front)}, best {self.metric} {keys[best.number]} "
-                    f"{best.score:.2f} at {self.against} {_number(best.against)} {after}"
+                    f"{best.score:.2f} at {self.second_objective.metric} {_number(best.second_score)} {after}"
                 )
         eta = self.eta_s()
         if not math.isnan(eta) and done < self.total:
@@ -162,14 +166,14 @@ class ProgressTable:
             table.add_column(name, no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
         table.add_column(_unit(self.metric), justify="right", no_wrap=True)
-        if self.against is not None:
-            table.add_column(self.against, justify="right", no_wrap=True)
+        if self.second_objective is not None:
+            table.add_column(self.second_objective.metric, justify="right", no_wrap=True)
         table.add_column("configuration", overflow="fold")
         running = [key for key, row in self.rows.items() if row.state == "running"]
         ended = [key for key, row in self.rows.items() if row.state != "running"]
         room = max(SHOWN - len(running), 0)
         best = None if self.phase == CONFIRM else self.best()
-        leading = set(self.front()) if self.against is not None else set() if best is None else {best[0]}
+        leading = set(self.front()) if self.second_objective is not None else set() if best is None else {best[0]}
         for key in sorted([*running, *(ended[-room:] if room else [])]):
             row = self.rows[key]
             style = "bold green" if key in leading else "" if row.state == "running" else "dim"
@@ -178,7 +182,7 @@ class ProgressTable:
                 row.state + (f" (retry {row.retries})" if row.retries else ""),
                 f"{row.epoch}/{self.max_epochs}",
                 "" if row.score is None else f"{row.score:.2f}",
-                *([] if self.against is None else [_number(row.against)]),
+                *([] if self.second_objective is None else [_number(row.second_score)]),
                 Text(row.error.splitlines()[0] if row.error else describe(row.values)),
                 style=style,
             )
@@ -211,8 +215,9 @@ class Display:
         row = self.progress.rows[key]
         late = "" if row.scored_epoch == row.epoch else f" after epoch {row.scored_epoch}"
         score = "" if row.score is None else f"{self.progress.metric} {row.score:.2f}{late}"
-        second = "" if self.progress.against is None else f"  {self.progress.against} {_number(row.against)}"
-        self._line(f"{key} epoch {row.epoch}/{self.progress.max_epochs}  {score}{second}")
+        second = self.progress.second_objective
+        beside = "" if second is None else f"  {second.metric} {_number(row.second_score)}"
+        self._line(f"{key} epoch {row.epoch}/{self.progress.max_epochs}  {score}{beside}")
 
     def retried(self, key: str) -> None:
         row = self.progress.rows[key]

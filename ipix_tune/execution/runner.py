@@ -145,7 +145,7 @@ class Runner:
         """All that a trial is given."""
         from ipix_tune.execution.trainable import trial_config
 
-        study, copy = self._study, self._copy
+        study, copy, second = self._study, self._copy, self._study.objective.second_objective
         self._handed_out[key] = values
         self._copies.save_record()  # a trial must not leave a copy before the record's copy knows it
         config: dict[str, Any] = trial_config(
@@ -153,7 +153,7 @@ class Runner:
             trainer=self._work.facts.training(values).model_dump(mode="json"),
             run_dir=(self._place if copy is None else Path(copy.key)) / "trials" / key,
             metric=study.objective.metric,
-            against=None if study.objective.against is None else study.objective.against.metric,
+            second_metric=None if second is None else second.metric,
             resources=study.resources,
             on_out_of_memory=study.on_out_of_memory,
             store=None if copy is None else copy.store.uri,

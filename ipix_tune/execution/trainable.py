@@ -35,20 +35,20 @@ def trial_config(
     run_dir: Path,
     metric: str,
     resources: ResourcesConfig,
-    against: str | None = None,
+    second_metric: str | None = None,
     on_out_of_memory: str = "fail",
     store: str | None = None,
     function: Callable[..., object] | None = None,
 ) -> Any:
     """All that a trial is given; plain data, so that it can be sent to any node. With the URI ``store``, ``run_dir`` is
-    the trial's name in it. ``against`` is the metric of the second objective. ``function`` was handed
+    the trial's name in it. ``second_metric`` is the metric of the second objective. ``function`` was handed
     over, and cannot be imported there."""
     return {
         "key": key,
         "trainer": trainer,
         "run_dir": str(run_dir),
         "metric": metric,
-        "against": against,
+        "second_metric": second_metric,
         "resources": resources.model_dump(),
         "on_out_of_memory": on_out_of_memory,
         "store": store,
@@ -204,7 +204,7 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
         raise
     finally:
         _free_gpu()
-    for key, name in (("objective.metric", metric), ("objective.against.metric", config["against"])):
+    for key, name in (("objective.metric", metric), ("objective.second_objective.metric", config["second_metric"])):
         if name is not None and not stopped and not math.isfinite(last.get(name, math.nan)):
             _complain(key, name, last)
 

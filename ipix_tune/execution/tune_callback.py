@@ -75,7 +75,7 @@ class TuneCallback(Callback):
             values, past = self._values[key], self._trials.entry(key)
             row = TrialRow(values=values, retries=past.retries)
             epoch = max(past.scores, default=0)
-            row.reported(epoch, score=past.scores.get(epoch), against=past.against)
+            row.reported(epoch, score=past.scores.get(epoch), second_score=past.second_score)
             self._display.progress.rows[key] = row
             self._tracker.start(key, values=values, trainer=trial.config["trainer"])
         return row
@@ -95,8 +95,10 @@ class TuneCallback(Callback):
         row = self._display.progress.rows[key]
         if told.epoch <= row.epoch:
             return
-        second = self._display.progress.against
-        row.reported(told.epoch, score=told.score, against=None if second is None else told.metrics.get(second))
+        second = self._display.progress.second_objective
+        row.reported(
+            told.epoch, score=told.score, second_score=None if second is None else told.metrics.get(second.metric)
+        )
         self._display.epoch(key)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from analysis.stats.objective import sign_of
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_record import TrialRecord
@@ -32,7 +33,7 @@ class Asha(FIFOScheduler):
 
     def __init__(self, *, mode: str, max_epochs: int, grace_epochs: int, reduction: int, quota: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._sign = 1.0 if mode == "max" else -1.0
+        self._sign = sign_of(mode)
         self._max_epochs, self._reduction, self._quota = max_epochs, reduction, quota
         self.rungs: dict[int, dict[str, float]] = {}
         """Scores recorded at every rung, by trial key, lowest rung first; the sign is such that more is better."""

@@ -80,8 +80,8 @@ class TrialStoreSearcher(Searcher):
 
     def _record(self, key: str, told: TrialMessage) -> None:
         if told.score is not None and told.epoch is not None:
-            second = None if self._trials.against is None else told.metrics.get(self._trials.against)
-            self._trials.record(key, epoch=told.epoch, score=told.score, seconds=told.seconds, against=second)
+            second = None if self._trials.second_metric is None else told.metrics.get(self._trials.second_metric)
+            self._trials.record(key, epoch=told.epoch, score=told.score, seconds=told.seconds, second_score=second)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is on disk already."""

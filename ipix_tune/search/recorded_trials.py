@@ -11,7 +11,8 @@ from ipix_tune.search.trial_record import TrialRecord
 
 STOPS = "stops"
 """User attribute of a trial: the epoch at which the scheduler stops it."""
-AGAINST = "against"
+SECOND_SCORE = "against"
+"""The name of the attribute in the record, which earlier versions wrote too."""
 """User attribute of a trial: the last epoch with a value of the second objective, and that value."""
 AGAIN = "again"
 """User attribute of a trial that failed and is offered again: the number of the trial that it takes the place of. It
@@ -50,7 +51,7 @@ def key_of(trial: FrozenTrial, letter: str) -> str:
 def record_of(trial: FrozenTrial, letter: str) -> TrialRecord:
     """What is known of a trial, under its key."""
     attributes: Mapping[str, Any] = trial.user_attrs
-    measured, against = attributes.get(AGAINST, (None, None))
+    measured, second_score = attributes.get(SECOND_SCORE, (None, None))
     state: State = "running" if trial.state == TrialState.RUNNING else attributes.get("state", "failed")
     return TrialRecord(
         key=key_of(trial, letter),
@@ -59,18 +60,18 @@ def record_of(trial: FrozenTrial, letter: str) -> TrialRecord:
         state=state,
         error=attributes.get("error") if state == "failed" else None,
         retries=int(attributes.get("retries", 0)),
-        against=against if measured == max(trial.intermediate_values, default=None) else None,
+        second_score=second_score if measured == max(trial.intermediate_values, default=None) else None,
         stops=attributes.get(STOPS),
         cause=attributes.get(CAUSE),
         data_state=attributes.get(DATA_STATE),
     )
 
 
-def unreported(trial: FrozenTrial, second_objective: str | None) -> str | None:
+def unreported(trial: FrozenTrial, second_metric: str | None) -> str | None:
     """Which objective a trial that ran all its epochs did not report."""
     scores = trial.intermediate_values
     if not scores:
         return "score"
-    if second_objective is not None and trial.user_attrs.get(AGAINST, (None,))[0] != max(scores):
-        return f"{second_objective} in its last epoch"
+    if second_metric is not None and trial.user_attrs.get(SECOND_SCORE, (None,))[0] != max(scores):
+        return f"{second_metric} in its last epoch"
     return None

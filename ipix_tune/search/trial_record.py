@@ -12,7 +12,7 @@ from ipix_tune.trainer.resources import Value
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial as the record has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``against`` is the
+    """One trial as the record has it: ``scores`` by epoch, ``state`` as in `analysis.columns`; ``second_score`` is the
     value of the second objective after the epoch of the last score, None where it is not known."""
 
     key: str
@@ -21,7 +21,7 @@ class TrialRecord:
     state: State
     error: str | None
     retries: int
-    against: float | None = None
+    second_score: float | None = None
     stops: int | None = None
     """The epoch at which the scheduler stopped it, or was about to when the driver died."""
     cause: str | None = None
@@ -34,12 +34,17 @@ class TrialRecord:
         """As the rule of the best takes it; None without a score."""
         last = max(self.scores, default=0)
         return scored(
-            self.key, self.values, state=self.state, epoch=last, score=self.scores.get(last), against=self.against
+            self.key,
+            self.values,
+            state=self.state,
+            epoch=last,
+            score=self.scores.get(last),
+            second_score=self.second_score,
         )
 
 
 def scored(
-    key: str, values: Mapping[str, Any], *, state: State, epoch: int, score: float | None, against: float | None
+    key: str, values: Mapping[str, Any], *, state: State, epoch: int, score: float | None, second_score: float | None
 ) -> Scored | None:
     """The trial; None where it has no finite score.
 
@@ -49,7 +54,7 @@ def scored(
         state: how it stands.
         epoch: of its last score.
         score: that score.
-        against: the second objective after that epoch.
+        second_score: the second objective after that epoch.
     """
     if score is None or not math.isfinite(score):
         return None
@@ -60,7 +65,7 @@ def scored(
         state=state,
         epoch=epoch,
         score=score,
-        against=against if against is not None and math.isfinite(against) else None,
+        second_score=second_score if second_score is not None and math.isfinite(second_score) else None,
     )
 
 

@@ -20,9 +20,9 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.crash_repair import finish_ask, reopened
 from ipix_tune.search.recorded_trials import (
     AGAIN,
-    AGAINST,
     CAUSE,
     DATA_STATE,
+    SECOND_SCORE,
     STOPS,
     asked_trials,
     key_of,
@@ -86,10 +86,9 @@ class TrialStore:
         self._rounds = rounds
         self._letter = letter
         self._grid = study.sampler.name == "grid" and rounds is None
-        against = study.objective.against
-        self.against = None if against is None else against.metric
+        second = study.objective.second_objective
+        self.second_metric = None if second is None else second.metric
         """The metric of the second objective."""
-        modes = [study.objective.mode, *([] if against is None else [against.mode])]
         saved = None
         if total and self._sampler_file is not None:
             saved = restored_sampler(self._sampler_file, lambda: self._build_sampler(study))
@@ -109,7 +108,7 @@ class TrialStore:
                 study_name=name,
                 storage=storage,
                 sampler=sampler,
-                directions=["maximize" if mode == "max" else "minimize" for mode in modes],
+                directions=[one.direction for one in study.objective.each],
             )
         for point in [*study.points, *(space.grid_points() if self._grid else [])]:
             self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
@@ -214,7 +213,9 @@ class TrialStore:
             entry = record_of(trial, self._letter)
             if trial.state != TrialState.FAIL or not wanted(entry):
                 continue
-            attributes = {name: trial.user_attrs[name] for name in (AGAINST, "retries") if name in trial.user_attrs}
+            attributes = {
+                name: trial.user_attrs[name] for name in (SECOND_SCORE, "retries") if name in trial.user_attrs
+            }
             self._study.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState.RUNNING,
@@ -240,14 +241,16 @@ class TrialStore:
         if trial is not None:
             trial.set_user_attr(STOPS, epoch)
 
-    def record(self, key: str, *, epoch: int, score: float, seconds: float = 0, against: float | None = None) -> None:
+    def record(
+        self, key: str, *, epoch: int, score: float, seconds: float = 0, second_score: float | None = None
+    ) -> None:
         """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
         left as it is, and so is a score that is no number."""
         trial = self._open.get(key)
         if trial is not None and math.isfinite(score) and epoch not in self._frozen(trial).intermediate_values:
-            if against is not None and math.isfinite(against):
-                trial.set_user_attr(AGAINST, [epoch, against])
-            if self.against is None:
+            if second_score is not None and math.isfinite(second_score):
+                trial.set_user_attr(SECOND_SCORE, [epoch, second_score])
+            if self.second_metric is None:
                 trial.report(score, step=epoch)
             else:  # which report refuses; an epoch's score is the first objective's
                 self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, score)
@@ -261,7 +264,7 @@ class TrialStore:
         if trial is None:
             return
         frozen = self._frozen(trial)
-        if state == "complete" and (lacking := unreported(frozen, self.against)) is not None:
+        if state == "complete" and (lacking := unreported(frozen, self.second_metric)) is not None:
             state, error = "failed", f"it reported no {lacking}"
         trial.set_user_attr("state", state)
         if error is not None:
@@ -273,7 +276,10 @@ class TrialStore:
         values = None
         if state == "complete":
             scores = frozen.intermediate_values
-            values = [scores[max(scores)], *([] if self.against is None else [frozen.user_attrs[AGAINST][1]])]
+            values = [
+                scores[max(scores)],
+                *([] if self.second_metric is None else [frozen.user_attrs[SECOND_SCORE][1]]),
+            ]
         self._study.tell(trial, values, state=_OPTUNA_STATES[state])
         self._ended.append(record_of(self._frozen(trial), self._letter))
         self.write_seconds()
@@ -314,4 +320,6 @@ class TrialStore:
     def _build_sampler(
         self, study: StudyConfig, past: Sequence[optuna.trial.FrozenTrial] = ()
     ) -> optuna.samplers.BaseSampler:
-        return build_sampler(study.sampler, self._space, past, two_objectives=study.objective.against is not None)
+        return build_sampler(
+            study.sampler, self._space, past, two_objectives=study.objective.second_objective is not None
+        )

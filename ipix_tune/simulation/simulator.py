@@ -94,12 +94,12 @@ class Simulation:
         from ipix_tune.search.ray_searcher import TrialStoreSearcher
         from ipix_tune.search.trial_store import TrialStore
 
-        if study.objective.against is not None:
+        if study.objective.second_objective is not None:
             raise SimulationError(
-                f"objective.against = {study.objective.against.metric}: the curves of a simulation have one objective; "
-                "simulate the search by the first with --set objective.against=null"
+                f"objective.second_objective = {study.objective.second_objective.metric}: the curves of a simulation "
+                "have one objective; simulate the search by the first with --set objective.second_objective=null"
             )
-        sign = 1 if study.objective.mode == "max" else -1
+        sign = study.objective.sign
         self._standings = Standings(max_epochs=max_epochs, sign=sign)
         self._max_epochs = max_epochs
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
@@ -187,7 +187,7 @@ class Simulation:
         from ipix_tune.search.trial_record import scored
 
         state: State = "complete" if epoch == self._max_epochs else "running"
-        trial = scored(running.key, running.values, state=state, epoch=epoch, score=score, against=None)
+        trial = scored(running.key, running.values, state=state, epoch=epoch, score=score, second_score=None)
         if trial is None or not self._standings.add(trial):
             return
         best, steps = self._standings.best, self._outcome.trajectory

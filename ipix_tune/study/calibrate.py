@@ -51,7 +51,7 @@ def findings_of(calibrated: StudyConfig, *, asked: StudyConfig, start: Sequence[
         lines += [supported] if supported not in lines[0] else []
         scheduler = "name=none" if found.supported is None else f"grace_epochs={found.supported}"
         more.append(f"--set=scheduler.{scheduler}")
-    if asked.sampler.name == "tpe" and asked.objective.against is None:
+    if asked.sampler.name == "tpe" and asked.objective.second_objective is None:
         earlier = [*asked.warm_start, f"{asked.storage}/{calibrated.name}"]
         more.append(f"--set=warm_start=[{', '.join(earlier)}]")
     return [*lines, f"start the study with: {shlex.join([*start, *more])}"]

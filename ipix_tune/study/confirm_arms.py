@@ -64,13 +64,12 @@ def leaders(study: StudyConfig, entries: "Iterable[TrialRecord]", *, top: int, m
         top: how many at most.
         max_epochs: full length of a trial.
     """
-    against = study.objective.against
     by_number = {one.scored.number: one for one in entries if one.scored is not None}
     found = standings(
         (one.scored for one in by_number.values() if one.scored is not None),
         max_epochs=max_epochs,
-        sign=1 if study.objective.mode == "max" else -1,
-        against_sign=None if against is None else 1 if against.mode == "max" else -1,
+        sign=study.objective.sign,
+        second_sign=study.objective.second_sign,
     )
     return [by_number[one.number] for one in found.ranked()[:top] if one.full]
 

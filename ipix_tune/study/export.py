@@ -178,7 +178,7 @@ def choose(found: Tables, *, trial: str | None = None) -> ExportChoice:
         rule = (
             "best last objective among the trials that ran all their epochs (mean over seeds where there are several)"
         )
-        if study.against is not None:
+        if study.second_objective is not None:
             rule = f"of the Pareto front the end with the {rule}; --trial takes another"
     return _choice(study, best, runs[best.run_id], rule=rule, candidates=len(study.ranked))
 
@@ -204,10 +204,10 @@ def _named(runs: list[RunRow], trial: str) -> RunRow:
 def _choice(study: Study, trial: Trial, row: RunRow, *, rule: str, candidates: int) -> ExportChoice:
     standing = study.standing_of(trial)
     if standing is None or trial.number not in {run.number for run in standing.trials}:
-        seeds, score, against = 1, trial.score, trial.against
+        seeds, score, second_score = 1, trial.score, trial.second_score
     else:
         seeds, score = standing.seeds, standing.score
-        against = None if study.against is None else standing.against
+        second_score = None if study.second_objective is None else standing.second_score
     caveats = []
     if row["state"] != "complete":
         caveats.append(f"it ran {row['epochs']} of {row['max_epochs']} epochs ({row['state']})")
@@ -226,7 +226,7 @@ def _choice(study: Study, trial: Trial, row: RunRow, *, rule: str, candidates: i
         seeds=seeds,
         front=front,
         score=score,
-        against=against,
+        second_score=second_score,
         epoch=max(trial.curve),
     )
 
@@ -234,7 +234,7 @@ def _choice(study: Study, trial: Trial, row: RunRow, *, rule: str, candidates: i
 def _front(study: Study) -> tuple[str, ...]:
     """Keys of the configurations on the Pareto front, of each its earliest trial; none where there is one objective or
     no trial ran all its epochs."""
-    if study.against is None:
+    if study.second_objective is None:
         return ()
     return tuple(_key(study, study.by_number[one.number]) for one in study.standings.front() if one.full)
 

@@ -120,9 +120,10 @@ def render(
 def _objective(plan: Plan) -> list[str]:
     objective = plan.study.objective
     asked = f"{objective.mode} {objective.metric}"
-    if objective.against is None:
+    second = objective.second_objective
+    if second is None:
         return [f"{asked}, last epoch, {_seeds(plan)}"]
-    both = f"{asked} against {objective.against.mode} {objective.against.metric}, last epoch, {_seeds(plan)}"
+    both = f"{asked} against {second.mode} {second.metric}, last epoch, {_seeds(plan)}"
     stops = "" if plan.study.scheduler.name == "none" else f"; trials are stopped by {objective.metric} alone"
     return [both, f"no single winner: the report shows the Pareto front{stops}"]
 

@@ -23,7 +23,8 @@ class ExportChoice:
     """The exported run (a row of the table `runs`), how it was chosen, and out of how many configurations. With two
     objectives, ``front`` has the keys of the trials on the Pareto front, the best by the first objective first.
     ``confirmed`` is the arm that the confirmation chose, and all it found; None where the search alone decided.
-    ``score`` and ``against`` are the objectives by which it was chosen: means over ``seeds`` after ``epoch`` epochs.
+    ``score`` and ``second_score`` are the objectives by which it was chosen, means over ``seeds`` after ``epoch``
+    epochs.
     ``recipe``: the final recipe that is exported in the run's place, where it is."""
 
     row: RunRow
@@ -34,7 +35,7 @@ class ExportChoice:
     front: tuple[str, ...] = ()
     confirmed: "tuple[ArmResult, Confirmed] | None" = None
     score: float | None
-    against: float | None = None
+    second_score: float | None = None
     epoch: int
     recipe: "Recipe | None" = None
 
@@ -85,8 +86,8 @@ def scored(choice: ExportChoice) -> str:
     """The scores by which it was chosen, in words."""
     row = choice.row
     text = f"{row['metric']} {choice.score:.2f}"
-    if choice.against is not None:
-        text += f" at {row['against_metric']} {choice.against:.4g}"
+    if choice.second_score is not None:
+        text += f" at {row['against_metric']} {choice.second_score:.4g}"
     return text if choice.seeds == 1 else f"{text} (mean over {count_seeds(choice.seeds)})"
 
 
@@ -94,9 +95,9 @@ def _second(row: RunRow, choice: ExportChoice) -> dict[str, Any]:
     """The second objective, where there is one, and the front."""
     if not choice.front:
         return {}
-    value = row["against"] if choice.against is None else choice.against
-    against = {"metric": row["against_metric"], "mode": row["against_mode"], "value": value}
-    return {"against": against, "front": list(choice.front)}
+    value = row["against"] if choice.second_score is None else choice.second_score
+    second = {"metric": row["against_metric"], "mode": row["against_mode"], "value": value}
+    return {"against": second, "front": list(choice.front)}
 
 
 def _confirmed_head(choice: ExportChoice, arm: "ArmResult", found: "Confirmed") -> list[str]:

@@ -119,8 +119,8 @@ def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
     if more_seeds:
         _check_begun(place)
         entries = _entries(study, found, place)
-        longer = extended(found, entries, more_seeds, sign=_sign(study))
-        arms = {arm for arm, _ in judged(entries, longer.plan, sign=_sign(study)).wanted}
+        longer = extended(found, entries, more_seeds, sign=study.objective.sign)
+        arms = {arm for arm, _ in judged(entries, longer.plan, sign=study.objective.sign).wanted}
         runs = len(arms) * more_seeds
         lines.append(
             f"seeds {found.plan.seeds + 1} to {longer.plan.seeds} of {', '.join(sorted(arms))}: at most {runs} runs of "
@@ -162,7 +162,7 @@ def _extended(study: StudyConfig, place: Path, more_seeds: int) -> Confirmation:
     """The confirmation in the study's folder with its plan extended; nothing is written."""
     _check_begun(place)
     found = load(place / FOLDER / PLAN)
-    return extended(found, _entries(study, found, place), more_seeds, sign=_sign(study))
+    return extended(found, _entries(study, found, place), more_seeds, sign=study.objective.sign)
 
 
 def _check_begun(place: Path) -> None:
@@ -193,7 +193,7 @@ def _race(
 
     from ipix_tune.storage.optuna_storage import JOURNAL
 
-    sign = _sign(study)
+    sign = study.objective.sign
 
     seen = [0]
 
@@ -266,10 +266,6 @@ def facts_and_entries(
     return facts_of_confirmation(study, space, found), _entries(study, found, place)
 
 
-def _sign(study: StudyConfig) -> int:
-    return 1 if study.objective.mode == "max" else -1
-
-
 def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[TrialRecord]:
     """What the confirmation's record has; nothing is written."""
     runs = as_study(by_first_objective(study), found, place)
@@ -278,7 +274,7 @@ def _entries(study: StudyConfig, found: Confirmation, place: Path) -> Sequence[T
 
 def by_first_objective(study: StudyConfig) -> StudyConfig:
     """The race has one: a second objective, of which the search made a front, decides nothing here."""
-    return study.model_copy(update={"objective": study.objective.model_copy(update={"against": None})})
+    return study.model_copy(update={"objective": study.objective.model_copy(update={"second_objective": None})})
 
 
 def as_study(study: StudyConfig, found: Confirmation, place: Path) -> StudyConfig:

@@ -117,7 +117,7 @@ def _search(
         study.resources,
         trials,
         max_epochs=plan.max_epochs,
-        sign=1 if study.objective.mode == "max" else -1,
+        sign=study.objective.sign,
     )
     work = Work(
         facts=facts_of_search(study, space, plan),

@@ -41,12 +41,11 @@ def sweep_config(study: StudyConfig) -> dict[str, Any]:
         for section in sections:
             level = level.setdefault(section, {"parameters": {}})["parameters"]
         level[leaf] = parameter(dimension)
-    goal = "maximize" if study.objective.mode == "max" else "minimize"
     return {
         "name": study.name,
         "description": f"searched by ipix-tune ({study.sampler.name}, {study.scheduler.name}), not by W&B",
         "method": "custom",
-        "metric": {"name": study.objective.metric, "goal": goal},
+        "metric": {"name": study.objective.metric, "goal": study.objective.direction},
         "parameters": parameters,
     }
 

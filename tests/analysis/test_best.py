@@ -11,8 +11,10 @@ from analysis.stats.best import Scored, contenders, settings_of, standings
 FULL = 4
 
 
-def run(number, score, *, config="a", seed=0, state="complete", epoch=FULL, against=None):
-    return Scored(number=number, settings=config, seed=seed, state=state, epoch=epoch, score=score, against=against)
+def run(number, score, *, config="a", seed=0, state="complete", epoch=FULL, second_score=None):
+    return Scored(
+        number=number, settings=config, seed=seed, state=state, epoch=epoch, score=score, second_score=second_score
+    )
 
 
 def best(trials, **more):
@@ -46,12 +48,15 @@ def test_a_complete_trial_without_a_score_for_its_last_epoch_is_not_at_full_leng
 
 
 def test_of_equal_means_the_better_second_objective_leads_and_then_the_earliest():
-    trials = [run(0, 40.0, against=3.0), run(1, 40.0, config="b", against=2.0), run(2, 40.0, config="c", against=2.0)]
-    assert best(trials, against_sign=-1) == (1, 40.0)
+    trials = [
+        run(i, 40.0, config=name, second_score=one)
+        for i, (name, one) in enumerate(zip("abc", (3.0, 2.0, 2.0), strict=True))
+    ]
+    assert best(trials, second_sign=-1) == (1, 40.0)
 
 
 def test_with_two_objectives_a_trial_without_the_second_does_not_compete():
-    assert best([run(0, 90.0), run(1, 10.0, config="b", against=1.0)], against_sign=-1) == (1, 10.0)
+    assert best([run(0, 90.0), run(1, 10.0, config="b", second_score=1.0)], second_sign=-1) == (1, 10.0)
 
 
 def test_the_seed_is_no_part_of_a_configuration():
@@ -67,7 +72,7 @@ drawn = st.lists(
         state=st.sampled_from(["complete", "complete", "stopped", "failed", "interrupted", "running"]),
         epoch=st.integers(1, FULL),
         score=st.integers(0, 3).map(float),
-        against=st.one_of(st.none(), st.integers(0, 2).map(float)),
+        second_score=st.one_of(st.none(), st.integers(0, 2).map(float)),
     ),
     max_size=12,
 )
@@ -81,9 +86,9 @@ def trials_of(drawn):
     ]
 
 
-def by_definition(trials, *, sign, against_sign):
+def by_definition(trials, *, sign, second_sign):
     """All that compete, best first, as (number, mean), and the numbers on the front."""
-    able = [one for one in trials if one.state != "failed" and (against_sign is None or one.against is not None)]
+    able = [one for one in trials if one.state != "failed" and (second_sign is None or one.second_score is not None)]
     full = [one for one in able if one.state == "complete" and one.epoch == FULL]
     top = max((one.epoch for one in able), default=0)
     pool = full or [one for one in able if one.epoch == top]
@@ -91,8 +96,8 @@ def by_definition(trials, *, sign, against_sign):
     for config in {one.settings for one in pool}:
         same = {one.seed: one for one in sorted(pool, key=lambda one: -one.number) if one.settings == config}
         mean = fmean(one.score for one in same.values())
-        second = 0.0 if against_sign is None else fmean(one.against for one in same.values())
-        ranks.append((sign * mean, (against_sign or 0) * second, -min(one.number for one in same.values()), mean))
+        second = 0.0 if second_sign is None else fmean(one.second_score for one in same.values())
+        ranks.append((sign * mean, (second_sign or 0) * second, -min(one.number for one in same.values()), mean))
     ranks.sort(reverse=True)
     front = {
         -number
@@ -103,32 +108,32 @@ def by_definition(trials, *, sign, against_sign):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("against_sign", [None, 1, -1])
+@pytest.mark.parametrize("second_sign", [None, 1, -1])
 @given(drawn=drawn, data=st.data())
 @settings(deadline=None, max_examples=150)
 def test_the_order_the_best_and_the_front_are_those_of_the_definition_whatever_order_trials_come_in(
-    sign, against_sign, drawn, data
+    sign, second_sign, drawn, data
 ):
     trials = trials_of(drawn)
-    ranked, front = by_definition(trials, sign=sign, against_sign=against_sign)
+    ranked, front = by_definition(trials, sign=sign, second_sign=second_sign)
     order = data.draw(st.permutations(trials))
-    found = standings(order, max_epochs=FULL, sign=sign, against_sign=against_sign)
+    found = standings(order, max_epochs=FULL, sign=sign, second_sign=second_sign)
     assert [(one.number, one.score) for one in found.ranked()] == ranked
     assert (None if found.best is None else found.best.number) == (ranked[0][0] if ranked else None)
     assert {one.number for one in found.front()} == front
 
 
 @pytest.mark.parametrize("top", [1, 2])
-@pytest.mark.parametrize("against_sign", [None, -1])
+@pytest.mark.parametrize("second_sign", [None, -1])
 @given(drawn=drawn, data=st.data())
 @settings(deadline=None, max_examples=200)
-def test_what_the_study_names_at_its_end_was_a_contender_from_its_end_on(top, against_sign, drawn, data):
-    rule = {"max_epochs": FULL, "sign": 1, "against_sign": against_sign}
+def test_what_the_study_names_at_its_end_was_a_contender_from_its_end_on(top, second_sign, drawn, data):
+    rule = {"max_epochs": FULL, "sign": 1, "second_sign": second_sign}
     trials = [one for one in trials_of(drawn) if one.state in ("complete", "stopped", "failed")]
     order = data.draw(st.permutations(trials))
     last = standings(order, **rule)
     named = {one.number for one in last.ranked()[:top]}
-    named |= set() if against_sign is None else {one.number for one in last.front()}
+    named |= set() if second_sign is None else {one.number for one in last.front()}
     for count in range(1, len(order) + 1):
         ended, to_come = order[:count], {one.settings for one in order[count:]}
         kept = contenders(ended, unsettled=to_come, top=top, **rule)

@@ -40,22 +40,22 @@ def test_the_front_is_optunas(directions, drawn):
     assert [trial.number for trial in study.best_trials] == [i for i, on_front in enumerate(ours) if on_front]
 
 
-AGAINST = {"metric": "time/step_ms", "mode": "min"}
+PRICE = {"metric": "time/step_ms", "mode": "min"}
 
 
-def tables_of(rows, *, mode="max", against=AGAINST):
+def tables_of(rows, *, mode="max", second=PRICE):
     """Tables of trials (score, second objective, state, tau, seed)."""
     runs = []
-    for number, (score, second, state, tau, seed) in enumerate(rows):
+    for number, (score, price, state, tau, seed) in enumerate(rows):
         epochs = 9 if state == "complete" else 3
         values = {"interpixel.alpha": 0.5, "interpixel.distance": "kl", "interpixel.tau": tau}
         config = config_of({"number": number, "values": values}, seed=seed)
-        config["objective"] = {"metric": "val/miou", "mode": mode, "against": against}
+        config["objective"] = {"metric": "val/miou", "mode": mode, "second_objective": second}
         run = LoggedRun(run_id=f"s-t{number:04d}", config=config, started=1.0, ended=True)
         run.summary = {"state": state, "error": None}
         for epoch in range(1, epochs + 1):
             row = {"epoch": epoch, "val/miou": score - (epochs - epoch), "_timestamp": 100.0 * number + epoch}
-            run.add_row(row | ({} if second is None else {"time/step_ms": second + (epochs - epoch)}))
+            run.add_row(row | ({} if price is None else {"time/step_ms": price + (epochs - epoch)}))
         runs.append(run)
     return tables.build_tables(runs)
 
@@ -101,7 +101,7 @@ def test_a_configuration_stands_by_its_mean_over_seeds():
     (front,) = pareto(from_tables(tables_of(rows)), noise=0.5).front
     assert (front.trial.number, front.score, front.seeds) == (2, 40.0, 1)
     both = pareto(from_tables(tables_of(rows[:2])), noise=0.5).front[0]
-    assert (both.score, both.against, both.seeds) == (39.0, 32.0, 2)
+    assert (both.score, both.second_score, both.seeds) == (39.0, 32.0, 2)
 
 
 def test_a_trial_without_the_second_value_is_not_on_the_front():
@@ -141,18 +141,18 @@ def test_where_the_scheduler_stopped_trials_the_cheap_end_is_called_incomplete()
     assert "cheap end may be incomplete" in pareto_findings.say_front(pareto(study, noise=0.5), study)
 
 
-def test_before_a_trial_is_complete_nothing_is_said(tmp_path):
+def test_before_a_trial_is_complete_nothing_is_said(undrawn):
     study = from_tables(tables_of([ROWS[-1]]))
-    (found,) = pareto_sections(study, tmp_path)
+    (found,) = pareto_sections(study, undrawn)
     assert found.why == "No trial that ran all its epochs has both val/miou and time/step_ms."
 
 
-def test_a_study_with_one_objective_has_no_such_section(tmp_path):
-    assert pareto_sections(from_tables(tables_of(ROWS, against=None)), tmp_path) == []
+def test_a_study_with_one_objective_has_no_such_section(undrawn):
+    assert pareto_sections(from_tables(tables_of(ROWS, second=None)), undrawn) == []
 
 
-def test_the_section_shows_the_front_as_figure_and_table_with_both_values_and_seeds(tmp_path):
-    (section,) = pareto_sections(from_tables(tables_of(ROWS)), tmp_path)
+def test_the_section_shows_the_front_as_figure_and_table_with_both_values_and_seeds(figures):
+    (section,) = pareto_sections(from_tables(tables_of(ROWS)), figures)
     searched = ("interpixel.alpha", "interpixel.distance", "interpixel.tau")
     assert section.table[:2] == (
         ("trial on the front", "val/miou", "time/step_ms", "seeds", *searched),
@@ -167,7 +167,7 @@ def test_the_section_shows_the_front_as_figure_and_table_with_both_values_and_se
 def test_the_steps_of_the_figure_lie_over_no_configuration(mode, second):
     """In every pair of directions: each trial is at most as good as the step at its price."""
     rows = [complete(float(30 + (7 * i) % 11), float(10 + (5 * i) % 13), tau=i / 50) for i in range(14)]
-    study = from_tables(tables_of(rows, mode=mode, against={"metric": "time/step_ms", "mode": second}))
+    study = from_tables(tables_of(rows, mode=mode, second={"metric": "time/step_ms", "mode": second}))
     found = pareto(study, noise=0.5)
     drawn = figure.draw(found, study, style.LIGHT)
     (line,) = drawn.axes[0].lines
@@ -176,7 +176,7 @@ def test_the_steps_of_the_figure_lie_over_no_configuration(mode, second):
         within = [
             score
             for place, score in zip(places, scores, strict=True)
-            if (place <= point.against if second == "min" else place >= point.against)
+            if (place <= point.second_score if second == "min" else place >= point.second_score)
         ]
         best = max(within) if mode == "max" else min(within)
         assert (point.score <= best) if mode == "max" else (point.score >= best)

@@ -9,6 +9,7 @@ from analysis.figures.incumbent import incumbents
 from analysis.ingest.logged_run import LoggedRun
 from analysis.ingest.tables import build_tables
 from analysis.stats.configuration_means import results
+from analysis.stats.objective import Objective
 from analysis.stats.pareto import pareto
 from analysis.stats.study import from_tables
 from ipix_tune.config.study_config import StudyConfig
@@ -60,7 +61,7 @@ def values_of(one):
     return {"optim.lr": one["lr"], "seed": one["seed"]}
 
 
-def logged(number, one, *, mode, against):
+def logged(number, one, *, mode, second):
     """As the study's runs are logged."""
     epochs, scores, prices = curves_of(one)
     run = LoggedRun(run_id=f"s-{key_of(number)}", started=float(number), ended=True, summary={"state": one["state"]})
@@ -71,7 +72,7 @@ def logged(number, one, *, mode, against):
         "search": values_of(one),
         "space": {"optim.lr": ANY, "seed": ANY},
         "trainer": {"seed": one["seed"]},
-        "objective": {"metric": SCORE, "mode": mode, "against": against},
+        "objective": {"metric": SCORE, "mode": mode, "second_objective": second},
         "scheduler": {"max_epochs": FULL, "rungs": [1, FULL]},
     }
     for epoch in range(1, epochs + 1):
@@ -80,7 +81,7 @@ def logged(number, one, *, mode, against):
     return run
 
 
-def journalled(number, one, *, against):
+def journalled(number, one, *, second):
     """As the study's record has it."""
     _, scores, prices = curves_of(one)
     return TrialRecord(
@@ -90,17 +91,16 @@ def journalled(number, one, *, against):
         state="running" if one["state"] == "interrupted" else one["state"],
         error=None,
         retries=0,
-        against=prices[max(scores)] if scores and against else None,
+        second_score=prices[max(scores)] if scores and second else None,
     )
 
 
-def on_board(drawn, *, mode, against):
+def on_board(drawn, *, mode, second):
     """As the driver sees it."""
     board = ProgressTable(
         metric=SCORE,
         mode=mode,
-        against=PRICE if against else None,
-        against_mode=against["mode"] if against else "min",
+        second_objective=Objective(**second) if second else None,
         total=9,
         max_epochs=FULL,
     )
@@ -108,7 +108,7 @@ def on_board(drawn, *, mode, against):
         epochs, scores, prices = curves_of(one)
         row = board.rows[key_of(number)] = TrialRow(values=values_of(one), state=one["state"])
         for epoch in range(1, epochs + 1):
-            row.reported(epoch, score=scores.get(epoch), against=prices[epoch] if against else None)
+            row.reported(epoch, score=scores.get(epoch), second_score=prices[epoch] if second else None)
     return board
 
 
@@ -117,11 +117,13 @@ def on_board(drawn, *, mode, against):
 @given(drawn=trials)
 @settings(deadline=None, max_examples=70)
 def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
-    against = {"metric": PRICE, "mode": second} if second else None
-    config = StudyConfig.model_validate({**base(), "objective": {"metric": SCORE, "mode": mode, "against": against}})
-    tables = build_tables([logged(number, one, mode=mode, against=against) for number, one in enumerate(drawn)])
-    study, board = from_tables(tables), on_board(drawn, mode=mode, against=against)
-    entries = [journalled(number, one, against=against) for number, one in enumerate(drawn)]
+    second = {"metric": PRICE, "mode": second} if second else None
+    config = StudyConfig.model_validate(
+        {**base(), "objective": {"metric": SCORE, "mode": mode, "second_objective": second}}
+    )
+    tables = build_tables([logged(number, one, mode=mode, second=second) for number, one in enumerate(drawn)])
+    study, board = from_tables(tables), on_board(drawn, mode=mode, second=second)
+    entries = [journalled(number, one, second=second) for number, one in enumerate(drawn)]
 
     shown, mean = study.best(), None
     try:
@@ -135,7 +137,7 @@ def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
     full = [one for one in study.ranked if one.full]
     assert [one.key for one in leaders(config, entries, top=9, max_epochs=FULL)] == [key_of(one.number) for one in full]
     assert [one.trials[0].number for one in results(study)] == [one.number for one in full]
-    if against is not None and full:
+    if second is not None and full:
         front = [key_of(point.trial.number) for point in pareto(study, noise=None).front]
         assert list(exported.front) == board.front() == front
         assert front[0] == key_of(shown.number)
@@ -153,7 +155,7 @@ def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
 @settings(deadline=None, max_examples=100)
 def test_the_search_is_not_called_settled_at_the_trial_that_made_the_best(drawn):
     """The last trial of a study is the best configuration's only one: nothing has ended since."""
-    entries = [journalled(number, one, against=None) for number, one in enumerate(drawn)]
+    entries = [journalled(number, one, second=None) for number, one in enumerate(drawn)]
     last = {"state": "complete", "epochs": FULL, "unscored": set(), "score": 99, "price": 0, "lr": 0.9, "seed": 0}
-    entries.append(journalled(len(drawn), last, against=None))
+    entries.append(journalled(len(drawn), last, second=None))
     assert ended_since_improvement(entries, max_epochs=FULL, by=0.5, sign=1) == 0

@@ -123,7 +123,7 @@ def test_early_stopping_is_that_of_the_study(tmp_path):
 
 
 def test_the_second_objective_is_one_of_the_metrics_that_are_reported(tmp_path):
-    two = {"metric": "val/miou", "against": {"metric": "time/step_ms", "mode": "min"}}
+    two = {"metric": "val/miou", "second_objective": {"metric": "time/step_ms", "mode": "min"}}
     with ipix_tune.Study(data(tmp_path, budget={"trials": 1}, objective=two)) as study:
         trial = study.ask()
         trial.report(9, 60.0, **{"time/step_ms": 30.0})

@@ -14,7 +14,7 @@ def board(**rows):
 def row(epoch, score, state="complete", *, alpha=None, seed=None, **more):
     alpha = score if alpha is None else alpha
     made = TrialRow(values={"interpixel.alpha": alpha, **({} if seed is None else {"seed": seed})}, state=state, **more)
-    made.reported(epoch, score=score, against=None)
+    made.reported(epoch, score=score, second_score=None)
     return made
 
 
@@ -48,7 +48,7 @@ def test_the_headline_says_how_many_seeds_are_behind_a_mean():
 
 def test_an_epoch_without_a_score_does_not_make_an_earlier_score_a_later_one():
     late = row(4, 50.0, "running")
-    late.reported(5, score=None, against=None)
+    late.reported(5, score=None, second_score=None)
     assert board(t0000=late, t0001=row(5, 40.0, "running")).best() == ("t0001", 40.0)
 
 

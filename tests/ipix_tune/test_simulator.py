@@ -162,7 +162,7 @@ def watched(config, curves):
         def _note(self, now, running, epoch, score):
             super()._note(now, running, epoch, score)
             row = board.rows.setdefault(running.key, TrialRow(values=running.values))
-            row.reported(epoch, score=score, against=None)
+            row.reported(epoch, score=score, second_score=None)
             row.state = "complete" if epoch == EPOCHS else "running"
             step = self._outcome.trajectory[-1]
             seen.append(((step.key, step.score), board.best()))

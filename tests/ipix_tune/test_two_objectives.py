@@ -5,6 +5,7 @@ import pytest
 from ray.tune.utils import flatten_dict
 from rich.console import Console
 
+from analysis.stats.objective import Objective
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
@@ -22,7 +23,8 @@ from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import load as load_config
 from trainers.config import TrainConfig
 
-BOTH = {"metric": "val/miou", "mode": "max", "against": {"metric": "time/step_ms", "mode": "min"}}
+PRICE = Objective(metric="time/step_ms", mode="min")
+BOTH = {"metric": "val/miou", "mode": "max", "second_objective": {"metric": "time/step_ms", "mode": "min"}}
 
 
 def study(**changes):
@@ -38,24 +40,40 @@ def journal(folder, config=None, total=40):
 
 
 def test_a_second_objective_is_minimised_unless_it_says_otherwise(tmp_path):
-    file = write(tmp_path, {**base(), "objective": {"against": {"metric": "memory/peak_mib"}}})
-    assert load(file).objective.against.mode == "min"
+    file = write(tmp_path, {**base(), "objective": {"second_objective": {"metric": "memory/peak_mib"}}})
+    assert load(file).objective.second_objective.mode == "min"
+
+
+def test_a_study_that_was_begun_when_it_was_called_against_has_the_same_objectives(tmp_path):
+    old = {**BOTH, "against": BOTH["second_objective"]}
+    del old["second_objective"]
+    file = write(tmp_path, {**base(), "objective": old})
+    assert load(file) == load(write(tmp_path, {**base(), "objective": BOTH}))
+    file = write(tmp_path, {**base(), "objective": old})
+    assert load(file, ["objective.second_objective=null"]).objective.metrics == ("val/miou",)
+    assert load(file, ["objective.against.mode=max"]).objective.second_objective.mode == "max"
 
 
 @pytest.mark.parametrize("metric", ["time/step_ms", "memory/peak_mib", "val/student/miou", "train/loss"])
 def test_what_a_trainer_reports_can_be_the_second_objective(tmp_path, metric):
-    assert load(write(tmp_path, base()), [f"objective.against.metric={metric}"]).objective.metrics[1] == metric
+    assert load(write(tmp_path, base()), [f"objective.second_objective.metric={metric}"]).objective.metrics[1] == metric
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["objective.against.metric=time/step"], 'did you mean "time/step_ms"'),
-        (["objective.against.metric=val/miou"], "is objective.metric too"),
-        (["objective.against.metric=final/miou"], "a search must not see"),
-        (["objective.against.metric=time/step_ms", "sampler.name=cmaes"], "CMA-ES has one objective"),
-        (["objective.against.metric=time/step_ms", "warm_start=[studies/old]"], "their place on one objective"),
-        (["objective.against.metric=time/step_ms", "budget.no_improvement={trials: 3}"], "it watches one objective"),
+        (["objective.second_objective.metric=time/step"], 'did you mean "time/step_ms"'),
+        (["objective.second_objective.metric=val/miou"], "is objective.metric too"),
+        (["objective.second_objective.metric=final/miou"], "a search must not see"),
+        (["objective.second_objective.metric=time/step_ms", "sampler.name=cmaes"], "CMA-ES has one objective"),
+        (
+            ["objective.second_objective.metric=time/step_ms", "warm_start=[studies/old]"],
+            "their place on one objective",
+        ),
+        (
+            ["objective.second_objective.metric=time/step_ms", "budget.no_improvement={trials: 3}"],
+            "it watches one objective",
+        ),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_with_the_reason_and_the_key(tmp_path, overrides, said):
@@ -73,7 +91,7 @@ def test_the_plan_names_both_objectives_and_by_which_trials_are_stopped():
 
 
 def test_a_simulation_is_refused_since_its_curves_have_one_objective():
-    with pytest.raises(SimulationError, match=r"--set objective\.against=null"):
+    with pytest.raises(SimulationError, match=r"--set objective\.second_objective=null"):
         Simulation(study(), None, max_epochs=9, concurrent=2)
 
 
@@ -83,7 +101,7 @@ def test_a_simulation_is_refused_since_its_curves_have_one_objective():
 def ended(book, *, state="complete", scores=((1, 10.0), (2, 20.0)), seconds=((1, 5.0), (2, 6.0))):
     key, _ = book.next()
     for (epoch, score), (_, second) in zip(scores, seconds, strict=True):
-        book.record(key, epoch=epoch, score=score, against=second)
+        book.record(key, epoch=epoch, score=score, second_score=second)
     book.end(key, state=state)
     return book._study.trials[-1]
 
@@ -111,9 +129,9 @@ def test_a_trial_that_lacks_the_second_value_at_its_end_has_failed(tmp_path, sec
 def test_an_epoch_that_is_reported_twice_keeps_both_its_first_values(tmp_path):
     book = journal(tmp_path)
     key, _ = book.next()
-    book.record(key, epoch=1, score=30.0, against=5.0)
-    book.record(key, epoch=1, score=99.0, against=1.0)
-    assert (book.entry(key).scores, book.entry(key).against) == ({1: 30.0}, 5.0)
+    book.record(key, epoch=1, score=30.0, second_score=5.0)
+    book.record(key, epoch=1, score=99.0, second_score=1.0)
+    assert (book.entry(key).scores, book.entry(key).second_score) == ({1: 30.0}, 5.0)
 
 
 @pytest.mark.parametrize("record", ["journal", "sqlite"])
@@ -122,7 +140,7 @@ def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
     ended(journal(tmp_path, config))
     again = journal(tmp_path, config)
     (entry,) = again.entries()
-    assert (entry.scores, entry.against, entry.state) == ({1: 10.0, 2: 20.0}, 6.0, "complete")
+    assert (entry.scores, entry.second_score, entry.state) == ({1: 10.0, 2: 20.0}, 6.0, "complete")
     assert again._study.trials[0].values == [20.0, 6.0]
 
 
@@ -154,7 +172,7 @@ def searched(book, trials, *, every_third_is_stopped=True):
         found.append(values)
         alpha, lr = values["interpixel.alpha"], values["optim.lr"]
         for epoch in (1, 2):
-            book.record(key, epoch=epoch, score=epoch * alpha, against=alpha + lr)
+            book.record(key, epoch=epoch, score=epoch * alpha, second_score=alpha + lr)
         book.end(key, state="stopped" if every_third_is_stopped and number % 3 == 2 else "complete")
     return found
 
@@ -191,7 +209,7 @@ def test_stopped_trials_rank_by_how_far_they_came_and_then_by_the_first_objectiv
     sign = 1 if mode == "max" else -1
     for _ in range(30):
         key, values = book.next()
-        book.record(key, epoch=1, score=sign * values["interpixel.alpha"], against=1.0)
+        book.record(key, epoch=1, score=sign * values["interpixel.alpha"], second_score=1.0)
         book.end(key, state="stopped")
     late = [entry.values["interpixel.alpha"] for entry in book.entries()[15:]]
     assert sum(late) / len(late) > 0.7
@@ -219,10 +237,10 @@ def test_a_grid_is_run_once_over(tmp_path):
 
 
 def board(**rows):
-    made = ProgressTable(metric="val/miou", mode="max", against="time/step_ms", total=4, max_epochs=9)
-    for key, (score, against, state) in rows.items():
+    made = ProgressTable(metric="val/miou", mode="max", second_objective=PRICE, total=4, max_epochs=9)
+    for key, (score, second_score, state) in rows.items():
         made.rows[key] = TrialRow(values={"optim.lr": key}, state=state)
-        made.rows[key].reported(9, score=score, against=against)
+        made.rows[key].reported(9, score=score, second_score=second_score)
     return made
 
 

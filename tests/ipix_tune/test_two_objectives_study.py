@@ -19,7 +19,7 @@ def stopped_and_resumed(tmp_path_factory):
     off."""
     file = tiny(
         tmp_path_factory.mktemp("two"),
-        objective={"metric": "val/miou", "against": {"metric": "train/loss", "mode": "min"}},
+        objective={"metric": "val/miou", "second_objective": {"metric": "train/loss", "mode": "min"}},
         budget={"trials": 4, "epochs": 5},
         resources={"cpus_per_worker": 1, "concurrent": 1},
     )
@@ -45,7 +45,7 @@ def test_after_the_resume_every_trial_ended_and_keeps_its_last_value_of_both(sto
         written = {row["epoch"]: row for row in metrics_of(place, key)}
         last = max(entry.scores)
         assert entry.scores == {epoch: written[epoch]["val/miou"] for epoch in entry.scores}
-        assert entry.against == written[last]["train/loss"]
+        assert entry.second_score == written[last]["train/loss"]
     for key, entry in before.items():
         assert after[key].values == entry.values
         assert {epoch: after[key].scores[epoch] for epoch in entry.scores} == entry.scores
@@ -56,7 +56,7 @@ def test_the_tables_have_both_objectives_and_what_was_measured(stopped_and_resum
     found = entries(place)
     for row in pq.read_table(place / "tables" / "runs.parquet").to_pylist():
         entry = found[row["run_id"].removeprefix("tiny-")]
-        assert (row["objective"], row["against"]) == (entry.scores[max(entry.scores)], entry.against)
+        assert (row["objective"], row["against"]) == (entry.scores[max(entry.scores)], entry.second_score)
     history = pq.read_table(place / "tables" / "history.parquet").to_pylist()
     assert all(row["time/step_ms"] > 0 and row["memory/peak_mib"] > 100 for row in history)
     assert all(row["time/step_ms"] < 1000 * row["time/epoch_s"] for row in history)
@@ -85,7 +85,7 @@ def test_against_memory_every_trial_has_a_process_of_its_own(tmp_path):
         tiny(
             tmp_path,
             trainer={**TINY["trainer"], "data": data, "schedule": {"epochs": 1, "steps_per_epoch": 1}},
-            objective={"against": {"metric": "memory/peak_mib"}},
+            objective={"second_objective": {"metric": "memory/peak_mib"}},
             search={"data.batch_size": {"choice": [12, 1]}},
             points=[{"data.batch_size": 12}, {"data.batch_size": 1}],
             scheduler={"name": "none"},
@@ -95,4 +95,4 @@ def test_against_memory_every_trial_has_a_process_of_its_own(tmp_path):
         report=False,
     ).folder
     found = entries(place)
-    assert found["t0001"].against < found["t0000"].against - 20
+    assert found["t0001"].second_score < found["t0000"].second_score - 20

@@ -14,6 +14,7 @@ from analysis.stats.confirm.lost_runs import Lost
 from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
 from analysis.stats.confirm.winner import Winner, choose
 from analysis.stats.distributions import student_above
+from analysis.stats.objective import sign_of
 
 OFFICIAL = "final/last/miou"
 UNKNOWN_SPLIT = "unknown"
@@ -101,7 +102,7 @@ class Confirmed:
     @property
     def sign(self) -> int:
         """1 where more is better, else -1."""
-        return 1 if self.mode == "max" else -1
+        return sign_of(self.mode)
 
     def arm(self, name: str) -> ArmResult:
         return next(arm for arm in self.arms if arm.name == name)
@@ -138,7 +139,7 @@ def confirmed(tables: Tables) -> Confirmed | None:
     judgement = judge(
         {arm.name: arm.scores for arm in arms},
         plan,
-        sign=1 if mode == "max" else -1,
+        sign=sign_of(mode),
         failed=[(arm.name, seed) for arm in arms for seed in arm.failed],
         metric=rows[0]["metric"],
     )
