@@ -5,13 +5,11 @@ both are as they were, the figure is left alone: drawing it would give the same 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from matplotlib.figure import Figure
 
@@ -24,70 +22,60 @@ DRAWN = ".drawn.json"
 Draw = Callable[[style.Theme], Figure]
 
 
-def drawn(plots: Path, name: str, draw: Draw) -> Path:
-    """Have a figure drawn for the page and for phones, and for print where that was asked for; within :func:`drawing`
-    it is there when that ends, else at once. Returns the page's file.
+@dataclass
+class Figures:
+    """The figures of one report. Leave it as a context: all of them are there then.
 
     Args:
-        plots: where to.
-        name: the files' stem.
-        draw: a function of the theme; a `partial` of one of this package, with all that is drawn as its arguments.
+        folder: where to.
+        pool: what draws them.
+        printed: also for print: PDF with embedded fonts, one and two columns wide.
     """
-    session = _session.get()
-    if session is None:
-        with drawing(Here()) as once:
-            once.want(plots, name, draw)
-    else:
-        session.want(plots, name, draw)
-    return plots / f"{name}.svg"
 
-
-@dataclass
-class Session:
-    """The figures of one report. ``printed``: also for print."""
-
-    pool: Executor
+    folder: Path
+    pool: Executor = field(default_factory=Here)
     printed: bool = False
-    before: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    after: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    begun: list[tuple[Path, str, str, Future[dict[str, str]]]] = field(default_factory=list)
+    _before: dict[str, Any] = field(init=False)
+    _after: dict[str, Any] = field(default_factory=dict, init=False)
+    _begun: list[tuple[str, str, Future[dict[str, str]]]] = field(default_factory=list, init=False)
 
-    def want(self, plots: Path, name: str, draw: Draw) -> None:
-        """Have a figure drawn in every theme in which it is not there yet."""
-        if plots not in self.before:
-            self.before[plots], self.after[plots] = _drawn_in(plots), {}
+    def __post_init__(self) -> None:
+        self._before = _drawn_in(self.folder)
+
+    def drawn(self, name: str, draw: Draw) -> Path:
+        """Have a figure drawn for the page and for phones, and for print where that was asked for, in every theme in
+        which it is not there yet. Returns the page's file.
+
+        Args:
+            name: the files' stem.
+            draw: a function of the theme; a `partial` of one of this package, with all that is drawn as its arguments.
+        """
         content = digest(draw)
         for theme in (style.LIGHT, style.ONE_COLUMN, *((style.TWO_COLUMNS,) if self.printed else ())):
             stem, key = f"{name}-{theme.name}", digest(content, theme)
-            known = self.before[plots].get(stem, {})
+            known = self._before.get(stem, {})
             files = known.get("files", {})
-            wanted = {path.relative_to(plots).as_posix() for path in style.files_of(plots, name, theme, self.printed)}
-            if known.get("key") == key and wanted <= files.keys() and _unchanged(plots, files):
-                self.after[plots][stem] = known
+            paths = style.files_of(self.folder, name, theme, self.printed)
+            wanted = {path.relative_to(self.folder).as_posix() for path in paths}
+            if known.get("key") == key and wanted <= files.keys() and _unchanged(self.folder, files):
+                self._after[stem] = known
             else:
-                found = self.pool.submit(_draw, draw, plots, name, theme, self.printed)
-                self.begun.append((plots, stem, key, found))
+                found = self.pool.submit(_draw, draw, self.folder, name, theme, self.printed)
+                self._begun.append((stem, key, found))
+        return self.folder / f"{name}.svg"
 
-    def end(self) -> None:
-        """Wait for all figures, and note what was drawn."""
-        for plots, stem, key, found in self.begun:
-            self.after[plots][stem] = {"key": key, "files": found.result()}
-        for plots, entries in self.after.items():
-            with replacing(plots / DRAWN) as temporary:
-                temporary.write_text(json.dumps(entries, indent=1, sort_keys=True), encoding="utf-8")
+    def __enter__(self) -> Self:
+        return self
 
-
-@contextmanager
-def drawing(pool: Executor, *, printed: bool = False) -> Iterator[Session]:
-    """Figures that are asked for within are drawn by ``pool``, and are there at the end; with ``printed`` also for
-    print: PDF with embedded fonts, one and two columns wide."""
-    session = Session(pool, printed)
-    token = _session.set(session)
-    try:
-        yield session
-    finally:
-        _session.reset(token)
-    session.end()
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """Wait for all figures, and note what was drawn; after an error do neither."""
+        if kind is not None:
+            return
+        for stem, key, found in self._begun:
+            self._after[stem] = {"key": key, "files": found.result()}
+        if self._after:
+            with replacing(self.folder / DRAWN) as temporary:
+                temporary.write_text(json.dumps(self._after, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _draw(draw: Draw, plots: Path, name: str, theme: style.Theme, printed: bool) -> dict[str, str]:
@@ -106,6 +94,3 @@ def _drawn_in(plots: Path) -> dict[str, Any]:
 
 def _unchanged(plots: Path, files: dict[str, str]) -> bool:
     return all(digest_of_file(plots / name) == known for name, known in files.items())
-
-
-_session: ContextVar[Session | None] = ContextVar("session", default=None)

@@ -74,7 +74,7 @@ def render(
         printed: draw the figures for print too.
     """
     from analysis.compute.process_pool import workers
-    from analysis.figures.render import drawing
+    from analysis.figures.render import Figures
     from analysis.ingest.tables import FOLDER
     from analysis.page.page import write_page
     from analysis.page.table_classes import write_classes
@@ -94,16 +94,15 @@ def render(
 
     study = from_tables(tables)
     out = out or study_dir
-    plots = out / "plots"
     confirmed = confirmed_in(tables)
     if confirmed is not None and not confirmed.runs:
         confirmed = None
-    with workers() as pool, drawing(pool, printed=printed):
-        confirmation, pareto = confirmation_sections(confirmed, plots), pareto_sections(study, plots)
-        search = search_sections(study, plots, () if confirmed is None else confirmed_pairs(confirmed))
+    with workers() as pool, Figures(out / "plots", pool=pool, printed=printed) as figures:
+        confirmation, pareto = confirmation_sections(confirmed, figures), pareto_sections(study, figures)
+        search = search_sections(study, figures, () if confirmed is None else confirmed_pairs(confirmed))
         checked = fit_and_check(study, keep=out / FOLDER / SURROGATE, pool=pool)
-        surrogate = surrogate_sections(study, tables, plots, checked, confirmed)
-        images = image_sections(study, tables, plots, study_dir, confirmed)
+        surrogate = surrogate_sections(study, tables, figures, checked, confirmed)
+        images = image_sections(study, tables, figures, study_dir, confirmed)
         write_results(study, out)
         write_classes(study, tables, out)
         if confirmed is not None:

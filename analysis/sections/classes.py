@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from analysis.figures import bands, forest, style
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.ingest.tables import Tables
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
@@ -14,7 +14,7 @@ from analysis.stats.study import Study, Trial
 from analysis.wording import sensitivity
 
 
-def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Confirmed | None = None) -> list[Part]:
+def class_sections(study: Study, tables: Tables, figures: Figures, confirmation: Confirmed | None = None) -> list[Part]:
     """None before a run has come to the end.
 
     Args:
@@ -25,7 +25,7 @@ def class_sections(study: Study, tables: Tables, plots: Path, confirmation: Conf
     if best is None or best.state != "complete":
         return []
     found = None if other is None else class_changes(study, tables, best, other)
-    parts = [_classes(found, plots, confirmed=confirmation is not None), _bands(study, plots)]
+    parts = [_classes(found, figures, confirmed=confirmation is not None), _bands(study, figures)]
     return [*_lost(study, tables, best), *parts]
 
 
@@ -46,27 +46,27 @@ def _lost(study: Study, tables: Tables, best: Trial) -> list[Part]:
     ]
 
 
-def _classes(found: ClassChanges | None, plots: Path, *, confirmed: bool) -> Part:
+def _classes(found: ClassChanges | None, figures: Figures, *, confirmed: bool) -> Part:
     title = "Which classes gain, and which lose?"
     if found is None:
         return unanswered.no_classes(title, confirmed=confirmed)
     return ReportSection(
         title=title,
         reading=sensitivity.say_classes(found),
-        figure=_drawn(found, plots),
+        figure=_drawn(found, figures),
         alt="Change of IoU by class, with intervals over seeds",
         n=f"{found.seeds} paired seeds",
     )
 
 
-def _bands(study: Study, plots: Path) -> Part:
+def _bands(study: Study, figures: Figures) -> Part:
     title, curves = "How do seeds spread on the way?", seed_bands(study)
     if not curves:
         return unanswered.no_bands(title)
     return ReportSection(
         title=title,
         reading=sensitivity.say_bands(curves),
-        figure=drawn(plots, "seed-bands", partial(bands.draw, study, curves)),
+        figure=figures.drawn("seed-bands", partial(bands.draw, study, curves)),
         alt="Mean learning curves over seeds with bands",
         n=study.seeds_each(),
     )
@@ -86,7 +86,7 @@ def chosen(study: Study, confirmation: Confirmed) -> tuple[Trial | None, Trial |
     return first, second
 
 
-def _drawn(found: ClassChanges, plots: Path) -> Path:
+def _drawn(found: ClassChanges, figures: Figures) -> Path:
     lines = [
         forest.Line(
             label=one.name,
@@ -99,4 +99,4 @@ def _drawn(found: ClassChanges, plots: Path) -> Path:
     ]
     title = f"{found.first.called} minus {found.second.called}, {found.seeds} paired seeds"
     unit = "change of IoU in points, intervals for all classes at once"
-    return drawn(plots, "classes", partial(forest.draw, lines, title=title, unit=unit))
+    return figures.drawn("classes", partial(forest.draw, lines, title=title, unit=unit))

@@ -3,12 +3,11 @@
 import json
 import math
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from analysis.columns import key_of
 from analysis.figures import confirmation as figure
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.sections.section import ReportSection
 from analysis.stats.confirm.paired_verdict import ESTIMAND, Verdict, p_shown
 from analysis.stats.confirm.results import LEVEL, UNKNOWN_SPLIT, ArmMean, ArmResult, Confirmed
@@ -19,7 +18,7 @@ from analysis.wording.outcome import also_shown, outcome, question_of
 from analysis.wording.phrases import as_reported, duration, validation_called
 
 
-def confirmation_sections(found: Confirmed | None, plots: Path) -> list[ReportSection]:
+def confirmation_sections(found: Confirmed | None, figures: Figures) -> list[ReportSection]:
     """The section, or none where nothing was confirmed."""
     if found is None:
         return []
@@ -29,7 +28,7 @@ def confirmation_sections(found: Confirmed | None, plots: Path) -> list[ReportSe
             reading=say(found),
             n=_cost(found).rstrip(". "),
             notes=notes_on(found),
-            figure=drawn(plots, "confirmation", partial(figure.draw, found)),
+            figure=figures.drawn("confirmation", partial(figure.draw, found)),
             alt="Scores of every confirmed configuration by seed, and the compared differences with their intervals",
             table=(_columns(found), *(_row(one) for one in found.judgement.verdicts)),
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.columns import CONFIRM
 from analysis.figures import pictures, training
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.ingest.held_out import held_out_of
 from analysis.ingest.tables import Tables
 from analysis.sections import unanswered
@@ -24,7 +24,7 @@ LOSS, OMEGA = "train/loss/", "train/interpixel/omega"
 
 
 def image_sections(
-    study: Study, tables: Tables, plots: Path, study_dir: Path, confirmation: Confirmed | None
+    study: Study, tables: Tables, figures: Figures, study_dir: Path, confirmation: Confirmed | None
 ) -> list[Part]:
     """None before a run has come to the end.
 
@@ -44,10 +44,10 @@ def image_sections(
     found = (
         None if other is None else image_changes(study, best, other, lambda trial: held_out_of(study_dir, trial.run_id))
     )
-    return [_images(found, tables, plots), *_training(best, tables, plots)]
+    return [_images(found, tables, figures), *_training(best, tables, figures)]
 
 
-def _images(found: ImageChanges | None, tables: Tables, plots: Path) -> Part:
+def _images(found: ImageChanges | None, tables: Tables, figures: Figures) -> Part:
     title = "On which images does the winner gain, and on which does it lose?"
     if found is None:
         return unanswered.no_images(title)
@@ -61,7 +61,7 @@ def _images(found: ImageChanges | None, tables: Tables, plots: Path) -> Part:
     figure = None
     if rows:
         classes = tuple(tables.facts.get("classes") or ())
-        figure = drawn(plots, "images", partial(pictures.draw, rows, first=first, second=second, classes=classes))
+        figure = figures.drawn("images", partial(pictures.draw, rows, first=first, second=second, classes=classes))
     most = min(LISTED, len(found.images) // 2)
     listed = (*found.images[:most], *found.images[len(found.images) - most :])
     cells = [(one.name, f"{one.first:.1f}", f"{one.second:.1f}", f"{one.change:+.1f}") for one in listed]
@@ -89,7 +89,7 @@ def _row(found: ImageChanges, one: ImageChange) -> pictures.Row | None:
     )
 
 
-def _training(best: Trial, tables: Tables, plots: Path) -> list[Part]:
+def _training(best: Trial, tables: Tables, figures: Figures) -> list[Part]:
     """Loss terms, Omega and classes of the winner's run; none where no loss term was logged."""
     history = tables.history.filter([run_id == best.run_id for run_id in tables.history["run_id"].to_pylist()])
     epochs = history["epoch"].to_pylist()
@@ -111,7 +111,7 @@ def _training(best: Trial, tables: Tables, plots: Path) -> list[Part]:
         ReportSection(
             title="How did the winner train?",
             reading=say_training(best.called, list(terms), omega[max(omega)] if omega else None, ends),
-            figure=drawn(plots, "training", partial(training.draw, terms, omega, called=best.called)),
+            figure=figures.drawn("training", partial(training.draw, terms, omega, called=best.called)),
             alt="Loss terms and the share of Omega by epoch",
             n=f"run {best.run_id}, {max(epochs)} epochs",
             table=(

@@ -1,10 +1,9 @@
 """The section on two objectives."""
 
 from functools import partial
-from pathlib import Path
 
 from analysis.figures import pareto as figure
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.figures.style import unit
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
@@ -13,19 +12,20 @@ from analysis.stats.study import Study
 from analysis.wording.pareto import front_of, say_front
 
 
-def pareto_sections(study: Study, plots: Path) -> list[Part]:
+def pareto_sections(study: Study, figures: Figures) -> list[Part]:
     """The front, where the study has two objectives and a score."""
-    if study.against is None or not any(trial.curve for trial in study.trials):
+    second = study.second_objective
+    if second is None or not any(trial.curve for trial in study.trials):
         return []
-    title, found = f"What does {study.metric} cost in {study.against.metric}?", front_of(study)
+    title, found = f"What does {study.metric} cost in {second.metric}?", front_of(study)
     if found is None:
         return [unanswered.no_front(title, study)]
     return [
         ReportSection(
             title=title,
             reading=say_front(found, study),
-            figure=drawn(plots, "pareto", partial(figure.draw, found, study)),
-            alt=f"{unit(study.metric)} of every configuration over {unit(study.against.metric)}, with the Pareto front",
+            figure=figures.drawn("pareto", partial(figure.draw, found, study)),
+            alt=f"{unit(study.metric)} of every configuration over {unit(second.metric)}, with the Pareto front",
             table=_table(found, study),
         )
     ]
@@ -33,19 +33,19 @@ def pareto_sections(study: Study, plots: Path) -> list[Part]:
 
 def _table(found: Pareto, study: Study) -> tuple[tuple[str, ...], ...]:
     """The front, best first."""
-    assert study.against is not None
+    assert study.second_objective is not None
     names = [name for name in study.parameters if any(name in point.trial.values for point in found.front)]
     rows = [
         (
             str(point.trial.number),
             f"{point.score:.2f}",
-            f"{point.against:.4g}",
+            f"{point.second_score:.4g}",
             str(point.seeds),
             *(_shown(point.trial.values.get(name)) for name in names),
         )
         for point in found.front
     ]
-    return (("trial on the front", study.metric, study.against.metric, "seeds", *names), *rows)
+    return (("trial on the front", study.metric, study.second_objective.metric, "seeds", *names), *rows)
 
 
 def _shown(value: object) -> str:

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from analysis.figures import comparison, forest, incumbent, parallel, parameters, rung_correlation, style
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
 from analysis.stats.all_choices import Rival, rivals, structural
@@ -19,7 +18,7 @@ from analysis.wording import search, sensitivity
 DISTANCE = "interpixel.distance"
 
 
-def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair] = ()) -> list[Part]:
+def search_sections(study: Study, figures: Figures, confirmed: Sequence[ExternalPair] = ()) -> list[Part]:
     """One section for each question that a search's trials can answer, its course first; none before the first
     score. ``confirmed``: pairs of choices that were run with several seeds."""
     scored = sum(bool(trial.curve) for trial in study.trials)
@@ -31,12 +30,12 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair]
             title="How did the search go?",
             reading=f"{scored} trials have a score. The incumbent is the best of those that ran all "
             f"{study.max_epochs} epochs.",
-            figure=drawn(plots, "progress", partial(incumbent.draw, study)),
+            figure=figures.drawn("progress", partial(incumbent.draw, study)),
             alt="Score of every trial in the order of its end, with the incumbent",
             n=f"{trials}; {len(study.complete)} of them ran all {study.max_epochs} epochs",
         )
     ]
-    found += [_rivals(study, name, plots) for name in structural(study)]
+    found += [_rivals(study, name, figures) for name in structural(study)]
     left = len(study.parameters) - len(study.drawn_parameters)
     cut = f"Drawn are the {DRAWN} parameters that were active in most trials; {left} others are in the tables."
     notes = (cut,) if left else ()
@@ -45,7 +44,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair]
             ReportSection(
                 title="How did the score change with each parameter?",
                 reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",
-                figure=drawn(plots, "parameters", partial(parameters.draw, study)),
+                figure=figures.drawn("parameters", partial(parameters.draw, study)),
                 alt="Scatter of every parameter against the last score, coloured by epochs",
                 n=f"{trials}, of different budgets",
                 notes=notes,
@@ -53,7 +52,7 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair]
             ReportSection(
                 title="Which combinations did well?",
                 reading="Each line is a trial; a line that breaks has a parameter that was not active in it.",
-                figure=drawn(plots, "parallel", partial(parallel.draw, study)),
+                figure=figures.drawn("parallel", partial(parallel.draw, study)),
                 alt="Parallel coordinates of all trials",
                 n=f"{trials}, of different budgets",
                 notes=notes,
@@ -61,24 +60,24 @@ def search_sections(study: Study, plots: Path, confirmed: Sequence[ExternalPair]
             ),
         ]
     if {"kl", "cr"} <= set((study.space.get(DISTANCE) or {}).get("choices") or ()):
-        found.append(_distance(study, plots, [one for one in confirmed if one.name == DISTANCE]))
-    return [*found, _fidelity(study, plots)]
+        found.append(_distance(study, figures, [one for one in confirmed if one.name == DISTANCE]))
+    return [*found, _fidelity(study, figures)]
 
 
-def _fidelity(study: Study, plots: Path) -> Part:
+def _fidelity(study: Study, figures: Figures) -> Part:
     title, told = "Do early epochs tell?", rung_fidelity(study)
     if told is None:
         return unanswered.no_fidelity(title, study)
     return ReportSection(
         title=title,
         reading=search.say_fidelity(told, study),
-        figure=drawn(plots, "fidelity", partial(rung_correlation.draw, told, study)),
+        figure=figures.drawn("fidelity", partial(rung_correlation.draw, told, study)),
         alt="Rank correlation of every rung's scores with the final scores, with intervals",
         n=f"{told.trials} trials of full length, {study.seeds_each()}",
     )
 
 
-def _distance(study: Study, plots: Path, confirmed: Sequence[ExternalPair]) -> Part:
+def _distance(study: Study, figures: Figures, confirmed: Sequence[ExternalPair]) -> Part:
     """Where the search has too few trials of either, the confirmed pair alone, if there is one."""
     title, pair = "KL or CR?", compare(study, DISTANCE, first="kl", second="cr")
     notes = tuple(sensitivity.say_pair(one) for one in confirmed)
@@ -91,7 +90,7 @@ def _distance(study: Study, plots: Path, confirmed: Sequence[ExternalPair]) -> P
     return ReportSection(
         title=title,
         reading=search.say_comparison(pair, first="kl", second="cr"),
-        figure=drawn(plots, "kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric))),
+        figure=figures.drawn("kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric))),
         alt="Scores of trials with KL and with CR at the same budget",
         n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
         f"{pair.seeds}",
@@ -99,7 +98,7 @@ def _distance(study: Study, plots: Path, confirmed: Sequence[ExternalPair]) -> P
     )
 
 
-def _rivals(study: Study, name: str, plots: Path) -> Part:
+def _rivals(study: Study, name: str, figures: Figures) -> Part:
     title, found = f"Which {name}?", rivals(study, name)
     if found is None:
         return unanswered.no_choice(title, name)
@@ -121,7 +120,7 @@ def _rivals(study: Study, name: str, plots: Path) -> Part:
     return ReportSection(
         title=title,
         reading=search.say_rivals(found, full=study.max_epochs),
-        figure=drawn(plots, f"rivals-{name}", partial(forest.draw, lines, title=above, unit=unit)),
+        figure=figures.drawn(f"rivals-{name}", partial(forest.draw, lines, title=above, unit=unit)),
         alt=f"Difference of the leading {name} from every other, with intervals",
         n=f"{found.trials} trials of {len(found.ranked)} choices after {found.epoch} epochs, {found.seeds}",
         notes=(

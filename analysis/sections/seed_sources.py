@@ -1,10 +1,9 @@
 """The section on what makes seeds differ, of a study that searches the seeds of single sources of chance."""
 
 from functools import partial
-from pathlib import Path
 
 from analysis.figures import forest, style
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.seed_sources import TOGETHER, Estimate, SeedSources, Split, seed_sources
 from analysis.stats.study import Study
@@ -19,7 +18,7 @@ NORMAL = (
 )
 
 
-def seed_sources_section(study: Study, plots: Path) -> Part:
+def seed_sources_section(study: Study, figures: Figures) -> Part:
     """``study`` searches two seeds or more."""
     found = seed_sources(study, study.max_epochs)
     if found is None:
@@ -48,8 +47,7 @@ def seed_sources_section(study: Study, plots: Path) -> Part:
     return ReportSection(
         title=TITLE,
         reading=say_seed_sources(found, study.metric),
-        figure=drawn(
-            plots,
+        figure=figures.drawn(
             "seed-sources",
             partial(
                 forest.draw,

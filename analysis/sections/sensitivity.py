@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from analysis.figures import forest, interactions, marginals, style
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.ingest.tables import Tables
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
@@ -27,7 +26,7 @@ IMPORTANCE = "How much does every parameter explain at full budget?"
 def sensitivity_sections(
     study: Study,
     tables: Tables,
-    plots: Path,
+    figures: Figures,
     surrogate: Surrogate | None,
     check: Check | None,
     confirmed: Sequence[ExternalPair] = (),
@@ -48,21 +47,21 @@ def sensitivity_sections(
     beside = [*confirmed, *(paper.pairs if paper else ())]
     found = indices(surrogate)
     sections: list[Part] = [
-        _importance(surrogate, check, found, plots),
-        _marginals(surrogate, found, [one for one in beside if one.published], plots),
+        _importance(surrogate, check, found, figures),
+        _marginals(surrogate, found, [one for one in beside if one.published], figures),
     ]
     if len(surrogate.basis.names) > 1:
-        sections.append(_pairs(surrogate, found, plots))
+        sections.append(_pairs(surrogate, found, figures))
     best = study.best()
     if listed := choices(surrogate, None if best is None else best.values):
-        sections.append(_choices(surrogate, listed, beside, plots))
+        sections.append(_choices(surrogate, listed, beside, figures))
     if best is not None and best.state == "complete":
         start = first_configuration(study, paper)
-        sections += _round(surrogate, best.number, best.values, start, plots)
+        sections += _round(surrogate, best.number, best.values, start, figures)
     return sections
 
 
-def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path) -> ReportSection:
+def _importance(surrogate: Surrogate, check: Check, found: Indices, figures: Figures) -> ReportSection:
     kinds = (
         ("Shapley effect", found.shapley, style.BLUE),
         ("alone (first order)", found.first, style.GREEN),
@@ -77,8 +76,7 @@ def _importance(surrogate: Surrogate, check: Check, found: Indices, plots: Path)
     return ReportSection(
         title=IMPORTANCE,
         reading=f"{sensitivity.say_importance(found, surrogate)} {sensitivity.say_check(surrogate, check)}",
-        figure=drawn(
-            plots,
+        figure=figures.drawn(
             "sensitivity",
             partial(forest.draw, lines, title=title, unit="share of the variance (%), 95 % interval"),
         ),
@@ -91,7 +89,7 @@ def _share_line(label: str, share: Share, group: str, colour: str) -> forest.Lin
     return forest.Line(label=label, value=100 * share.value, interval=interval, colour=colour, group=group)
 
 
-def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[ExternalPair], plots: Path) -> ReportSection:
+def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[ExternalPair], figures: Figures) -> ReportSection:
     curves = [marginal(surrogate, name) for name in found.shapley]
     shown = [one for one in beside if one.name in found.shapley]
     return ReportSection(
@@ -99,23 +97,23 @@ def _marginals(surrogate: Surrogate, found: Indices, beside: Sequence[ExternalPa
         reading=sensitivity.say_marginals(
             surrogate, len(shown), one_seed=all(one.source.endswith(", 1 seed") for one in shown)
         ),
-        figure=drawn(plots, "marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
+        figure=figures.drawn("marginals", partial(marginals.draw, surrogate.alone, curves, beside)),
         alt="Mean score over each parameter as differences with intervals, the trials, and published differences",
     )
 
 
-def _pairs(surrogate: Surrogate, found: Indices, plots: Path) -> ReportSection:
+def _pairs(surrogate: Surrogate, found: Indices, figures: Figures) -> ReportSection:
     maps = [pair_map(surrogate, first, second) for first, second in list(found.pairs)[:MAPS]]
     return ReportSection(
         title="Which parameters act together?",
         reading=sensitivity.say_pairs(found, maps),
-        figure=drawn(plots, "pairs", partial(interactions.draw, surrogate.alone, maps)),
+        figure=figures.drawn("pairs", partial(interactions.draw, surrogate.alone, maps)),
         alt="Maps of differences from the mean score, and of their uncertainty, for the strongest interactions",
     )
 
 
 def _choices(
-    surrogate: Surrogate, found: Sequence[ChoiceEffect], beside: Sequence[ExternalPair], plots: Path
+    surrogate: Surrogate, found: Sequence[ChoiceEffect], beside: Sequence[ExternalPair], figures: Figures
 ) -> ReportSection:
     lines = []
     for one in found:
@@ -135,7 +133,7 @@ def _choices(
     return ReportSection(
         title="Which choices are better at equal others?",
         reading=sensitivity.say_choices(found, _unit(surrogate)),
-        figure=drawn(plots, "choices", partial(forest.draw, lines, title=title, unit=unit)),
+        figure=figures.drawn("choices", partial(forest.draw, lines, title=title, unit=unit)),
         alt="Differences between choices with intervals, beside published and confirmed ones",
     )
 
@@ -152,7 +150,7 @@ def _beside_line(label: str, other: ExternalPair, sign: int) -> forest.Line:
 
 
 def _round(
-    surrogate: Surrogate, number: int, best: dict[str, Any], start: tuple[Any, str] | None, plots: Path
+    surrogate: Surrogate, number: int, best: dict[str, Any], start: tuple[Any, str] | None, figures: Figures
 ) -> list[ReportSection]:
     """Local importance, ablation path, robustness."""
     unit, metric = _unit(surrogate), style.unit(surrogate.study.metric)
@@ -163,8 +161,7 @@ def _round(
         ReportSection(
             title="What matters round the leading configuration?",
             reading=sensitivity.say_local(shares, number, count),
-            figure=drawn(
-                plots,
+            figure=figures.drawn(
                 "local",
                 partial(
                     forest.draw,
@@ -186,8 +183,7 @@ def _round(
             ReportSection(
                 title=f"Which changes lead from {start[1]} to the leading one?",
                 reading=sensitivity.say_ablation(path, start[1], number, unit),
-                figure=drawn(
-                    plots,
+                figure=figures.drawn(
                     "ablation",
                     partial(
                         forest.draw,
@@ -210,9 +206,7 @@ def _round(
         ReportSection(
             title="How much is lost when a parameter is off?",
             reading=sensitivity.say_robustness(moves, number, unit, surrogate.study.sign),
-            figure=drawn(
-                plots,
-                "robustness",
+            figure=figures.drawn("robustness",
                 partial(forest.draw,
                     rows, title=f"Steps aside from trial {number} (n = {count} trials)",
                     unit=f"change in {metric}",

@@ -1,10 +1,9 @@
 """Sections on the budget: what the rungs ranked, what was stopped too early, and how far seeds differ."""
 
 from functools import partial
-from pathlib import Path
 
 from analysis.figures import forest, learning_curves, style
-from analysis.figures.render import drawn
+from analysis.figures.render import Figures
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
 from analysis.sections.seed_sources import seed_sources_section
@@ -21,34 +20,34 @@ SHOWN = 12
 
 
 def stopping_sections(
-    study: Study, seeded: Study, plots: Path, surrogate: Surrogate | None, check: Check | None
+    study: Study, seeded: Study, figures: Figures, surrogate: Surrogate | None, check: Check | None
 ) -> list[Part]:
     """None before the first score. ``seeded``: the runs that say how far seeds differ."""
     if not any(trial.curve for trial in study.trials):
         return []
     usable = surrogate if check is not None and check.usable else None
-    sections: list[Part] = [_rungs(study, seeded, plots, usable)]
+    sections: list[Part] = [_rungs(study, seeded, figures, usable)]
     if usable is not None and any(trial.state == "stopped" for trial in study.trials):
-        sections.append(_stopped(usable, plots))
+        sections.append(_stopped(usable, figures))
     if is_crossed(study):
-        sections.append(seed_sources_section(study, plots))
+        sections.append(seed_sources_section(study, figures))
     if seeded is not study or not is_crossed(study):
-        sections.append(_seeds(study, seeded, plots, usable))
+        sections.append(_seeds(study, seeded, figures, usable))
     return sections
 
 
-def _rungs(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> ReportSection:
+def _rungs(study: Study, seeded: Study, figures: Figures, usable: Surrogate | None) -> ReportSection:
     noise = rung_noise(study, seeded, usable) if study.rungs else None
     return ReportSection(
         title="Did the rungs stop the right trials?",
         reading=f"{search.say_curves(study)} {search.say_rung_noise(noise, study)}".strip(),
-        figure=drawn(plots, "curves", partial(learning_curves.draw, study)),
+        figure=figures.drawn("curves", partial(learning_curves.draw, study)),
         alt="Learning curves of all trials",
         n=f"{sum(bool(trial.curve) for trial in study.trials)} trials, {study.seeds_each()}",
     )
 
 
-def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -> Part:
+def _seeds(study: Study, seeded: Study, figures: Figures, usable: Surrogate | None) -> Part:
     title, noise = "How far do seeds differ?", seed_noise(seeded)
     if not noise and usable is None:
         return unanswered.no_seed_noise(title)
@@ -66,8 +65,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
     return ReportSection(
         title=title,
         reading=sensitivity.say_seed_noise(noise, usable, own_noise_at(seeded, noise[-1].epoch) if noise else None),
-        figure=drawn(
-            plots,
+        figure=figures.drawn(
             "seed-noise",
             partial(forest.draw, lines, title="Between seeds of one configuration", unit=unit),
         )
@@ -79,7 +77,7 @@ def _seeds(study: Study, seeded: Study, plots: Path, usable: Surrogate | None) -
     )
 
 
-def _stopped(surrogate: Surrogate, plots: Path) -> ReportSection:
+def _stopped(surrogate: Surrogate, figures: Figures) -> ReportSection:
     study, found, best = surrogate.study, stopped_early(surrogate), surrogate.study.best()
     level = None if best is None else study.mean_score(best)
     lines = [
@@ -96,8 +94,7 @@ def _stopped(surrogate: Surrogate, plots: Path) -> ReportSection:
     return ReportSection(
         title="Which trials were stopped too early?",
         reading=sensitivity.say_stopped(found, surrogate),
-        figure=drawn(
-            plots,
+        figure=figures.drawn(
             "stopped",
             partial(
                 forest.draw,

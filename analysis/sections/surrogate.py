@@ -1,9 +1,9 @@
 """All sections that stand on the surrogate, or on several seeds; the surrogate is fitted and checked once for all."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from analysis.columns import CONFIRM
+from analysis.figures.render import Figures
 from analysis.ingest.tables import Tables
 from analysis.sections.classes import class_sections
 from analysis.sections.section import Part, ReportSection
@@ -19,7 +19,7 @@ from analysis.stats.study import Study, from_tables
 def surrogate_sections(
     study: Study,
     tables: Tables,
-    plots: Path,
+    figures: Figures,
     fitted: tuple[Surrogate, Check] | None,
     confirmation: Confirmed | None = None,
 ) -> list[Part]:
@@ -41,9 +41,9 @@ def surrogate_sections(
             f"{len(surrogate.trials)} trials, {surrogate.complete} of them at full length; {surrogate.rows} scores; "
             f"{study.seeds_each()}"
         )
-    sensitivity = sensitivity_sections(study, tables, plots, surrogate, checked, pairs)
+    sensitivity = sensitivity_sections(study, tables, figures, surrogate, checked, pairs)
     return [
         *(replace(one, n=stands) if isinstance(one, ReportSection) else one for one in sensitivity),
-        *stopping_sections(study, seeded, plots, surrogate, checked),
-        *class_sections(seeded, tables, plots, confirmation),
+        *stopping_sections(study, seeded, figures, surrogate, checked),
+        *class_sections(seeded, tables, figures, confirmation),
     ]

@@ -125,9 +125,9 @@ def no_bands(title: str) -> Unanswered:
 
 def no_front(title: str, study: Study) -> Unanswered:
     """No trial has both objectives at the end."""
-    assert study.against is not None
+    assert study.second_objective is not None
     return Unanswered(
         title=title,
-        why=f"No trial that ran all its epochs has both {study.metric} and {study.against.metric}.",
+        why=f"No trial that ran all its epochs has both {study.metric} and {study.second_objective.metric}.",
         what_would="Trials that run all their epochs: a larger budget, or a scheduler that stops fewer.",
     )

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,31 @@ def log_in_another_process(folder: Path, trials) -> None:
     root = Path(__file__).parents[2]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     subprocess.run([sys.executable, "-c", code, str(folder), json.dumps(trials)], check=True, cwd=root, env=clean)
+
+
+@dataclass
+class Undrawn:
+    """Takes the place of `Figures` in tests of what a section says: figures are named and never drawn."""
+
+    folder: Path
+
+    def drawn(self, name, draw):
+        return self.folder / f"{name}.svg"
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """Figures that are drawn."""
+    from analysis.figures.render import Figures
+
+    with Figures(tmp_path / "plots") as drawn:
+        yield drawn
+
+
+@pytest.fixture
+def undrawn(tmp_path):
+    """Figures that are not."""
+    return Undrawn(tmp_path / "plots")
 
 
 @pytest.fixture(scope="session")

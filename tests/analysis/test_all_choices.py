@@ -91,10 +91,10 @@ def test_no_interval_goes_beyond_what_a_difference_of_percentages_can_be():
     assert rivals(loss, "method.name").ranked[1].difference[2] > 100
 
 
-def test_with_two_trials_each_the_question_has_no_answer_and_says_how_many_are_needed(tmp_path):
+def test_with_two_trials_each_the_question_has_no_answer_and_says_how_many_are_needed(undrawn):
     few = study({"fixmatch": [70.0, 71], "cps": [60.0, 61]})
     assert rivals(few, "method.name") is None
-    (found,) = [one for one in search_sections(few, tmp_path) if one.title == "Which method.name?"]
+    (found,) = [one for one in search_sections(few, undrawn) if one.title == "Which method.name?"]
     assert "Fewer than two values of method.name have 3 configurations" in found.why
 
 
@@ -108,9 +108,9 @@ def test_the_reading_names_who_is_apart_and_that_it_is_no_experiment():
     assert "says nothing of the order after all 20 epochs" in say_rivals(rivals(study(SCORES), "method.name"), full=20)
 
 
-def test_the_report_has_a_section_on_it_with_a_row_for_every_choice(tmp_path):
+def test_the_report_has_a_section_on_it_with_a_row_for_every_choice(figures):
     failed = study(SCORES)
-    (section,) = [one for one in search_sections(failed, tmp_path) if one.title == "Which method.name?"]
+    (section,) = [one for one in search_sections(failed, figures) if one.title == "Which method.name?"]
     assert section.figure.exists()
     assert [row[:2] for row in section.table[1:]] == [("fixmatch", "3"), ("gct", "4"), ("cps", "4")]
     assert any("ael (2)" in note for note in section.notes)

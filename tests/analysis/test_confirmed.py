@@ -51,9 +51,9 @@ def without(scores, run):
 
 
 @pytest.fixture
-def section_of(tmp_path):
+def section_of(undrawn):
     def made(tables):
-        (section,) = confirmation_sections(confirmed(tables), tmp_path)
+        (section,) = confirmation_sections(confirmed(tables), undrawn)
         return section
 
     return made
@@ -153,9 +153,9 @@ def test_the_tables_say_phase_arm_and_seed_and_survive_parquet(tmp_path):
     assert confirmed(again) == confirmed(tables)
 
 
-def test_without_a_confirmation_there_is_no_section_and_the_answer_stays(tmp_path):
+def test_without_a_confirmation_there_is_no_section_and_the_answer_stays(undrawn):
     tables = build_tables(searched())
-    assert confirmation_sections(confirmed(tables), tmp_path) == []
+    assert confirmation_sections(confirmed(tables), undrawn) == []
     assert confirmed_headline(confirmed(tables)) is None
 
 
@@ -257,30 +257,30 @@ def test_arms_that_differ_in_more_than_one_parameter_are_no_pair():
     assert [(one.first, one.second) for one in pairs] == [(0.5, 0.0)]
 
 
-def test_seeds_and_classes_are_read_from_the_confirming_runs(tmp_path):
+def test_seeds_and_classes_are_read_from_the_confirming_runs(undrawn):
     tables = found_tables(confirmed_runs(scores_of(EFFECTS, seeds=5)))
     study, found = from_tables(tables), confirmed(tables)
-    sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
+    sections = {one.title: one for one in surrogate_sections(study, tables, undrawn, None, found)}
     assert "n = 15 runs of 3 configurations" in sections["How far do seeds differ?"].reading
     assert f"{TOP}: 5 seeds" in sections["How do seeds spread on the way?"].reading
 
 
-def test_before_the_second_seed_of_a_confirmation_seeds_are_read_from_the_search(tmp_path):
+def test_before_the_second_seed_of_a_confirmation_seeds_are_read_from_the_search(undrawn):
     again = logged("t0003", 3, phase="search", score=74.0, alpha=2.0, seed=9)
     tables = build_tables([*searched(), again, *confirmed_runs(scores_of(EFFECTS, seeds=1))])
     study, found = from_tables(tables), confirmed(tables)
-    sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
+    sections = {one.title: one for one in surrogate_sections(study, tables, undrawn, None, found)}
     assert "n = 2 runs of 1 configuration)" in sections["How far do seeds differ?"].reading
 
 
-def test_classes_of_the_leading_arm_are_compared_with_the_same_without_the_loss(tmp_path):
+def test_classes_of_the_leading_arm_are_compared_with_the_same_without_the_loss(undrawn):
     runs = [*searched(), *confirmed_runs(scores_of(EFFECTS, seeds=5))]
     for run in runs:
         run.config["classes"] = ["background", "cat"]
         run.history[max(run.history)] |= {"val/iou/0": 70.0 + len(run.history), "val/iou/1": 50.0}
     tables = build_tables(runs)
     study, found = from_tables(tables), confirmed(tables)
-    sections = {one.title: one for one in surrogate_sections(study, tables, tmp_path, None, found)}
+    sections = {one.title: one for one in surrogate_sections(study, tables, undrawn, None, found)}
     assert f"IoU of {TOP} minus {BARE}, paired over 5 seeds" in sections["Which classes gain, and which lose?"].reading
 
 

@@ -237,10 +237,10 @@ def test_an_end_of_an_interval_that_is_not_zero_is_not_printed_as_zero():
     assert outcomes._figures(one, "") == "4.21, from 0.02 to 8.40"
 
 
-def test_every_sentence_on_the_smallest_difference_that_matters_gives_its_value_and_unit(tmp_path):
+def test_every_sentence_on_the_smallest_difference_that_matters_gives_its_value_and_unit(undrawn):
     for means, noise in (({FIRST: 0.1, DEFAULTS: 0.0, BARE: 0.0}, 0.6), ({FIRST: 1.0, DEFAULTS: 0.0, BARE: 0.0}, 0.1)):
         found = found_in(confirmed_runs(scores_of(means, seeds=8, noise=noise)))
-        (section,) = confirmation_sections(found, tmp_path)
+        (section,) = confirmation_sections(found, undrawn)
         said = [outcome(found), section.reading, *section.notes, *section.table[0], *(row[0] for row in section.table)]
         said += [one.words for one in found.judgement.verdicts] + [found.choice.words]
         assert [text for text in said if re.search(r"\bdelta\b", text)] == []

@@ -124,7 +124,7 @@ def test_a_class_that_one_seed_found_is_not_lost():
     assert lost_classes(study, tables, study.best()) == ()
 
 
-def test_the_report_says_that_the_winner_never_found_a_class(tmp_path):
+def test_the_report_says_that_the_winner_never_found_a_class(undrawn):
     study, tables = with_dog_at([0.0, 0.0], [0.0, 0.0])
-    readings = [part.reading for part in class_sections(study, tables, tmp_path) if hasattr(part, "reading")]
+    readings = [part.reading for part in class_sections(study, tables, undrawn) if hasattr(part, "reading")]
     assert any("IoU of dog stayed at 0" in text and "No other run found them" in text for text in readings)

@@ -126,9 +126,9 @@ def test_the_report_says_on_how_many_images_the_winner_is_better(study_dir):
     assert say_images(found).startswith(wanted)
 
 
-def test_the_sections_have_pictures_and_the_winners_training(study_dir, tmp_path):
+def test_the_sections_have_pictures_and_the_winners_training(study_dir, figures):
     folder, tables = study_dir
-    images, training = image_sections(from_tables(tables), tables, tmp_path / "plots", folder, None)
+    images, training = image_sections(from_tables(tables), tables, figures, folder, None)
     assert isinstance(images, ReportSection)
     assert images.figure.exists()
     assert images.table[0] == ("image", "trial 1", "trial 0", "change")
@@ -137,19 +137,19 @@ def test_the_sections_have_pictures_and_the_winners_training(study_dir, tmp_path
     assert ("ground", "90.0", "90.0") in training.table
 
 
-def test_without_files_it_is_said_what_would_answer_the_question(study_dir, tmp_path):
+def test_without_files_it_is_said_what_would_answer_the_question(study_dir, tmp_path, undrawn):
     _, tables = study_dir
-    part, _ = image_sections(from_tables(tables), tables, tmp_path / "plots", tmp_path / "elsewhere", None)
+    part, _ = image_sections(from_tables(tables), tables, undrawn, tmp_path / "elsewhere", None)
     assert isinstance(part, Unanswered)
     assert "evaluation.pictures" in part.what_would
 
 
-def test_two_runs_are_compared_only_after_the_last_epoch(study_dir, tmp_path, maps):
+def test_two_runs_are_compared_only_after_the_last_epoch(study_dir, tmp_path, undrawn, maps):
     folder, tables = study_dir
     masks, good, _ = maps
     path = folder / "wandb" / "offline-run-2026-small-t0001" / "files" / FILE
     path.write_bytes(left_by(tmp_path, good, masks, epoch=3))
-    part, _ = image_sections(from_tables(tables), tables, tmp_path / "plots", folder, None)
+    part, _ = image_sections(from_tables(tables), tables, undrawn, folder, None)
     assert isinstance(part, Unanswered)
 
 

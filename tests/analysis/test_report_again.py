@@ -45,6 +45,11 @@ def bytes_of(figures):
     return {name: content for name, (content, _) in figures.items()}
 
 
+def draw_alone(folder, name, draw):
+    with render.Figures(folder) as figures:
+        return figures.drawn(name, draw)
+
+
 @pytest.fixture
 def again(built, tmp_path):
     """A copy of a study with its report, as it was left."""
@@ -87,7 +92,7 @@ def test_the_page_is_the_same_where_figures_and_surrogate_come_from_the_last_rep
 @pytest.mark.parametrize("harm", ["figure changed", "figure gone", "record gone", "record broken"])
 def test_a_figure_that_is_not_as_it_was_drawn_is_drawn_again(tmp_path, harm):
     progress_of = partial(incumbent.draw, study_of(make_trials()))
-    figure = render.drawn(tmp_path, "progress", progress_of)
+    figure = draw_alone(tmp_path, "progress", progress_of)
     before = figure.read_bytes()
     damaged, content = {
         "figure changed": (figure, "<svg/>"),
@@ -96,7 +101,7 @@ def test_a_figure_that_is_not_as_it_was_drawn_is_drawn_again(tmp_path, harm):
         "record broken": (tmp_path / render.DRAWN, "{"),
     }[harm]
     damaged.unlink() if content is None else damaged.write_text(content)
-    render.drawn(tmp_path, "progress", progress_of)
+    draw_alone(tmp_path, "progress", progress_of)
     assert figure.read_bytes() == before
     assert json.loads((tmp_path / render.DRAWN).read_text()).keys() == {"progress-light", "progress-1col"}
 
@@ -104,13 +109,13 @@ def test_a_figure_that_is_not_as_it_was_drawn_is_drawn_again(tmp_path, harm):
 def test_another_version_of_the_program_draws_again_and_uses_nothing_that_was_kept(tmp_path, monkeypatch):
     study, plots, keep = study_of(make_trials()), tmp_path / "plots", tmp_path / "surrogate.npz"
     small = study_of_function(lambda values: 40 + values["tau"], MIXED, 14)
-    render.drawn(plots, "progress", partial(incumbent.draw, study))
+    draw_alone(plots, "progress", partial(incumbent.draw, study))
     fit_and_check(small, keep=keep)
     before = (plots / "progress.svg").stat().st_mtime_ns
-    render.drawn(plots, "progress", partial(incumbent.draw, study))
+    draw_alone(plots, "progress", partial(incumbent.draw, study))
     assert (plots / "progress.svg").stat().st_mtime_ns == before
     monkeypatch.setattr(cache, "program", lambda: "another")
-    render.drawn(plots, "progress", partial(incumbent.draw, study_of(make_trials())))
+    draw_alone(plots, "progress", partial(incumbent.draw, study_of(make_trials())))
     assert (plots / "progress.svg").stat().st_mtime_ns > before
     monkeypatch.setattr(cross_validation, "settle", no_fit)
     with pytest.raises(AssertionError, match="fitted again"):
@@ -118,8 +123,8 @@ def test_another_version_of_the_program_draws_again_and_uses_nothing_that_was_ke
 
 
 def test_an_error_in_a_figure_that_another_process_draws_is_raised(tmp_path):
-    with pytest.raises(AttributeError), workers() as pool, render.drawing(pool):
-        render.drawn(tmp_path, "progress", partial(incumbent.draw, "no study"))
+    with pytest.raises(AttributeError), workers() as pool, render.Figures(tmp_path, pool=pool) as figures:
+        figures.drawn("progress", partial(incumbent.draw, "no study"))
 
 
 def parts_of(found):

@@ -104,9 +104,9 @@ def test_with_too_few_trials_there_is_no_interval():
     assert compare(study_of(pair), "interpixel.distance", first="kl", second="cr").difference is None
 
 
-def test_where_there_is_no_interval_no_figure_suggests_a_difference(tmp_path):
+def test_where_there_is_no_interval_no_figure_suggests_a_difference(undrawn):
     pair = [trial(0, full(40.0)), trial(1, full(41.0), **{"interpixel.distance": "cr"})]
-    found = next(one for one in search_sections(study_of(pair), tmp_path) if one.title == "KL or CR?")
+    found = next(one for one in search_sections(study_of(pair), undrawn) if one.title == "KL or CR?")
     assert found.why == (
         "Configurations with a score after 9 epochs: 1 with KL, 1 with CR. An interval needs 3 of each, or 3 seeds "
         "that all of them ran with, and scores that differ."
@@ -214,7 +214,7 @@ def test_the_study_in_the_logs_is_the_study_in_the_tables(study_dir, trials):
     assert [one.curve for one in study.trials] == [one["curve"] for one in trials]
 
 
-def test_figures_of_all_parameters_show_the_twelve_that_most_trials_have(monkeypatch, tmp_path):
+def test_figures_of_all_parameters_show_the_twelve_that_most_trials_have(monkeypatch, undrawn):
     searched = {f"p{number:02d}": conftest.dimension("uniform", low=0, high=1) for number in range(15)}
     monkeypatch.setattr(conftest, "SPACE", searched)
     values = [{name: 0.5 for name in searched if name not in ("p00", "p07", "p09")}, dict.fromkeys(searched, 0.5)]
@@ -225,5 +225,5 @@ def test_figures_of_all_parameters_show_the_twelve_that_most_trials_have(monkeyp
     study = study_of(made)
     assert study.drawn_parameters == tuple(name for name in searched if name not in ("p00", "p07", "p09"))
     assert len(study.parameters) == 15
-    notes = [section.notes for section in search_sections(study, tmp_path) if isinstance(section, ReportSection)]
+    notes = [section.notes for section in search_sections(study, undrawn) if isinstance(section, ReportSection)]
     assert any("3 others are in the tables" in note for one in notes for note in one)
