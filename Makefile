@@ -18,8 +18,8 @@ test: .venv/.dev  ## linters, types and the default tests
 test-slow: .venv/.dev  ## the tests that train to a score, kill processes or drive a browser
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows
-	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 5 -m "not slow and not gpu"
+test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows, whose own warnings are none of ours
+	.venv-oldest/bin/python -m pytest -W default -n 2 --dist loadfile --durations 40 --durations-min 5 -m "not slow and not gpu"
 
 docs: .venv/.docs  ## the documentation as a site, in site/, strictly and without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -179,7 +179,7 @@ def test_an_empty_image_is_counted_in_the_batch_mean():
     p[1] = 0
     both, seen = loss_of(p, q, tau=0.5)
     alone, _ = loss_of(p[:1], q[:1], tau=0.5)
-    assert float(both) == pytest.approx(float(alone) / 2)
+    assert both.item() == pytest.approx(alone.item() / 2)
     assert float(seen["empty"]) == 0.5
 
 
