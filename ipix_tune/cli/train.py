@@ -11,6 +11,7 @@ import typer
 
 from ipix_tune.cli.exit_codes import run
 from trainers.cli.progress import line
+from trainers.cli.train_options import File, Overrides, RunDir, Seeds
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import validate
 from trainers.interface.epoch_record import METRICS, EpochRecord, read_records
@@ -26,18 +27,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
-    run_dir: Annotated[
-        str | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
-    ] = None,
+    file: File,
+    run_dir: RunDir = None,
+    overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
-    seeds: Annotated[
-        int | None,
-        typer.Option(min=1, help="Train so many seeds in turn, from the file's on; with --run-dir in folders seed<n>."),
-    ] = None,
+    seeds: Seeds = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes, under Ray Train; none: this one.")] = None,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1,
     gpus_per_worker: Annotated[float, typer.Option(min=0)] = 0,

@@ -5,9 +5,24 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainers.cli.model_options import augmentation_of, config_overrides, headline, which
+from trainers.cli.model_options import (
+    Device,
+    Flip,
+    Model,
+    Overrides,
+    Scales,
+    Sliding,
+    Threads,
+    Weights,
+    Window,
+    augmentation_of,
+    config_overrides,
+    headline,
+    image_bar,
+    plain,
+    which,
+)
 from trainers.common.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -16,7 +31,7 @@ PARTS = ("holdout", "val")
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")],
+    model: Model,
     listed: Annotated[
         str | None, typer.Option("--list", help="Split file of images and masks, read as the run reads its own.")
     ] = None,
@@ -26,32 +41,14 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables and the confusion matrix as a picture; default: none.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Of a folder: last, or best on held-out images.")] = None,
-    sliding: Annotated[
-        bool | None,
-        typer.Option(
-            "--sliding/--whole", help="Windows at 2/3 stride, or whole images; default: as the run evaluates."
-        ),
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=16, help="Side of the windows in pixels; default: data.crop.")
-    ] = None,
-    scales: Annotated[
-        str, typer.Option(help="Test-time augmentation: sizes that are averaged over, such as 0.75,1,1.25.")
-    ] = "1",
-    flip: Annotated[
-        list[str] | None, typer.Option(help="Test-time augmentation: horizontal, vertical; repeatable.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: as the config says.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: as the config says. May move last bits.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Laid over the run's config: data.*, evaluation.*, precision.*."
-        ),
-    ] = None,
+    weights: Weights = None,
+    sliding: Sliding = None,
+    window: Window = None,
+    scales: Scales = "1",
+    flip: Flip = None,
+    device: Device = None,
+    threads: Threads = None,
+    overrides: Overrides = None,
 ) -> None:
     """Score a trained network."""
     from trainers.inference.evaluate import evaluate as scored
@@ -73,16 +70,9 @@ def evaluate(
     )
     images = listed_images(loaded, listed, labelled=True) if listed else run_images(loaded, part)  # type: ignore[arg-type]
     console = Console()
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
+    say = plain(console)
     say(headline(loaded, len(images.items), views=augmentation.views))
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} images"),
-        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
+    with image_bar(console) as bar:
         task = bar.add_task("scoring", total=len(images.items))
         found = scored(
             loaded,

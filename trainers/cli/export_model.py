@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli.model_options import which
+from trainers.cli.model_options import Model, Weights, which
 from trainers.common.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -14,12 +14,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def export_model(
-    model: Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")],
+    model: Model,
     out: Annotated[Path, typer.Option(help="The .pt2 file, which torch.export.load reads.")],
     onnx: Annotated[
         Path | None, typer.Option(help="Also an .onnx file; needs the packages onnx and onnxscript.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Of a folder: last, or best on held-out images.")] = None,
+    weights: Weights = None,
     size: Annotated[
         str | None,
         typer.Option(help="HEIGHTxWIDTH, where the network cannot be exported for any size; default: the crop."),

@@ -1,6 +1,13 @@
-"""Options that the commands on trained models share, as keys of the run's config."""
+"""What the commands on trained models share: their options, what these say as keys of the run's config, and how they
+show what they do."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainers.common.errors import ConfigError
 
@@ -8,6 +15,27 @@ if TYPE_CHECKING:
     from trainers.inference.augmented import Augmentation
     from trainers.inference.model import LoadedModel
     from trainers.inference.sources import Which
+
+Model = Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")]
+Weights = Annotated[str | None, typer.Option(help="Of a folder: last, or best on held-out images.")]
+Sliding = Annotated[
+    bool | None,
+    typer.Option("--sliding/--whole", help="Windows at 2/3 stride, or whole images; default: as the run evaluates."),
+]
+Window = Annotated[int | None, typer.Option(min=16, help="Side of the windows in pixels; default: data.crop.")]
+Scales = Annotated[str, typer.Option(help="Test-time augmentation: sizes that are averaged over, such as 0.75,1,1.25.")]
+Flip = Annotated[
+    list[str] | None,
+    typer.Option(help="Test-time augmentation: horizontal, vertical; repeatable, both are four views."),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: as the config says.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; default: as the config says. May move last bits.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Laid over the run's config: data.*, evaluation.*, precision.*."),
+]
 
 
 def which(weights: str | None) -> "Which | None":
@@ -60,3 +88,20 @@ def headline(model: "LoadedModel", images: int, *, views: int = 1) -> str:
         f"{model.path}: epoch {model.epoch}, {config.method.name}, {model.num_classes} classes; {images} "
         f"image{'' if images == 1 else 's'}, {seen}{at}{often} ({on})"
     )
+
+
+def plain(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: no markup, no colours of numbers, no breaks."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    return say
+
+
+def image_bar(console: Console) -> Progress:
+    """How many images are done, on a terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} images"),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip

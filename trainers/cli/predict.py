@@ -5,9 +5,24 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainers.cli.model_options import augmentation_of, config_overrides, headline, which
+from trainers.cli.model_options import (
+    Device,
+    Flip,
+    Model,
+    Overrides,
+    Scales,
+    Sliding,
+    Threads,
+    Weights,
+    Window,
+    augmentation_of,
+    config_overrides,
+    headline,
+    image_bar,
+    plain,
+    which,
+)
 from trainers.common.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -15,7 +30,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")],
+    model: Model,
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of them.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the masks; an earlier call's is gone on with.")] = Path(
         "predictions"
@@ -23,43 +38,24 @@ def predict(
     listed: Annotated[
         str | None, typer.Option("--list", help="Instead: a split file, read as the run reads its own (data.root).")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Of a folder: last, or best on held-out images.")] = None,
+    weights: Weights = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also the images under their classes' colours.")] = False,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also the probabilities, float16 (C, H, W) in .npz files.")
     ] = False,
-    sliding: Annotated[
-        bool | None,
-        typer.Option(
-            "--sliding/--whole", help="Windows at 2/3 stride, or whole images; default: as the run evaluates."
-        ),
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=16, help="Side of the windows in pixels; default: data.crop.")
-    ] = None,
-    scales: Annotated[
-        str, typer.Option(help="Test-time augmentation: sizes that are averaged over, such as 0.75,1,1.25.")
-    ] = "1",
-    flip: Annotated[
-        list[str] | None,
-        typer.Option(help="Test-time augmentation: horizontal, vertical; repeatable, both are four views."),
-    ] = None,
+    sliding: Sliding = None,
+    window: Window = None,
+    scales: Scales = "1",
+    flip: Flip = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images of equal size at once; default: as the run evaluates.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: as the config says.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: as the config says. May move last bits.")
-    ] = None,
+    device: Device = None,
+    threads: Threads = None,
     voc_server: Annotated[
         str | None, typer.Option(help="comp5_test or comp6_test: masks where Pascal VOC's server wants them.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Laid over the run's config: data.*, evaluation.*, precision.*."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Make again what other weights or options made in --out.")
     ] = False,
@@ -81,18 +77,11 @@ def predict(
     )
     found = given_images(loaded, images, without=out) if images else listed_images(loaded, str(listed))
     console = Console()
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
+    say = plain(console)
     say(headline(loaded, len(found.items), views=augmentation.views))
     if found.passed_over:
         say(f"{len(found.passed_over)} files are no images by their ending, first: {found.passed_over[0]}")
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} images"),
-        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
+    with image_bar(console) as bar:
         task = bar.add_task("predicting", total=len(found.items))
         try:
             written = write_predictions(

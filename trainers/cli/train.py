@@ -12,6 +12,7 @@ from rich.console import Console
 
 from trainers.cli.dry_run import DryRun, WithDryRun
 from trainers.cli.progress import ProgressLine
+from trainers.cli.train_options import File, Overrides, RunDir, Seeds
 from trainers.common.base_files import resolved
 from trainers.common.errors import ConfigError, TrainingError, UserError
 from trainers.common.object_uri import is_uri, without_query
@@ -36,18 +37,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(cls=WithDryRun)
 def main(
-    file: Annotated[Path, typer.Argument(help="A training config, such as an exported best.yaml.")],
-    run_dir: Annotated[
-        str | None, typer.Option(help="Folder of the run; default: runs/<name of the file>-seed<seed>.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as seed=1.")
-    ] = None,
+    file: File,
+    run_dir: RunDir = None,
+    overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the folder's checkpoint.")] = False,
-    seeds: Annotated[
-        int | None,
-        typer.Option(min=1, help="Train so many seeds in turn, from the file's on; with --run-dir in folders seed<n>."),
-    ] = None,
+    seeds: Seeds = None,
     dry_run: Annotated[
         DryRun | None,
         typer.Option(help="Check the data and stop; --dry-run=measure also says what memory a training takes."),
