@@ -189,13 +189,26 @@ def test_the_plan_settles_as_often_as_continuations_do_that_are_raced_one_by_one
     assert chance_to_settle(OPEN, left=4, schedule=schedule, delta=0.3) == pytest.approx(settled / 1500, abs=0.05)
 
 
+def needed_by_draws(differences, schedule, *, delta):
+    """10 % and 90 % quantiles of the further pairs until an interval excludes 0 or lies within delta, over draws of the
+    true mean and spread."""
+    rng, n = np.random.default_rng(7), len(differences)
+    sigma = differences.std(ddof=1) * np.sqrt((n - 1) / rng.chisquare(n - 1, 8000))
+    truth = np.abs(rng.normal(differences.mean(), sigma / np.sqrt(n)))
+    pairs = np.arange(n + 1, n + 301)
+    half = stats.t.ppf(1 - schedule.next_error / 2, pairs - 1) * sigma[:, None] / np.sqrt(pairs)
+    settled = (half < truth[:, None]) | (half < delta - truth[:, None])
+    return np.quantile(np.where(settled.any(axis=1), settled.argmax(axis=1) + 1, 1000), [0.1, 0.9])
+
+
 def test_a_spent_plan_settles_nothing_and_names_more_seeds_with_their_uncertainty():
     scores = scores_of(a=70 + OPEN, b=[70] * 6)
     found = judge(scores, RacePlan(max_seeds=6, comparisons=(("a", "b"),))).verdicts[0]
     assert found.plan_settles == 0
+    schedule = Schedule(first=3, stops=(6,), error=0.05)
     low, high = found.seeds_needed
-    assert 0 < low < (high or np.inf)
-    assert f"likely needs {low} to " in found.words
+    assert (low, high) == pytest.approx(needed_by_draws(OPEN, schedule, delta=0.3), rel=0.15)
+    assert f"likely needs {low} to {high} more" in found.words
     assert "confirm --more-seeds goes on validly" in found.words
     assert "about" not in found.words
 
@@ -205,7 +218,7 @@ def test_more_seeds_than_a_plan_may_have_are_not_advised():
     differences = 2 * np.resize(OPEN - OPEN.mean(), 60)
     scores = scores_of(a=70 + differences[:30], b=[70] * 30)
     found = judge(scores, RacePlan(max_seeds=30, comparisons=(("a", "b"),))).verdicts[0]
-    assert found.seeds_needed[1] is None or found.seeds_needed[1] > 30
+    assert min(found.seeds_needed) > 30
     assert "more, where 30 are allowed" in found.words
     scores = scores_of(a=70 + differences, b=[70] * 60)
     spent = judge(scores, RacePlan(max_seeds=30, extensions=(60,), comparisons=(("a", "b"),))).verdicts[0]
@@ -255,8 +268,10 @@ def test_while_the_plan_has_seeds_no_number_is_named_but_whether_it_can_settle_i
 
 def test_a_smaller_spread_needs_fewer_seeds():
     schedule = Schedule(first=3, stops=(6,), error=0.05)
-    wide, narrow = (seeds_needed(OPEN * one, schedule=schedule, delta=0.3 * one**0) for one in (1.0, 0.5))
+    apart = OPEN - OPEN.mean()
+    wide, narrow = (seeds_needed(OPEN.mean() + share * apart, schedule=schedule, delta=0.3) for share in (1.0, 0.5))
     assert narrow[0] < wide[0]
+    assert narrow[1] < wide[1]
 
 
 # --- The winner ---

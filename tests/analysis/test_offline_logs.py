@@ -1,17 +1,44 @@
 import math
 import shutil
+import struct
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.ingest.tables import run_row
-from analysis.ingest.wandb_files import SUMMARY, read_file, read_folder
+from analysis.ingest.wandb_files import SUMMARY, message_class, read_file, read_folder
 from tests.analysis.conftest import log_in_another_process, log_trials, make_trials
 
 
 def run_file(folder, number):
     return next(folder.glob(f"wandb/offline-run-*-t{number:04d}/run-*.wandb"))
+
+
+def framed(data):
+    """Where each record of a file ends, with the epoch that it logs, if it logs one: by the heads of the frames alone,
+    which in these small files hold a record each."""
+    at, found = 7, []
+    while at < len(data):
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        assert kind == 1
+        record = message_class().FromString(data[at + 7 : at + 7 + length])
+        at += 7 + length
+        items = {item.key or item.nested_key[0]: item.value_json for item in record.history.item}
+        found.append((at, record.WhichOneof("record_type"), int(items["epoch"]) if "epoch" in items else None))
+    return found
+
+
+def epochs_until(data, end):
+    """The epochs that are logged in whole records before a place in the file, and whether a record ends there."""
+    ends = framed(data)
+    run = next(place for place, kind, _ in ends if kind == "run")
+    whole = [epoch for place, _, epoch in ends if place <= end and epoch is not None]
+    return whole, end in {place for place, *_ in ends if place >= run}
+
+
+def epochs_read(run):
+    return {} if run is None else {epoch: row["val/miou"] for epoch, row in run.history.items()}
 
 
 def test_every_run_and_epoch_that_was_logged_is_read_back(study_dir, trials):
@@ -53,27 +80,40 @@ def test_a_run_whose_process_was_killed_is_read_up_to_the_last_flushed_epoch(kil
 
 @given(share=st.floats(0, 1))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_file_cut_anywhere_gives_a_prefix_and_is_named(study_dir, tmp_path, trials, share):
+def test_a_file_cut_anywhere_gives_all_epochs_before_the_cut_and_is_named(study_dir, tmp_path, trials, share):
+    whole = run_file(study_dir, 2).read_bytes()
+    end = math.floor(share * (len(whole) - 1))
+    cut = tmp_path / "run-cut.wandb"
+    cut.write_bytes(whole[:end])
+    run, problem = read_file(cut)
+    epochs, between = epochs_until(whole, end)
+    assert epochs_read(run) == {epoch: trials[2]["curve"][epoch] for epoch in epochs}
+    assert problem is None if between else str(cut) in problem
+
+
+def test_a_file_cut_between_two_records_is_whole_as_far_as_it_goes(study_dir, tmp_path):
     whole = run_file(study_dir, 2).read_bytes()
     cut = tmp_path / "run-cut.wandb"
-    cut.write_bytes(whole[: math.floor(share * (len(whole) - 1))])
-    run, problem = read_file(cut)
-    read = {} if run is None else {epoch: row["val/miou"] for epoch, row in run.history.items()}
-    assert list(read.items()) == list(trials[2]["curve"].items())[: len(read)]
-    assert problem is None or str(cut) in problem
+    for end, _, epoch in framed(whole):
+        if epoch is not None:
+            cut.write_bytes(whole[:end])
+            run, problem = read_file(cut)
+            assert (max(run.history), problem) == (epoch, None)
 
 
 @given(position=st.integers(7, 10**6), bit=st.integers(0, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_ends_the_file_there_and_is_named(study_dir, tmp_path, trials, position, bit):
-    data = bytearray(run_file(study_dir, 2).read_bytes())
-    data[position % (len(data) - 7) + 7] ^= 1 << bit
+    whole = run_file(study_dir, 2).read_bytes()
+    flipped = position % (len(whole) - 7) + 7
+    data = bytearray(whole)
+    data[flipped] ^= 1 << bit
     bad = tmp_path / "run-bad.wandb"
     bad.write_bytes(data)
     run, problem = read_file(bad)
     assert str(bad) in problem
-    read = {} if run is None else {epoch: row["val/miou"] for epoch, row in run.history.items()}
-    assert list(read.items()) == list(trials[2]["curve"].items())[: len(read)]
+    epochs, _ = epochs_until(whole, flipped)
+    assert epochs_read(run) == {epoch: trials[2]["curve"][epoch] for epoch in epochs}
 
 
 @pytest.mark.parametrize("content", [b"", b":W&B\xe1\xbe\x00", b"not a log at all, but long enough"])
