@@ -33,9 +33,16 @@ class Here(Executor):
         return found
 
 
+def cores() -> int:
+    """CPUs that this process may use, under an affinity and a container's quota."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
 def prepare() -> None:
     """Begin to load, in a process beside this one, what workers need."""
-    if len(os.sched_getaffinity(0)) > 1:
+    if cores() > 1:
         multiprocessing.get_context("forkserver").set_forkserver_preload(LOADED)
         forkserver.ensure_running()
 
@@ -47,12 +54,12 @@ def workers() -> Iterator[Executor]:
     They come from a server of processes, since a fork of this one would copy whatever its other threads hold. Work that
     was not begun is dropped when an error leaves the context.
     """
-    cores = len(os.sched_getaffinity(0))
-    if cores == 1:
+    count = cores()
+    if count == 1:
         yield Here()
         return
     prepare()
-    pool = ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("forkserver"), initializer=_begin)
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("forkserver"), initializer=_begin)
     try:
         yield pool
     except BaseException:

@@ -3,7 +3,6 @@
 A *source* is one run: its files below the study's `wandb/`, its copy on a W&B server, or both.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.columns import HISTORY_COLUMNS, identity_of
+from analysis.compute.process_pool import cores
 from analysis.errors import LogsError
 from analysis.ingest.logged_run import LoggedRun
 from analysis.ingest.source_index import SourceEntry, load_index, save_index, stamp_of
@@ -176,7 +176,7 @@ def _twice(entries: Sequence[SourceEntry]) -> set[str]:
 
 def _read(sources: Sequence[Source], *, processes: int | None) -> tuple[list[SourceEntry], pa.Table]:
     """The sources' entries and their rows of `history`. Files that are large together are read by several processes."""
-    processes = processes or len(os.sched_getaffinity(0))
+    processes = processes or cores()
     served = [source for source in sources if source.served is not None]
     local = [source for source in sources if source.served is None]
     portions = [local[start : start + PORTION] for start in range(0, len(local), PORTION)]

@@ -1,7 +1,6 @@
 """What a first study of a new data set is set to: by the images' size and number, and by what this machine has."""
 
 import math
-import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +42,9 @@ class Machine:
 def this_machine() -> Machine:
     """What is here; weights are asked for only where there is a GPU to train with them."""
     import torch
+    from joblib import cpu_count
 
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = int(cpu_count())
     if not torch.cuda.is_available():
         return Machine(cpus=cpus)
     device = torch.cuda.get_device_properties(0)
