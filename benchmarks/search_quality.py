@@ -32,8 +32,9 @@ from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, FAMILIES, FUL
 from benchmarks.helpers.trained_curves import TrainedCurves, known
 from ipix_tune.cli import exit_codes
 from ipix_tune.config.dimension import every_value, from_unit, to_unit
+from ipix_tune.config.dimension_config import Dimension, Prior
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, Prior, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rank_transform import places
 from ipix_tune.search.samplers import build_sampler, optuna_sampler
 from ipix_tune.search.warm_start import Past, foreign

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipix_tune.config.dimension import same, to_unit
-from ipix_tune.config.study_config import Dimension
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.simulation.curves import Curve
 from ipix_tune.trainer.resources import Value
 

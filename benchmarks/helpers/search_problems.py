@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.helpers.trained_curves import DATA, SEARCH, TrainedCurves
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.simulation.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
 
 FAMILIES = ("power", "exponential", "mlp", "kernel")

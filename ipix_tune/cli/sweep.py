@@ -15,7 +15,8 @@ from ipix_tune.cli.exit_codes import run as run_app
 from trainers.cli.dry_run import DryRun, WithDryRun
 
 if TYPE_CHECKING:
-    from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+    from ipix_tune.config.confirm_config import ConfirmConfig
+    from ipix_tune.config.study_config import StudyConfig
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,6 +1,7 @@
 """The study file's `confirm` section: what it asks for."""
 
-from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+from ipix_tune.config.confirm_config import ConfirmConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError
 

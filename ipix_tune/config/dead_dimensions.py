@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from ipix_tune.config.dimension import every_value, from_unit, is_discrete, same
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension
 from ipix_tune.trainer.interface import Config, SpaceError
 from ipix_tune.trainer.resources import Value
 from trainers.common.depends_on import shown

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ipix_tune.config.study_config import Dimension
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.trainer.resources import Value
 
 if TYPE_CHECKING:

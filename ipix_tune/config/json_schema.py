@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ipix_tune.config.study_config import KINDS, StudyConfig
+from ipix_tune.config.dimension_config import KINDS
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.command.command_config import CommandSection
 from ipix_tune.trainer.function import FunctionSection
 from ipix_tune.trainer.own.keys import own_schema, train_leaves

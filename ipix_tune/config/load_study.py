@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipix_tune.config.study_config import KINDS, StudyConfig
+from ipix_tune.config.dimension_config import KINDS
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_confirm import check_confirm
 from ipix_tune.config.validate_space import check_study
 from ipix_tune.config.whole_points import with_whole_points

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ipix_tune.config import dimension as dimensions
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.dimension_config import Dimension
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.interface import Config, SpaceError
 from ipix_tune.trainer.resources import Value

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.stats.best import SEEDS
+from ipix_tune.config.confirm_config import ConfirmConfig
 from ipix_tune.config.confirm_section import defaults_of
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.interface import SpaceError, Trainer
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import ConfigError, did_you_mean

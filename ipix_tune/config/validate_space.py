@@ -11,8 +11,10 @@ from typing import Any
 from analysis.stats.best import SEED, SEEDS
 from ipix_tune.config.dead_dimensions import check_dead_dimensions
 from ipix_tune.config.dimension import contains, describe_range, end_values, same
+from ipix_tune.config.dimension_config import Dimension
+from ipix_tune.config.objective_config import ObjectiveConfig
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, ObjectiveConfig, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_objective import check_objective
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.interface import Config, SpaceError, Trainer

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ipix_tune.config.dimension import contains, every_value, from_unit, is_discrete, nearest_value
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.interface import NO_DEFAULT, SpaceError
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import ConfigError

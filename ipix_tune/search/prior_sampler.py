@@ -18,8 +18,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ipix_tune.config.dimension import from_unit, same, to_unit
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.trainer.resources import Value
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from analysis.columns import CONFIRM
 from ipix_tune.config.dimension import from_unit, same, to_unit
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace, recorded_values
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError, did_you_mean
 

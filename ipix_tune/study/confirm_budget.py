@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from analysis.units import amount
+from ipix_tune.config.confirm_config import ConfirmConfig
 from ipix_tune.config.dimension import every_value
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import ConfirmConfig, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from analysis.columns import CONFIRM
 from ipix_tune.config.confirm_section import ConfirmError, confirm_of, defaults_of
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_confirm import NOT_LOGGED
 from ipix_tune.execution.echo import say
 from ipix_tune.execution.machine import check_machine

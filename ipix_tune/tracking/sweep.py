@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.dimension_config import Dimension
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.atomic import replace_bytes
 
 FILE = "wandb_sweep.json"

@@ -7,8 +7,9 @@ from analysis.ingest import tables
 from analysis.stats.confirm.results import confirmed
 from analysis.stats.confirm.seed_race import MOST_EXTENDED, RacePlan
 from ipix_tune.config.confirm_section import ConfirmError
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.study.confirm_extension import extended, judged, write_extension

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from ipix_tune.config.dimension_config import Prior
 from ipix_tune.config.load_study import dump, load
-from ipix_tune.config.study_config import Prior
 from tests.ipix_tune.studies import base, line_of, write
 from trainers.common.errors import ConfigError
 

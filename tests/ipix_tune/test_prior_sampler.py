@@ -9,8 +9,9 @@ import pytest
 from scipy import special, stats
 
 from ipix_tune.config.dimension import contains, from_unit, sample, to_unit
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.prior_sampler import SOURCE, Belief, evidence, near, prior_of, support, trust
 from ipix_tune.search.samplers import build_sampler
 from ipix_tune.search.trial_store import TrialStore

@@ -3,8 +3,9 @@
 import random
 
 from analysis.stats.confirm.seed_race import RacePlan, judge
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_store import TrialStore
 from tests.ipix_tune.studies import base
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ipix_tune.config.study_config import Dimension
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.trainer.resources import ResourcesConfig
 
 

@@ -6,9 +6,10 @@ import wandb
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
+from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import Dimension, StudyConfig
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.tracking.runs import Tracker
 from ipix_tune.tracking.sweep import FILE, parameter, registered, sweep_config
 from tests.ipix_tune.studies import base
