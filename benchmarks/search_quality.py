@@ -38,7 +38,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rank_transform import places
 from ipix_tune.search.samplers import build_sampler, optuna_sampler
 from ipix_tune.search.warm_start import Past, foreign
-from ipix_tune.simulation.curves import Curve, Curves
+from ipix_tune.simulation.curve import Curve, Curves
 from ipix_tune.simulation.simulator import Simulated, Simulation
 from ipix_tune.trainer.resources import Value
 

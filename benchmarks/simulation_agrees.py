@@ -26,7 +26,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
-from ipix_tune.simulation.curves import recorded_curves
+from ipix_tune.simulation.recorded_curves import recorded_curves
 from ipix_tune.simulation.simulator import Simulated, Simulation
 from ipix_tune.storage.study_folder import study_folder
 from ipix_tune.study import run_search as studies

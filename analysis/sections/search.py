@@ -13,7 +13,7 @@ from analysis.stats.rung_correlation import fidelity as rung_fidelity
 from analysis.stats.sensitivity.external_evidence import ExternalPair
 from analysis.stats.study import DRAWN, Study
 from analysis.stats.two_choices import compare
-from analysis.wording import search, sensitivity
+from analysis.wording import choices, rungs, sensitivity
 
 DISTANCE = "interpixel.distance"
 
@@ -70,7 +70,7 @@ def _fidelity(study: Study, figures: Figures) -> Part:
         return unanswered.no_fidelity(title, study)
     return ReportSection(
         title=title,
-        reading=search.say_fidelity(told, study),
+        reading=rungs.say_fidelity(told, study),
         figure=figures.drawn("fidelity", partial(rung_correlation.draw, told, study)),
         alt="Rank correlation of every rung's scores with the final scores, with intervals",
         n=f"{told.trials} trials of full length, {study.seeds_each()}",
@@ -89,7 +89,7 @@ def _distance(study: Study, figures: Figures, confirmed: Sequence[ExternalPair])
         )
     return ReportSection(
         title=title,
-        reading=search.say_comparison(pair, first="kl", second="cr"),
+        reading=choices.say_comparison(pair, first="kl", second="cr"),
         figure=figures.drawn("kl-cr", partial(comparison.draw, pair, unit=style.unit(study.metric))),
         alt="Scores of trials with KL and with CR at the same budget",
         n=f"{len(pair.first_scores)} trials with KL, {len(pair.second_scores)} with CR, at epoch {pair.epoch}; "
@@ -119,7 +119,7 @@ def _rivals(study: Study, name: str, figures: Figures) -> Part:
     failed = ", ".join(f"{value} ({count})" for value, count in found.failed)
     return ReportSection(
         title=title,
-        reading=search.say_rivals(found, full=study.max_epochs),
+        reading=choices.say_rivals(found, full=study.max_epochs),
         figure=figures.drawn(f"rivals-{name}", partial(forest.draw, lines, title=above, unit=unit)),
         alt=f"Difference of the leading {name} from every other, with intervals",
         n=f"{found.trials} trials of {len(found.ranked)} choices after {found.epoch} epochs, {found.seeds}",

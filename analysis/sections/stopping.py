@@ -13,7 +13,7 @@ from analysis.stats.sensitivity.rung_noise import rung_noise
 from analysis.stats.sensitivity.stopped_early import LIKELY, own_noise_at, seed_noise, stopped_early
 from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.study import Study
-from analysis.wording import search, sensitivity
+from analysis.wording import rungs, sensitivity
 from analysis.wording.phrases import configurations
 
 SHOWN = 12
@@ -40,7 +40,7 @@ def _rungs(study: Study, seeded: Study, figures: Figures, usable: Surrogate | No
     noise = rung_noise(study, seeded, usable) if study.rungs else None
     return ReportSection(
         title="Did the rungs stop the right trials?",
-        reading=f"{search.say_curves(study)} {search.say_rung_noise(noise, study)}".strip(),
+        reading=f"{rungs.say_curves(study)} {rungs.say_rung_noise(noise, study)}".strip(),
         figure=figures.drawn("curves", partial(learning_curves.draw, study)),
         alt="Learning curves of all trials",
         n=f"{sum(bool(trial.curve) for trial in study.trials)} trials, {study.seeds_each()}",

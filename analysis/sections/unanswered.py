@@ -4,12 +4,12 @@ from analysis.sections.section import Unanswered
 from analysis.stats.per_class import LEAST as LEAST_SEEDS
 from analysis.stats.rung_correlation import LEAST as LEAST_FULL
 from analysis.stats.sensitivity.cross_validation import Check
-from analysis.stats.sensitivity.surrogate import LEAST as LEAST_SCORED
 from analysis.stats.sensitivity.surrogate import Surrogate
+from analysis.stats.sensitivity.surrogate_data import LEAST as LEAST_SCORED
 from analysis.stats.study import Study
 from analysis.stats.two_choices import LEAST as LEAST_EACH
 from analysis.stats.two_choices import Comparison
-from analysis.wording.search import why_no_fidelity
+from analysis.wording.rungs import why_no_fidelity
 from analysis.wording.sensitivity import say_collapsed
 
 CONFIRM = "Confirm the study (a confirm section, then ipix-tune confirm)"

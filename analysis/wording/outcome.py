@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from analysis.stats.confirm.results import ArmResult, Confirmed
 from analysis.stats.confirm.standing import Kind
 from analysis.units import amount
+from analysis.wording.phrases import epochs
 
 DEFAULTS = "defaults"
 """Role of the configuration to beat, as the study side logs it."""
@@ -60,7 +61,7 @@ def candidates(found: Confirmed, defaults: str) -> list[SidedVerdict]:
 
 def question_of(found: Confirmed) -> str:
     """What the confirmation asks."""
-    after = f"in {found.metric} after {'1 epoch' if found.max_epochs == 1 else f'{found.max_epochs} epochs'}"
+    after = f"in {found.metric} after {epochs(found.max_epochs)}"
     if defaults_of(found) is not None:
         return f"Is any configuration that was tried better than the defaults, {after}?"
     return f"Which of {len(found.arms)} configurations is best, {after}?"

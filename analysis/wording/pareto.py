@@ -7,7 +7,7 @@ from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.sensitivity.stopped_early import seed_noise_at
 from analysis.stats.study import Study
 from analysis.units import is_percent
-from analysis.wording.phrases import PUBLISHED_BY, PUBLISHED_SPREAD, configurations
+from analysis.wording.phrases import PUBLISHED_BY, PUBLISHED_SPREAD, configurations, epochs
 
 if TYPE_CHECKING:
     from analysis.wording.answer_type import Answer
@@ -31,10 +31,9 @@ def of_two(answer: "Answer", study: Study) -> "Answer":
         f"{_most(study.mode)} {study.metric}",
         f"{_most(study.second_objective.mode)} {study.second_objective.metric}",
     )
-    epochs = "1 epoch" if study.max_epochs == 1 else f"{study.max_epochs} epochs"
     question = (
         f"Which settings of {len(study.parameters)} searched parameters weigh the {first} against the {second} best, "
-        f"after {epochs}?"
+        f"after {epochs(study.max_epochs)}?"
     )
     found = front_of(study)
     if found is None:

@@ -27,6 +27,11 @@ def configurations(count: int) -> str:
     return f"{count} configuration{'s' * (count != 1)}"
 
 
+def epochs(count: int) -> str:
+    """Such as: 1 epoch."""
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
 def duration(seconds: float) -> str:
     """Of several trials together, in words."""
     return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"

@@ -1,4 +1,4 @@
-"""What the report says, in words, each statement with its n. No drawing, no HTML."""
+"""What the report says on its first screen of a search, in words, each statement with its n. No drawing, no HTML."""
 
 import json
 from dataclasses import replace
@@ -6,13 +6,8 @@ from typing import Any
 
 from analysis.columns import CONFIRM, key_of
 from analysis.ingest.tables import Tables
-from analysis.stats.all_choices import Rivals
-from analysis.stats.rung_correlation import LEAST as LEAST_FULL
-from analysis.stats.rung_correlation import Fidelity, Rung
-from analysis.stats.sensitivity.rung_noise import MOSTLY, RungNoise
 from analysis.stats.sensitivity.stopped_early import measured_noise
 from analysis.stats.study import Study, Trial, from_tables
-from analysis.stats.two_choices import Comparison
 from analysis.units import is_percent
 from analysis.wording.answer_type import Answer, Headline
 from analysis.wording.pareto import of_two
@@ -23,6 +18,7 @@ from analysis.wording.phrases import (
     as_reported,
     configurations,
     duration,
+    epochs,
     validation_called,
 )
 
@@ -66,11 +62,11 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     found = Answer(
         question=(
             f"Which setting of {len(study.parameters)} searched parameters gives the "
-            f"{'highest' if study.mode == 'max' else 'lowest'} {study.metric} after {_epochs(study.max_epochs)}?"
+            f"{'highest' if study.mode == 'max' else 'lowest'} {study.metric} after {epochs(study.max_epochs)}?"
         ),
         headline=headline,
         rule=(
-            f"Selection: the best last score among trials that ran all {_epochs(study.max_epochs)}, a mean where a "
+            f"Selection: the best last score among trials that ran all {epochs(study.max_epochs)}, a mean where a "
             "configuration has several seeds. Stopped and failed trials cannot win; while no trial is complete, "
             "the best at the highest epoch with a score is shown."
         ),
@@ -144,10 +140,6 @@ def _percent(study: Study) -> str:
     return " %" if is_percent(study.metric) else ""
 
 
-def _epochs(count: int) -> str:
-    return "1 epoch" if count == 1 else f"{count} epochs"
-
-
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
@@ -185,170 +177,6 @@ def _scored_on(study: Study, tables: Tables) -> str:
             "the labelled split holds."
         )
     return text
-
-
-def say_comparison(found: Comparison, *, first: str, second: str) -> str:
-    """One sentence of reading, of a comparison with an interval."""
-    one = found.difference
-    assert one is not None
-    counts = f"n = {len(found.first_scores)} and {len(found.second_scores)} trials, {found.seeds}"
-    verdict = "The interval excludes 0." if one.decided else "The interval covers 0: undecided."
-    text = (
-        f"{first.upper()} minus {second.upper()} after {_epochs(found.epoch)}: {one.value:+.2f}, 95 % interval "
-        f"{one.low:+.2f} to {one.high:+.2f} ({counts}). {verdict} "
-    )
-    if one.seeds:
-        return text + (
-            f"Every configuration ran with the same {one.seeds} seeds: the interval is Student's t over what the two "
-            "differ by with each seed."
-        )
-    return text + (
-        "The trials differ in everything else too, and a search tries more of what did well: this compares what tuning "
-        "made of the two (Welch's interval), and is no experiment at equal settings."
-    )
-
-
-def say_rivals(found: Rivals, *, full: int) -> str:
-    """Who leads in these trials, and what that does not say."""
-    leader, others = found.ranked[0], found.ranked[1:]
-    settled = [one.value for one in others if one.difference and not one.difference[1] <= 0 <= one.difference[2]]
-    text = (
-        f"After {_epochs(found.epoch)} {leader.value} has the best mean, {leader.mean:.2f} "
-        f"(n = {len(leader.scores)} trials). "
-    )
-    if settled:
-        text += (
-            f"In these trials it is apart from {', '.join(settled)} ({len(settled)} of {len(others)}); the rest is "
-            "undecided. "
-        )
-    else:
-        text += f"It is apart from none of the other {len(others)}: undecided. "
-    text += (
-        "This is what tuning made of each, and no experiment at equal settings: each trial has settings of its own, "
-        "and a search tries more of what did well, which sets equal choices apart more often than in the 5 % that the "
-        "intervals (95 %, Bonferroni over all pairs) allow for. A confirmation compares them at equal seeds."
-    )
-    if found.epoch < full:
-        text += f" It says nothing of the order after all {full} epochs."
-    return text
-
-
-def say_curves(study: Study) -> str:
-    """One sentence of reading."""
-    stopped = sum(trial.state == "stopped" for trial in study.trials)
-    rungs = ", ".join(str(rung) for rung in study.rungs if rung < study.max_epochs)
-    if not rungs:
-        return "Every trial ran all its epochs: there was no scheduler."
-    return (
-        f"{stopped} of {len(study.trials)} trials were stopped at the rungs ({rungs} epochs); their scores are early "
-        "ones and are not compared with final scores anywhere in this report."
-    )
-
-
-def say_rung_noise(found: RungNoise | None, study: Study) -> str:
-    """How much of what the first rung ranks is luck, and what to set where it is most; empty without a rung."""
-    if not any(rung < study.max_epochs for rung in study.rungs):
-        return "" if found is None else say_noise(found)
-    if found is None:
-        return (
-            "How much of what the first rung ranks is luck is not known: no configuration ran with several seeds, and "
-            "no surrogate is good enough to say what is left."
-        )
-    return say_noise(found)
-
-
-def say_noise(found: RungNoise) -> str:
-    """The same of any rung."""
-    measured = f"n = {found.runs} runs of {configurations(found.configs)}, and {found.count} trials"
-    alike = (
-        "; what a seed does to all configurations alike is left out, since these trials ran with one seed"
-        if found.own
-        else ""
-    )
-    if not found.runs:
-        measured = (
-            f"{found.count} trials; the seeds' is what the surrogate leaves unexplained, which counts what it cannot "
-            "model too"
-        )
-    text = (
-        f"After {_epochs(found.epoch)} seeds of one configuration differ by {found.seeds:.3g} and all trials by "
-        f"{found.trials:.3g} (standard deviations, {measured}{alike}): {100 * found.share:.0f} % of the variance that "
-        f"this rung ranks is luck (95 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
-    )
-    if not (found.mostly or found.open):
-        return text
-    better = found.better
-    if better is None:
-        none = "no later one is known to be better: run without a scheduler (scheduler.name: none), or lower the noise "
-        none += "of a score (more held-out images, where it is measured on such)."
-        return (
-            f"{text} This rung is mostly noise, and {none}"
-            if found.mostly
-            else f"{text} Whether that is most of it is not known, and {none}"
-        )
-    there = f"{100 * better.share:.0f} % (95 % interval {100 * better.low:.0f} to {100 * better.high:.0f} %)"
-    if found.mostly:
-        still = "; that may still be most of it" if better.high > MOSTLY else ""
-        return (
-            f"{text} This rung is mostly noise: set scheduler.grace_epochs to {better.epoch}, where the share of luck "
-            f"is {there}{still}."
-        )
-    return (
-        f"{text} Whether that is most of it is not known. With scheduler.grace_epochs: {better.epoch} the share of "
-        f"luck would be {there}."
-    )
-
-
-def say_fidelity(found: Fidelity | None, study: Study) -> str:
-    """How far the rungs foretell the end, and whether the grace period is too short."""
-    if found is None:
-        return why_no_fidelity(study)
-    text = " ".join(_say_rung(rung, found, first=rung is found.rungs[0]) for rung in found.rungs)
-    if found.selected:
-        text += (
-            f" These {found.trials} trials are a selection: ASHA stopped others, so that winners that it stopped are "
-            "not among them, and the correlation among all configurations may be another."
-        )
-    early = [rung for rung in found.rungs if rung.too_early]
-    if early and early[0] is found.rungs[0]:
-        text += (
-            f" Warning: a grace period of {_epochs(early[0].epoch)} is too short: it would stop {early[0].lost} of "
-            f"the {early[0].winners} winners (n = {found.trials} trials). {say_supported(found)}"
-        )
-    elif early:
-        listed = ", ".join(str(rung.epoch) for rung in early)
-        text += f" Warning: the rungs after epoch {listed} stop winners too. {say_supported(found)}"
-    return text
-
-
-def why_no_fidelity(study: Study) -> str:
-    """Why the rungs cannot be compared with the end."""
-    full = sum(trial.epochs == study.max_epochs for trial in study.complete)
-    if full < LEAST_FULL:
-        return f"There are too few full-length trials ({full}, {LEAST_FULL} needed)."
-    return f"There is no rung before the last of {_epochs(study.max_epochs)}, or none of their epochs was scored."
-
-
-def say_supported(found: Fidelity) -> str:
-    """Which grace period the trials speak for."""
-    if found.supported is None:
-        return (
-            f"No grace period is supported by these {found.trials} trials: every one would stop winners; run without "
-            "a scheduler (scheduler.name: none)."
-        )
-    return (
-        f"The shortest grace period that these {found.trials} trials support is {_epochs(found.supported)} "
-        f"(scheduler.grace_epochs: {found.supported})."
-    )
-
-
-def _say_rung(rung: Rung, found: Fidelity, *, first: bool) -> str:
-    told = f"After {_epochs(rung.epoch)}, Kendall's rank correlation with the final score is {rung.tau:.2f}"
-    if first:
-        told += f" (n = {found.trials} full-length trials, 95 % interval {rung.low:.2f} to {rung.high:.2f})"
-        rule = f"a rung that lets 1 in {found.reduction} go on would stop {rung.lost} of the {rung.winners} winners"
-        return f"{told}; {rule}, the best 1 in {max(3, found.reduction)} at full length."
-    return f"{told} ({rung.low:.2f} to {rung.high:.2f}; {rung.lost} of {rung.winners} winners stopped)."
 
 
 def _shown(value: Any) -> str:

@@ -16,7 +16,7 @@ from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
 from analysis.stats.confirm.winner import choose
 from benchmarks.helpers.boundaries import critical_values
 from benchmarks.helpers.search_problems import problem, search_of, study_of
-from ipix_tune.simulation.curves import Curve, Curves
+from ipix_tune.simulation.curve import Curve, Curves
 from ipix_tune.simulation.simulator import Simulation
 from ipix_tune.trainer.resources import Value
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ipix_tune.config.dimension import same, to_unit
 from ipix_tune.config.dimension_config import Dimension
-from ipix_tune.simulation.curves import Curve
+from ipix_tune.simulation.curve import Curve
 from ipix_tune.trainer.resources import Value
 
 Floats = NDArray[np.float64]

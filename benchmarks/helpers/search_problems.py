@@ -8,7 +8,10 @@ from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curves import HPOBENCH, Curves, HpoBenchCurves, ParametricCurves
+from ipix_tune.simulation.curve import Curves
+from ipix_tune.simulation.curves import HPOBENCH
+from ipix_tune.simulation.hpobench_curves import HpoBenchCurves
+from ipix_tune.simulation.parametric_curves import ParametricCurves
 
 FAMILIES = ("power", "exponential", "mlp", "kernel")
 

@@ -36,7 +36,7 @@ def findings_of(calibrated: StudyConfig, *, asked: StudyConfig, start: Sequence[
     from analysis.ingest import tables
     from analysis.stats.rung_correlation import fidelity
     from analysis.stats.study import from_tables
-    from analysis.wording.search import say_fidelity, say_noise, say_supported
+    from analysis.wording.rungs import say_fidelity, say_noise, say_supported
 
     place = study_folder.study_folder(calibrated)
     known = tables.load(place)

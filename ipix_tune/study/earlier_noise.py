@@ -18,7 +18,7 @@ def describe_rung_noise(study: StudyConfig, *, max_epochs: int) -> list[str]:
         WarmStartError: a folder is not there or has no tables.
     """
     from analysis.stats.study import from_tables
-    from analysis.wording.search import say_noise
+    from analysis.wording.rungs import say_noise
 
     grace = study.scheduler.grace_epochs
     if study.scheduler.name == "none" or grace >= max_epochs:

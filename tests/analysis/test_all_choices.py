@@ -6,7 +6,7 @@ from scipy import stats
 
 from analysis.sections.search import search_sections
 from analysis.stats.all_choices import rivals, structural
-from analysis.wording.search import say_rivals
+from analysis.wording.choices import say_rivals
 from tests.analysis import conftest
 from tests.analysis.test_stats import study_of
 

@@ -7,7 +7,7 @@ from scipy.stats import kendalltau
 from analysis.figures import rung_correlation as figure
 from analysis.figures import style
 from analysis.stats.rung_correlation import fidelity, winners_lost
-from analysis.wording import search
+from analysis.wording import rungs
 from tests.analysis.test_stats import study_of, trial
 
 
@@ -76,7 +76,7 @@ def test_a_grace_period_that_stops_the_winners_is_too_short_and_the_next_good_on
     found = fidelity(study_of(curves(ORDER[::-1], ORDER)))
     assert [(rung.epoch, rung.too_early) for rung in found.rungs] == [(1, True), (3, False)]
     assert found.supported == 3
-    said = search.say_fidelity(found, study_of(curves(ORDER[::-1], ORDER)))
+    said = rungs.say_fidelity(found, study_of(curves(ORDER[::-1], ORDER)))
     assert "a grace period of 1 epoch is too short: it would stop 4 of the 4 winners (n = 12 trials)" in said
     assert "support is 3 epochs (scheduler.grace_epochs: 3)" in said
 
@@ -97,14 +97,14 @@ def test_without_a_scheduler_the_rungs_are_those_that_its_settings_would_give():
 def test_below_six_full_length_trials_nothing_is_said():
     study = study_of([*curves(ORDER[:5], ORDER[:5]), trial(5, {1: 1.0}, "stopped")])
     assert fidelity(study) is None
-    assert "too few full-length trials (5, 6 needed)" in search.say_fidelity(None, study)
+    assert "too few full-length trials (5, 6 needed)" in rungs.say_fidelity(None, study)
 
 
 def test_the_words_say_that_trials_which_asha_let_through_are_a_selection():
     kept = curves(ORDER, ORDER)
     alone, among = study_of(kept), study_of([*kept, trial(12, {1: 1.0}, "stopped")])
-    assert "are a selection" in search.say_fidelity(fidelity(among), among)
-    assert "are a selection" not in search.say_fidelity(fidelity(alone), alone)
+    assert "are a selection" in rungs.say_fidelity(fidelity(among), among)
+    assert "are a selection" not in rungs.say_fidelity(fidelity(alone), alone)
 
 
 def test_scores_that_are_all_alike_have_no_correlation_and_no_error():

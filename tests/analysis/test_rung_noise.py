@@ -6,7 +6,7 @@ import pytest
 
 from analysis.stats.sensitivity.rung_noise import rung_noise
 from analysis.stats.sensitivity.surrogate import fit
-from analysis.wording.search import say_rung_noise
+from analysis.wording.rungs import say_rung_noise
 from tests.analysis.made import END, UNIT, make_study, study_of_function
 
 SPACE = {"a": UNIT}

@@ -9,7 +9,8 @@ from analysis.stats.sensitivity.anova_basis import Basis
 from analysis.stats.sensitivity.cross_validation import check
 from analysis.stats.sensitivity.gp_likelihood import LEVEL_VARIANCE, Model, factor, inverted
 from analysis.stats.sensitivity.sobol import indices
-from analysis.stats.sensitivity.surrogate import GROWTH, LEAST, MOST, fit, gather, sample
+from analysis.stats.sensitivity.surrogate import fit
+from analysis.stats.sensitivity.surrogate_data import GROWTH, LEAST, MOST, gather, sample
 from tests.analysis.made import END, MIXED, RUNGS, UNIT, dimension, draw, make_study, study_of_function, without_rungs
 
 THREE = {"a": UNIT, "b": UNIT, "c": UNIT}

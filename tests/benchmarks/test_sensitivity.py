@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.helpers.objectives import DROP, EPOCHS, SPREAD, TOP, ObjectiveCurves, beyond, objectives
-from benchmarks.sensitivity import asha_study, optuna_shares, render, repetition
+from benchmarks.helpers.sensitivity_tables import render
+from benchmarks.sensitivity import asha_study, optuna_shares, repetition
 from benchmarks.sensitivity_collapses import row
 from ipix_tune.config.dimension import from_unit
 

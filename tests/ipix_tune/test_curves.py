@@ -8,7 +8,8 @@ from analysis.errors import LogsError
 from analysis.ingest import tables
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curves import CurvesError, curves_of
+from ipix_tune.simulation.curve import CurvesError
+from ipix_tune.simulation.curves import curves_of
 from ipix_tune.simulation.simulator import Simulation
 from tests.ipix_tune.studies import base, config_of, row
 

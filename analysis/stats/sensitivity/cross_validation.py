@@ -18,8 +18,10 @@ from analysis.compute.process_pool import Here
 from analysis.stats.bootstrap import interval
 from analysis.stats.sensitivity.anova_basis import Floats
 from analysis.stats.sensitivity.gp_likelihood import Model, Rows
+from analysis.stats.sensitivity.posterior_draws import Draws, draw
 from analysis.stats.sensitivity.posterior_mode import find_mode
-from analysis.stats.sensitivity.surrogate import Data, Draws, Surrogate, draw, drawn, gather, settle, without
+from analysis.stats.sensitivity.surrogate import Surrogate, drawn, settle
+from analysis.stats.sensitivity.surrogate_data import Data, gather, without
 from analysis.stats.study import Study
 
 FOLDS, REPEATS, ITERATIONS = 5, 1000, 25
