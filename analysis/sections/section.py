@@ -12,7 +12,7 @@ class ReportSection:
     title: str
     reading: str
     figure: Path | None
-    """What `analysis.figures.render.drawn` returned."""
+    """What `Figures.drawn` returned."""
     alt: str
     """What the figure shows, for those who do not see it."""
     n: str = ""

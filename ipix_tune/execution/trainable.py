@@ -62,8 +62,8 @@ def _at_home(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], ObjectCop
     if config["store"] is None:
         yield config, None
         return
-    with scratch(config["store"], config["run_dir"]) as mirror:
-        yield {**config, "run_dir": str(mirror.folder), "store": None}, mirror
+    with scratch(config["store"], config["run_dir"]) as copy:
+        yield {**config, "run_dir": str(copy.folder), "store": None}, copy
 
 
 def in_actor(config: dict[str, Any]) -> None:
@@ -72,8 +72,8 @@ def in_actor(config: dict[str, Any]) -> None:
 
     try:
         trainer_of(config["trainer"]).limit_memory(config["trainer"], config["resources"]["gpus_per_worker"])
-        with _at_home(config) as (local, mirror):
-            _in_memory(lambda: _train(local, tune.report, mirror), local, mirror)
+        with _at_home(config) as (local, copy):
+            _in_memory(lambda: _train(local, tune.report, copy), local, copy)
     except Exception as error:
         if (last := _last_word(error)) is None:
             raise
@@ -85,13 +85,13 @@ def in_actor(config: dict[str, Any]) -> None:
 
 
 def over_workers(config: dict[str, Any]) -> None:
-    """Several workers: this actor only drives its crew, which Ray Train started and joined in one process group."""
+    """Several workers: this actor only drives its workers, which Ray Train started and joined in one process group."""
     from ray import tune
 
-    from ipix_tune.execution.worker_group import crew
+    from ipix_tune.execution.worker_group import worker_group
 
     def train() -> None:
-        crew(_on_worker, config["resources"]).train(config, tune.report)
+        worker_group(_on_worker, config["resources"]).train(config, tune.report)
 
     try:
         _in_memory(train, config)
@@ -99,13 +99,13 @@ def over_workers(config: dict[str, Any]) -> None:
         _say(error, tune.report)
 
 
-def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: ObjectCopy | None = None) -> None:
+def _in_memory(train: Callable[[], None], config: dict[str, Any], copy: ObjectCopy | None = None) -> None:
     """Train; where the first steps do not fit into memory and the study allows it, once more in twice the parts. The
     second training begins when nothing refers to the error any more: its traceback holds the tensors of the first."""
     try:
         train()
     except OutOfMemory:
-        if not _into_parts(config, mirror):
+        if not _into_parts(config, copy):
             raise
     else:
         return
@@ -114,17 +114,17 @@ def _in_memory(train: Callable[[], None], config: dict[str, Any], mirror: Object
     train()
 
 
-def _into_parts(config: dict[str, Any], mirror: ObjectCopy | None) -> bool:
+def _into_parts(config: dict[str, Any], copy: ObjectCopy | None) -> bool:
     """Note in the trial's folder that it is computed in twice the parts; False: that is not allowed, or was done."""
-    with _at_home(config) as (local, copy):
-        mirror, folder = mirror or copy, Path(local["run_dir"])
+    with _at_home(config) as (local, own_copy):
+        copy, folder = copy or own_copy, Path(local["run_dir"])
         started = (folder / "checkpoints").exists()
         if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
             return False
         folder.mkdir(parents=True, exist_ok=True)
         (folder / IN_PARTS).write_text(str(2 * trainer_of(config["trainer"]).parts(config["trainer"])))
-        if mirror is not None:
-            mirror.push()
+        if copy is not None:
+            copy.push()
     return True
 
 
@@ -162,11 +162,11 @@ def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -
     go_on = send(TrialMessage(placement_group="" if group is None else group.id.hex()).to_result())
     if not process.agree(go_on):
         return
-    with _at_home(config) as (local, mirror):
-        _train(local, send, mirror if process.rank == 0 else None)
+    with _at_home(config) as (local, copy):
+        _train(local, send, copy if process.rank == 0 else None)
 
 
-def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror: ObjectCopy | None = None) -> None:
+def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], copy: ObjectCopy | None = None) -> None:
     """Train, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
     metric, folder = config["metric"], Path(config["run_dir"])
@@ -183,8 +183,8 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
     def report(epoch: Epoch) -> bool:
         nonlocal last, stopped
         last, score = epoch.metrics, epoch.metrics.get(metric, math.nan)
-        if mirror is not None and epoch.saved:
-            mirror.push()
+        if copy is not None and epoch.saved:
+            copy.push()
         told = TrialMessage(
             epoch=epoch.epoch,
             score=score if math.isfinite(score) else None,
@@ -198,9 +198,9 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], mirror
     try:
         trainer.run(training, folder, report)
     except (UserError, TrainingError):
-        if mirror is not None:  # an epoch that is trained and could not be evaluated
+        if copy is not None:  # an epoch that is trained and could not be evaluated
             with contextlib.suppress(OutputError):
-                mirror.push()
+                copy.push()
         raise
     finally:
         _free_gpu()

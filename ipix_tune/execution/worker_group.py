@@ -1,8 +1,9 @@
 """Several workers per trial: Ray Train starts them once for a trial's actor, and they stay for its next trials.
 
-A crew costs a chain of process starts and imports, some 20 s on two cores. Tune gives a trial's actor one trial after
-the other, and the actor gives them to its crew: only the first one waits. A trial that ended, or that the scheduler
-stopped, leaves the crew as it was; anything that a worker raises ends the crew, and the next trial gets a new one.
+Starting a group of workers costs a chain of process starts and imports, some 20 s on two cores. Tune gives a trial's
+actor one trial after the other, and the actor gives them to its group, so that only the first one waits. A trial that
+ended, or that the scheduler stopped, leaves the group as it was. Whatever a worker raises ends the group, and the next
+trial gets a new one.
 """
 
 import asyncio
@@ -83,7 +84,7 @@ class WorkerGroup:
     def __init__(self, work: Work, resources: dict[str, Any]) -> None:
         import ray
 
-        self._desk: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
         self._trial = 0
         self._failure: BaseException = RuntimeError("the trial's workers ended")
         self._thread = threading.Thread(target=self._run, args=(work, resources), daemon=True)
@@ -105,14 +106,14 @@ class WorkerGroup:
 
         self._trial += 1
         try:
-            ray.get(self._desk.give.remote(self._trial, config))
+            ray.get(self._mailbox.give.remote(self._trial, config))
             for number in itertools.count(1):
-                row = self._arrived(self._desk.next.remote(self._trial, number))
+                row = self._arrived(self._mailbox.next.remote(self._trial, number))
                 if row is None:
                     return
                 report(row)
         finally:
-            self._desk.end.remote(self._trial)
+            self._mailbox.end.remote(self._trial)
 
     def _arrived(self, answer: Any) -> EpochRow | None:
         import ray
@@ -126,20 +127,22 @@ class WorkerGroup:
     def _run(self, work: Work, resources: dict[str, Any]) -> None:
         try:
             with own_folder() as folder:
-                train_over(_serve, {"desk": self._desk, "work": work}, resources=resources, folder=folder, name="crew")
+                train_over(
+                    _serve, {"mailbox": self._mailbox, "work": work}, resources=resources, folder=folder, name="workers"
+                )
         except BaseException as error:
             self._failure = error
 
 
-_crew: WorkerGroup | None = None
+_group: WorkerGroup | None = None
 
 
-def crew(work: Work, resources: dict[str, Any]) -> WorkerGroup:
-    """This process's crew, started where there is none any more."""
-    global _crew
-    if _crew is None or not _crew.is_there:
-        _crew = WorkerGroup(work, resources)
-    return _crew
+def worker_group(work: Work, resources: dict[str, Any]) -> WorkerGroup:
+    """This process's group of workers, started where there is none any more."""
+    global _group
+    if _group is None or not _group.is_there:
+        _group = WorkerGroup(work, resources)
+    return _group
 
 
 def _serve(config: dict[str, Any]) -> None:
@@ -147,14 +150,14 @@ def _serve(config: dict[str, Any]) -> None:
     import ray
     from ray import train
 
-    desk, first = config["desk"], train.get_context().get_world_rank() == 0
+    mailbox, first = config["mailbox"], train.get_context().get_world_rank() == 0
     for trial in itertools.count(1):
         numbers = itertools.count(1)
 
         def send(row: EpochRow | None, trial: int = trial, numbers: Any = numbers) -> bool:
-            return ray.get(desk.send.remote(trial, next(numbers), row)) if first else True
+            return ray.get(mailbox.send.remote(trial, next(numbers), row)) if first else True
 
-        config["work"](ray.get(desk.take.remote(trial)), send)
+        config["work"](ray.get(mailbox.take.remote(trial)), send)
         send(None)
 
 

@@ -168,15 +168,15 @@ class CopyKeeper:
     finds there all that the record says is over.
 
     Args:
-        mirror: the copy; None: there is none, and nothing happens.
+        copy: in object storage; None: there is none, and nothing happens.
         record: names of the files that hold the search: what was handed out, reported and ended.
         on_fault: called with the reason when the storage failed for longer than it is waited for.
     """
 
     def __init__(
-        self, mirror: ObjectCopy | None, *, record: tuple[str, ...] = (), on_fault: Callable[[str], None]
+        self, copy: ObjectCopy | None, *, record: tuple[str, ...] = (), on_fault: Callable[[str], None]
     ) -> None:
-        self._mirror, self._record, self._on_fault = mirror, record, on_fault
+        self._copy, self._record, self._on_fault = copy, record, on_fault
         self._failed = False
         self._last = time.monotonic()
 
@@ -194,11 +194,11 @@ class CopyKeeper:
         self._save(lambda name: False)
 
     def _save(self, wanted: Callable[[str], bool]) -> None:
-        if self._mirror is None:
+        if self._copy is None:
             return
-        mirror = self._mirror
-        self._guarded(lambda: mirror.push(name for name in mirror.names() if name not in self._record and wanted(name)))
-        self._guarded(lambda: mirror.push(self._record))
+        copy = self._copy
+        self._guarded(lambda: copy.push(name for name in copy.names() if name not in self._record and wanted(name)))
+        self._guarded(lambda: copy.push(self._record))
 
     def look(self) -> None:
         """Copy what changed, where the last time is long ago; called often."""
@@ -206,10 +206,10 @@ class CopyKeeper:
             self.save()
 
     def remove_checkpoints(self, *, of: set[str]) -> None:
-        """As the mirror's."""
-        if self._mirror is not None:
-            mirror = self._mirror
-            self._guarded(lambda: mirror.remove_checkpoints(of=of))
+        """As `ObjectCopy.remove_checkpoints`."""
+        if self._copy is not None:
+            copy = self._copy
+            self._guarded(lambda: copy.remove_checkpoints(of=of))
 
     def _guarded(self, call: Callable[[], object]) -> None:
         """Once it has failed the study is about to stop; it shall not wait again."""
@@ -257,9 +257,9 @@ def own_folder() -> Iterator[Path]:
 def scratch(uri: str, key: str) -> Iterator[ObjectCopy]:
     """A folder of this process with what the storage holds of a trial."""
     with own_folder() as folder:
-        mirror = ObjectCopy(Store(uri), key, folder)
-        mirror.pull()
-        yield mirror
+        copy = ObjectCopy(Store(uri), key, folder)
+        copy.pull()
+        yield copy
 
 
 def _is_alive(process: int) -> bool:

@@ -46,18 +46,18 @@ def test_a_folder_comes_back_as_it_was_copied(store, tmp_path):
 
 
 def test_only_what_changed_is_copied_again(store, tmp_path):
-    mirror = ObjectCopy(store, "study", filled(tmp_path / "a", journal="one", other="two"))
-    mirror.push()
+    copy = ObjectCopy(store, "study", filled(tmp_path / "a", journal="one", other="two"))
+    copy.push()
     filled(tmp_path / "a", journal="longer")
-    assert mirror.push() == 1
+    assert copy.push() == 1
     assert store.get("study/journal") == b"longer"
 
 
 def test_what_was_fetched_is_not_copied_back(store, tmp_path):
     store.put("study/journal", b"one")
-    mirror = ObjectCopy(store, "study", tmp_path / "b")
-    mirror.pull()
-    assert mirror.push() == 0
+    copy = ObjectCopy(store, "study", tmp_path / "b")
+    copy.pull()
+    assert copy.push() == 0
 
 
 def test_hidden_files_earlier_checkpoints_and_skipped_folders_stay_here(store, tmp_path):
@@ -70,11 +70,11 @@ def test_hidden_files_earlier_checkpoints_and_skipped_folders_stay_here(store, t
 
 def test_a_file_that_vanishes_while_the_folder_is_copied_is_left_out(store, tmp_path, monkeypatch):
     there = filled(tmp_path / "a", journal="one", passing="two")
-    mirror = ObjectCopy(store, "study", there)
-    names = mirror.names()
+    copy = ObjectCopy(store, "study", there)
+    names = copy.names()
     (there / "passing").unlink()
-    monkeypatch.setattr(mirror, "names", lambda: names)
-    assert mirror.push() == 1
+    monkeypatch.setattr(copy, "names", lambda: names)
+    assert copy.push() == 1
 
 
 def test_a_deleted_folder_is_gone_and_its_neighbour_is_not(store):
@@ -270,8 +270,8 @@ def test_a_trial_that_another_node_takes_up_goes_on_bit_for_bit(bucket, tmp_path
             raise NodeLost
 
     def train():
-        with _at_home(config) as (local, mirror):
-            _train(local, send, mirror)
+        with _at_home(config) as (local, copy):
+            _train(local, send, copy)
 
     with pytest.raises(NodeLost):
         train()
@@ -291,8 +291,8 @@ def test_an_epoch_is_in_the_storage_before_the_study_learns_of_it(bucket, tmp_pa
         text = Store(config["store"]).get(f"{config['run_dir']}/metrics.jsonl")
         found.append((row["epoch"], len(text.splitlines())))
 
-    with _at_home(config) as (local, mirror):
-        _train(local, send, mirror)
+    with _at_home(config) as (local, copy):
+        _train(local, send, copy)
     assert found == [(1, 1), (2, 2)]
 
 
@@ -300,7 +300,7 @@ def test_scratch_is_deleted_at_the_end_and_so_is_what_a_killed_process_left(tmp_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     left = tmp_path / f"ipix-tune-{os.getuid()}" / "999999999-x"
     left.mkdir(parents=True)
-    with scratch((tmp_path / "lab").as_uri(), "s/trials/t0000") as mirror:
-        assert mirror.folder.is_dir()
+    with scratch((tmp_path / "lab").as_uri(), "s/trials/t0000") as copy:
+        assert copy.folder.is_dir()
         assert not left.exists()
-    assert not mirror.folder.exists()
+    assert not copy.folder.exists()

@@ -44,15 +44,15 @@ def there(store, tmp_path):
 
 
 def grown(store, place, *, times):
-    """A mirror whose file has grown and been copied so many times."""
-    mirror = ObjectCopy(store, "s", place)
+    """A copy whose file has grown and been copied so many times."""
+    copy = ObjectCopy(store, "s", place)
     (place / "a.log").write_bytes(bytes(SMALL))
-    mirror.push()
+    copy.push()
     for number in range(times):
         with (place / "a.log").open("ab") as file:
             file.write(line(number))
-        mirror.push()
-    return mirror
+        copy.push()
+    return copy
 
 
 def test_of_a_file_that_grew_only_what_is_new_is_sent(tmp_path, place):
@@ -88,14 +88,14 @@ def test_parts_that_the_whole_object_holds_already_are_not_joined_twice(tmp_path
 
 def test_a_file_that_was_cut_or_changed_is_sent_whole_and_its_parts_are_gone(tmp_path, place):
     store = Counting(tmp_path / "lab")
-    mirror = grown(store, place, times=3)
+    copy = grown(store, place, times=3)
     (place / "a.log").write_bytes(bytes(SMALL) + line(7))
-    mirror.push()
+    copy.push()
     assert store.keys("s") == ["a.log"]
     (place / "a.log").write_bytes(b"short")
-    mirror.push()
+    copy.push()
     (place / "a.log").write_bytes(b"short and longer")
-    mirror.push()
+    copy.push()
     assert there(store, tmp_path) == b"short and longer"
 
 

@@ -56,8 +56,8 @@ def work(rank, config, folder, dies):
         if dies and rank == 1 and row["epoch"] == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with _at_home(config) as (local, mirror):
-        _train(local, send, mirror if rank == 0 else None)
+    with _at_home(config) as (local, copy):
+        _train(local, send, copy if rank == 0 else None)
     dist.destroy_process_group()
 
 

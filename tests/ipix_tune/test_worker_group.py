@@ -1,4 +1,4 @@
-"""The desk between a trial and its workers, without Ray; and a real crew, which outlives its trials."""
+"""The mailbox between a trial and its workers, without Ray; and a real group of workers, which outlives its trials."""
 
 import asyncio
 
@@ -15,54 +15,54 @@ def at_a_desk(scene):
     return asyncio.run(within_time())
 
 
-async def work(desk, trial, rows):
+async def work(mailbox, trial, rows):
     """Rank 0: sends rows until it is told to stop; returns how many went through."""
-    config = await desk.take(trial)
+    config = await mailbox.take(trial)
     for number, row in enumerate(rows, 1):
-        if not await desk.send(trial, number, {**config, "row": row}):
+        if not await mailbox.send(trial, number, {**config, "row": row}):
             return number - 1
-    await desk.send(trial, len(rows) + 1, None)
+    await mailbox.send(trial, len(rows) + 1, None)
     return len(rows)
 
 
-async def follow(desk, trial, *, until=None):
+async def follow(mailbox, trial, *, until=None):
     """The trial: reads rows until there are no more, or it is stopped at one."""
-    await desk.give(trial, {"trial": trial})
+    await mailbox.give(trial, {"trial": trial})
     seen = []
-    while (row := await desk.next(trial, len(seen) + 1)) is not None:
+    while (row := await mailbox.next(trial, len(seen) + 1)) is not None:
         seen.append((row["trial"], row["row"]))
         if row["row"] == until:
             break
-    await desk.end(trial)
+    await mailbox.end(trial)
     return seen
 
 
 def test_a_trial_sees_every_row_in_order():
-    async def scene(desk):
-        return await asyncio.gather(work(desk, 1, "abc"), follow(desk, 1))
+    async def scene(mailbox):
+        return await asyncio.gather(work(mailbox, 1, "abc"), follow(mailbox, 1))
 
     assert at_a_desk(scene) == [3, [(1, "a"), (1, "b"), (1, "c")]]
 
 
 def test_workers_do_not_go_on_before_the_trial_has_seen_the_row():
-    async def scene(desk):
-        await desk.give(1, {})
-        first = asyncio.create_task(desk.send(1, 1, {"row": "a"}))
-        await desk.next(1, 1)
+    async def scene(mailbox):
+        await mailbox.give(1, {})
+        first = asyncio.create_task(mailbox.send(1, 1, {"row": "a"}))
+        await mailbox.next(1, 1)
         waited = (await asyncio.wait([first], timeout=0.05))[0] == set()
-        await asyncio.wait([asyncio.create_task(desk.next(1, 2))], timeout=0.05)
+        await asyncio.wait([asyncio.create_task(mailbox.next(1, 2))], timeout=0.05)
         return waited, await first
 
     assert at_a_desk(scene) == (True, True)
 
 
 def test_a_stopped_trial_stops_its_workers_and_the_next_one_sees_no_row_of_it():
-    async def scene(desk):
+    async def scene(mailbox):
         async def workers():
-            return [await work(desk, 1, "abc"), await work(desk, 2, "de")]
+            return [await work(mailbox, 1, "abc"), await work(mailbox, 2, "de")]
 
         async def trials():
-            return [await follow(desk, 1, until="b"), await follow(desk, 2)]
+            return [await follow(mailbox, 1, until="b"), await follow(mailbox, 2)]
 
         return await asyncio.gather(workers(), trials())
 
@@ -70,16 +70,16 @@ def test_a_stopped_trial_stops_its_workers_and_the_next_one_sees_no_row_of_it():
 
 
 def test_a_trial_that_is_over_before_its_workers_took_it_is_passed_over():
-    async def scene(desk):
-        await desk.give(1, {"trial": 1})
-        await desk.end(1)
-        return [await work(desk, 1, "a"), *await asyncio.gather(work(desk, 2, "b"), follow(desk, 2))]
+    async def scene(mailbox):
+        await mailbox.give(1, {"trial": 1})
+        await mailbox.end(1)
+        return [await work(mailbox, 1, "a"), *await asyncio.gather(work(mailbox, 2, "b"), follow(mailbox, 2))]
 
     assert at_a_desk(scene) == [0, 1, [(2, "b")]]
 
 
 @pytest.mark.slow
-def test_trials_that_share_a_crew_end_as_trials_with_a_crew_of_their_own(tmp_path):
+def test_trials_that_share_workers_end_as_trials_with_workers_of_their_own(tmp_path):
     """Some are stopped by ASHA, in between two of them the study is started again."""
     settings = {"resources": {"workers": 2, "cpus_per_worker": 0.5, "concurrent": 1}}
     for name in ("shared", "own"):
