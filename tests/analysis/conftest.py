@@ -1,5 +1,6 @@
 """A synthetic study, logged with the real W&B client into offline files."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -139,29 +140,47 @@ def trials():
 
 
 @pytest.fixture(scope="session")
-def study_dir(tmp_path_factory, trials):
-    """The folder of a finished study. Read it, change nothing."""
-    folder = tmp_path_factory.mktemp("studies") / "synthetic"
-    log_trials(folder, trials)
-    return folder
+def once(tmp_path_factory):
+    """Makes a study's folder once for all processes that run the tests."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name, make):
+        place, done = root / name / "synthetic", root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(place.parent, ignore_errors=True)
+                make(place)
+                done.touch()
+        return place
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def built(study_dir, tmp_path_factory):
+def study_dir(once, trials):
+    """The folder of a finished study. Read it, change nothing."""
+    return once("studies", lambda place: log_trials(place, trials))
+
+
+@pytest.fixture(scope="session")
+def built(study_dir, once):
     """The same, with its report, figures for print included. Read it, or copy it: change nothing."""
     from analysis.page.build import build
 
-    place = tmp_path_factory.mktemp("built") / "synthetic"
-    shutil.copytree(study_dir, place)
-    (place / "ray").mkdir()
-    (place / "ray" / "tuner.pkl").write_bytes(b"anything")
-    build(place, printed=True)
-    return place
+    def make(place):
+        shutil.copytree(study_dir, place)
+        (place / "ray").mkdir()
+        (place / "ray" / "tuner.pkl").write_bytes(b"anything")
+        build(place, printed=True)
+
+    return once("built", make)
 
 
 @pytest.fixture(scope="session")
 def killed_dir(tmp_path_factory):
-    """A study whose driver was killed with its only run open, after three flushed epochs."""
+    """A study whose driver was killed a moment ago with its only run open, after three flushed epochs."""
     folder = tmp_path_factory.mktemp("killed") / "synthetic"
     code = (
         "import os, signal, sys, time\nfrom pathlib import Path\nimport wandb\n"
