@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.wording.phrases import shown
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, columns: str, caption: str, label: str) -> str:
     """A floating table.
@@ -39,7 +41,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def cell(value: Any) -> str:
     """A setting's value; a dash where it is not active."""
-    return "--" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return shown(value, none="--")
 
 
 def escaped(text: str) -> str:

@@ -18,6 +18,7 @@ from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.study import Study, Trial
 from analysis.wording.answer_type import Answer
 from analysis.wording.next_step import NextStep
+from analysis.wording.phrases import shown
 
 ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M1 7V4h2v3zm2 0V1h2v6zm2 0V3h2v4z"/></svg>'
 
@@ -108,10 +109,10 @@ def trial_rows(study: Study) -> tuple[list[Column], list[TableRow]]:
                 trial.state,
                 f"{trial.epochs}/{study.max_epochs}",
                 "–" if trial.score is None else f"{trial.score:.2f}",
-                *([_shown(trial.second_score)] if study.second_objective else []),
+                *([shown(trial.second_score, none="–")] if study.second_objective else []),
                 "–" if trial.seed is None else str(trial.seed),
                 str(trial.retries),
-                *(_shown(trial.values.get(name)) for name in searched),
+                *(shown(trial.values.get(name), none="–") for name in searched),
                 trial.error or "",
             ),
         )
@@ -179,10 +180,6 @@ def _config(tables: Tables, best: Trial | None) -> str:
     yaml.default_flow_style = False
     yaml.dump(json.loads(found[best.run_id]), text)
     return text.getvalue()
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _for_phones(figure: Path) -> Path | None:

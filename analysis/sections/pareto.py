@@ -10,6 +10,7 @@ from analysis.sections.section import Part, ReportSection
 from analysis.stats.pareto import Pareto
 from analysis.stats.study import Study
 from analysis.wording.pareto import front_of, say_front
+from analysis.wording.phrases import shown
 
 
 def pareto_sections(study: Study, figures: Figures) -> list[Part]:
@@ -41,12 +42,8 @@ def _table(found: Pareto, study: Study) -> tuple[tuple[str, ...], ...]:
             f"{point.score:.2f}",
             f"{point.second_score:.4g}",
             str(point.seeds),
-            *(_shown(point.trial.values.get(name)) for name in names),
+            *(shown(point.trial.values.get(name), none="–") for name in names),
         )
         for point in found.front
     ]
     return (("trial on the front", study.metric, study.second_objective.metric, "seeds", *names), *rows)
-
-
-def _shown(value: object) -> str:
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

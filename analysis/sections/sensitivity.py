@@ -18,7 +18,10 @@ from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.study import Study
 from analysis.units import is_percent
 from analysis.wording import sensitivity
+from analysis.wording.phrases import shown
 
+INACTIVE = "inactive"
+"""In the place of a parameter's value where it has none."""
 MAPS = 2
 IMPORTANCE = "How much does every parameter explain at full budget?"
 
@@ -176,7 +179,12 @@ def _round(
     if start is not None:
         path = ablation(surrogate, start[0].values, best)
         steps = [
-            _line(f"{i}. {one.name}\n{_shown(one.before)} → {_shown(one.after)}", one.gain, "gain", style.BLUE)
+            _line(
+                f"{i}. {one.name}\n{shown(one.before, none=INACTIVE)} → {shown(one.after, none=INACTIVE)}",
+                one.gain,
+                "gain",
+                style.BLUE,
+            )
             for i, one in enumerate(path, 1)
         ]
         sections.append(
@@ -199,7 +207,12 @@ def _round(
         )
     moves = robustness(surrogate, best)
     rows = [
-        _line(f"{one.name} = {_shown(one.value)}{' (end of range)' if one.cut else ''}", one.change, "loss", style.BLUE)
+        _line(
+            f"{one.name} = {shown(one.value, none=INACTIVE)}{' (end of range)' if one.cut else ''}",
+            one.change,
+            "loss",
+            style.BLUE,
+        )
         for one in moves
     ]
     sections.append(
@@ -226,9 +239,3 @@ def _line(label: str, triple: tuple[float, float, float], group: str, colour: st
 
 def _unit(surrogate: Surrogate) -> str:
     return " points" if is_percent(surrogate.study.metric) else ""
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "inactive"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -32,6 +32,13 @@ def epochs(count: int) -> str:
     return f"{count} epoch{'s' * (count != 1)}"
 
 
+def shown(value: object, *, none: str = "None") -> str:
+    """A setting's or a score's value: numbers to four digits, and ``none`` where there is none."""
+    if value is None:
+        return none
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Of several trials together, in words."""
     return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"

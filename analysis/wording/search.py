@@ -19,6 +19,7 @@ from analysis.wording.phrases import (
     configurations,
     duration,
     epochs,
+    shown,
     validation_called,
 )
 
@@ -40,7 +41,7 @@ def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -
         cost=f"Search: {found.cost} {confirmed.cost}",
         best=best,
         provisional=not confirmed.confirmed,
-        config=() if best is None else tuple((name, _shown(value)) for name, value in best.values.items()),
+        config=() if best is None else tuple((name, shown(value)) for name, value in best.values.items()),
     )
 
 
@@ -58,7 +59,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
             f"{_spread(study, best, seeds)}."
         )
         trust = _trust(study, tables, best, seeds=seeds, rivals=rivals)
-        config = tuple((name, _shown(value)) for name, value in best.values.items())
+        config = tuple((name, shown(value)) for name, value in best.values.items())
     found = Answer(
         question=(
             f"Which setting of {len(study.parameters)} searched parameters gives the "
@@ -177,7 +178,3 @@ def _scored_on(study: Study, tables: Tables) -> str:
             "the labelled split holds."
         )
     return text
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
