@@ -8,7 +8,7 @@ _SCORES = {
     "accuracy": "pixel accuracy",
     "boundary_iou": "boundary IoU",
 }
-"""In percent, by the last part of a metric's name."""
+"""Scores in percent, by the last part of the metric's name."""
 _OF_A_CLASS = {"iou": "IoU", "dice": "Dice"}
 
 

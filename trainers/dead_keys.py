@@ -111,7 +111,7 @@ def _top_sections() -> list[tuple[str, type[Section]]]:
 
 
 def _holds_plainly(mark: OnlyIf, section: Mapping[str, Any], kind: type[Section]) -> bool:
-    """Of a mark that names keys of its own section."""
+    """Whether a mark holds that names keys of its own section."""
     given = {key: section.get(key, field.get_default()) for key, field in kind.model_fields.items()}
     return any(all(allows(want, given.get(key)) for key, want in one.items()) for one in mark.alternatives)
 

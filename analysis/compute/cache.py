@@ -56,7 +56,7 @@ class Digested:
 
 
 def digest_of_file(path: Path) -> str | None:
-    """Of a file's bytes; None where it cannot be read."""
+    """Digest of a file's bytes; None where it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

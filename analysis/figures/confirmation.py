@@ -81,7 +81,7 @@ def _count(number: int) -> str:
 
 
 def _broken(text: str) -> str:
-    """In lines of at most `LABEL` characters where spaces allow."""
+    """The text, broken at spaces into lines of at most `LABEL` characters."""
     lines = [""]
     for word in text.split(" "):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > LABEL:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from analysis.figures.style import DARK, LIGHT, Theme
 
 COLOURS = ("ground", "ink", "faint", "line")
-"""Of a theme; what else has a colour keeps it."""
+"""Colours of a theme that follow the page's light or dark scheme; all others stay as they are."""
 UNREAD = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
 PLACES = re.compile(r""" (?:d|x|y)="[^"]*\"""")
 """Attributes in points, which are written to 0.01."""

@@ -52,7 +52,7 @@ def draw(rows: Sequence[Row], theme: style.Theme, *, first: str, second: str, cl
 
 
 def _colour(index: int) -> tuple[float, float, float]:
-    """Of a class: dark for the first one, then twelve that are told apart; those come again, darker."""
+    """Colour of a class: dark for class 0, then twelve that can be told apart, then the same twelve darker."""
     if index == 0:
         return to_rgb("#2b3440")
     wheel = (

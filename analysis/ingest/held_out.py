@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILE = "held_out.npz"
-"""Its name among the files of a W&B run; the one of the latest epoch."""
+"""Name of the held-out predictions among the files of a W&B run; only those of the latest epoch are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def read_held_out(data: bytes) -> HeldOut:
 
 
 def held_out_of(study_dir: Path, run_id: str) -> HeldOut | None:
-    """Of a run, the latest that its W&B files have; None where they have none."""
+    """The held-out predictions in a run's W&B files, of the latest epoch; None where there are none."""
     found: HeldOut | None = None
     for path in sorted((study_dir / "wandb").glob(f"*run-*/files/{FILE}")):
         if not path.parent.parent.name.endswith(f"-{run_id}") or "latest-run" in path.parts:

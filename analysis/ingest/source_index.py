@@ -21,7 +21,7 @@ from analysis.ingest.tables import FOLDER, HISTORY
 
 INDEX = "sources.parquet"
 INDEX_VERSION = 1
-"""Of the index's own form, and of what is read from a log."""
+"""Raised whenever the index's form changes, or what is read from a log."""
 INDEX_SCHEMA = pa.schema(
     {"key": pa.string(), "stamps": pa.list_(pa.string()), "problems": pa.list_(pa.string()), "rows": pa.string()}
 )
@@ -39,7 +39,7 @@ class SourceEntry:
 
     @property
     def run_ids(self) -> set[str]:
-        """Of its runs that are ours."""
+        """Ids of the file's runs that this program logged."""
         return {row["run_id"] for row, _ in self.rows}
 
     @property

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 SURROGATE = "surrogate.npz"
-"""In `tables/`: what the last report found, see `analysis.compute.cache`."""
+"""File in `tables/` that keeps the last report's surrogate, see `analysis.compute.cache`."""
 
 
 def build(

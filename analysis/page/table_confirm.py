@@ -64,7 +64,7 @@ def _arms(found: Confirmed) -> list[list[object]]:
 
 
 def said_of(found: Confirmed, name: str) -> str:
-    """Of the arm that the confirmation chose, whether it is confirmed and with which qualification; else nothing."""
+    """Whether the chosen arm is confirmed, and with which qualification; empty for every other arm."""
     return found.choice.headline if found.choice is not None and found.choice.arm == name else ""
 
 

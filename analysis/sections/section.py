@@ -30,7 +30,7 @@ class Unanswered:
     """A question that the study cannot answer. The page lists all of these at its end, without a figure."""
 
     title: str
-    """As the section that would answer it is called."""
+    """Title of the section that would answer the question."""
     why: str
     """What is missing, with the counts that there are, as a sentence."""
     what_would: str

@@ -21,7 +21,7 @@ from analysis.wording import sensitivity
 from analysis.wording.phrases import shown
 
 INACTIVE = "inactive"
-"""In the place of a parameter's value where it has none."""
+"""Shown instead of a parameter's value where a condition left it out."""
 MAPS = 2
 IMPORTANCE = "How much does every parameter explain at full budget?"
 

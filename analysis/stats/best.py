@@ -14,7 +14,7 @@ Settings = tuple[tuple[str, str], ...]
 SEED = "seed"
 DRAW_SEED = "data.draw.seed"
 SINGLE_SEEDS = ("seeds.init", "seeds.order", DRAW_SEED)
-"""Of the initial weights, of the order and the views, of the labelled draw: each of one source of chance alone."""
+"""Seeds of one source of chance each: initial weights; order and views; labelled draw."""
 SEEDS = (SEED, *SINGLE_SEEDS)
 """Keys that choose no configuration, only its luck."""
 
@@ -75,7 +75,7 @@ class Standing:
 
     @property
     def number(self) -> int:
-        """Of the trial that stands for the configuration: its earliest run."""
+        """Number of the configuration's earliest run, which stands for it."""
         return self.trials[0].number
 
     @property

@@ -25,7 +25,7 @@ LIMITS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 LEAST = 2
 """Values of each seed that have to be crossed."""
 TOGETHER: Source = ()
-"""Of a `Part`: what no source adds by itself, all their interactions."""
+"""Source of the `Part` that holds all interactions, which no single source explains."""
 
 Cell = tuple[Any, ...]
 

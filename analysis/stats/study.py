@@ -35,7 +35,7 @@ class Trial:
     second_score: float | None = None
     """The second objective after the epoch of the last score, where the study has one."""
     arm: str | None = None
-    """Of a confirming run."""
+    """Name of the configuration that a confirming run belongs to; None for a trial of the search."""
 
     @property
     def called(self) -> str:
@@ -59,7 +59,7 @@ class Trial:
 
     @cached_property
     def scored(self) -> Scored | None:
-        """As the rule of the best takes it; None without a score."""
+        """The trial in the form that `analysis.stats.best` compares; None without a score."""
         if self.score is None:
             return None
         return Scored(
@@ -120,7 +120,7 @@ class Study(Digested):
 
     @cached_property
     def drawn_parameters(self) -> tuple[str, ...]:
-        """Those that figures of all parameters show: of more than `DRAWN` the ones that were active in most trials."""
+        """The parameters that figures of all of them show: at most `DRAWN`, those that were active in most trials."""
         active = {name: sum(name in trial.values for trial in self.trials if trial.curve) for name in self.parameters}
         most = sorted(self.parameters, key=lambda name: -active[name])[:DRAWN]
         return tuple(name for name in self.parameters if name in most)
@@ -137,7 +137,7 @@ class Study(Digested):
 
     @cached_property
     def ranked(self) -> tuple[Standing, ...]:
-        """Those, the best first."""
+        """The configurations that compete, the best first."""
         return tuple(self.standings.ranked())
 
     @cached_property

@@ -84,7 +84,7 @@ def compare(study: Study, name: str, *, first: str, second: str) -> Comparison |
 
 
 def scores_of(study: Study, name: str, choice: Any, epoch: int) -> list[float]:
-    """Of the trials with this choice that have a score after ``epoch`` epochs, whatever became of them."""
+    """Scores after ``epoch`` epochs of all trials with this choice, also of those that were stopped or failed later."""
     return [trial.curve[epoch] for trial in study.trials if epoch in trial.curve and trial.values.get(name) == choice]
 
 
@@ -122,7 +122,7 @@ def common_seeds(first: Tried, second: Tried) -> list[Hashable]:
 
 
 def welch(first: Floats, second: Floats, *, level: float = LEVEL) -> Difference | None:
-    """Of the means of two independent samples (Welch 1947); None where neither varies."""
+    """Difference of the means of two independent samples (Welch 1947); None where neither varies."""
     parts = np.array([one.var(ddof=1) / len(one) for one in (first, second)])
     if not parts.sum():
         return None

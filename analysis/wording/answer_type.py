@@ -33,7 +33,7 @@ class Headline:
     trust: str
     """What else has to be known of the configuration shown: its level, its lost runs."""
     shown: str
-    """Its name, and whether it is confirmed."""
+    """The shown configuration's name, and whether it is confirmed."""
     rule: str
     """How the configuration was chosen."""
     cost: str

@@ -12,9 +12,9 @@ from analysis.wording.outcome import defaults_of
 from analysis.wording.phrases import duration
 
 SEEDS = 3
-"""Of a final training, and at least of a confirmation."""
+"""Seeds of a final training, and the fewest of a confirmation."""
 ARMS = 3
-"""Of a confirmation at its smallest: two leading configurations and the defaults."""
+"""Configurations of the smallest confirmation: two leading ones and the defaults."""
 MOST_WORTH = 30
 """More seeds for one comparison than this are not recommended."""
 
@@ -131,7 +131,7 @@ def _least(verdict: Verdict) -> int:
 
 
 def _price(runs: int, epochs: int, tables: Tables) -> str:
-    """Such as: 9 runs of 12 epochs, about 1.5 trial hours."""
+    """The price as words, such as: 9 runs of 12 epochs, about 1.5 trial hours."""
     text = f"{runs} run{'s' * (runs != 1)} of {epochs} epoch{'s' * (epochs != 1)}"
     seconds = epoch_seconds(tables)
     return text if seconds is None else f"{text}, about {duration(runs * epochs * seconds)}"

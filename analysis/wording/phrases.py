@@ -10,7 +10,7 @@ OWN_LISTS = ("digits",)
 PUBLISHED_SPREAD = 0.5
 """About what seeds of one configuration differ by in points of mIoU, where a study has not measured it."""
 PUBLISHED_BY = "three runs of one setting in UniMatch's published logs (Pascal VOC, 92 labels) lie 0.7 apart"
-"""Whose figure that is: 75.46, 74.78 and 74.74."""
+"""Where `PUBLISHED_SPREAD` comes from: scores of 75.46, 74.78 and 74.74."""
 LISTED = 12
 """Names in one sentence; a study over methods has fifty parameters."""
 
@@ -23,12 +23,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def configurations(count: int) -> str:
-    """Such as: 1 configuration."""
+    """The count with its noun, such as: 1 configuration."""
     return f"{count} configuration{'s' * (count != 1)}"
 
 
 def epochs(count: int) -> str:
-    """Such as: 1 epoch."""
+    """The count with its noun, such as: 1 epoch."""
     return f"{count} epoch{'s' * (count != 1)}"
 
 
@@ -40,7 +40,7 @@ def shown(value: object, *, none: str = "None") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Of several trials together, in words."""
+    """The time of several trials together, such as: 1.5 trial hours."""
     return f"{seconds / 3600:.1f} trial hours" if seconds >= 3600 else f"{seconds / 60:.1f} trial minutes"
 
 

@@ -14,12 +14,12 @@ SOURCES = {
 
 
 def called(source: Source) -> str:
-    """Such as: labelled draw (data.draw.seed)."""
+    """What a source is called, such as: labelled draw (data.draw.seed)."""
     return "in combination alone" if source == TOGETHER else f"{SOURCES[source[0]]} ({source[0]})"
 
 
 def listed_levels(found: SeedSources) -> str:
-    """Such as: 3 values of seeds.init x 3 of seeds.order, 2 configurations."""
+    """The crossed design as words, such as: 3 values of seeds.init x 3 of seeds.order, 2 configurations."""
     levels = " x ".join(f"{count} values of {name}" for name, count in found.levels.items())
     return f"{levels}, {configurations(found.configurations)}"
 

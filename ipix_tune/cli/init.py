@@ -55,7 +55,7 @@ def init(
 
 
 def _label_map(text: str | None) -> Any:
-    """As `data.label_map` takes it."""
+    """The text of --label-map as a value of `data.label_map`."""
     if text is None:
         return None
     from pydantic import TypeAdapter, ValidationError

@@ -10,7 +10,7 @@ from ipix_tune.trainer.resources import Value
 from trainers.common.section import Section
 
 MOST_STEPS = 10_000
-"""Of a quniform dimension, whose values are listed here and there."""
+"""Most steps of a quniform dimension: all its values are listed, in plans and for grids."""
 KINDS = ("uniform", "loguniform", "quniform", "int", "logint", "choice")
 
 

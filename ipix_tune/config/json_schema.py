@@ -41,7 +41,7 @@ def study_schema() -> dict[str, Any]:
 
 
 def _named_keys(confirm: dict[str, Any]) -> dict[str, Any]:
-    """That keys of our own training config are named wherever a key is named."""
+    """Schema of `search`, `points` and `confirm` where every named key is one of our own training config."""
     known = {"propertyNames": {"enum": sorted(train_leaves())}}
     ablate = copy.deepcopy(confirm["ablate"])
     for either in ablate["anyOf"]:

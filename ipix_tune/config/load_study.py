@@ -218,7 +218,7 @@ def _dimension_path(rest: str, data: Mapping[str, Any], override: str) -> Path_:
 
 
 def _trainer(data: Mapping[str, Any]) -> Trainer:
-    """Of the study that is being read, whatever its `trainer` section is."""
+    """The trainer of the study that is being read, also where its `trainer` section is wrong."""
     section = data.get("trainer")
     return trainer_of(section if isinstance(section, Mapping) else {})
 

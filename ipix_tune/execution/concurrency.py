@@ -174,7 +174,7 @@ def may_come(resources: ResourcesConfig, total: Mapping[str, float], ahead: Sequ
 
 
 def no_room_yet(resources: ResourcesConfig, total: Mapping[str, float]) -> str:
-    """That there is none, and how long it is waited for."""
+    """Says that the cluster has no room for a trial, and how long the study waits for it."""
     has, takes = _of(resources, total), amounts(per_trial(resources))
     return (
         f"the cluster has no room for a trial yet (it has {has}; one takes {takes}); "

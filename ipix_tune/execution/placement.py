@@ -25,7 +25,7 @@ class Standing:
 
 
 def standing() -> Standing:
-    """Of this job's placement groups, as it is now. Groups that ask for no CPU and no GPU are left out."""
+    """The present state of this job's placement groups, without those that ask for neither CPU nor GPU."""
     import ray
     from ray.util import placement_group_table
 

@@ -48,7 +48,7 @@ class TrialRow:
             self.scored_epoch, self.score, self.second_score = epoch, score, second_score
 
     def scored(self, key: str) -> Scored | None:
-        """As the rule of the best takes it; None without a score."""
+        """The trial in the form that `analysis.stats.best` compares; None without a score."""
         return scored(
             key,
             self.values,

@@ -39,9 +39,9 @@ class Stop(Stopper):
         """The key of the budget that ended the study."""
         self.storage_fault: str | None = None
         self.no_room: str | None = None
-        """That the cluster had no room for a trial for long, in words."""
+        """Says that the cluster had no room for a trial for too long; None while it has."""
         self.alike: str | None = None
-        """That trial after trial failed with the same error, and with which."""
+        """Says that trial after trial failed with the same error, and with which; None while they do not."""
         self._folder = folder
         self._exhausted = exhausted
         self._looked = 0.0

@@ -24,9 +24,9 @@ from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.trainer.resources import Value
 
 RANGE_SPREAD, CHOICE_SPREAD = 0.2, 0.5
-"""Of a prior that gives none."""
+"""Spread of a prior that gives none, on a range and for a choice."""
 NEAR_SPREAD = 0.1
-"""Of the incumbent's neighbourhood, on a range."""
+"""Spread of the incumbent's neighbourhood, on a range."""
 MUTATED = 0.5
 """Chance that a dimension of the incumbent is drawn anew."""
 EXPERT_SHARE, EXPERT_TRIALS = 0.5, 40
@@ -91,7 +91,7 @@ class Belief:
 
     @cached_property
     def _log_area(self) -> float:
-        """Of the untruncated bell, divided by its height, between 0 and 1."""
+        """Logarithm of the untruncated bell's area between 0 and 1, divided by its height."""
         bell = self._bell()
         return math.log(bell.stdev * math.sqrt(2 * math.pi) * (bell.cdf(1) - bell.cdf(0)))
 

@@ -34,7 +34,7 @@ def original_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def asked_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Of :func:`original_trials` those that no longer wait to be handed out."""
+    """The trials of :func:`original_trials` that have been handed out."""
     return [trial for trial in original_trials(study) if trial.state != TrialState.WAITING]
 
 

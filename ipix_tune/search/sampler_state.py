@@ -25,7 +25,7 @@ FITS = ("_gprs_cache_list", "_constraints_gprs_cache_list")
 
 
 def state_of(sampler: BaseSampler) -> dict[str, Any]:
-    """Of the sampler and of those within it, by the path to each: what JSON can hold, floats exactly."""
+    """State of the sampler and of the samplers within it, by the path to each, as JSON holds it with exact floats."""
     return {path: _state(part) for path, part in _parts(sampler)}
 
 

@@ -20,7 +20,7 @@ from trainers.common.retry import patiently
 SAMPLER, BEFORE = "sampler.json", "sampler.pkl"
 """The file, and what versions before 0.2 wrote."""
 VERSION = 2
-"""Of what the file holds: raised when a sampler of before would not go on as it began."""
+"""Version of the sampler's file; raised whenever an earlier state would not continue as it began."""
 
 
 def build_sampler(

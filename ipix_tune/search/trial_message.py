@@ -39,7 +39,7 @@ class TrialMessage:
     unwritable: str | None = None
 
     def to_result(self) -> dict[str, Any]:
-        """As Ray Tune carries it."""
+        """The message as the result dictionary that Ray Tune passes on."""
         told = {_NAMES.get(one.name, one.name): getattr(self, one.name) for one in fields(self)}
         return {name: value for name, value in told.items() if value is not None and value != {}}
 

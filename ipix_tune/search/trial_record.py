@@ -25,13 +25,13 @@ class TrialRecord:
     stops: int | None = None
     """The epoch at which the scheduler stopped it, or was about to when the driver died."""
     cause: str | None = None
-    """Of one that failed: what kind of error it was; None where that was not noted."""
+    """Kind of error of a failed trial; None where it was not recorded."""
     data_state: str | None = None
     """What the data were when it failed."""
 
     @property
     def scored(self) -> Scored | None:
-        """As the rule of the best takes it; None without a score."""
+        """The trial in the form that `analysis.stats.best` compares; None without a score."""
         last = max(self.scores, default=0)
         return scored(
             self.key,

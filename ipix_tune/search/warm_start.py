@@ -174,7 +174,7 @@ def _meant_otherwise(space: SearchSpace, config: Mapping[str, Any]) -> str | Non
 
 
 def foreign(past: Sequence[Past], space: SearchSpace) -> Iterator[FrozenTrial]:
-    """As Optuna's trials, worst places first, numbered below 0, so that TPE takes them for the oldest."""
+    """Earlier studies' trials as Optuna's, worst rank first, numbered below 0 so that TPE takes them for the oldest."""
     distributions = space.fixed_distributions()
     for number, one in enumerate(sorted(past, key=lambda one: one.place), -len(past)):
         trial = create_trial(

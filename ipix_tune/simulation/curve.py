@@ -25,7 +25,7 @@ class Curve:
 
     scores: Sequence[float | None]
     seconds: float
-    """Of one epoch."""
+    """Seconds that one epoch takes."""
 
 
 class Curves(Protocol):
@@ -40,7 +40,7 @@ class Curves(Protocol):
 
 
 def as_scores(errors: np.ndarray, *, maximize: bool) -> list[float]:
-    """In percent: accuracy where more is better, else error."""
+    """Errors (0 to 1) as scores in percent: accuracy where more is better, else the error."""
     return [float(one) for one in (100 * (1 - errors) if maximize else 100 * errors)]
 
 

@@ -40,7 +40,7 @@ class RecordedCurves:
         return np.array([self._coordinate(name, values[name]) if name in values else np.nan for values in recorded])
 
     def _coordinate(self, name: str, value: Value) -> float:
-        """In the unit interval on a range; the position in the list of a choice, -1 where it is not listed."""
+        """A value as a number: 0 to 1 on a range; for a choice its position in the list, -1 where it is not listed."""
         dimension = self._space.dimensions[name]
         if dimension.choice is None:
             assert isinstance(value, int | float)
@@ -110,7 +110,7 @@ def recorded_curves(folder: Path, study: StudyConfig, *, epochs: int) -> Recorde
 
 
 def _seconds(row: Mapping[str, Any], lines: Mapping[int, Mapping[str, Any]]) -> float:
-    """Of one epoch: from the times of the first and the last, or the run's time; 1 where neither was recorded."""
+    """Seconds of one epoch, from the times of the first and the last or from the run's; 1 where neither is recorded."""
     times = {epoch: line["time"] for epoch, line in lines.items() if line["time"] is not None}
     if len(times) > 1 and times[max(times)] > times[min(times)]:
         return float((times[max(times)] - times[min(times)]) / (max(times) - min(times)))

@@ -49,7 +49,7 @@ class Simulated:
     rungs: dict[int, dict[str, float]] = field(default_factory=dict)
     trajectory: list[IncumbentChange] = field(default_factory=list)
     ended: "list[Curve]" = field(default_factory=list)
-    """Of the trials that ran all their epochs, the first to end first."""
+    """Curves of the trials that ran all their epochs, in the order in which they ended."""
     epochs: int = 0
     seconds: float = 0.0
     busiest: int = 0

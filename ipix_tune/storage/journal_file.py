@@ -31,7 +31,7 @@ class PatientJournalFile(JournalFileBackend):
         super().__init__(str(path), lock_obj=_StudyLockIsHeld(str(path)))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """As Optuna's."""
+        """As `JournalFileBackend.read_logs`."""
         yield from patiently(lambda: list(self._read(log_number_from)), path=self._path, wait_s=self._wait_s)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -103,7 +103,7 @@ class Store:
         self._files.move(temporary, at)
 
     def _write(self, at: str, data: bytes) -> None:
-        """In one piece, since a stream that is closed early would leave a torn object under its final name."""
+        """Write an object in one piece: a stream that is closed early would leave a torn one under its final name."""
         stream = self._files.open_output_stream(at)
         stream.write(data)
         stream.close()

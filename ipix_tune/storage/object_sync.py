@@ -143,7 +143,7 @@ class ObjectCopy:
             self._sent[name] = _Sent(whole=whole, size=len(data), digest=_digest(data), appended=appended)
 
     def names(self) -> list[str]:
-        """Of the files that are copied; links are not followed."""
+        """Names of the files that are copied; links are not followed."""
         paths = [Path(folder) / name for folder, _, names in os.walk(self.folder) for name in names]
         copied = {path.relative_to(self.folder).as_posix(): path for path in paths}
         return [name for name, path in sorted(copied.items()) if self._is_copied(name) and not path.is_symlink()]

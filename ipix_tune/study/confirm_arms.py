@@ -51,7 +51,7 @@ class Arm:
 
 
 EQUAL = "(equal to"
-"""In the name of an arm that several configurations came to: top 1 (equal to defaults)."""
+"""Part of the name of an arm that several configurations share, such as: top 1 (equal to defaults)."""
 
 
 def leaders(study: StudyConfig, entries: "Iterable[TrialRecord]", *, top: int, max_epochs: int) -> "list[TrialRecord]":

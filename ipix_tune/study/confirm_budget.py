@@ -11,7 +11,7 @@ from ipix_tune.config.study_config import StudyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationBudget:
-    """Of a confirmation of ``arms`` configurations, each run of ``max_epochs`` epochs and scored by ``metric``."""
+    """What a confirmation of ``arms`` configurations costs, with runs of ``max_epochs`` epochs scored by ``metric``."""
 
     arms: int
     confirm: ConfirmConfig

@@ -325,6 +325,6 @@ def of_another(choice: ExportChoice, config: Config, *, study: Path, asked: bool
 
 
 def _seeds(config: TrainConfig) -> str:
-    """Such as: seed 3 is; or: seed 0, seeds.init 2 are."""
+    """The seeds and their verb, such as: seed 3 is; or: seed 0, seeds.init 2 are."""
     single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
     return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RunRow = dict[str, Any]
 KEY = "final"
-"""In an exported config's `provenance`."""
+"""Key of the recipe in an exported config's `provenance`."""
 SEEDS = 3
 
 
@@ -121,7 +121,7 @@ def _held_out(config: "TrainConfig", give_back: bool | None) -> tuple[bool, str]
 def _expected(
     config: "TrainConfig", confirmed: "tuple[ArmResult, Confirmed] | None", *, seeds: int, back: bool
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """In words and for the provenance: what the confirmation's typical runs say of new ones."""
+    """What the confirmation's typical runs say of new ones, in words and for the provenance."""
     if confirmed is None:
         return ("expected score: not known; the search chose this one as its best, and nothing confirmed it",), {}
     from analysis.stats.confirm.lost_runs import collapse_bound

@@ -34,7 +34,7 @@ class Machine:
 
     @property
     def words(self) -> str:
-        """In a few words."""
+        """The machine in a few words, such as: 8 CPU cores, no GPU."""
         gpu = f", {self.gpus} x {self.gpu} with {self.gpu_bytes / GIB:.0f} GiB" if self.gpus else ", no GPU"
         return f"{self.cpus} CPU cores{gpu}"
 
@@ -59,7 +59,7 @@ def this_machine() -> Machine:
 
 
 def _weights_can_be_had() -> bool:
-    """In torch's cache, or at its server."""
+    """Whether ImageNet weights lie in torch's cache or can be had from its server."""
     import torch
     import torchvision
 

@@ -116,7 +116,7 @@ def _line(key: str, value: Any, comment: str = "", *, level: int = 4) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """In one line of YAML; words that need no quotes have none."""
+    """The value as one line of YAML, with quotes only where they are needed."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_yaml(key)}: {_yaml(one)}' for key, one in value.items())}}}"
     if isinstance(value, list):
@@ -191,7 +191,7 @@ def _evaluation(settings: Settings) -> list[str]:
 
 
 def _dimensions(settings: Settings) -> dict[str, tuple[str, float | str]]:
-    """Of every dimension its text and its value in the first point. A few trials on a CPU have no room for many."""
+    """Text and first value of every dimension. There are few, since a few trials on a CPU cannot search many."""
     low, high = settings.lr_range
     few: dict[str, tuple[str, float | str]] = {
         "optim.lr": (f"{{loguniform: [{low:g}, {high:g}], prior: {{center: {settings.lr:g}}}}}", settings.lr),

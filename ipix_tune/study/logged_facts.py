@@ -15,7 +15,7 @@ from ipix_tune.trainer.interface import Config
 
 
 def facts_of_search(study: StudyConfig, space: SearchSpace, plan: Plan) -> RunFacts:
-    """Of the trials of the search."""
+    """What the runs of a search log beside their epochs."""
     return RunFacts(
         phase="search",
         training=lambda values: space.trainer.granted(space.to_config(values), study.resources),
@@ -25,7 +25,7 @@ def facts_of_search(study: StudyConfig, space: SearchSpace, plan: Plan) -> RunFa
 
 
 def facts_of_confirmation(study: StudyConfig, space: SearchSpace, found: Confirmation) -> RunFacts:
-    """Of the runs of the confirmation. ``study`` has one objective."""
+    """What the runs of a confirmation log beside their epochs. ``study`` has one objective."""
     first = found.arms[0]
     shared = _shared(
         study, space, found.config(first.name, 0), max_epochs=space.trainer.max_epochs(first.config), rungs=()

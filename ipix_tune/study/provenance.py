@@ -218,7 +218,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _versions(study: Path) -> dict[str, Any] | None:
-    """Of the study's environment, where it was kept."""
+    """Versions in the study's environment file; None where there is none."""
     try:
         environment = json.loads((study / "environment.json").read_text())
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ CLEARED = {
 }
 """Variables that a study ignores, and what they would do."""
 SILENT = frozenset({"WANDB_SERVICE"})
-"""Of these, what a program sets by itself: cleared without a word."""
+"""Variables that a program sets by itself; they are cleared silently."""
 
 MODES = ("offline", "online", "disabled")
 

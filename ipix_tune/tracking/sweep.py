@@ -17,7 +17,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.atomic import replace_bytes
 
 FILE = "wandb_sweep.json"
-"""In the study's folder: {id, project, entity} of the sweep that its runs belong to."""
+"""File in the study's folder with {id, project, entity} of the sweep that its runs belong to."""
 DISTRIBUTIONS = {
     "uniform": "uniform",
     "loguniform": "log_uniform_values",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 FILE = "wandb_workspace.json"
-"""In the study's folder: {entity, project, name, id} of the view, which a second save replaces."""
+"""File in the study's folder with {entity, project, name, id} of the view, which a second save replaces."""
 DISTANCE = "interpixel.distance"
 
 

@@ -71,7 +71,7 @@ def main(
 
 
 def _silent(text: str) -> None:
-    """Of the processes of a training only the first speaks."""
+    """Print nothing: of a training's processes only the first prints."""
 
 
 def load(file: Path, overrides: list[str]) -> TrainConfig:

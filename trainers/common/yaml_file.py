@@ -39,7 +39,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], 
 
 
 def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
-    """As :func:`read`, from a string; ``source`` stands for the file in messages."""
+    """Parse a YAML text as :func:`read` does a file; ``source`` stands for the file in messages."""
     try:
         tree = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:

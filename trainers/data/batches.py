@@ -45,7 +45,7 @@ class BatchMaker(Dataset[dict[str, Any]]):
     """What the network takes."""
     pseudo: Mapping[int, bytes] | None = None
     store_bytes: int = 0
-    """Of the decoded images that all processes of this machine share."""
+    """Bytes of the decoded images that all processes of this machine share."""
     _reader: Reader | None = field(default=None, init=False, repr=False)
     _skipped: int = field(default=0, init=False, repr=False)
     _with_mask: tuple[int, ...] = field(default=(), init=False, repr=False)

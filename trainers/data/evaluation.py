@@ -12,7 +12,7 @@ from trainers.data.views import normalise, unit
 from trainers.interface.input_spec import RGB, InputSpec
 
 PIXELS = {"cpu": 2**16, "cuda": 2**22}
-"""Of the images that go through the network together; a larger one goes alone."""
+"""Pixels that go through the network together, by device; a larger image goes alone."""
 
 
 def eval_batches(

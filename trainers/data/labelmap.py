@@ -17,9 +17,9 @@ from pydantic import BeforeValidator, Field
 from trainers.interface.labels import IGNORE
 
 LARGEST_VALUE = 2**16 - 1
-"""Of a mask's file."""
+"""Largest value that a mask's file may hold."""
 NO_CLASS = -1
-"""In the pairs of a map: a value that no mask of the kind holds."""
+"""Stands in a map's pairs for a value that no mask of its kind may hold."""
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 ReduceZero = Literal["reduce_zero"]

@@ -94,7 +94,7 @@ def _workers(count: int) -> str:
 
 
 def cores() -> int:
-    """Of this process: those that it may run on, shared with the other training processes of this machine."""
+    """CPU cores for this process: those it may run on, shared among the training processes of this machine."""
     able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, able // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -153,7 +153,7 @@ def kept_images(config: "LoaderConfig", data: OpenData) -> Kept:
 
 
 def decoded_bytes(items: Sequence[Item]) -> int:
-    """Of images and masks as uint8, from the sizes of some of them."""
+    """Bytes of all images and masks as uint8, estimated from the sizes of some of them."""
     sizes = []
     for item in items[:: max(1, len(items) // LOOKED_AT)]:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from trainers.common.errors import did_you_mean
 
 MOST_NAMES = 50_000
-"""Of a folder that are compared with a wrong name."""
+"""Most names of a folder that are compared with a wrong name."""
 
 
 class Files:

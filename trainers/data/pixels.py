@@ -104,7 +104,7 @@ def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
 
 @contextlib.contextmanager
 def _understood(path: Path, item: Item) -> Iterator[Image.Image]:
-    """As `opened`; a TIFF whose kind Pillow does not read is refused by its bands and bits, instead of as damaged."""
+    """Open an image as `opened` does, but name bands and bits of a TIFF whose kind Pillow cannot read."""
     try:
         with opened(path, item) as image:
             yield image
@@ -198,7 +198,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _rgb(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
-    """Of a loaded image, not yet turned."""
+    """RGB pixels of a loaded image, before its orientation is applied."""
     if image.mode.startswith(("I", "F")):
         grey = _grey(path, image, item)
         return np.broadcast_to(grey[..., None], (*grey.shape, 3))

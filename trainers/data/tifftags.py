@@ -11,5 +11,5 @@ def tiff_tag(image: Image.Image, tag: int, default: int) -> int:
 
 
 def first(value: Any) -> Any:
-    """Of several values the first; one alone as it is."""
+    """The first of several values; a single value as it is."""
     return value[0] if isinstance(value, tuple) and value else value

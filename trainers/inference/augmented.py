@@ -87,7 +87,7 @@ def _shares(model: LoadedModel, scores: Tensor) -> Tensor:
 
 
 def _nearest(shares: Tensor, size: torch.Size) -> Tensor:
-    """As `brought_to` does with classes."""
+    """Resize shares by the nearest pixel, as `brought_to` does with classes."""
     if shares.shape[-2:] == size:
         return shares
     return torch.stack([brought_to(one, size) for one in shares.unbind(dim=1)], dim=1)

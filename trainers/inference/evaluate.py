@@ -27,7 +27,7 @@ from trainers.loop.out_of_memory import smaller_evaluation, told
 BOUNDARY = 0.02
 """Width of the bands of boundary IoU as a share of the image's diagonal, as Cheng et al. have it."""
 FOUND, TRUE, PREDICTED, BAND_BOTH, BAND_ANY = range(5)
-"""Of an image's counts of pixels by class."""
+"""Columns of an image's counts of pixels by class."""
 MEANS = ("miou", "dice", "accuracy", "boundary_iou")
 
 Part = Literal["holdout", "val"]
@@ -68,7 +68,7 @@ class Evaluation:
     augmentation: Augmentation = NONE
 
     def of_images(self) -> NDArray[np.float64]:
-        """Of every image alone, (N, 4): the means, over the classes that it shows or is said to show."""
+        """Scores of every image alone, (N, 4): means over the classes that it shows or is predicted to show."""
         return _means(self.counts.astype(np.float64), absent="skip")
 
 

@@ -178,7 +178,7 @@ def _compared(
 
 
 def _held(difference: tuple[float, float], path: Path) -> str:
-    """In words how near it is. Raises ConfigError where it is too far away."""
+    """How near the exported network is, in words. Raises ConfigError where it is too far away."""
     worst, largest = difference
     words = f"largest difference from the eager output {worst:.2g}, of logits up to {largest:.3g}"
     if not worst <= TOLERANCE * max(1.0, largest):

@@ -118,7 +118,7 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 
 
 def _files_below(folder: Path, without: Path | None) -> list[Path]:
-    """In the order of their names; hidden files and folders are left out. A link to a folder is not followed."""
+    """Files below a folder by name, without hidden files and folders; links to folders are not followed."""
     left_out = None if without is None else without.absolute()
     found: list[Path] = []
     for place, folders, files in os.walk(folder):

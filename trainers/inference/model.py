@@ -171,7 +171,7 @@ def _classes(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _epoch(state: dict[str, Any]) -> int:
-    """Of the last checkpoint the number of epochs that were trained; of the best one, which it is."""
+    """Epoch of a checkpoint: epochs trained for the last one, the epoch of the best score for the best one."""
     if "records" not in state:
         return int(state["epoch"][1])
     trained = len(state["records"]) + (state.get("unscored") is not None)

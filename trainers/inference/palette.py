@@ -7,7 +7,7 @@ from trainers.data.maskfiles import VOC_INDEX
 from trainers.interface.labels import IGNORE
 
 VOID = (224, 224, 192)
-"""Of pixels that are 255 = ignore, as in Pascal VOC's masks."""
+"""Colour of pixels that are 255 = ignore, as in Pascal VOC's masks."""
 _CITYSCAPES = "804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c ff0000 00008e 000046"
 _CITYSCAPES += " 003c64 005064 0000e6 770b20"
 

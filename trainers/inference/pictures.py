@@ -12,9 +12,9 @@ from trainers.common.atomic import replacing
 from trainers.common.errors import OutputError
 
 OPACITY = 0.55
-"""Of a class's colour over the image."""
+"""Opacity of a class's colour over the image."""
 QUALITY = 90
-"""Of overlays, as JPEG counts it."""
+"""JPEG quality of overlays."""
 
 
 def write_mask(path: Path, classes: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:

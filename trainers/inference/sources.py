@@ -15,7 +15,7 @@ CHECKPOINTS = "checkpoints"
 NO_ROOT = "(not known)"
 """`data.root` of a model that is known by an earlier version's checkpoint alone."""
 SECTIONS = ("data", "evaluation", "precision")
-"""Of the config, what may be set otherwise than in the training."""
+"""Sections of the config that may be set otherwise than in the training."""
 
 Which = Literal["last", "best"]
 

@@ -199,7 +199,7 @@ def _background(model: LoadedModel) -> int | None:
 
 
 def _said(item: Item, error: DataError) -> str:
-    """Of an image that is not in a training: nothing is to be taken out of a list."""
+    """The error without its advice on a training's list, since the image belongs to none."""
     text = str(error)
     if isinstance(error, CorruptError):
         return text.partition(" (named in ")[0]

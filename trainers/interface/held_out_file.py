@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 FOLDER = "held_out"
-"""In the run's folder."""
+"""Folder of the held-out predictions in the run's folder."""
 TIMES = 4
 """How often in a training, about; and always after the last epoch."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of RGB in 0 .. 1."""
+"""Mean and standard deviation of ImageNet's RGB values in 0 .. 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from trainers.data.open import OpenData
 from trainers.interface.input_spec import InputSpec
 
 KEY = "about"
-"""In a checkpoint; those of earlier versions lack it."""
+"""Key in a checkpoint; checkpoints of earlier versions lack it."""
 
 
 def about(config: TrainConfig, data: OpenData, spec: InputSpec) -> str:

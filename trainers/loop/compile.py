@@ -13,7 +13,7 @@ MODES = {"default": None, "cuda_graphs": "reduce-overhead"}
 
 
 def compile_networks(networks: Iterable[nn.Module], mode: Literal["off", "default", "cuda_graphs"]) -> None:
-    """In place: names, weights and checkpoints stay as they are. Compiling itself happens at the first call."""
+    """Compile networks in place, at their first call; names, weights and checkpoints stay as they are."""
     if mode == "off":
         return
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))

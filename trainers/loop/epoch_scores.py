@@ -153,7 +153,7 @@ def _recent(run: Run, epoch: int, latest: float) -> float:
 
 
 def _peak_mib(run: Run) -> float:
-    """Of the process that took most, over the whole run: one that was resumed keeps the peak that it had."""
+    """Peak memory in MiB of the process that took most, over the whole run including before a resume."""
     peak = torch.tensor(peak_mib(run.process.device), dtype=torch.float64, device=run.process.device)
     before = run.records[-1].metrics.get("memory/peak_mib", 0.0) if run.records else 0.0
     return max(-float(run.process.min_(-peak)), before)

@@ -237,5 +237,5 @@ def _kept(student: nn.Module, trained: Iterable[AuxiliaryModule], method: Method
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    """Of tensors, each storage counted once."""
+    """Bytes of tensors, each storage counted once."""
     return sum({one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in tensors}.values())

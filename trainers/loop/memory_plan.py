@@ -29,7 +29,7 @@ CARDS = (8, 12, 16, 24, 48, 80)
 TRIES, CPU_TRIES = 5, 2
 """Trainings that are measured at most; a large batch takes long on a CPU, and its memory is seldom what is short."""
 STEPS = 2
-"""Of each epoch of theirs; an evaluation is at the end."""
+"""Steps in each epoch of the measured trainings; an evaluation ends it."""
 
 Peak = Callable[[TrainConfig], int | None]
 """Bytes at the peak of a short training; None: it ran out of memory."""
@@ -213,5 +213,5 @@ def _with(config: TrainConfig, section: str, **values: Any) -> TrainConfig:
 
 
 def gib(size: float) -> str:
-    """Of bytes, without the unit."""
+    """Bytes as GiB, without the unit."""
     return f"{size / GIB:.1f}" if size < 10 * GIB else f"{size / GIB:.0f}"

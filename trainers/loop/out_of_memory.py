@@ -9,7 +9,7 @@ from trainers.common.errors import OutOfMemory
 from trainers.config import EvaluationConfig
 
 SIGNS = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""Of errors that mean it and are RuntimeError."""
+"""Texts of RuntimeErrors that mean a lack of memory."""
 
 SMALLER_STEP = "Lower data.batch_size or data.crop, or compute a step in parts with optim.accumulate"
 

@@ -295,7 +295,7 @@ class Run:
         return {**trained, "method": self.method.state_dict()}
 
     def load_weights(self, state: dict[str, Any]) -> None:
-        """Those of :meth:`weights`."""
+        """Load what :meth:`weights` gave."""
         for name, one in self.trained.items():
             one.module.load_state_dict(state[name])
         self.method.load_state_dict(state["method"])

@@ -64,12 +64,12 @@ def _with_defaults(
 
 
 def scored_otherwise(changed: list[str]) -> list[str]:
-    """Of what :func:`changed` gives: how epochs are evaluated, which a run that goes on may change."""
+    """The changes that :func:`changed` lists in how epochs are evaluated, which a resumed run may make."""
     return [one for one in changed if one.startswith(HOW_SCORED)]
 
 
 def kept_apart(changed: list[str]) -> list[str]:
-    """Of what :func:`changed` gives: what makes it another run."""
+    """The changes that :func:`changed` lists which make it another run."""
     return [one for one in changed if not one.startswith(HOW_SCORED)]
 
 

@@ -99,7 +99,7 @@ def train_in_turn(
 
 @dataclass(frozen=True, kw_only=True)
 class SeedMean:
-    """Of ``runs`` scores, with its 95 % t interval; infinite with one run."""
+    """Mean of ``runs`` scores with its 95 % t interval, which is infinite with one run."""
 
     runs: int
     value: float

@@ -19,9 +19,9 @@ from trainers.methods.registry import build_method
 from trainers.processes.process_group import Process
 
 SOME_CLASSES = 21
-"""Of networks that are made to ask a method for its stages."""
+"""Classes of the networks that are built only to ask a method for its stages."""
 FEWEST_EPOCHS = 3
-"""Of short trainings that are measured."""
+"""Fewest epochs of short trainings that are measured."""
 
 
 def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:

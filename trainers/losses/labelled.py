@@ -26,7 +26,7 @@ from trainers.losses.functional import (
 from trainers.losses.labelled_config import CROSS_ENTROPY, FOCAL, LOVASZ, LossConfig
 
 SMALLEST = 1e-12
-"""Of 1 - p in the focal loss: a power below 1 of 0 has no slope."""
+"""Smallest 1 - p in the focal loss: a power below 1 has no finite slope at 0."""
 EPSILON = 1e-7
 """smp's, of Dice's divisor."""
 

@@ -130,7 +130,7 @@ class PixelPearson(torch.autograd.Function):
 
 
 class _Correlation:
-    """Of one block: (b, c, N) logits, (b, N) masks."""
+    """Correlation distance of one block: (b, c, N) logits, (b, N) masks."""
 
     def __init__(self, student: Tensor, teacher: Tensor, omega: Tensor, domain: Tensor, temperature: float) -> None:
         self._outside, self._domain = ~omega[:, None], domain

@@ -67,7 +67,7 @@ def _almost_unit(direction: Tensor) -> Tensor:
 
 
 def unit(direction: Tensor) -> Tensor:
-    """Of norm 1 for each image; 0 where it is 0."""
+    """The direction with norm 1 for each image; 0 where it is 0."""
     norm = direction.flatten(1).norm(dim=1).clamp(min=torch.finfo(direction.dtype).tiny)
     scaled: Tensor = direction / norm[:, None, None, None]
     return scaled

@@ -140,5 +140,5 @@ def with_bands(backbone: Encoder, bands: int) -> None:
 
 
 def first_convolution(backbone: nn.Module) -> str:
-    """Its name."""
+    """Name of the backbone's first convolution."""
     return next(str(name) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))

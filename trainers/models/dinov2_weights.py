@@ -10,7 +10,7 @@ from trainers.common.errors import CheckpointError, ConfigError
 
 FILE = "model.safetensors"
 NOT_READ = "mask_token"
-"""In the original files, of the pre-training alone."""
+"""Key of the original files that only the pre-training uses."""
 PATCHES = "patch_embed.proj.weight"
 
 

@@ -103,5 +103,5 @@ def _published(config: ModelConfig) -> dict[str, Any] | None:
 
 
 def _bands(values: tuple[float, ...], config: ModelConfig) -> tuple[float, ...]:
-    """Of three bands as many as the network has: their mean for grey."""
+    """Values of three bands for the network's number of bands: their mean for one grey band."""
     return tuple(values) if config.in_channels == len(values) else (sum(values) / len(values),)

@@ -8,7 +8,7 @@ STOCHASTIC_DEPTH = ("DropPath", "StochasticDepth")
 
 
 def noise_of(network: nn.Module) -> list[nn.Module]:
-    """Its layers of dropout and stochastic depth that drop anything."""
+    """The network's layers of dropout and stochastic depth whose rate is above 0."""
     return [module for module in network.modules() if _probability(module)]
 
 

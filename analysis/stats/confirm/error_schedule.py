@@ -24,7 +24,7 @@ _LEVELS = np.array([1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.8])
 
 
 def share(stage: int) -> float:
-    """Of the error, spent on the plan (stage 0) or on its extension number 1, 2, ..."""
+    """Share of the error that the plan (stage 0) or its extension number 1, 2, ... spends."""
     return PLAN if stage == 0 else EXTENSIONS / 2**stage
 
 

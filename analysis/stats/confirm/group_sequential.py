@@ -82,7 +82,7 @@ def _crossing_after(u: Array, limit: float, later: Array, n: int) -> Array:
 def _integral(
     low: Array, high: Array | float, tilt: Array, reach: Array | float, limit: float, later: Array, power: int
 ) -> Array:
-    """Of ``later`` at |reach · sin(angle + tilt)| over the angles from low to high."""
+    """Integral of ``later`` at |reach · sin(angle + tilt)| over the angles from low to high."""
     half = (high - low)[:, None] / 2
     angles = low[:, None] + half * (1 + _ABSCISSAE)
     u = np.abs(np.asarray(reach).reshape(-1, 1) * np.sin(angles + tilt[:, None]))

@@ -36,7 +36,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """Of one arm: seeds of the runs that collapsed and of those that failed, and of how many that have ended."""
+    """Lost runs of one arm: the seeds that collapsed, the seeds that failed, and how many runs have ended."""
 
     collapsed: tuple[int, ...] = ()
     failed: tuple[int, ...] = ()
@@ -53,7 +53,7 @@ class Lost:
 
     @property
     def words(self) -> str:
-        """Such as: 2 of 10 runs were lost (1 collapsed, 1 failed; 3 to 56 % may)."""
+        """The losses as words, such as: 2 of 10 runs were lost (1 collapsed, 1 failed; 3 to 56 % may)."""
         low, high = self.interval
         if self.count == 0:
             return f"0 of {self.runs} runs were lost (up to {high:.0%} may)".replace("%", " %")
@@ -116,7 +116,7 @@ def collapse_bound(scores: Mapping[str, Mapping[int, float]], arm: str, *, delta
 
 
 def _bound(of_arm: Mapping[int, float], shared: float, delta: float) -> float | None:
-    """Of scores of which more is better; ``shared`` is the noise of all arms together."""
+    """Score below which a run has collapsed. More must be better; ``shared`` is the noise of all arms."""
     if len(of_arm) < FEWEST:
         return None
     ranked = sorted(of_arm.values())

@@ -23,7 +23,7 @@ class NewRun:
 
     @property
     def words(self) -> str:
-        """Such as: better in 80 % of new runs (44 to 97 %)."""
+        """The probability as words, such as: better in 80 % of new runs (44 to 97 %)."""
         return f"better in {100 * self.value:.0f} % of new runs ({100 * self.low:.0f} to {100 * self.high:.0f} %)"
 
 

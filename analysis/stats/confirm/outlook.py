@@ -19,7 +19,7 @@ from analysis.stats.distributions import student_above
 
 DRAWS = 2000
 LIKELY = 0.8
-"""Of the interval in which the number of seeds lies."""
+"""Coverage of the interval for the number of seeds that are still needed."""
 MOST_NEEDED = 1000
 """No more seeds than this are ever said to be needed; None stands for more."""
 
@@ -36,7 +36,7 @@ class Chances:
     """Below -delta."""
 
     def words(self, delta: str) -> str:
-        """In one sentence; ``delta`` as it is to be shown, such as 0.3 mIoU."""
+        """The probabilities in one sentence; ``delta`` is shown as given, such as 0.3 mIoU."""
         return (
             f"better by more than {delta} with probability {_percent(self.better)}, within {delta} "
             f"{_percent(self.equivalent)}, worse by more than {delta} {_percent(self.worse)}"
@@ -44,7 +44,7 @@ class Chances:
 
 
 def chances(differences: Array, *, delta: float) -> Chances | None:
-    """Of paired differences, (n,); None where their spread is not known."""
+    """Posterior probabilities from paired differences (n,); None where their spread is not known."""
     from scipy import special
 
     spread = _spread(differences)

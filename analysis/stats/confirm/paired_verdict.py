@@ -177,7 +177,7 @@ def _finding(
 
 
 def _between(needed: tuple[int, int | None]) -> str:
-    """Such as: 12 to 80."""
+    """The range as words, such as: 12 to 80."""
     low, high = needed
     if high is None:
         return f"{low} to more than {MOST_NEEDED}" if low <= MOST_NEEDED else f"more than {MOST_NEEDED}"

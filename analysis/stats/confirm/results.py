@@ -18,10 +18,10 @@ from analysis.stats.objective import sign_of
 
 OFFICIAL = "final/last/miou"
 UNKNOWN_SPLIT = "unknown"
-"""In the place of a split's hash where the trainer told none."""
+"""Stands for a split's hash where the trainer reported none."""
 """Score on the validation set that the trainer's config names (`data.val`), with the last weights."""
 LEVEL = 0.95
-"""Of the intervals of all arms' means together, and so of the winner's, whichever arm wins."""
+"""Simultaneous coverage of the intervals of all arms' means, so that it also holds for the winner's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +55,13 @@ class ArmResult:
     failed: tuple[int, ...]
     unfinished: int
     runtime_s: float
-    """Of all its runs, failed and unfinished ones too."""
+    """Seconds of all its runs together, failed and unfinished ones included."""
     runs: tuple[dict[str, Any], ...]
     """Rows of the table `runs` that ``scores`` come from, by seed."""
     lost: Lost = field(default_factory=Lost)
     """Its runs that collapsed or failed, with the exact interval of their share."""
     arms: int = 1
-    """Of the confirmation, over which the intervals of means hold together."""
+    """Number of arms for which the intervals of the means are simultaneous."""
 
     @property
     def splits(self) -> tuple[str, ...]:

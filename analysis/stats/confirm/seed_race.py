@@ -22,7 +22,7 @@ Scores = Mapping[str, Mapping[int, float]]
 Run = tuple[str, int]
 """Arm and seed."""
 MOST_SEEDS = 30
-"""Of an arm in a plan; the boundaries of many more looks would take minutes to compute."""
+"""Most seeds of an arm in a plan: the boundaries of many more looks would take minutes to compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class RacePlan:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """In the order of their first mention."""
+        """All arms, in the order in which the comparisons mention them first."""
         return tuple(dict.fromkeys(arm for pair in self.comparisons for arm in pair))
 
     @property
@@ -109,7 +109,7 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     """One a comparison, in the plan's order."""
     lost: Mapping[str, Lost]
-    """Of every arm: its runs that collapsed or failed."""
+    """Collapsed and failed runs of every arm."""
     dropped: frozenset[str]
     """Arms that are clearly worse than another and get no more seeds; what is undecided about them stays so."""
     leader: str | None

@@ -31,7 +31,7 @@ class ComparisonState:
     low: float
     high: float
     t: float
-    """Of the look that stands; 0 before the first, and where the spread is not known."""
+    """t statistic at the look that counts; 0 before the first look, and where the spread is not known."""
     kind: Kind
     earlier: tuple[int, Kind] | None
     """The last earlier look, as number of pairs, at which the comparison was decided, and how; None where it never
@@ -39,7 +39,7 @@ class ComparisonState:
 
 
 def standing(differences: Array, schedule: Schedule, delta: float) -> ComparisonState:
-    """Of paired differences, (pairs,), in the order of their seeds."""
+    """State of a comparison, from its paired differences (pairs,) in the order of their seeds."""
     pairs = len(differences)
     estimate = float(differences.mean()) if pairs else math.nan
     means, errors = _by_look(differences, schedule.first)

@@ -25,7 +25,7 @@ class Winner:
 
     @property
     def headline(self) -> str:
-        """Such as: CONFIRMED for runs that do not collapse or fail; 1 of 10 runs was lost (1 failed; 0 to 45 % may)."""
+        """The status, such as: CONFIRMED for runs that do not collapse or fail; 1 of 10 runs was lost."""
         state = "CONFIRMED" if self.confirmed else "NOT CONFIRMED"
         if self.confirmed and self.loses_runs:
             state += " for runs that do not collapse or fail"

@@ -90,7 +90,7 @@ def confirmed_pairs(found: Confirmed) -> tuple[ExternalPair, ...]:
 
 
 def _interval(one: Verdict, sign: int) -> tuple[float, float] | None:
-    """In the score's own direction; None before the first look."""
+    """The verdict's interval in the score's own direction; None before the first look."""
     if math.isinf(one.low):
         return None
     low, high = sorted((sign * one.low, sign * one.high))

@@ -30,7 +30,7 @@ from scipy.linalg.lapack import dpotri
 from analysis.stats.sensitivity.anova_basis import Basis, Floats
 
 LEVEL_VARIANCE = 100.0
-"""Of c, in units of the scores' variance within a budget: as good as flat."""
+"""Prior variance of c, in units of the scores' variance within a budget; practically flat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class Model:
         )
 
     def prior_variances(self, hyper: Hyper) -> Floats:
-        """Of every weight of the basis, (width,)."""
+        """Prior variance of every weight of the basis, (width,)."""
         found = []
         for term in self.basis.terms:
             variances = hyper.s[term.axes[0]] * hyper.spectra[term.axes[0]]
@@ -133,14 +133,14 @@ class Model:
         return np.concatenate(found)
 
     def other_covariance(self, hyper: Hyper) -> Floats:
-        """Of the rows without c, a and r: drift, curves and noise, (n, n) in the columns' order."""
+        """Covariance of the rows from drift, curves and noise alone, without c, a and r: (n, n), column-major."""
         rows = self.rows
         found: Floats = rows.near * _by_row(self._drifts(hyper, self._parts(hyper)).T, rows.who)
         found[np.diag_indices_from(found)] += hyper.noise + rows.extra
         return found.T
 
     def covariance(self, hyper: Hyper) -> Floats:
-        """Of the rows, (n, n) in the columns' order."""
+        """Covariance of the rows, (n, n), column-major."""
         return self._covariance(hyper, self._parts(hyper))
 
     def _parts(self, hyper: Hyper) -> list[Floats]:

@@ -25,12 +25,12 @@ DRAWS, BURN_IN = 200, 40
 PORTION = 25
 """Draws that a process makes at a time."""
 STEP = 1e-3
-"""Of the differences that give the curvature at the mode."""
+"""Step of the finite differences that give the curvature at the mode."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """As :class:`Surrogate` has them, of scores of which more is better."""
+    """The arrays of a :class:`Surrogate`, for scores of which more is better."""
 
     level: Floats
     weights: Floats

@@ -20,7 +20,7 @@ from analysis.stats.sensitivity.surrogate_data import Data, gather, without
 from analysis.stats.study import Study, Trial
 
 ROUNDS = 12
-"""Of looking for collapsed runs, at most."""
+"""Most rounds of fitting and looking for collapsed runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

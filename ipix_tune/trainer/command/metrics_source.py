@@ -64,7 +64,7 @@ class MetricsConfig(Section):
 
     @property
     def described(self) -> str:
-        """In words, for messages."""
+        """The source in words, for messages."""
         kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
         return "its output by pattern" if kind == "pattern" else f"{kind} {self.place}"
 

@@ -74,7 +74,7 @@ class Running:
         self.stop()
 
     def code(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Exit status of the command; None while it runs."""
         if self._told is None:
             stream = self._supervisor.stdout
             assert stream is not None

@@ -24,7 +24,7 @@ class StepTiming:
 
     @property
     def words(self) -> str:
-        """In one line."""
+        """The timing in one line."""
         low, high = self.step_s
         return (
             f"{low:.2g} to {high:.2g} s a step, {self.evaluation_s:.2g} s an evaluation on this machine's {self.device}"

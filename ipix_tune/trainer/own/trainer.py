@@ -320,7 +320,7 @@ def _named(config: TrainConfig, name: str) -> Iterator[str]:
 
 
 def _drop_keys_of_other_methods(method: dict[str, Any], names: Iterable[Value], section: Section) -> None:
-    """Those of the methods of these names that the chosen one does not have."""
+    """Drop the keys that belong to methods of these names and that the chosen method does not have."""
     known = method_keys()
     own = known.get(str(method.get("name")))
     if own is None:

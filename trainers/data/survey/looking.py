@@ -15,7 +15,7 @@ from trainers.data.opening import opened
 from trainers.data.pixels import index_array, read_header, rgb_array
 
 MOST_VALUES = 256
-"""Of a mask: a file with more values or colours is a picture, and no mask."""
+"""Most values or colours of a mask: a file with more is taken for a picture."""
 AT_ONCE = 8
 LIST_REMEDY = ", take its line out, or set data.on_corrupt: skip"
 """How errors of damaged files end, where a list names them; here none does yet."""

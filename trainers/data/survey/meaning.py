@@ -20,7 +20,7 @@ DENSE_BELOW = 32
 """Masks whose values are all below it hold class indices, also where few of them occur."""
 FEW = 5e-4
 MANY_COLOURS = 32
-"""Of so many colours, those that cover less than the share `FEW` of all pixels come of blurred borders."""
+"""With at least so many colours, those that cover less than the share `FEW` of all pixels are blurred borders."""
 _VOC = {red << 16 | green << 8 | blue: index for (red, green, blue), index in VOC_INDEX.items()}
 
 
