@@ -1,4 +1,4 @@
-"""Which configuration of a study is the best so far: the one rule that report, export, live board, confirmation,
+"""Which configuration of a study is the best so far: the one rule that report, export, live table, confirmation,
 simulation and the keeping of checkpoints share. Stdlib only."""
 
 from collections.abc import Collection, Hashable, Iterable, Mapping

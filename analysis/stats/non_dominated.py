@@ -1,4 +1,4 @@
-"""The Pareto front of two objectives: the one rule that report, live board and export share. Stdlib only."""
+"""The Pareto front of two objectives: the one rule that report, live table and export share. Stdlib only."""
 
 from collections.abc import Sequence
 from itertools import groupby

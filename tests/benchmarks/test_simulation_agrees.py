@@ -38,9 +38,9 @@ def test_one_trial_after_the_other_the_simulation_is_the_real_run(tmp_path):
     real, virtual = entries(study), simulated(study, train(whole(study)))
     assert {one.state for one in real} == {"complete", "stopped"}
     assert virtual.entries == real
-    board = ProgressTable(metric="val/miou", mode="max", total=9, max_epochs=EPOCHS)
+    progress = ProgressTable(metric="val/miou", mode="max", total=9, max_epochs=EPOCHS)
     for one in real:
-        board.rows[one.key] = TrialRow(values=one.values, state=one.state)
-        board.rows[one.key].reported(max(one.scores), score=one.scores[max(one.scores)], second_score=None)
+        progress.rows[one.key] = TrialRow(values=one.values, state=one.state)
+        progress.rows[one.key].reported(max(one.scores), score=one.scores[max(one.scores)], second_score=None)
     last = virtual.trajectory[-1]
-    assert board.best() == (last.key, last.score)
+    assert progress.best() == (last.key, last.score)

@@ -1,4 +1,4 @@
-"""Report, tables for papers, export, live board and confirmation name the same best configuration, whatever a study
+"""Report, tables for papers, export, live table and confirmation name the same best configuration, whatever a study
 went through: several seeds, failures, epochs without a score, ties, two objectives."""
 
 import pytest
@@ -81,7 +81,7 @@ def logged(number, one, *, mode, second):
     return run
 
 
-def journalled(number, one, *, second):
+def recorded(number, one, *, second):
     """As the study's record has it."""
     _, scores, prices = curves_of(one)
     return TrialRecord(
@@ -95,9 +95,9 @@ def journalled(number, one, *, second):
     )
 
 
-def on_board(drawn, *, mode, second):
+def in_progress(drawn, *, mode, second):
     """As the driver sees it."""
-    board = ProgressTable(
+    progress = ProgressTable(
         metric=SCORE,
         mode=mode,
         second_objective=Objective(**second) if second else None,
@@ -106,10 +106,10 @@ def on_board(drawn, *, mode, second):
     )
     for number, one in enumerate(drawn):
         epochs, scores, prices = curves_of(one)
-        row = board.rows[key_of(number)] = TrialRow(values=values_of(one), state=one["state"])
+        row = progress.rows[key_of(number)] = TrialRow(values=values_of(one), state=one["state"])
         for epoch in range(1, epochs + 1):
             row.reported(epoch, score=scores.get(epoch), second_score=prices[epoch] if second else None)
-    return board
+    return progress
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -122,8 +122,8 @@ def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
         {**base(), "objective": {"metric": SCORE, "mode": mode, "second_objective": second}}
     )
     tables = build_tables([logged(number, one, mode=mode, second=second) for number, one in enumerate(drawn)])
-    study, board = from_tables(tables), on_board(drawn, mode=mode, second=second)
-    entries = [journalled(number, one, second=second) for number, one in enumerate(drawn)]
+    study, progress = from_tables(tables), in_progress(drawn, mode=mode, second=second)
+    entries = [recorded(number, one, second=second) for number, one in enumerate(drawn)]
 
     shown, mean = study.best(), None
     try:
@@ -132,14 +132,14 @@ def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
         mean = exported.score
     except ExportError:
         assert shown is None
-    assert board.best() == (None if shown is None else (key_of(shown.number), mean))
+    assert progress.best() == (None if shown is None else (key_of(shown.number), mean))
 
     full = [one for one in study.ranked if one.full]
     assert [one.key for one in leaders(config, entries, top=9, max_epochs=FULL)] == [key_of(one.number) for one in full]
     assert [one.trials[0].number for one in results(study)] == [one.number for one in full]
     if second is not None and full:
         front = [key_of(point.trial.number) for point in pareto(study, noise=None).front]
-        assert list(exported.front) == board.front() == front
+        assert list(exported.front) == progress.front() == front
         assert front[0] == key_of(shown.number)
 
     steps = incumbents(study, sorted((one for one in study.trials if one.curve), key=lambda one: one.ended_at))
@@ -148,14 +148,14 @@ def test_all_that_name_a_best_configuration_name_the_same(mode, second, drawn):
     ended = set(OVER)
     if shown is not None and shown.state in ended:
         to_come = {one.scored.settings for one in entries if one.state not in ended and one.scored is not None}
-        assert key_of(shown.number) in board.contenders(unsettled=to_come)
+        assert key_of(shown.number) in progress.contenders(unsettled=to_come)
 
 
 @given(drawn=trials)
 @settings(deadline=None, max_examples=100)
 def test_the_search_is_not_called_settled_at_the_trial_that_made_the_best(drawn):
     """The last trial of a study is the best configuration's only one: nothing has ended since."""
-    entries = [journalled(number, one, second=None) for number, one in enumerate(drawn)]
+    entries = [recorded(number, one, second=None) for number, one in enumerate(drawn)]
     last = {"state": "complete", "epochs": FULL, "unscored": set(), "score": 99, "price": 0, "lr": 0.9, "seed": 0}
-    entries.append(journalled(len(drawn), last, second=None))
+    entries.append(recorded(len(drawn), last, second=None))
     assert ended_since_improvement(entries, max_epochs=FULL, by=0.5, sign=1) == 0

@@ -1,4 +1,4 @@
-"""When a study has had enough; the journal's clock is the test's."""
+"""When a study has had enough; the trial store's clock is the test's."""
 
 from dataclasses import replace
 
@@ -25,14 +25,14 @@ class Clock:
 def begun(clock, **budget):
     data = base() | {"budget": {"trials": 12} | budget, "resources": {"workers": 2, "gpus_per_worker": 1}}
     study = StudyConfig.model_validate(data)
-    journal = TrialStore(None, study, SearchSpace(study), total=12, clock=clock)
-    limit = Budget(study.budget, study.resources, journal, max_epochs=9, sign=1)
-    return limit, journal
+    store = TrialStore(None, study, SearchSpace(study), total=12, clock=clock)
+    limit = Budget(study.budget, study.resources, store, max_epochs=9, sign=1)
+    return limit, store
 
 
 def test_without_limits_nothing_is_ever_over():
-    limit, journal = begun(Clock())
-    journal.record(journal.next()[0], epoch=1, score=1.0, seconds=1e9)
+    limit, store = begun(Clock())
+    store.record(store.next()[0], epoch=1, score=1.0, seconds=1e9)
     assert limit.exhausted() is None
     assert limit.converged() is None
 
@@ -47,31 +47,31 @@ def test_hours_are_wall_time():
 
 
 def test_epochs_are_those_of_all_trials_and_one_that_is_reported_again_counts_once():
-    limit, journal = begun(Clock(), epochs=3)
-    first, second = journal.next()[0], journal.next()[0]
+    limit, store = begun(Clock(), epochs=3)
+    first, second = store.next()[0], store.next()[0]
     for key, epoch in ((first, 1), (second, 1), (second, 1)):
-        journal.record(key, epoch=epoch, score=1.0)
+        store.record(key, epoch=epoch, score=1.0)
     assert limit.exhausted() is None
-    journal.record(first, epoch=2, score=1.0)
+    store.record(first, epoch=2, score=1.0)
     assert limit.exhausted() == "budget.epochs"
 
 
 def test_gpu_hours_are_training_time_times_the_gpus_of_a_trial():
-    limit, journal = begun(Clock(), gpu_hours=1)
-    key = journal.next()[0]
-    journal.record(key, epoch=1, score=1.0, seconds=1799)
+    limit, store = begun(Clock(), gpu_hours=1)
+    key = store.next()[0]
+    store.record(key, epoch=1, score=1.0, seconds=1799)
     assert limit.exhausted() is None
-    journal.record(key, epoch=2, score=1.0, seconds=2)
+    store.record(key, epoch=2, score=1.0, seconds=2)
     assert limit.exhausted() == "budget.gpu_hours"
 
 
 def test_a_resumed_study_has_used_what_its_drivers_before_used(tmp_path):
     data = base() | {"budget": {"trials": 12, "epochs": 2, "gpu_hours": 1}, "resources": {"gpus_per_worker": 1}}
     study = StudyConfig.model_validate(data)
-    journal = TrialStore(tmp_path, study, SearchSpace(study), total=12)
-    key = journal.next()[0]
-    journal.record(key, epoch=1, score=1.0, seconds=4000)
-    journal.write_seconds()
+    store = TrialStore(tmp_path, study, SearchSpace(study), total=12)
+    key = store.next()[0]
+    store.record(key, epoch=1, score=1.0, seconds=4000)
+    store.write_seconds()
     again = TrialStore(tmp_path, study, SearchSpace(study), total=12)
     assert (again.epochs, again.trained_s) == (1, 4000)
 
@@ -82,14 +82,14 @@ def test_gpu_hours_without_a_gpu_are_refused():
 
 
 def test_no_new_trial_starts_once_nothing_gets_better():
-    limit, journal = begun(Clock(), no_improvement={"trials": 2, "by": 0.5})
+    limit, store = begun(Clock(), no_improvement={"trials": 2, "by": 0.5})
     for score in (50.0, 50.4, 50.5):
-        key = journal.next()[0]
-        journal.record(key, epoch=9, score=score)
-        journal.end(key, state="complete")
+        key = store.next()[0]
+        store.record(key, epoch=9, score=score)
+        store.end(key, state="complete")
     assert "none of the last 2 trials" in limit.converged()
     searcher = TrialStoreSearcher(
-        journal,
+        store,
         trial_config=lambda key, values: {"key": key},
         concurrent=lambda: 1,
         converged=limit.converged,

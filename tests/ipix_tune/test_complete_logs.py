@@ -41,10 +41,10 @@ def trained(study, *, logged=None):
     facts = RunFacts(
         phase="search", training=space.to_config, describe=lambda values: {"search": values}, shared=SHARED
     )
-    journal = TrialStore(place, study, space, total=12)
+    store = TrialStore(place, study, space, total=12)
     tracker = Tracker(place, study, SHARED)
     for number, (state, last) in enumerate((("complete", EPOCHS), ("stopped", 1), ("failed", 2))):
-        key, values = journal.next()
+        key, values = store.next()
         taken, end = (last, True) if logged is None else logged[number]
         own = place / "trials" / key
         own.mkdir(parents=True)
@@ -56,14 +56,14 @@ def trained(study, *, logged=None):
                 file.write(json.dumps(row) + "\n")
             if epoch <= taken:
                 tracker.log(key, epoch=epoch, metrics=metrics_of(number, epoch))
-            journal.record(key, epoch=epoch, score=metrics_of(number, epoch)["val/miou"])
+            store.record(key, epoch=epoch, score=metrics_of(number, epoch)["val/miou"])
         error = "it broke" if state == "failed" else None
         if end:
             score = metrics_of(number, last)["val/miou"]
             tracker.finish(key, state=state, error=error, objective=score, epochs=last)
-        journal.end(key, state=state, error=error)
+        store.end(key, state=state, error=error)
     tracker.close()
-    return place, facts, journal.entries()
+    return place, facts, store.entries()
 
 
 def seen(place):
@@ -128,7 +128,7 @@ def test_a_trial_whose_own_file_is_gone_too_keeps_the_score_that_the_record_has(
 
 def test_a_trial_that_is_still_running_lacks_nothing(study):
     place = study_folder.prepare(study, resume=False)
-    journal = TrialStore(place, study, SearchSpace(study), total=12)
-    key, _ = journal.next()
-    journal.record(key, epoch=1, score=50.0)
-    assert lacks(journal.entries(), None) == []
+    store = TrialStore(place, study, SearchSpace(study), total=12)
+    key, _ = store.next()
+    store.record(key, epoch=1, score=50.0)
+    assert lacks(store.entries(), None) == []

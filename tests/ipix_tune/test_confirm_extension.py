@@ -78,7 +78,7 @@ def test_the_plans_file_keeps_all_else(tmp_path):
 
 
 def played(folder, plan, score):
-    """The confirmation's journal without Ray, from where it stands to its end; the runs that it made."""
+    """The confirmation's trial store without Ray, from where it stands to its end; the runs that it made."""
     study = StudyConfig.model_validate({**base(), "points": [], "sampler": {"name": "random"}})
     dimensions = {"arm": Dimension(choice=("a", "b")), "seed": Dimension(int=(0, plan.seeds - 1))}
     study = study.model_copy(update={"search": dimensions})
@@ -86,14 +86,14 @@ def played(folder, plan, score):
     def wanted(entries):
         return [{"arm": arm, "seed": seed} for arm, seed in judged(entries, plan, sign=1).wanted]
 
-    book = TrialStore(folder, study, SearchSpace(study), total=2 * plan.seeds, rounds=wanted, letter="c")
+    store = TrialStore(folder, study, SearchSpace(study), total=2 * plan.seeds, rounds=wanted, letter="c")
     made = []
-    while (found := book.next()) is not None:
+    while (found := store.next()) is not None:
         key, values = found
         made.append((key, values["arm"], values["seed"]))
-        book.record(key, epoch=1, score=score(values["arm"], values["seed"]))
-        book.end(key, state="complete")
-    return made, book.entries()
+        store.record(key, epoch=1, score=score(values["arm"], values["seed"]))
+        store.end(key, state="complete")
+    return made, store.entries()
 
 
 def test_the_journal_of_an_ended_confirmation_takes_up_the_seeds_of_its_extension(tmp_path):

@@ -38,12 +38,12 @@ def run(folder, config):
     """One trial at a time, as Tune goes about it; a trial that is taken up reports all its epochs again. Returns the
     sampler's file as it was written, by the number of records that stood then."""
     space, samplers = SearchSpace(config), {}
-    book = TrialStore(folder, config, space, total=TRIALS)
+    store = TrialStore(folder, config, space, total=TRIALS)
     scheduler = build_scheduler(config, max_epochs=EPOCHS)
-    scheduler.replay(book.entries())
+    scheduler.replay(store.entries())
     handed_out = {}
     searcher = TrialStoreSearcher(
-        book,
+        store,
         trial_config=lambda key, values: handed_out.update({key: values}) or {"key": key},
         concurrent=lambda: 1,
         max_epochs=EPOCHS,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ipix_tune.search.repeated_error import Alike, cause_of
 from ipix_tune.study.failed_trials import offer_failed
 from ipix_tune.trainer.own.trainer import OwnTrainer
-from tests.ipix_tune.test_trial_store import journal, study
+from tests.ipix_tune.test_trial_store import study, trial_store
 from trainers.common.errors import ConfigError, DataError, OutOfMemory, TrainingError
 from trainers.config import TrainConfig
 
@@ -22,18 +22,18 @@ def record_at(folder, kind):
     return f"sqlite:///{folder}/studies.db" if kind == "sqlite" else kind
 
 
-def failed(book, *, cause="other", scores=(10.0, 12.0), error="x.png: cannot be decoded"):
-    key, values = book.next()
+def failed(store, *, cause="other", scores=(10.0, 12.0), error="x.png: cannot be decoded"):
+    key, values = store.next()
     for epoch, score in enumerate(scores, 1):
-        book.record(key, epoch=epoch, score=score)
-    book.end(key, state="failed", error=error, cause=cause)
+        store.record(key, epoch=epoch, score=score)
+    store.end(key, state="failed", error=error, cause=cause)
     return key, values
 
 
-def completed(book, score=20.0):
-    key, values = book.next()
-    book.record(key, epoch=9, score=score)
-    book.end(key, state="complete")
+def completed(store, score=20.0):
+    key, values = store.next()
+    store.record(key, epoch=9, score=score)
+    store.end(key, state="complete")
     return key, values
 
 
@@ -44,24 +44,24 @@ def everything(entry):
 @pytest.mark.parametrize("record", RECORDS)
 def test_a_failed_trial_is_offered_again_with_its_key_its_values_and_its_epochs(tmp_path, record):
     config = study(record=record_at(tmp_path, record))
-    book = journal(tmp_path, config)
-    key, values = failed(book)
-    completed(book)
-    again = journal(tmp_path, config)
+    store = trial_store(tmp_path, config)
+    key, values = failed(store)
+    completed(store)
+    again = trial_store(tmp_path, config)
     assert again.offer_again(everything) == [key]
     assert again.next() == (key, values)
     assert again.entry(key).scores == {1: 10.0, 2: 12.0}
     again.record(key, epoch=9, score=30.0)
     again.end(key, state="complete")
-    (entry,) = [one for one in journal(tmp_path, config).entries() if one.key == key]
+    (entry,) = [one for one in trial_store(tmp_path, config).entries() if one.key == key]
     assert (entry.state, entry.scores[9], entry.error) == ("complete", 30.0, None)
 
 
 def test_what_is_offered_again_counts_once(tmp_path):
-    book = journal(tmp_path, total=3)
-    key, _ = failed(book)
-    completed(book)
-    again = journal(tmp_path, total=3)
+    store = trial_store(tmp_path, total=3)
+    key, _ = failed(store)
+    completed(store)
+    again = trial_store(tmp_path, total=3)
     assert again.remaining == 1
     again.offer_again(everything)
     assert (again.remaining, again.started, again.epochs) == (2, 2, 3)
@@ -71,49 +71,49 @@ def test_what_is_offered_again_counts_once(tmp_path):
 
 
 def test_a_driver_that_dies_meanwhile_leaves_it_to_be_taken_up(tmp_path):
-    key, values = failed(journal(tmp_path))
-    journal(tmp_path).offer_again(everything)
-    assert journal(tmp_path).next() == (key, values)
+    key, values = failed(trial_store(tmp_path))
+    trial_store(tmp_path).offer_again(everything)
+    assert trial_store(tmp_path).next() == (key, values)
 
 
 def test_a_trial_that_fails_twice_can_be_offered_twice(tmp_path):
-    key, values = failed(journal(tmp_path))
+    key, values = failed(trial_store(tmp_path))
     for _ in range(2):
-        book = journal(tmp_path)
-        assert book.offer_again(everything) == [key]
-        assert book.next() == (key, values)
-        book.end(key, state="failed", error="again", cause="other")
-    assert [one.error for one in journal(tmp_path).entries()] == ["again"]
+        store = trial_store(tmp_path)
+        assert store.offer_again(everything) == [key]
+        assert store.next() == (key, values)
+        store.end(key, state="failed", error="again", cause="other")
+    assert [one.error for one in trial_store(tmp_path).entries()] == ["again"]
 
 
 def test_trials_that_did_not_fail_are_not_offered(tmp_path):
-    book = journal(tmp_path)
-    completed(book)
-    book.next()
-    assert journal(tmp_path).offer_again(everything) == []
+    store = trial_store(tmp_path)
+    completed(store)
+    store.next()
+    assert trial_store(tmp_path).offer_again(everything) == []
 
 
 def test_offering_a_trial_again_does_not_change_what_the_sampler_draws_next(tmp_path):
     config, next_values = study(sampler={"name": "random"}, points=[]), []
     for name, offer in (("plain", False), ("again", True)):
         (tmp_path / name).mkdir()
-        failed(journal(tmp_path / name, config))
-        book = journal(tmp_path / name, config)
+        failed(trial_store(tmp_path / name, config))
+        store = trial_store(tmp_path / name, config)
         if offer:
-            book.offer_again(everything)
-            book.end(book.next()[0], state="failed", error="still", cause="other")
-        next_values.append(book.next()[1])
+            store.offer_again(everything)
+            store.end(store.next()[0], state="failed", error="still", cause="other")
+        next_values.append(store.next()[1])
     assert next_values[0] == next_values[1]
 
 
 def test_the_sampler_is_told_of_the_failure_and_of_the_score(tmp_path):
-    failed(journal(tmp_path))
-    book = journal(tmp_path)
-    book.offer_again(everything)
-    key, _ = book.next()
-    book.record(key, epoch=9, score=30.0)
-    book.end(key, state="complete")
-    states = [trial.state for trial in book._study.trials]
+    failed(trial_store(tmp_path))
+    store = trial_store(tmp_path)
+    store.offer_again(everything)
+    key, _ = store.next()
+    store.record(key, epoch=9, score=30.0)
+    store.end(key, state="complete")
+    states = [trial.state for trial in store._study.trials]
     assert states[0] == optuna.trial.TrialState.FAIL
     assert states[-1] == optuna.trial.TrialState.COMPLETE
 
@@ -147,15 +147,15 @@ def folder_of_images(tmp_path):
 
 
 def offered(folder, data, **options):
-    book = journal(folder)
-    lines = offer_failed(book, OwnTrainer(), data, **{"resume": True, "retry_failed": False, "lost": True, **options})
-    return [entry.key for entry in book.entries() if entry.state == "running"], lines
+    store = trial_store(folder)
+    lines = offer_failed(store, OwnTrainer(), data, **{"resume": True, "retry_failed": False, "lost": True, **options})
+    return [entry.key for entry in store.entries() if entry.state == "running"], lines
 
 
 def failed_by_data(folder, data, **options):
-    book = journal(folder)
-    offer_failed(book, OwnTrainer(), data, resume=False, retry_failed=False, lost=True)
-    return failed(book, **{"cause": "data", **options})[0]
+    store = trial_store(folder)
+    offer_failed(store, OwnTrainer(), data, resume=False, retry_failed=False, lost=True)
+    return failed(store, **{"cause": "data", **options})[0]
 
 
 def test_trials_that_failed_by_data_are_offered_when_the_data_have_changed(tmp_path, data, folder_of_images):

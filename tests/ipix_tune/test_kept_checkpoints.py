@@ -119,17 +119,17 @@ def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
         "budget": {"trials": 999},
     }
     study = StudyConfig.model_validate(data)
-    journal = TrialStore(None, study, SearchSpace(study), total=999)
+    store = TrialStore(None, study, SearchSpace(study), total=999)
     ended = {}
-    while (given := journal.next()) is not None:
+    while (given := store.next()) is not None:
         key, _ = given
-        settings = {one.key: one for one in journal.entries()}[key]
-        assert len(journal.unsettled()) == 24 - sum(count == 2 for count in ended.values())
-        journal.record(key, epoch=9, score=1.0)
-        journal.end(key, state="complete")
-        name = {one.key: one for one in journal.entries()}[key].scored.settings
+        settings = {one.key: one for one in store.entries()}[key]
+        assert len(store.unsettled()) == 24 - sum(count == 2 for count in ended.values())
+        store.record(key, epoch=9, score=1.0)
+        store.end(key, state="complete")
+        name = {one.key: one for one in store.entries()}[key].scored.settings
         ended[name] = ended.get(name, 0) + 1
-        assert (name in journal.unsettled()) == (ended[name] < 2), settings
+        assert (name in store.unsettled()) == (ended[name] < 2), settings
     assert set(ended.values()) == {2}
 
 

@@ -182,18 +182,18 @@ def test_a_dimension_that_is_inactive_in_the_incumbent_is_even_in_its_neighbourh
     assert beliefs["method.teacher"].center == "shared"
 
 
-def played(book, trials, score):
+def played(store, trials, score):
     found = []
     for _ in range(trials):
-        key, values = book.next()
+        key, values = store.next()
         found.append(values)
-        book.record(key, epoch=1, score=score(values))
-        book.end(key, state="complete")
+        store.record(key, epoch=1, score=score(values))
+        store.end(key, state="complete")
     return found
 
 
-def sources(book):
-    return [trial.system_attrs[SOURCE] for trial in book._study.trials]
+def sources(store):
+    return [trial.system_attrs[SOURCE] for trial in store._study.trials]
 
 
 def test_a_right_prior_keeps_proposing_and_a_wrong_one_falls_silent():
@@ -201,9 +201,9 @@ def test_a_right_prior_keeps_proposing_and_a_wrong_one_falls_silent():
         counts = Counter()
         for seed in range(5):
             config = study_with(LINE, sampler={"seed": seed})
-            book = TrialStore(None, config, SearchSpace(config), total=40)
-            played(book, 40, lambda values: -abs(values["optim.lr"] - best))
-            counts.update(sources(book)[10:])
+            store = TrialStore(None, config, SearchSpace(config), total=40)
+            played(store, 40, lambda values: -abs(values["optim.lr"] - best))
+            counts.update(sources(store)[10:])
         return counts["prior"] / counts.total()
 
     assert late_share(0.9) > 3 * late_share(0.2)
@@ -219,20 +219,20 @@ def test_the_model_sees_what_a_distrusted_prior_proposed_as_the_bad_trials_that_
 
     monkeypatch.setattr(optuna.samplers.TPESampler, "infer_relative_search_space", spy)
     config = study_with(LINE, sampler={"startup_trials": 3})
-    book = TrialStore(None, config, SearchSpace(config), total=60)
-    played(book, 60, lambda values: -abs(values["optim.lr"] - 0.1))
+    store = TrialStore(None, config, SearchSpace(config), total=60)
+    played(store, 60, lambda values: -abs(values["optim.lr"] - 0.1))
     number, shown = seen[-1]
     assert number > 40
-    of_prior = [shown[one] for one, source in enumerate(sources(book)[:number]) if source == "prior"]
+    of_prior = [shown[one] for one, source in enumerate(sources(store)[:number]) if source == "prior"]
     assert of_prior
     assert max(of_prior) < 0.5
 
 
 def test_the_model_takes_over_as_trials_end():
     config = study_with(LINE)
-    book = TrialStore(None, config, SearchSpace(config), total=200)
-    played(book, 200, lambda values: -abs(values["optim.lr"] - 0.9))
-    drawn = sources(book)
+    store = TrialStore(None, config, SearchSpace(config), total=200)
+    played(store, 200, lambda values: -abs(values["optim.lr"] - 0.9))
+    drawn = sources(store)
     assert drawn[:10].count("model") < drawn[10:20].count("model") + 5
     assert drawn[100:].count("model") > 60
 
@@ -267,11 +267,11 @@ def test_the_sampler_can_be_pickled():
 
 def test_without_a_prior_tpe_proposes_four_in_five_and_the_others_are_drawn_evenly():
     config = study_with({"optim.lr": {"uniform": [0, 1]}})
-    book = TrialStore(None, config, SearchSpace(config), total=400)
-    found = played(book, 400, lambda values: -abs(values["optim.lr"] - 0.9))
-    assert set(sources(book)) == {"model", "even"}
-    even = [values["optim.lr"] for values, source in zip(found, sources(book), strict=True) if source == "even"]
+    store = TrialStore(None, config, SearchSpace(config), total=400)
+    found = played(store, 400, lambda values: -abs(values["optim.lr"] - 0.9))
+    assert set(sources(store)) == {"model", "even"}
+    even = [values["optim.lr"] for values, source in zip(found, sources(store), strict=True) if source == "even"]
     assert stats.kstest(even, "uniform").pvalue > 0.01
     assert stats.binomtest(len(even), 400, 0.2).pvalue > 0.01
-    model = [values["optim.lr"] for values, source in zip(found, sources(book), strict=True) if source == "model"]
+    model = [values["optim.lr"] for values, source in zip(found, sources(store), strict=True) if source == "model"]
     assert sum(abs(value - 0.9) < 0.1 for value in model) > 0.6 * len(model)

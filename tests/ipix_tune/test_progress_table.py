@@ -5,7 +5,7 @@ from rich.console import Console
 from ipix_tune.execution.progress_table import Display, ProgressTable, TrialRow, describe
 
 
-def board(**rows):
+def progress(**rows):
     made = ProgressTable(metric="val/miou", mode="max", total=4, max_epochs=9)
     made.rows.update(rows)
     return made
@@ -19,17 +19,17 @@ def row(epoch, score, state="complete", *, alpha=None, seed=None, **more):
 
 
 def test_the_incumbent_is_the_best_of_those_that_ran_the_longest():
-    shown = board(t0000=row(9, 40.0), t0001=row(9, 42.0), t0002=row(1, 60.0, "stopped"))
+    shown = progress(t0000=row(9, 40.0), t0001=row(9, 42.0), t0002=row(1, 60.0, "stopped"))
     assert shown.best() == ("t0001", 42.0)
 
 
 def test_of_equal_trials_the_earliest_is_the_incumbent():
-    assert board(t0003=row(9, 40.0, alpha=1), t0001=row(9, 40.0, alpha=2)).best() == ("t0001", 40.0)
+    assert progress(t0003=row(9, 40.0, alpha=1), t0001=row(9, 40.0, alpha=2)).best() == ("t0001", 40.0)
 
 
 def seeds_of_two_configurations():
     """The luckiest run is t0000, the better configuration that of t0001."""
-    return board(
+    return progress(
         t0000=row(9, 50.0, alpha=1, seed=0),
         t0001=row(9, 41.0, alpha=2, seed=0),
         t0002=row(9, 20.0, alpha=1, seed=1),
@@ -49,41 +49,41 @@ def test_the_headline_says_how_many_seeds_are_behind_a_mean():
 def test_an_epoch_without_a_score_does_not_make_an_earlier_score_a_later_one():
     late = row(4, 50.0, "running")
     late.reported(5, score=None, second_score=None)
-    assert board(t0000=late, t0001=row(5, 40.0, "running")).best() == ("t0001", 40.0)
+    assert progress(t0000=late, t0001=row(5, 40.0, "running")).best() == ("t0001", 40.0)
 
 
 def test_the_best_that_has_ended_is_not_one_that_still_runs():
-    shown = board(t0000=row(3, 40.0, "stopped"), t0001=row(3, 30.0, "stopped"), t0002=row(5, 50.0, "running"))
+    shown = progress(t0000=row(3, 40.0, "stopped"), t0001=row(3, 30.0, "stopped"), t0002=row(5, 50.0, "running"))
     assert shown.contenders(unsettled=()) == {"t0000"}
     assert shown.ended() == {"t0000", "t0001"}
 
 
 def test_a_failed_trial_is_never_the_incumbent():
-    assert board(t0000=row(9, 40.0), t0001=row(9, 50.0, "failed")).best() == ("t0000", 40.0)
+    assert progress(t0000=row(9, 40.0), t0001=row(9, 50.0, "failed")).best() == ("t0000", 40.0)
 
 
 def test_where_less_is_better_the_incumbent_has_the_least():
-    shown = board(t0000=row(9, 1.0), t0001=row(9, 2.0))
+    shown = progress(t0000=row(9, 1.0), t0001=row(9, 2.0))
     shown.mode = "min"
     assert shown.best() == ("t0000", 1.0)
 
 
 def test_the_headline_counts_trials_by_state():
-    line = board(t0000=row(9, 40.0), t0001=row(1, 1.0, "stopped"), t0002=row(2, 5.0, "running")).headline()
+    line = progress(t0000=row(9, 40.0), t0001=row(1, 1.0, "stopped"), t0002=row(2, 5.0, "running")).headline()
     assert "2/4 trials ended (1 complete, 1 stopped, 0 failed), 1 running" in line
     assert "best so far t0000 40.00 after 9/9 epochs" in line
 
 
 def test_without_a_terminal_there_are_plain_lines():
     out = io.StringIO()
-    with Display(board(t0000=row(3, 41.234, "running")), Console(file=out, width=200)) as display:
+    with Display(progress(t0000=row(3, 41.234, "running")), Console(file=out, width=200)) as display:
         display.epoch("t0000")
     assert out.getvalue() == "t0000 epoch 3/9  val/miou 41.23\n"
 
 
 def test_on_a_terminal_there_is_a_table_with_every_trial():
     out = io.StringIO()
-    shown = board(t0000=row(9, 41.234), t0001=row(2, 3.0, "failed", error="loss strong1 is NaN"))
+    shown = progress(t0000=row(9, 41.234), t0001=row(2, 3.0, "failed", error="loss strong1 is NaN"))
     Console(file=out, width=160, force_terminal=True).print(shown.table())
     text = out.getvalue()
     assert "t0000" in text

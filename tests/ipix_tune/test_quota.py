@@ -1,7 +1,7 @@
 import random
 
 from ipix_tune.search.asha import Asha
-from tests.ipix_tune.test_trial_store import journal, report
+from tests.ipix_tune.test_trial_store import report, trial_store
 
 
 def asha(*, quota=True):
@@ -47,16 +47,16 @@ def test_a_report_that_comes_again_is_answered_as_before_and_fills_no_place():
 
 def test_after_a_replay_the_quota_is_as_full_as_in_the_unbroken_study(tmp_path):
     rng = random.Random(2)
-    book, live = journal(tmp_path), asha()
+    store, live = trial_store(tmp_path), asha()
     for _ in range(6):
-        key, _ = book.next()
+        key, _ = store.next()
         for epoch in range(1, 10):
             score = rng.random() + epoch
-            book.record(key, epoch=epoch, score=score)
+            store.record(key, epoch=epoch, score=score)
             if report(live, key, epoch, score) == "STOP":
-                book.end(key, state="stopped")
+                store.end(key, state="stopped")
                 break
     rebuilt = asha()
-    rebuilt.replay(journal(tmp_path).entries())
+    rebuilt.replay(trial_store(tmp_path).entries())
     assert rebuilt._passed == live._passed
     assert sum(map(len, live._passed.values())) > 1

@@ -61,10 +61,10 @@ def ended(process):
 def runs_of(place):
     """{(arm, seed): (curve, state)} and the keys, from the confirmation's own journal."""
     study = as_study(load_study(place, []), load(place / "confirm/plan.json"), place)
-    book = TrialStore(place / "confirm", study, SearchSpace(study), total=0, rounds=lambda known: [], letter="c")
-    runs = {(one.values["arm"], one.values["seed"]): (one.scores, one.state) for one in book.entries()}
-    assert len(runs) == len(book.entries()), "a run was made twice"
-    return runs, {(one.values["arm"], one.values["seed"]): one.key for one in book.entries()}
+    store = TrialStore(place / "confirm", study, SearchSpace(study), total=0, rounds=lambda known: [], letter="c")
+    runs = {(one.values["arm"], one.values["seed"]): (one.scores, one.state) for one in store.entries()}
+    assert len(runs) == len(store.entries()), "a run was made twice"
+    return runs, {(one.values["arm"], one.values["seed"]): one.key for one in store.entries()}
 
 
 @pytest.fixture(scope="module")

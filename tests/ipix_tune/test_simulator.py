@@ -158,18 +158,18 @@ def test_in_a_simulated_grid_over_seeds_the_incumbent_is_the_boards_and_has_the_
 
 
 def watched(config, curves):
-    """The incumbent of the simulation and of a board that is told the same, after every score."""
+    """The incumbent of the simulation and of a progress table that is told the same, after every score."""
 
     class Watched(Simulation):
         def _note(self, now, running, epoch, score):
             super()._note(now, running, epoch, score)
-            row = board.rows.setdefault(running.key, TrialRow(values=running.values))
+            row = progress.rows.setdefault(running.key, TrialRow(values=running.values))
             row.reported(epoch, score=score, second_score=None)
             row.state = "complete" if epoch == EPOCHS else "running"
             step = self._outcome.trajectory[-1]
-            seen.append(((step.key, step.score), board.best()))
+            seen.append(((step.key, step.score), progress.best()))
 
-    seen, board = [], ProgressTable(metric="m", mode="max", total=15, max_epochs=EPOCHS)
+    seen, progress = [], ProgressTable(metric="m", mode="max", total=15, max_epochs=EPOCHS)
     Watched(config, curves, max_epochs=EPOCHS, concurrent=4).run()
     assert len(seen) > 30
     return seen

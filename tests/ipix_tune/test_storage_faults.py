@@ -14,7 +14,7 @@ from ipix_tune.storage.optuna_storage import RecordError
 from ipix_tune.storage.storage_faults import storage_fault
 from tests.disks import small_disk
 from tests.ipix_tune.running import TINY, assert_same_study, epochs_on_disk, long, run, wait_for
-from tests.ipix_tune.test_optuna_storage import journal
+from tests.ipix_tune.test_optuna_storage import trial_store
 
 
 def raised(error):
@@ -64,27 +64,27 @@ def test_an_error_that_was_raised_in_place_of_a_handled_one_is_no_fault_of_the_s
 def test_a_database_that_stays_locked_is_named_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(optuna_storage, "WAIT_S", 0.3)
     url = f"sqlite:///{tmp_path}/studies.db"
-    book = journal(tmp_path, url)
-    key, _ = book.next()
+    store = trial_store(tmp_path, url)
+    key, _ = store.next()
     with contextlib.closing(sqlite3.connect(tmp_path / "studies.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RecordError, match=r"record: sqlite:///.*studies\.db: .*database is locked"):
-            book.record(key, epoch=1, score=1.0)
-    book.record(key, epoch=1, score=1.0)
-    assert journal(tmp_path, url).entries()[0].scores == {1: 1.0}
+            store.record(key, epoch=1, score=1.0)
+    store.record(key, epoch=1, score=1.0)
+    assert trial_store(tmp_path, url).entries()[0].scores == {1: 1.0}
 
 
 def test_a_database_whose_disk_is_full_for_a_moment_costs_the_record_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(optuna_storage, "WAIT_S", 20)
     with small_disk(tmp_path, "2m"):
         url = f"sqlite:///{tmp_path}/studies.db"
-        book = journal(tmp_path, url)
-        key, _ = book.next()
+        store = trial_store(tmp_path, url)
+        key, _ = store.next()
         fill(tmp_path)
         threading.Timer(1.0, (tmp_path / "filler").unlink).start()
         for epoch in range(1, 40):
-            book.record(key, epoch=epoch, score=float(epoch))
-        assert len(journal(tmp_path, url).entries()[0].scores) == 39
+            store.record(key, epoch=epoch, score=float(epoch))
+        assert len(trial_store(tmp_path, url).entries()[0].scores) == 39
 
 
 def fill(disk):

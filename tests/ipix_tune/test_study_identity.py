@@ -17,17 +17,17 @@ def study(tmp_path, **changes):
     return StudyConfig.model_validate({**base(), "storage": str(tmp_path), **changes})
 
 
-def journal(place, config, **options):
+def trial_store(place, config, **options):
     return TrialStore(place, config, SearchSpace(config), total=12, there=study_folder.trials_of(place), **options)
 
 
 def three_trials(place, config):
-    book = journal(place, config)
+    store = trial_store(place, config)
     for _ in range(3):
-        key, _ = book.next()
+        key, _ = store.next()
         (place / "trials" / key).mkdir(parents=True)
-        book.record(key, epoch=1, score=50.0)
-        book.end(key, state="complete")
+        store.record(key, epoch=1, score=50.0)
+        store.end(key, state="complete")
 
 
 def test_two_studies_of_one_name_have_two_identities(tmp_path):
@@ -51,7 +51,7 @@ def test_a_renamed_folder_is_the_same_study(tmp_path):
     place.rename(tmp_path / "renamed")
     config = study(tmp_path, name="renamed")
     renamed = study_folder.prepare(config, resume=True)
-    assert [entry.key for entry in journal(renamed, config).entries()] == ["t0000", "t0001", "t0002"]
+    assert [entry.key for entry in trial_store(renamed, config).entries()] == ["t0000", "t0001", "t0002"]
 
 
 def test_a_resume_without_the_record_of_its_trials_is_refused(tmp_path):
@@ -59,7 +59,7 @@ def test_a_resume_without_the_record_of_its_trials_is_refused(tmp_path):
     three_trials(place, study(tmp_path))
     (place / "journal.log").unlink()
     with pytest.raises(IdentityError, match=r"holds 3 trials, t0000 to t0002, .*journal\.log\) knows none of them"):
-        journal(place, study(tmp_path))
+        trial_store(place, study(tmp_path))
 
 
 def test_a_resume_with_an_older_record_than_its_trials_is_refused(tmp_path):
@@ -67,7 +67,7 @@ def test_a_resume_with_an_older_record_than_its_trials_is_refused(tmp_path):
     three_trials(place, study(tmp_path))
     (place / "trials" / "t0003").mkdir()
     with pytest.raises(IdentityError, match="knows 3 of them"):
-        journal(place, study(tmp_path))
+        trial_store(place, study(tmp_path))
 
 
 def test_a_resume_with_another_database_is_refused_and_names_it_without_password(tmp_path):
@@ -75,14 +75,14 @@ def test_a_resume_with_another_database_is_refused_and_names_it_without_password
     place = study_folder.prepare(config, resume=False)
     three_trials(place, config)
     with pytest.raises(IdentityError, match=r"b\.db\) knows none"):
-        journal(place, study(tmp_path, record=f"sqlite:///{tmp_path}/b.db"))
+        trial_store(place, study(tmp_path, record=f"sqlite:///{tmp_path}/b.db"))
 
 
 def test_the_record_of_the_search_need_not_know_the_runs_of_the_confirmation(tmp_path):
     place = study_folder.prepare(study(tmp_path), resume=False)
     three_trials(place, study(tmp_path))
     (place / "trials" / "c0000").mkdir()
-    assert len(journal(place, study(tmp_path)).entries()) == 3
+    assert len(trial_store(place, study(tmp_path)).entries()) == 3
 
 
 def test_an_old_study_without_an_identity_that_was_renamed_is_the_same_study(tmp_path):
@@ -95,7 +95,7 @@ def test_an_old_study_without_an_identity_that_was_renamed_is_the_same_study(tmp
     assert identity(tmp_path / "renamed", config) == "small"
     for _ in range(2):  # the first resume writes the new name into study.yaml
         renamed = study_folder.prepare(config, resume=True)
-        assert [entry.key for entry in journal(renamed, config).entries()] == ["t0000", "t0001", "t0002"]
+        assert [entry.key for entry in trial_store(renamed, config).entries()] == ["t0000", "t0001", "t0002"]
     assert (renamed / IDENTITY).read_text() == "small"
 
 

@@ -119,9 +119,9 @@ def test_when_the_retry_begins_the_tensors_of_the_run_that_ran_out_of_memory_are
 
 
 def searcher(folder):
-    book = TrialStore(folder, study(), SearchSpace(study()), total=12)
-    return book, TrialStoreSearcher(
-        book, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 2, max_epochs=9
+    store = TrialStore(folder, study(), SearchSpace(study()), total=12)
+    return store, TrialStoreSearcher(
+        store, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 2, max_epochs=9
     )
 
 
@@ -140,26 +140,26 @@ def test_tune_leaves_the_counting_to_the_searcher_and_starts_as_many_processes_s
 
 
 def test_the_result_that_made_the_scheduler_stop_a_trial_is_in_the_journal(tmp_path):
-    book, search = searcher(tmp_path)
+    store, search = searcher(tmp_path)
     search.suggest("a")
     search.on_trial_result("a", {"epoch": 1, "objective": 5.0})
     search.on_trial_complete("a", {"epoch": 3, "objective": 7.0})
-    (entry,) = book.entries()
+    (entry,) = store.entries()
     assert (entry.state, entry.scores) == ("stopped", {1: 5.0, 3: 7.0})
 
 
 def test_a_trial_that_could_not_write_is_taken_up_by_the_next_driver(tmp_path):
-    book, search = searcher(tmp_path)
+    store, search = searcher(tmp_path)
     search.suggest("a")
     search.on_trial_complete("a", {"unwritable": "last.pt"})
-    assert book.entries()[0].state == "running"
+    assert store.entries()[0].state == "running"
     assert searcher(tmp_path)[0].next()[0] == "t0000"
 
 
 def test_the_first_configuration_is_the_studys_first_point(tmp_path):
-    book = TrialStore(tmp_path, study(), SearchSpace(study()), total=12)
+    store = TrialStore(tmp_path, study(), SearchSpace(study()), total=12)
     found = {}
-    TrialStoreSearcher(book, trial_config=found.setdefault, concurrent=lambda: 2, max_epochs=9).suggest("a")
+    TrialStoreSearcher(store, trial_config=found.setdefault, concurrent=lambda: 2, max_epochs=9).suggest("a")
     assert found == {"t0000": base()["points"][0]}
 
 

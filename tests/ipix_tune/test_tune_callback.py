@@ -18,15 +18,15 @@ from tests.ipix_tune.studies import base
 
 @pytest.fixture
 def watched(tmp_path):
-    """A watcher, its journal and board, and a trial that was handed out and has not started."""
+    """A watcher, its trial store and progress table, and a trial that was handed out and has not started."""
     study = StudyConfig.model_validate(base() | {"logging": {"mode": "disabled"}})
-    journal = TrialStore(None, study, SearchSpace(study), total=12)
-    board = ProgressTable(metric="val/miou", mode="max", total=12, max_epochs=9)
-    key, values = journal.next()
+    store = TrialStore(None, study, SearchSpace(study), total=12)
+    progress = ProgressTable(metric="val/miou", mode="max", total=12, max_epochs=9)
+    key, values = store.next()
     watcher = TuneCallback(
-        journal,
+        store,
         Tracker(tmp_path, study, {}),
-        Display(board, Console(quiet=True)),
+        Display(progress, Console(quiet=True)),
         values={key: values},
         on_end=lambda key: None,
         on_storage_fault=lambda reason: None,
@@ -34,15 +34,15 @@ def watched(tmp_path):
     )
     config = {"key": key, "trainer": {}}
     trial = types.SimpleNamespace(config=config, last_result={}, get_error=lambda: ActorDiedError())
-    return watcher, journal, board, trial
+    return watcher, store, progress, trial
 
 
 def test_a_trial_whose_node_vanishes_before_it_has_started_is_retried(watched):
-    watcher, journal, board, trial = watched
+    watcher, store, progress, trial = watched
     watcher.on_trial_recover(0, [], trial)
-    assert (board.rows["t0000"].state, board.rows["t0000"].retries) == ("running", 1)
+    assert (progress.rows["t0000"].state, progress.rows["t0000"].retries) == ("running", 1)
     watcher.on_trial_start(0, [], trial)
-    assert journal.entry("t0000").retries == 1
+    assert store.entry("t0000").retries == 1
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def groups(monkeypatch):
     return after
 
 
-def handed_out(watcher, journal, trial):
+def handed_out(watcher, store, trial):
     """A second trial, not started yet."""
-    key, values = journal.next()
+    key, values = store.next()
     watcher._values[key] = values
     return types.SimpleNamespace(**{**vars(trial), "config": {"key": key, "trainer": {}}})
 
@@ -82,9 +82,9 @@ def test_workers_that_no_trial_takes_over_are_freed(watched, groups):
 
 
 def test_workers_stay_while_a_trial_may_take_them_over_and_while_it_uses_them(watched, groups):
-    watcher, journal, _, trial = watched
+    watcher, store, _, trial = watched
     ended(watcher, trial, group="g0")
-    second = handed_out(watcher, journal, trial)
+    second = handed_out(watcher, store, trial)
     assert groups(60, watcher) == {"g0", "g1"}
     watcher.on_trial_start(0, [], second)
     watcher.on_trial_result(0, [], second, {"placement_group": "g0"})
@@ -95,9 +95,9 @@ def test_workers_stay_while_a_trial_may_take_them_over_and_while_it_uses_them(wa
 
 
 def test_workers_that_the_other_trials_did_not_need_are_freed(watched, groups):
-    watcher, journal, _, trial = watched
+    watcher, store, _, trial = watched
     ended(watcher, trial, group="g0")
-    second = handed_out(watcher, journal, trial)
+    second = handed_out(watcher, store, trial)
     watcher.on_trial_start(0, [], second)
     watcher.on_trial_result(0, [], second, {"placement_group": "g1"})
     groups(1, watcher)
@@ -113,19 +113,19 @@ def test_workers_of_a_trial_that_died_are_freed_though_others_wait(watched, grou
 
 
 def test_a_trial_that_never_starts_fails_with_its_cause(watched):
-    watcher, journal, board, trial = watched
+    watcher, store, progress, trial = watched
     watcher.on_trial_error(0, [], trial)
-    assert board.rows["t0000"].state == "failed"
-    (entry,) = journal.entries()
+    assert progress.rows["t0000"].state == "failed"
+    (entry,) = store.entries()
     assert (entry.state, entry.error) == ("failed", "its process died: killed, or out of memory")
 
 
 def test_the_journal_is_told_of_an_end_after_the_log_is_closed(watched, monkeypatch):
-    watcher, journal, _, trial = watched
+    watcher, store, _, trial = watched
     states = []
-    monkeypatch.setattr(Tracker, "finish", lambda self, key, **how: states.append(journal.entries()[0].state))
+    monkeypatch.setattr(Tracker, "finish", lambda self, key, **how: states.append(store.entries()[0].state))
     watcher.on_trial_start(0, [], trial)
     trial.last_result = {"epoch": 3}
     watcher.on_trial_complete(0, [], trial)
     assert states == ["running"]
-    assert journal.entries()[0].state == "stopped"
+    assert store.entries()[0].state == "stopped"

@@ -31,7 +31,7 @@ def study(**changes):
     return StudyConfig.model_validate({**base(), "objective": BOTH, **changes})
 
 
-def journal(folder, config=None, total=40):
+def trial_store(folder, config=None, total=40):
     config = config or study()
     return TrialStore(folder, config, SearchSpace(config), total=total)
 
@@ -95,50 +95,50 @@ def test_a_simulation_is_refused_since_its_curves_have_one_objective():
         Simulation(study(), None, max_epochs=9, concurrent=2)
 
 
-# the journal
+# the trial store
 
 
-def ended(book, *, state="complete", scores=((1, 10.0), (2, 20.0)), seconds=((1, 5.0), (2, 6.0))):
-    key, _ = book.next()
+def ended(store, *, state="complete", scores=((1, 10.0), (2, 20.0)), seconds=((1, 5.0), (2, 6.0))):
+    key, _ = store.next()
     for (epoch, score), (_, second) in zip(scores, seconds, strict=True):
-        book.record(key, epoch=epoch, score=score, second_score=second)
-    book.end(key, state=state)
-    return book._study.trials[-1]
+        store.record(key, epoch=epoch, score=score, second_score=second)
+    store.end(key, state=state)
+    return store._study.trials[-1]
 
 
 def test_a_complete_trial_is_told_with_the_last_values_of_both(tmp_path):
-    trial = ended(journal(tmp_path))
+    trial = ended(trial_store(tmp_path))
     assert trial.values == [20.0, 6.0]
     assert trial.intermediate_values == {1: 10.0, 2: 20.0}
 
 
 def test_a_stopped_trial_is_told_as_pruned_with_its_scores_and_no_values(tmp_path):
-    trial = ended(journal(tmp_path), state="stopped")
+    trial = ended(trial_store(tmp_path), state="stopped")
     assert (trial.state, trial.values) == (optuna.trial.TrialState.PRUNED, None)
     assert trial.intermediate_values == {1: 10.0, 2: 20.0}
 
 
 @pytest.mark.parametrize("second", [None, float("nan")])
 def test_a_trial_that_lacks_the_second_value_at_its_end_has_failed(tmp_path, second):
-    book = journal(tmp_path)
-    ended(book, seconds=((1, 5.0), (2, second)))
-    (entry,) = book.entries()
+    store = trial_store(tmp_path)
+    ended(store, seconds=((1, 5.0), (2, second)))
+    (entry,) = store.entries()
     assert (entry.state, entry.error) == ("failed", "it reported no time/step_ms in its last epoch")
 
 
 def test_an_epoch_that_is_reported_twice_keeps_both_its_first_values(tmp_path):
-    book = journal(tmp_path)
-    key, _ = book.next()
-    book.record(key, epoch=1, score=30.0, second_score=5.0)
-    book.record(key, epoch=1, score=99.0, second_score=1.0)
-    assert (book.entry(key).scores, book.entry(key).second_score) == ({1: 30.0}, 5.0)
+    store = trial_store(tmp_path)
+    key, _ = store.next()
+    store.record(key, epoch=1, score=30.0, second_score=5.0)
+    store.record(key, epoch=1, score=99.0, second_score=1.0)
+    assert (store.entry(key).scores, store.entry(key).second_score) == ({1: 30.0}, 5.0)
 
 
 @pytest.mark.parametrize("record", ["journal", "sqlite"])
 def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
     config = study(record=f"sqlite:///{tmp_path}/trials.db" if record == "sqlite" else record)
-    ended(journal(tmp_path, config))
-    again = journal(tmp_path, config)
+    ended(trial_store(tmp_path, config))
+    again = trial_store(tmp_path, config)
     (entry,) = again.entries()
     assert (entry.scores, entry.second_score, entry.state) == ({1: 10.0, 2: 20.0}, 6.0, "complete")
     assert again._study.trials[0].values == [20.0, 6.0]
@@ -146,9 +146,9 @@ def test_every_kind_of_record_gives_both_values_back(tmp_path, record):
 
 @pytest.mark.parametrize("handed", [flatten_dict, dict], ids=["as Tune hands it over", "as a simulation does"])
 def test_the_searcher_takes_times_and_the_second_value_from_the_trials_metrics(tmp_path, handed):
-    book = journal(tmp_path)
+    store = trial_store(tmp_path)
     searcher = TrialStoreSearcher(
-        book, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 1, max_epochs=2
+        store, trial_config=lambda key, values: {"key": key}, concurrent=lambda: 1, max_epochs=2
     )
     searcher.suggest("a")
     for epoch in (1, 2):
@@ -156,24 +156,24 @@ def test_the_searcher_takes_times_and_the_second_value_from_the_trials_metrics(t
         result = TrialMessage(epoch=epoch, score=10.0 * epoch, metrics=metrics).to_result()
         searcher.on_trial_result("a", handed(result))
     searcher.on_trial_complete("a", handed(result))
-    assert book._study.trials[0].values == [20.0, 9.0]
-    assert book.trained_s == 2.0
+    assert store._study.trials[0].values == [20.0, 9.0]
+    assert store.trained_s == 2.0
 
 
 SEARCH = {"interpixel.alpha": {"uniform": [0, 1]}, "optim.lr": {"uniform": [0.0001, 1]}}
 PRIOR = {**SEARCH, "optim.lr": {"uniform": [0.0001, 1], "prior": {"center": 0.5}}}
 
 
-def searched(book, trials, *, every_third_is_stopped=True):
+def searched(store, trials, *, every_third_is_stopped=True):
     """A made-up problem: the score rises with alpha, the price too; lr only costs."""
     found = []
     for number in range(trials):
-        key, values = book.next()
+        key, values = store.next()
         found.append(values)
         alpha, lr = values["interpixel.alpha"], values["optim.lr"]
         for epoch in (1, 2):
-            book.record(key, epoch=epoch, score=epoch * alpha, second_score=alpha + lr)
-        book.end(key, state="stopped" if every_third_is_stopped and number % 3 == 2 else "complete")
+            store.record(key, epoch=epoch, score=epoch * alpha, second_score=alpha + lr)
+        store.end(key, state="stopped" if every_third_is_stopped and number % 3 == 2 else "complete")
     return found
 
 
@@ -185,15 +185,15 @@ def test_the_next_suggestion_after_reopening_is_the_one_that_would_have_come(tmp
     config = study(search=search, points=[], sampler={"name": sampler, "startup_trials": 3})
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    unbroken = searched(journal(tmp_path / "a", config), 9)
-    searched(journal(tmp_path / "b", config), 8)
-    assert journal(tmp_path / "b", config).next()[1] == unbroken[8]
+    unbroken = searched(trial_store(tmp_path / "a", config), 9)
+    searched(trial_store(tmp_path / "b", config), 8)
+    assert trial_store(tmp_path / "b", config).next()[1] == unbroken[8]
 
 
 def test_tpe_learns_what_both_objectives_want_among_stopped_trials_too(tmp_path):
     """lr only costs: TPE must come to draw it lower than evenly, and alpha, which is a trade-off, still all over."""
     config = study(search=SEARCH, points=[], sampler={"name": "tpe", "startup_trials": 10})
-    late = searched(journal(None, config, total=60), 60)[30:]
+    late = searched(trial_store(None, config, total=60), 60)[30:]
     rates = [values["optim.lr"] for values in late]
     alphas = [values["interpixel.alpha"] for values in late]
     assert sum(rates) / len(rates) < 0.3  # evenly: 0.5 with a standard error of 0.05
@@ -205,13 +205,13 @@ def test_stopped_trials_rank_by_how_far_they_came_and_then_by_the_first_objectiv
     """No trial is complete: TPE's good ones are those that came farther, or scored better at the same epoch."""
     config = study(search=SEARCH, points=[], sampler={"name": "tpe", "startup_trials": 5})
     config = config.model_copy(update={"objective": config.objective.model_copy(update={"mode": mode})})
-    book = journal(None, config)
+    store = trial_store(None, config)
     sign = 1 if mode == "max" else -1
     for _ in range(30):
-        key, values = book.next()
-        book.record(key, epoch=1, score=sign * values["interpixel.alpha"], second_score=1.0)
-        book.end(key, state="stopped")
-    late = [entry.values["interpixel.alpha"] for entry in book.entries()[15:]]
+        key, values = store.next()
+        store.record(key, epoch=1, score=sign * values["interpixel.alpha"], second_score=1.0)
+        store.end(key, state="stopped")
+    late = [entry.values["interpixel.alpha"] for entry in store.entries()[15:]]
     assert sum(late) / len(late) > 0.7
 
 
@@ -223,20 +223,20 @@ def test_with_one_objective_tpe_is_optunas_own_shown_trials_by_their_places():
 
 def test_a_grid_is_run_once_over(tmp_path):
     search = {"interpixel.distance": {"choice": ["kl", "cr"]}}
-    book = journal(tmp_path, study(search=search, points=[], sampler={"name": "grid"}))
+    store = trial_store(tmp_path, study(search=search, points=[], sampler={"name": "grid"}))
     for _ in range(2):
-        ended(book)
-    assert book.next() is None
-    assert {trial.params["interpixel.distance"]: trial.values for trial in book._study.trials} == {
+        ended(store)
+    assert store.next() is None
+    assert {trial.params["interpixel.distance"]: trial.values for trial in store._study.trials} == {
         "kl": [20.0, 6.0],
         "cr": [20.0, 6.0],
     }
 
 
-# the board
+# the progress table
 
 
-def board(**rows):
+def progress(**rows):
     made = ProgressTable(metric="val/miou", mode="max", second_objective=PRICE, total=4, max_epochs=9)
     for key, (score, second_score, state) in rows.items():
         made.rows[key] = TrialRow(values={"optim.lr": key}, state=state)
@@ -250,29 +250,29 @@ FRONT = {"t0000": (40.0, 30.0, "complete"), "t0001": (35.0, 10.0, "complete"), "
 def test_the_headline_names_the_front_and_its_best_end():
     assert (
         "Pareto front so far 2 trials (t0000, t0001), best val/miou t0000 40.00 at time/step_ms 30"
-        in board(**FRONT).headline()
+        in progress(**FRONT).headline()
     )
 
 
 def test_the_table_has_a_column_for_the_second_objective():
     console = Console(file=io.StringIO(), width=160)
-    console.print(board(**FRONT).table())
+    console.print(progress(**FRONT).table())
     assert "time/step_ms" in console.file.getvalue()
     assert "30" in console.file.getvalue()
 
 
 def test_an_epochs_line_has_both_values():
     console = Console(file=io.StringIO(), width=160)
-    Display(board(**FRONT), console).epoch("t0001")
+    Display(progress(**FRONT), console).epoch("t0001")
     assert "val/miou 35.00  time/step_ms 10" in console.file.getvalue()
 
 
 def test_checkpoints_are_kept_of_all_on_the_front():
-    assert board(**FRONT).contenders(unsettled=()) == {"t0000", "t0001"}
+    assert progress(**FRONT).contenders(unsettled=()) == {"t0000", "t0001"}
 
 
 def test_of_equal_scores_the_cheaper_one_leads():
-    equal = board(t0000=(40.0, 30.0, "complete"), t0001=(40.0, 10.0, "complete"))
+    equal = progress(t0000=(40.0, 30.0, "complete"), t0001=(40.0, 10.0, "complete"))
     assert equal.best() == ("t0001", 40.0)
     assert equal.front() == ["t0001"]
 

@@ -27,13 +27,13 @@ def asked(trials, *, sampler="tpe", search=None, folder=None, points=(), seed=0)
             "sampler": {"name": sampler, "startup_trials": 3, "seed": seed},
         }
     )
-    book = TrialStore(folder, config, SearchSpace(config), total=100)
+    store = TrialStore(folder, config, SearchSpace(config), total=100)
     found = []
     for _ in range(trials):
-        key, values = book.next()
+        key, values = store.next()
         found.append(tuple(sorted(values.items())))
-        book.record(key, epoch=1, score=values["interpixel.tau"])
-        book.end(key, state="complete")
+        store.record(key, epoch=1, score=values["interpixel.tau"])
+        store.end(key, state="complete")
     return found
 
 

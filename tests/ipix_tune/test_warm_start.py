@@ -42,10 +42,10 @@ def plan_of(config):
     return " ".join(printed(render(make_plan(config), warm=warm)).split())
 
 
-def ended(journal, *, score):
-    key, values = journal.next()
-    journal.record(key, epoch=EPOCHS, score=score)
-    journal.end(key, state="complete")
+def ended(store, *, score):
+    key, values = store.next()
+    store.record(key, epoch=EPOCHS, score=score)
+    store.end(key, state="complete")
     return values
 
 
@@ -60,11 +60,11 @@ def test_the_first_configuration_is_drawn_near_the_best_of_the_earlier_study(tmp
 
 def test_an_earlier_studys_trials_are_no_trials_of_this_one(tmp_path):
     config = study([saved(tmp_path, WIDE)])
-    journal = TrialStore(None, config, SearchSpace(config), total=2)
-    key, _ = journal.next()
+    store = TrialStore(None, config, SearchSpace(config), total=2)
+    key, _ = store.next()
     assert key == "t0000"
-    assert [entry.key for entry in journal.entries()] == ["t0000"]
-    assert (journal.started, journal.remaining, journal.epochs) == (1, 1, 0)
+    assert [entry.key for entry in store.entries()] == ["t0000"]
+    assert (store.started, store.remaining, store.epochs) == (1, 1, 0)
 
 
 def test_correlations_that_an_earlier_version_multiplied_by_t_squared_teach_nothing(tmp_path, monkeypatch):
@@ -86,8 +86,8 @@ def _as_multiplied(text):
 def test_an_earlier_studys_trials_are_no_duplicates(tmp_path):
     search = {"interpixel.distance": {"choice": ["kl", "cr"]}}
     config = study([saved(tmp_path, CONFIGS)], search=search)
-    journal = TrialStore(None, config, SearchSpace(config), total=2)
-    assert {ended(journal, score=1.0)["interpixel.distance"] for _ in range(2)} == {"kl", "cr"}
+    store = TrialStore(None, config, SearchSpace(config), total=2)
+    assert {ended(store, score=1.0)["interpixel.distance"] for _ in range(2)} == {"kl", "cr"}
 
 
 def test_what_tpe_is_shown_is_the_same_whatever_the_level_of_the_scores(tmp_path):
