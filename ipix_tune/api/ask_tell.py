@@ -142,7 +142,7 @@ class AskTell:
         last = max(trial._scores, default=0)
         full = last >= trial.max_epochs
         state: State = "failed" if error is not None else "complete" if full else "stopped"
-        self._tracker.finish(trial.key, state=state, error=error, objective=trial._scores.get(last), epochs=last)
+        self._tracker.finish(trial.key, state=state, error=error, score=trial._scores.get(last), epochs=last)
         self._store.end(trial.key, state=state, error=error)
         del self._open[trial.key]
 
@@ -150,7 +150,7 @@ class AskTell:
         """Let go of the folder; see `Study.close`."""
         for trial in self._open.values():
             last = max(trial._scores, default=0)
-            self._tracker.finish(trial.key, state="interrupted", objective=trial._scores.get(last), epochs=last)
+            self._tracker.finish(trial.key, state="interrupted", score=trial._scores.get(last), epochs=last)
         self._store.write_seconds()
         self._stack.close()
 

@@ -151,7 +151,7 @@ class TuneCallback(Callback):
 
     def _finish(self, key: str, row: TrialRow) -> None:
         self._tracker.finish(
-            key, state=row.state, error=row.error, retries=row.retries, objective=row.score, epochs=row.epoch
+            key, state=row.state, error=row.error, retries=row.retries, score=row.score, epochs=row.epoch
         )
 
 

@@ -202,7 +202,7 @@ class Tracker:
         state: State,
         error: str | None = None,
         retries: int = 0,
-        objective: float | None = None,
+        score: float | None = None,
         epochs: int = 0,
     ) -> None:
         """Close the trial's run with how it ended."""
@@ -216,7 +216,7 @@ class Tracker:
             "error": error,
             "retries": retries,
             "epochs": epochs,
-            "objective": objective,
+            "objective": score,
         }
 
         def close() -> None:

@@ -60,7 +60,7 @@ def trained(study, *, logged=None):
         error = "it broke" if state == "failed" else None
         if end:
             score = metrics_of(number, last)["val/miou"]
-            tracker.finish(key, state=state, error=error, objective=score, epochs=last)
+            tracker.finish(key, state=state, error=error, score=score, epochs=last)
         store.end(key, state=state, error=error)
     tracker.close()
     return place, facts, store.entries()

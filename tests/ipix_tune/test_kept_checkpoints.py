@@ -1,6 +1,8 @@
 """`keep_checkpoints: best` on real studies over seeds: trainings, checkpoints and Ray are real, and the scores that the
 trials report are set by the test, so that it is known which configuration is the best."""
 
+from dataclasses import replace
+
 import pytest
 
 from ipix_tune.config.search_space import SearchSpace
@@ -20,19 +22,20 @@ def with_scores(scores):
         from ray import tune
 
         from ipix_tune.execution import trainable
-        from ipix_tune.search.asha import METRICS, SCORE
+        from ipix_tune.search.trial_message import TrialMessage
         from trainers.common.errors import TrainingError
 
         score, report = scores[config["trainer"]["optim"]["lr"], config["trainer"]["seed"]], tune.report
 
-        def told(row):
-            if SCORE in row:
+        def scored(row):
+            told = TrialMessage.from_result(row)
+            if told.score is not None:
                 if score is None:
                     raise TrainingError("this trial fails")
-                row = {**row, SCORE: score, METRICS: {**row[METRICS], "val/miou": score}}
-            report(row)
+                told = replace(told, score=score, metrics={**told.metrics, "val/miou": score})
+            report(told.to_result())
 
-        tune.report = told
+        tune.report = scored
         try:
             trainable.in_actor(config)
         finally:

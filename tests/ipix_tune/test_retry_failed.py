@@ -94,13 +94,13 @@ def failing_in_epoch(epoch):
         from ray import tune
 
         from ipix_tune.execution import trainable
-        from ipix_tune.search.asha import EPOCH
+        from ipix_tune.search.trial_message import TrialMessage
         from trainers.common.errors import TrainingError
 
         report = tune.report
 
         def told(row):
-            if row.get(EPOCH) == epoch:
+            if TrialMessage.from_result(row).epoch == epoch:
                 raise TrainingError("this trial fails")
             report(row)
 
