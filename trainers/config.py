@@ -5,9 +5,9 @@ alpha `interpixel.alpha`, CutMix box `views.cutmix_*`, confidence threshold `met
 Sizes of batches are totals over all processes.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
@@ -129,6 +129,14 @@ class CheckpointConfig(Section):
     """How long a save that fails is tried again, in seconds: a full disk may be freed, a file server come back."""
 
 
+class LoggingConfig(Section):
+    """Where metrics go besides `metrics.jsonl`."""
+
+    tensorboard: bool = False
+    """Also write every metric of every epoch as TensorBoard's event files, in `tensorboard/` in the run's folder: look
+    at them by `tensorboard --logdir runs`, or `studies/NAME/trials`. Needs the extra `tensorboard`."""
+
+
 class SeedsConfig(Section):
     """Seeds of single sources of chance, each in the place of `seed` for its own; none: `seed`. What a labelled list is
     drawn by is `data.draw.seed`, and which images are held out `data.holdout.seed`; neither depends on `seed`."""
@@ -153,11 +161,27 @@ class TrainConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     precision: PrecisionConfig = PrecisionConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    logging: LoggingConfig = LoggingConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Fixes initialisation, order, views and dropout, each through its own stream."""
     seeds: SeedsConfig = SeedsConfig()
     provenance: dict[str, Any] | None = None
     """Where this file came from; written by the export, not read by the trainer."""
+
+    @model_validator(mode="after")
+    def _network_takes_the_images(self) -> Self:
+        read, seen = self.data.image_bands(), self.model.in_channels
+        if read != seen and (read, seen) != (3, 1):
+            here = f"data.bands = {read}" if read != 3 else "images are read as RGB (data.bands = 3)"
+            to_data = f"where the images have {seen} bands, set data.bands: {seen} (data.name: folder)"
+            to_model = f"set model.in_channels: {read}"
+            to_model += (
+                " and give model.mean and model.std a value a band" if read != 3 else " and leave out mean and std"
+            )
+            raise ValueError(
+                f"model.in_channels = {seen}: {here}; {to_model}" + (f", or, {to_data}" if seen > 1 else "")
+            )
+        return self
 
     @property
     def init_seed(self) -> int:

@@ -93,7 +93,7 @@ def study_text(
         machine=machine.words,
         seen="\n".join(f"#   {line}" for line in survey.said),
         data="\n".join(_data(survey, parts, settings, lists)),
-        model="\n".join(_model(settings)),
+        model="\n".join(_model(settings, survey)),
         views="".join(f"{line}\n" for line in _views(settings)),
         head=f"{settings.head_lr_multiplier:g}",
         schedule="\n".join(_schedule(settings)),
@@ -129,6 +129,7 @@ def _yaml(value: Any) -> str:
 def _data(survey: Survey, parts: Parts, settings: Settings, lists: Mapping[str, Path]) -> list[str]:
     comments = {
         "label_map": "what the masks hold, and its class",
+        "bands": "of the images; others than RGB",
         "value_range": "what becomes black and white",
         "exif": "masks were drawn on the pixels as they are stored",
     }
@@ -151,12 +152,25 @@ def _data(survey: Survey, parts: Parts, settings: Settings, lists: Mapping[str, 
     ]
 
 
-def _model(settings: Settings) -> list[str]:
+def _model(settings: Settings, survey: Survey) -> list[str]:
     small = "a narrow network that a CPU trains in seconds; with a GPU: resnet50"
     scratch = "from scratch; imagenet is better where torchvision has weights and they can be fetched"
     return [
         _line("backbone", settings.backbone, small if settings.backbone == "small" else "or resnet101"),
         _line("weights", settings.weights, scratch if settings.weights == "none" else "torchvision's"),
+        *_bands(survey),
+    ]
+
+
+def _bands(survey: Survey) -> list[str]:
+    """Of images of other than three bands."""
+    if survey.normalised is None:
+        return []
+    mean, deviation = survey.normalised
+    return [
+        _line("in_channels", len(mean), "the images' bands"),
+        _line("mean", list(mean), "of each band, measured over all images, in 0 .. 1"),
+        _line("std", list(deviation)),
     ]
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from trainers.common.errors import ConfigError
 from trainers.common.section import Section
 from trainers.data.labelmap import LabelMapConfig, label_map_of
-from trainers.data.layout import Decoding, Layout
+from trainers.data.layout import RGB_BANDS, Decoding, Layout
 from trainers.data.listfile import known_encoding
 
 PAGE = 4096
@@ -82,8 +82,9 @@ class BaseDataConfig(Section):
     ({255 0 0: 1, "#00ff00": ignore}), or `reduce_zero`: 0 is ignored and all else lies one too high, as in ADE20K.
     A value that is not named is an error; 255 is ignored unless it is named."""
     value_range: tuple[float, float] | None = None
-    """Of grey images deeper than 8 bits (16 and 32 bits, float): the values that become black and white; what lies
-    outside is clipped. None: all 16 bits, floats from 0 to 1, and other kinds are refused."""
+    """Of grey images deeper than 8 bits (16 and 32 bits, float), and of images of `data.bands`: the values that become
+    black and white; what lies outside is clipped. None: all 16 bits, floats from 0 to 1, and other kinds are
+    refused."""
     exif: Literal["apply", "ignore"] = "apply"
     """Whether images and masks are turned by the EXIF orientation in their own file, as viewers do. `ignore` where
     masks were drawn on the pixels as they are stored."""
@@ -121,6 +122,10 @@ class BaseDataConfig(Section):
         except ValueError as error:
             raise ConfigError(f"data.label_map: {error}") from error
         return Decoding(label_map=label_map, exif=self.exif, value_range=self.value_range)
+
+    def image_bands(self) -> int:
+        """Bands of the images as they are read."""
+        return RGB_BANDS
 
     def layout(self) -> Layout:
         """Where the data lies and how its split lines are read; makes the data first where it is ours to make."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from trainers.common.errors import DataError
@@ -183,7 +184,8 @@ def _open_image(item: Item, seen: SeenImages, *, decode: bool) -> tuple[int, int
     if decode or header.by_pixels:
         image = read_image(item)
         if decode:
-            seen.brightest = max(seen.brightest or 0, int(image.max()))
+            brightest = int(image.numpy().max()) // (1 if image.dtype == torch.uint8 else 257)
+            seen.brightest = max(seen.brightest or 0, brightest)
     seen.kinds[header.kind] += 1
     seen.sizes.add(header.size)
     seen.turned += header.turned != 1

@@ -2,6 +2,7 @@
 
 from trainers.data import DataConfig
 from trainers.data.check import DataSummary, Masks
+from trainers.data.layout import RGB_BANDS
 from trainers.data.open import OpenData
 
 CALLED = {"labelled": "labelled", "holdout": "held-out", "val": "validation"}
@@ -60,7 +61,9 @@ def _warnings(config: DataConfig, summary: DataSummary) -> list[str]:
         how = "by data.value_range" if config.value_range else "by the full range of their kind"
         shown = ", ".join(f"{count} of {kind}" for kind, count in sorted(unusual.items()))
         deep = any("bit" in kind or "float" in kind for kind in unusual)
-        lines.append(f"images become RGB of 8 bits: {shown}{f' (depths above 8 bits {how})' if deep else ''}")
+        bands = config.image_bands()
+        become = "RGB of 8 bits" if bands == RGB_BANDS else f"{bands} bands of 16 bits"
+        lines.append(f"images become {become}: {shown}{f' (depths above 8 bits {how})' if deep else ''}")
     if seen.brightest is not None and seen.brightest < DARK:
         lines.append(
             f"warning: no value of the labelled images is above {seen.brightest} of 255, they are nearly black; grey "

@@ -1,12 +1,13 @@
 """Any folder of images and index masks."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from trainers.data.base import BaseDataConfig
 from trainers.data.download import local_root
-from trainers.data.layout import Layout, plain_columns
+from trainers.data.layout import RGB_BANDS, Decoding, Layout, plain_columns
 
 
 class FolderConfig(BaseDataConfig):
@@ -19,6 +20,13 @@ class FolderConfig(BaseDataConfig):
     may be left out."""
     classes: tuple[Annotated[str, Field(pattern=r"\S")], ...] | None = None
     """Names of the classes, in the order of their indices, such as [background, cat]; none: class 0, class 1, ..."""
+    bands: Annotated[int, Field(ge=2)] = RGB_BANDS
+    """Bands of the images; 3: images are read as RGB, whatever their files hold. Others are read from TIFF files (by
+    tifffile: the extra `bands`) and from arrays (.npy), every image with so many, and keep 16 bits;
+    `model.in_channels` is then the same number, and `model.mean` and `model.std` have to be given."""
+    shown_bands: tuple[int, int, int] | None = None
+    """Which bands pictures show as red, green and blue, counted from 0, such as [3, 2, 1]; none: the first three. No
+    curve depends on it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -39,6 +47,21 @@ class FolderConfig(BaseDataConfig):
         if again := sorted({name for name in self.classes if self.classes.count(name) > 1}):
             raise ValueError(f"classes names {', '.join(again)} twice; give every class a name of its own")
         return self
+
+    @model_validator(mode="after")
+    def _shown_bands_exist(self) -> Self:
+        if self.shown_bands is not None and not all(0 <= one < self.bands for one in self.shown_bands):
+            raise ValueError(
+                f"shown_bands = {list(self.shown_bands)}: bands are counted from 0, and there are {self.bands}; give "
+                f"three of 0 .. {self.bands - 1}"
+            )
+        return self
+
+    def image_bands(self) -> int:
+        return self.bands
+
+    def decoding(self, num_classes: int) -> Decoding:
+        return replace(super().decoding(num_classes), bands=self.bands, shown=self.shown_bands)
 
     def layout(self) -> Layout:
         classes = self.classes or tuple(f"class {index}" for index in range(self.num_classes))

@@ -10,6 +10,8 @@ from typing import Literal
 
 from trainers.data.labelmap import LabelMap
 
+RGB_BANDS = 3
+"""Of images that are read as RGB."""
 Resolve = Callable[[tuple[str, ...]], tuple[str, str | None]]
 """Turns the columns of a split line into an image path and a mask path, relative to the root unless absolute. Raises
 ValueError with the reason where a line cannot be read."""
@@ -23,16 +25,26 @@ class Decoding:
         label_map: from what masks hold to class indices; None: they hold indices.
         exif: whether pixels are turned as an EXIF orientation says.
         value_range: values of images deeper than 8 bits that become 0 and 255; None: the range of their kind.
+        bands: of the images; 3: they are read as RGB.
+        shown: the three bands that pictures of them show as red, green and blue, counted from 0; None: the first ones.
     """
 
     label_map: LabelMap | None = None
     exif: Literal["apply", "ignore"] = "apply"
     value_range: tuple[float, float] | None = None
+    bands: int = RGB_BANDS
+    shown: tuple[int, int, int] | None = None
 
     @functools.cached_property
     def digest(self) -> str:
         """Tells ways of reading apart in caches."""
-        return hashlib.sha256(repr((self.label_map, self.exif, self.value_range)).encode()).hexdigest()[:16]
+        how = (self.label_map, self.exif, self.value_range, *((self.bands,) if self.bands != RGB_BANDS else ()))
+        return hashlib.sha256(repr(how).encode()).hexdigest()[:16]
+
+    @property
+    def shown_bands(self) -> list[int]:
+        """As `shown`; of fewer bands than three the last one stands for those that are not there."""
+        return list(self.shown or (min(place, self.bands - 1) for place in range(3)))
 
 
 @dataclass(frozen=True, kw_only=True)

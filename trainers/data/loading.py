@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from trainers.common.errors import DataError
 from trainers.data.base import PAGE
-from trainers.data.layout import Item, cache_folder
+from trainers.data.layout import RGB_BANDS, Item, cache_folder
 from trainers.data.open import OpenData
 from trainers.data.opening import opened
+from trainers.data.pixels import read_header
 from trainers.interface.method import Needs
 
 if TYPE_CHECKING:
@@ -106,10 +107,12 @@ def auto_workers(device: Literal["cpu", "cuda"], *, cores: int) -> int:
 
 
 def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", "cuda"], world: int) -> int:
-    """What one process's part of a batch takes on its way from a worker. For a GPU crops are uint8, and their strong
+    """What one process's part of a batch takes on its way from a worker. For a GPU crops are integers, and their strong
     views and `ignore` maps are made there; for a CPU every view is float32. Masks are int64."""
     pixels, images = config.data.crop**2, config.data.batch_size // world
-    crop, mask = (3 if device == "cuda" else 12) * pixels, 8 * pixels
+    bands = config.data.image_bands()
+    whole = 1 if bands == RGB_BANDS else 2
+    crop, mask = bands * (whole if device == "cuda" else 4) * pixels, 8 * pixels
 
     def views(strong: int) -> int:
         return crop if device == "cuda" else (1 + strong) * crop
@@ -153,15 +156,20 @@ def kept_images(config: "LoaderConfig", data: OpenData) -> Kept:
 
 
 def decoded_bytes(items: Sequence[Item]) -> int:
-    """Bytes of all images and masks as uint8, estimated from the sizes of some of them."""
+    """Bytes of all images and masks as they are kept, estimated from the sizes of some of them."""
     sizes = []
     for item in items[:: max(1, len(items) // LOOKED_AT)]:
         try:
+            if item.decoding.bands != RGB_BANDS:
+                sizes.append(math.prod(read_header(item.image, item).size))
+                continue
             with opened(item.image, item) as image:
                 sizes.append(image.height * image.width)
         except DataError:  # whoever reads it will say so
             continue
-    return 4 * len(items) * sum(sizes) // max(1, len(sizes))
+    bands = items[0].decoding.bands if items else RGB_BANDS
+    pixel = 4 if bands == RGB_BANDS else 2 * bands + 1
+    return pixel * len(items) * sum(sizes) // max(1, len(sizes))
 
 
 def _disk_room() -> int:

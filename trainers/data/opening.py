@@ -42,11 +42,12 @@ def opened(path: Path, item: Item) -> Iterator[Image.Image]:
     except DataError:
         raise
     except Exception as error:
-        raise _named(path, item, error) from error
+        raise named_fault(path, item, error) from error
 
 
-def _named(path: Path, item: Item, error: Exception) -> DataError:
-    """Pillow's readers raise errors of some ten kinds on damaged files."""
+def named_fault(path: Path, item: Item, error: Exception) -> DataError:
+    """What a reader's error is to the user, with file and line: readers raise errors of some ten kinds on damaged
+    files."""
     named, remedy = f"(named in {item.where or item.name})", "take its line out, or set data.on_corrupt: skip"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, Image.DecompressionBombError):

@@ -6,14 +6,14 @@ grey of 12 or 16 bits         by its upper 8 bits
 grey of 32 bits, signed       only with `data.value_range`, since no range goes without saying
 float                         0 .. 1, or `data.value_range`
 transparency, alpha           where all is opaque; else refused
-more than three bands         refused, also where Pillow would drop some; likewise two, and several pages
+more than three bands         refused, also where Pillow would drop some; likewise two, and several pages. With
+                              `data.bands` they are read by `trainers.data.bands`
 ============================  ===============================================================================
 """
 
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from trainers.data.bands import bands_array, bands_header, bands_remedy
 from trainers.data.fileend import may_be_cut_off
-from trainers.data.layout import Item
+from trainers.data.header import Header
+from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.opening import CorruptError, MeaningError, opened
 from trainers.data.orientation import ORIENTATION, load_turned, orientation_of, turned
 from trainers.data.tifftags import first, tiff_tag
@@ -39,25 +41,10 @@ FULL_SIXTEEN = {("PNG", "I;16"), ("PNG", "I"), ("PPM", "I"), ("PPM", "I;16"), ("
 FLOAT_SLACK = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What the header of an image file says.
-
-    Args:
-        size: (height, width) of the pixels as they are read, turned where they are turned.
-        kind: mode and depth in words, such as "16-bit grey".
-        turned: EXIF orientation by which the pixels are turned, 1: they are not.
-        by_pixels: only the pixels tell whether the file can be read.
-    """
-
-    size: tuple[int, int]
-    kind: str
-    turned: int
-    by_pixels: bool
-
-
 def read_header(path: Path, item: Item) -> Header:
     """Raises CorruptError where it is no image, MeaningError where it is one that is not read."""
+    if item.decoding.bands != RGB_BANDS:
+        return bands_header(path, item)
     with _understood(path, item) as image:
         _refuse_unread(path, image, item)
         orientation = orientation_of(image)
@@ -70,13 +57,16 @@ def read_header(path: Path, item: Item) -> Header:
         return Header(size=(height, width), kind=_kind(image), turned=turned, by_pixels=by_pixels)
 
 
-def rgb_array(path: Path, item: Item) -> NDArray[np.uint8]:
-    """The image (H, W, 3), as viewers turn it unless `data.exif: ignore`.
+def image_array(path: Path, item: Item) -> NDArray[Any]:
+    """The image (H, W, 3) uint8, or with as many bands as `data.bands` says (H, W, bands) uint16, as viewers turn it
+    unless `data.exif: ignore`.
 
     Raises:
         CorruptError: it cannot be opened or decoded.
         MeaningError: what its pixels mean is not known, or not supported.
     """
+    if item.decoding.bands != RGB_BANDS:
+        return bands_array(path, item)
     with _understood(path, item) as image:
         _refuse_unread(path, image, item)
         turn = load_turned(image, item)
@@ -112,14 +102,22 @@ def _understood(path: Path, item: Item) -> Iterator[Image.Image]:
         bands = _unread_tiff(path) if isinstance(error.__cause__, UnidentifiedImageError) else None
         if bands is None:
             raise
-        raise MeaningError(f"{path}: a TIFF of {bands} is not read {_at(item)}; {_BANDS_REMEDY}") from error
+        count, words = bands
+        raise MeaningError(
+            f"{path}: a TIFF of {words} is not read {_at(item)}; {_remedy(path, item, count)}"
+        ) from error
 
 
 _BANDS_REMEDY = "write images of one or three bands of 8 or 16 bits"
 
 
-def _unread_tiff(path: Path) -> str | None:
-    """Bands and bits of a TIFF whose header is whole; None where it is none."""
+def _remedy(path: Path, item: Item, bands: int) -> str:
+    """Images may have further bands; masks may not."""
+    return _BANDS_REMEDY if path == item.mask or bands in (1, 3) else f"{_BANDS_REMEDY}; or {bands_remedy(bands)}"
+
+
+def _unread_tiff(path: Path) -> tuple[int, str] | None:
+    """Bands of a TIFF whose header is whole, and its bands and bits in words; None where it is none."""
     with contextlib.suppress(Exception), path.open("rb") as file:
         start = file.read(8)
         start += file.read(8) if start[2:4] in (b"\x2b\0", b"\0\x2b") else b""  # BigTIFF
@@ -131,7 +129,8 @@ def _unread_tiff(path: Path) -> str | None:
         bits = directory.get(BITS, (1,))
         bits = bits if isinstance(bits, tuple) else (bits,)
         sort = {1: "unsigned", 2: "signed", 3: "float"}.get(first(directory.get(SAMPLE_FORMAT, 1)), "unknown")
-        return f"{directory.get(SAMPLES, 1)} bands of {bits[0]} bits ({sort})"
+        count = int(first(directory.get(SAMPLES, 1)))
+        return count, f"{count} bands of {bits[0]} bits ({sort})"
     return None
 
 
@@ -189,7 +188,8 @@ def _refuse_bands(path: Path, image: Image.Image, item: Item) -> None:
     further = samples - COLOUR_SAMPLES.get(tiff_tag(image, PHOTOMETRIC, 1), samples)
     if further > (1 if image.mode in WITH_ALPHA else 0):
         raise MeaningError(
-            f"{path}: {samples} bands {_at(item)}, of which only {samples - further} would be read; {_BANDS_REMEDY}"
+            f"{path}: {samples} bands {_at(item)}, of which only {samples - further} would be read; "
+            f"{_remedy(path, item, samples)}"
         )
 
 
@@ -210,9 +210,10 @@ def _colours(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     pixels = np.array(image.convert("RGBA"))
     if (clear := (pixels[..., 3] < 255).mean()) > 0:
+        fourth = "" if path == item.mask or image.mode != "RGBA" else f", or {bands_remedy(4)}"
         raise MeaningError(
             f"{path}: its band of transparency (or fourth band) is not opaque in {100 * clear:.1f} % of the pixels "
-            f"{_at(item)}, and what lies there is not known; write the image with three bands"
+            f"{_at(item)}, and what lies there is not known; write the image with three bands{fourth}"
         )
     return pixels[..., :3]
 

@@ -17,8 +17,8 @@ from trainers.data.decoded import store_of
 from trainers.data.facts import state_of
 from trainers.data.filestate import settled_state
 from trainers.data.labelmap import LabelMap
-from trainers.data.layout import Item
-from trainers.data.pixels import index_array, read_header, rgb_array
+from trainers.data.layout import RGB_BANDS, Item
+from trainers.data.pixels import image_array, index_array, read_header
 from trainers.interface.labels import IGNORE
 
 CACHE_BYTES = 256 * 2**20
@@ -28,9 +28,9 @@ WORTH_BYTES = 2**16
 
 
 def read_image(item: Item) -> Tensor:
-    """The image as RGB, (3, H, W) uint8. Raises DataError, by name: CorruptError where it cannot be opened or decoded,
-    MeaningError where what its pixels mean is not known."""
-    return torch.from_numpy(np.ascontiguousarray(rgb_array(item.image, item).transpose(2, 0, 1)))
+    """The image: RGB (3, H, W) uint8, or the bands of `data.bands` (bands, H, W) uint16. Raises DataError, by name:
+    CorruptError where it cannot be opened or decoded, MeaningError where what its pixels mean is not known."""
+    return torch.from_numpy(np.ascontiguousarray(image_array(item.image, item).transpose(2, 0, 1)))
 
 
 def read_mask(item: Item, *, num_classes: int | None = None) -> Tensor:
@@ -110,13 +110,13 @@ class Reader:
         self._kept: dict[tuple[Path, Path | None, bool, str], tuple[Tensor, Tensor | None]] = {}
 
     def __call__(self, item: Item, *, with_mask: bool) -> tuple[Tensor, Tensor | None]:
-        """(image (3, H, W) uint8, mask (H, W) uint8 or None). Not to be written to."""
+        """(image as :func:`read_image` gives it, mask (H, W) uint8 or None). Not to be written to."""
         key = (item.image, item.mask if with_mask else None, item.label_ids, item.decoding.digest)
         if key not in self._kept:
             image, mask = self._image(item), self._mask(item) if with_mask else None
             if mask is not None:
                 check_sizes(item, image.shape[1:], mask.shape)
-            size = image.numel() + (0 if mask is None else mask.numel())
+            size = image.nbytes + (0 if mask is None else mask.nbytes)
             if size > self._free:
                 return image, mask
             self._free -= size
@@ -124,8 +124,12 @@ class Reader:
         return self._kept[key]
 
     def _image(self, item: Item) -> Tensor:
-        how = f"rgb, {item.decoding.exif}, {item.decoding.value_range}"
-        return self._shared(item, item.image, how, lambda: read_image(item))
+        bands = "rgb" if item.decoding.bands == RGB_BANDS else f"{item.decoding.bands} bands"
+        how = f"{bands}, {item.decoding.exif}, {item.decoding.value_range}"
+        if item.decoding.bands == RGB_BANDS:
+            return self._shared(item, item.image, how, lambda: read_image(item))
+        as_bytes = self._shared(item, item.image, how, lambda: read_image(item).view(torch.uint8))
+        return as_bytes.view(torch.uint16)
 
     def _mask(self, item: Item) -> Tensor:
         kind = f"mask of {self._num_classes} classes{', label ids' if item.label_ids else ''}, {item.decoding.digest}"

@@ -3,6 +3,9 @@
 Colour changes run in the order brightness, contrast, saturation, hue; then grey; then blur. Strengths are drawn image
 by image, from generators of their own; each number has a value that leaves the image as it is, so that on a GPU every
 image takes the same way and the host never waits. On a CPU only the images that are changed are worked on.
+
+Saturation, hue and grey are of colours: images of other than three bands go without, and the mean about which contrast
+changes them is that of all bands.
 """
 
 import math
@@ -25,6 +28,8 @@ GREY = (0.2989, 0.587, 0.114)
 NAMES = ("brightness", "contrast", "saturation", "hue", "grey", "blur_sigma")
 NONE = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 """The value of each that changes nothing."""
+OF_COLOURS = ("saturation", "hue", "grey")
+"""Those that images of other than three bands go without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class Strong:
         return tuple(none if one is None else one for one, none in zip(drawn, NONE, strict=True))
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(3, H, W) float32 in 0 .. 1 -> the same, changed."""
+        """(bands, H, W) float32 in 0 .. 1 -> the same, changed."""
         return strong_views(image[None], table([self]), largest_sigma=self.blur_sigma or 0.0)[0]
 
 
@@ -74,7 +79,7 @@ def table(drawn: Sequence[Strong]) -> Tensor:
 
 
 def strong_views(weak: Tensor, drawn: Tensor, *, largest_sigma: float) -> Tensor:
-    """The strong views of (B, 3, H, W) float32 in 0 .. 1.
+    """The strong views of (B, bands, H, W) float32 in 0 .. 1.
 
     Args:
         drawn: what `table` gave, on the same device.
@@ -102,7 +107,10 @@ def _changed(image: Tensor, drawn: Tensor, largest_sigma: float) -> Tensor:
         _greyed,
         blur,
     )
-    for column, (change, none) in enumerate(zip(changes, NONE, strict=True)):
+    colours = image.shape[1] == 3
+    for column, (name, change, none) in enumerate(zip(NAMES, changes, NONE, strict=True)):
+        if name in OF_COLOURS and not colours:
+            continue
         amount = drawn[:, column]
         chosen = slice(None) if image.is_cuda else (amount != none).nonzero()[:, 0]
         if isinstance(chosen, slice) or len(chosen) == len(image):
@@ -131,7 +139,9 @@ def _greyed(image: Tensor, amount: Tensor) -> Tensor:
 
 
 def _grey(image: Tensor) -> Tensor:
-    """(B, 1, H, W)."""
+    """(B, 1, H, W); of other than three bands their mean."""
+    if image.shape[1] != 3:
+        return image.mean(dim=1, keepdim=True)
     red, green, blue = image.split(1, dim=1)
     grey: Tensor = red.mul(GREY[0])
     return grey.add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])

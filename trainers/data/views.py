@@ -5,7 +5,7 @@ and cut from uint8 pixels on the CPU; what is done to a batch of crops runs on w
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -52,21 +52,19 @@ class Geometry:
         return cls(height=height, width=width, top=top, left=left, flip=bool(rng.random() < views.flip_p), crop=crop)
 
     def pixels(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 -> (3, crop, crop) uint8; padding is 0. Only what the crop shows is resized: the pixels are
-        those that Pillow's filter gives on the whole image, rounded after each of its two passes."""
-        crop = np.zeros((self.crop, self.crop, 3), dtype=np.uint8)
+        """(bands, H, W) uint8 or uint16 -> (bands, crop, crop) of the same; padding is 0. Only what the crop shows is
+        resized: the pixels are those that Pillow's filter gives on the whole image; bytes are rounded after each of its
+        two passes."""
+        crop = np.zeros((self.crop, self.crop, len(image)), dtype=image.numpy().dtype)
         spans = [self._span(axis, side) for axis, side in enumerate(image.shape[1:])]
         (begin_y, end_y, box_y, rows), (begin_x, end_x, box_x, columns) = spans
         part = image[:, begin_y:end_y, begin_x:end_x].permute(1, 2, 0).numpy()
-        resized = Image.fromarray(np.ascontiguousarray(part)).resize(
-            (columns, rows), Image.Resampling.BILINEAR, box=(box_x[0], box_y[0], box_x[1], box_y[1])
-        )
-        crop[:rows, :columns] = np.asarray(resized)
+        crop[:rows, :columns] = _resized(part, (columns, rows), (box_x[0], box_y[0], box_x[1], box_y[1]))
         mirrored = crop[:, ::-1] if self.flip else crop
         return torch.from_numpy(np.ascontiguousarray(mirrored.transpose(2, 0, 1)))
 
     def image(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 -> (3, crop, crop) float32 in 0 .. 1; padding is 0."""
+        """(bands, H, W) uint8 or uint16 -> (bands, crop, crop) float32 in 0 .. 1; padding is 0."""
         return unit(self.pixels(image))
 
     def mask(self, mask: Tensor) -> Tensor:
@@ -111,6 +109,21 @@ class Geometry:
         return np.minimum((2 * places + 1) * side // (2 * length), side - 1)
 
 
+def _resized(part: NDArray[Any], size: tuple[int, int], box: tuple[float, float, float, float]) -> NDArray[Any]:
+    """The interval ``box`` of pixels (H, W, bands), resized by Pillow: RGB of 8 bits at once, others band by band in
+    float32, rounded at the end."""
+
+    def one(pixels: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(
+            Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR, box=box)
+        )
+
+    if part.dtype == np.uint8:
+        return one(part)
+    bands = [np.rint(one(part[..., band].astype(np.float32))) for band in range(part.shape[2])]
+    return np.stack(bands, axis=-1).astype(part.dtype)
+
+
 def ignore_maps(extents: Tensor, *, crop: int) -> Tensor:
     """(B, crop, crop) int64: 255 where padding was added, 0 elsewhere.
 
@@ -124,12 +137,13 @@ def ignore_maps(extents: Tensor, *, crop: int) -> Tensor:
 
 
 def unit(pixels: Tensor) -> Tensor:
-    """uint8 -> float32 in 0 .. 1."""
-    return pixels.float().div_(255)
+    """uint8 or uint16 -> float32 in 0 .. 1."""
+    return pixels.float().div_(65535 if pixels.dtype == torch.uint16 else 255)
 
 
 def normalise(image: Tensor, spec: InputSpec = RGB) -> Tensor:
-    """(..., 3, H, W) in 0 .. 1 -> (..., bands, H, W) as a network takes it: (image - mean) / std; 1 band is grey."""
+    """(..., 3, H, W) in 0 .. 1, or with as many bands as the network has -> (..., bands, H, W) as it takes them:
+    (image - mean) / std; 1 band is grey."""
     mean, std = _constants(spec, image.device)
     if spec.bands == 1:
         red, green, blue = image.unbind(-3)

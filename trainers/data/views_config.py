@@ -8,6 +8,8 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Probability, Section
 
 JITTERED, BLURRED, BOXED = (OnlyIf({key: Above(0)}) for key in ("jitter_p", "blur_p", "cutmix_p"))
+COLOURED = OnlyIf({"model.in_channels": (1, 3)})
+"""Images are RGB, also where the network sees their grey."""
 
 
 class ViewsConfig(Section):
@@ -25,11 +27,11 @@ class ViewsConfig(Section):
     """Brightness factor is drawn from [1 - b, 1 + b]."""
     contrast: Annotated[float, Field(ge=0), JITTERED] = 0.5
     """Contrast factor, likewise."""
-    saturation: Annotated[float, Field(ge=0), JITTERED] = 0.5
+    saturation: Annotated[float, Field(ge=0), JITTERED, COLOURED] = 0.5
     """Saturation factor, likewise."""
-    hue: Annotated[float, Field(ge=0, le=0.5), JITTERED] = 0.25
+    hue: Annotated[float, Field(ge=0, le=0.5), JITTERED, COLOURED] = 0.25
     """Hue shift is drawn from [-h, h]."""
-    gray_p: Probability = 0.2
+    gray_p: Annotated[Probability, COLOURED] = 0.2
     """Probability that a strong view is made grey."""
     blur_p: Probability = 0.5
     """Probability of a Gaussian blur in a strong view."""

@@ -54,7 +54,7 @@ NONE = Augmentation()
 def predicted(
     model: LoadedModel, images: Tensor, augmentation: Augmentation, *, probabilities: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Classes (B, H, W) int64 of normalised images (B, 3, H, W), and where asked their probabilities (B, C, H, W)
+    """Classes (B, H, W) int64 of normalised images (B, bands, H, W), and where asked their probabilities (B, C, H, W)
     float32. Without augmentation the classes are those of the run's evaluation, to the bit; with it the largest of the
     mean probabilities, for which those of other sizes are brought back bilinearly."""
     size = images.shape[-2:]

@@ -25,8 +25,9 @@ CHECKED_SIDE = 64
 
 
 class Exportable(nn.Module):
-    """The network with its normalisation: RGB (B, 3, H, W) float32 in 0 .. 1 -> logits (B, C, H, W) float32. Upsampling
-    by matrix products, which is quick and deterministic in training, is PyTorch's own `interpolate` here."""
+    """The network with its normalisation: images (B, bands, H, W) float32 in 0 .. 1, RGB where three -> logits
+    (B, C, H, W) float32. Upsampling by matrix products, which is quick and deterministic in training, is PyTorch's own
+    `interpolate` here."""
 
     def __init__(self, model: LoadedModel) -> None:
         super().__init__()

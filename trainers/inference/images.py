@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from trainers.common.errors import ConfigError
-from trainers.data.layout import Item
+from trainers.data.bands import ARRAY
+from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import read_split, split_path
 from trainers.inference.model import LoadedModel
 
@@ -40,7 +41,7 @@ def given_images(model: LoadedModel, paths: Sequence[str | Path], *, without: Pa
     Raises:
         ConfigError: a path does not exist, or no image was found.
     """
-    endings = Image.registered_extensions()
+    endings = {*Image.registered_extensions(), *((ARRAY,) if model.config.data.image_bands() != RGB_BANDS else ())}
     found: list[Path] = []
     passed_over: list[Path] = []
     for path in (Path(one).expanduser() for one in paths):

@@ -68,7 +68,11 @@ class LoadedModel:
         return len(self.classes)
 
     def read(self, path: str | Path) -> Tensor:
-        """An image file as the run reads its own, (3, H, W) uint8. Raises DataError, by name."""
+        """An image file as the run reads its own, RGB (3, H, W) uint8, or with `data.bands` (bands, H, W) uint16.
+
+        Raises:
+            DataError: by name.
+        """
         return read_image(self.item(Path(path)))
 
     def item(self, path: Path, *, root: Path | None = None) -> Item:
@@ -76,7 +80,7 @@ class LoadedModel:
         return Item(image=path, root=root, where=str(path), decoding=self.config.data.decoding(self.num_classes))
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels (..., 3, H, W) uint8 as the network takes them, (..., bands, H, W): float32, on its device."""
+        """Pixels as :meth:`read` gives them, as the network takes them, (..., bands, H, W): float32, on its device."""
         return normalise(unit(pixels.to(self.device)), self.spec)
 
     @property
@@ -89,7 +93,7 @@ class LoadedModel:
         """The class of every pixel, (B, H, W) int64, as the run's evaluation finds it.
 
         Args:
-            pixels: images (B, 3, H, W) uint8 of any size.
+            pixels: images of any size as :meth:`read` gives them, (B, bands, H, W).
         """
         scores = class_scores(self.network, self.normalise(pixels), config=self.config, num_classes=self.num_classes)
         return brought_to(scores.max(dim=1).indices, pixels.shape[-2:])

@@ -9,6 +9,7 @@ from trainers.common.atomic import replacing
 from trainers.common.errors import ConfigError, OutputError
 from trainers.common.yaml_file import load
 from trainers.config import TrainConfig
+from trainers.data.layout import RGB_BANDS
 from trainers.inference.sources import CONFIG
 from trainers.interface.epoch_record import METRICS, EpochRecord, read_records
 from trainers.loop.run_identity import differences
@@ -196,6 +197,8 @@ def _objective(origin: dict[str, Any]) -> str:
 
 def _data(config: TrainConfig, environment: dict[str, Any], last: EpochRecord) -> str:
     lines = [f"- data set: {config.data.name}"]
+    if (bands := config.data.image_bands()) != RGB_BANDS:
+        lines.append(f"- images of {bands} bands{_range(config)}")
     counts = environment.get("images", {})
     parts = {**PARTS, "unlabelled": "unlabelled images were not used"} if _alone(config) else PARTS
     lines += [f"- {counts[part]} {said}" for part, said in parts.items() if counts.get(part)]
@@ -203,6 +206,11 @@ def _data(config: TrainConfig, environment: dict[str, Any], last: EpochRecord) -
         lines.append(f"- the labelled images were drawn with seed {config.data.draw.seed}")
     lines.append(f"- split {last.split_hash} (a hash over the names of all training and held-out images)")
     return "\n".join(lines)
+
+
+def _range(config: TrainConfig) -> str:
+    given = config.data.value_range
+    return "" if given is None else f" ({given[0]:g} becomes black, {given[1]:g} white)"
 
 
 def _training(config: TrainConfig, environment: dict[str, Any], last: EpochRecord) -> str:

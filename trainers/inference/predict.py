@@ -31,7 +31,8 @@ class Prediction:
     Args:
         item: the image's file.
         name: of its outputs, a path without an ending.
-        pixels: the image, (3, H, W) uint8, turned as its EXIF orientation says where the run turns its images.
+        pixels: the image, (3, H, W) uint8, or (bands, H, W) uint16; turned as its EXIF orientation says where the run
+            turns its images.
         classes: (H, W) uint8.
         probabilities: (C, H, W) float32, where they were asked for.
     """

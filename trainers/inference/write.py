@@ -10,6 +10,7 @@ from typing import Any
 
 from trainers.common.environment import package_versions
 from trainers.common.errors import ConfigError, DataError
+from trainers.data.bands import picture_of
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError
 from trainers.inference.augmented import NONE, Augmentation
@@ -186,7 +187,7 @@ def _told(model: LoadedModel) -> dict[str, Any]:
 def _write(folder: Path, one: Prediction, model: LoadedModel, outputs: Outputs, background: int | None) -> None:
     classes = one.classes.numpy()
     if outputs.overlay:
-        pixels = one.pixels.permute(1, 2, 0).numpy()
+        pixels = picture_of(one.pixels, one.item.decoding.shown_bands).permute(1, 2, 0).numpy()
         write_overlay(folder / f"overlays/{one.name}.jpg", pixels, classes, model.palette, clear=background)
     if one.probabilities is not None:
         write_probabilities(folder / f"probabilities/{one.name}.npz", one.probabilities.numpy(), model.classes)

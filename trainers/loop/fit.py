@@ -25,6 +25,7 @@ from trainers.loop.epoch_scores import evaluate_epoch
 from trainers.loop.network_check import network_lines
 from trainers.loop.out_of_memory import SMALLER_STEP, smaller_evaluation, told
 from trainers.loop.run import Run, StepHook
+from trainers.loop.tensorboard_log import TensorBoardLog, check_tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,8 @@ def fit(
     """Train, evaluate and checkpoint until the last epoch, or until a callback says stop.
 
     With torch.distributed initialised, every process calls it with the same arguments; ``run_dir`` is then on a file
-    system that all of them see. It holds `config.yaml`, `environment.json`, `metrics.jsonl`, `checkpoints/`, and in
-    `splits/` the lists that were drawn for it.
+    system that all of them see. It holds `config.yaml`, `environment.json`, `metrics.jsonl`, `checkpoints/`, in
+    `splits/` the lists that were drawn for it, and where it was asked for `tensorboard/`.
 
     Args:
         config: the whole training config.
@@ -64,12 +65,17 @@ def fit(
         UserError: the config, the data, a checkpoint or the folder cannot be used.
         TrainingError: a loss or a weight is NaN or infinite, or (OutOfMemory) the device's memory is too small.
     """
-    with numerics(config.precision), contextlib.closing(Run(config, run_dir)) as run:
+    check_tensorboard(config.logging)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(numerics(config.precision))
+        run = stack.enter_context(contextlib.closing(Run(config, run_dir)))
         if resume:
             restore(run)
         else:
             clear(run)
         log = MetricsLog(run)
+        on_board = config.logging.tensorboard and run.process.rank == 0
+        board = stack.enter_context(TensorBoardLog(run_dir, wanted=on_board, records=run.records))
         if on_start is not None:
             on_start([*network_lines(config, run.student), *run.loader.loading.lines, *run.remarks])
         stopped = any(_ask(run, callbacks, record) for record in run.records)
@@ -91,6 +97,7 @@ def fit(
             if due:
                 save(run)
             log.append(record)
+            board.append(record)
             stopped = _ask(run, callbacks, record)
     return TrainResult(
         records=tuple(run.records),

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainers.common.atomic import replacing
+from trainers.data.bands import picture_of
 from trainers.data.layout import Item
 from trainers.data.read import Reader, mask_to_png
 from trainers.interface.labels import IGNORE
@@ -111,7 +112,11 @@ class HeldOut:
         image, mask = reader(item, with_mask=True)
         assert mask is not None
         truth = brought_to(mask[None], torch.Size((height, width)))[0]
-        return _jpeg(image, (width, height)), mask_to_png(truth), mask_to_png(self._pictures[slot, :height, :width])
+        return (
+            _jpeg(picture_of(image, item.decoding.shown_bands), (width, height)),
+            mask_to_png(truth),
+            mask_to_png(self._pictures[slot, :height, :width]),
+        )
 
 
 def picture_size(size: Sequence[int]) -> tuple[int, int]:

@@ -5,7 +5,16 @@ from typing import Any
 from trainers.config import TrainConfig
 
 FORMAT = 2
-_NOT_THE_DATA = ("root", "loader_workers", "loader_wait_s", "cache_gb", "list_encoding", "copies", "classes")
+_NOT_THE_DATA = (
+    "root",
+    "loader_workers",
+    "loader_wait_s",
+    "cache_gb",
+    "list_encoding",
+    "copies",
+    "classes",
+    "shown_bands",
+)
 """Keys of the section `data` that change no curve, or do so by the lists alone, which the split's hash tells apart."""
 HOW_SCORED = ("evaluation.mode:", "evaluation.scale:", "evaluation.boundary_width:")
 """What a run may change when it goes on: an evaluation that was too large is made smaller so, or scores more."""
@@ -22,7 +31,8 @@ TOLD_BY_FILES = {"data.exif"}
 def identity(config: TrainConfig, *, split_hash: str) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: the config without what does not change the curve."""
     data = config.model_dump(
-        mode="json", exclude={"provenance": True, "checkpoint": True, "evaluation": {"final", "pictures"}}
+        mode="json",
+        exclude={"provenance": True, "checkpoint": True, "logging": True, "evaluation": {"final", "pictures"}},
     )
     data["precision"].pop("device")
     return {"config": _of_the_curve(data), "split_hash": split_hash, "format": FORMAT}

@@ -144,15 +144,16 @@ class SelfTraining(Relabelling):
     def cut(self, images: Tensor, batch: SemiBatch, stream: int) -> tuple[Tensor, Tensor]:
         """Images (B, bands, H, H) with a box of noise, and the boxes (B, H, H) bool."""
         config, side = self.config, images.shape[-1]
+        spec = cast(SegmentationModel, self.student).input_spec
+        bands = 3 if spec.bands == 1 else spec.bands  # a network of one band sees the grey of three
         holes, fills = [], []
         for rng in image_generators(batch, stream):
             drawn = rng.random() < config.cutout_p
             area = (config.cutout_area_min, config.cutout_area_max)
             box = random_box(rng, side, area=area, ratio_min=config.cutout_ratio_min)
             holes.append(box & drawn)
-            fills.append(torch.from_numpy(rng.random((3, side, side), dtype="float32")))
+            fills.append(torch.from_numpy(rng.random((bands, side, side), dtype="float32")))
         hole = to_device(torch.stack(holes), images.device)
-        spec = cast(SegmentationModel, self.student).input_spec
         fill = to_device(normalise(torch.stack(fills), spec).to(images.dtype), images.device)
         return torch.where(hole[:, None], fill, images), hole
 

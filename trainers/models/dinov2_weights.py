@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError, ConfigError
+from trainers.models.weights import of_bands
 
 FILE = "model.safetensors"
 NOT_READ = "mask_token"
@@ -21,7 +22,7 @@ def load_dinov2(encoder: nn.Module, *, size: str, weights: str) -> None:
     Args:
         size: of the encoder, `model.size`.
         weights: `imagenet`, which is to say the published ones; `none`; or the path of a file: the original one (.pth)
-            or timm's (.safetensors). An encoder of one band gets the sum of the filters over the three bands.
+            or timm's (.safetensors). An encoder of other than three bands gets filters made of those of the three.
 
     Raises:
         ConfigError: there are no such weights, or they are not on this machine and cannot be downloaded.
@@ -32,8 +33,8 @@ def load_dinov2(encoder: nn.Module, *, size: str, weights: str) -> None:
     path = _from_hub(size) if weights == "imagenet" else Path(weights).expanduser()
     state = {name: value for name, value in _read(path).items() if name != NOT_READ}
     own = encoder.state_dict()
-    if own[PATCHES].shape[1] == 1 and PATCHES in state and state[PATCHES].shape[1:2] == (3,):
-        state[PATCHES] = state[PATCHES].sum(dim=1, keepdim=True)
+    if PATCHES in state:
+        state[PATCHES] = of_bands(state[PATCHES], own[PATCHES].shape[1])
     faults = {
         "missing": sorted(set(own) - set(state)),
         "unknown": sorted(set(state) - set(own)),

@@ -62,12 +62,13 @@ class ModelConfig(Section):
     time. Batch norm in the encoder then sees every batch twice."""
     freeze: bool = False
     """The encoder's weights stay as they are, its batch norm and dropout as in evaluation; only the rest trains."""
-    in_channels: Literal[1, 3] = 3
-    """Bands that the network sees: 3, or 1, the grey of the image. For 1 the first convolution's pretrained filters are
-    summed over the bands. Files of more bands than three are not read."""
+    in_channels: Annotated[int, Field(ge=1)] = 3
+    """Bands that the network sees: 3; 1, the grey of the image; or as many as `data.bands` says. For 1 the first
+    convolution's pretrained filters are summed over the bands. For other numbers they are those of red, green and blue
+    in turn, times 3 / bands, as timm and smp have it."""
     mean: tuple[float, ...] | None = None
     """Mean of each band, in 0 .. 1, that is subtracted from the images. None: that of the encoder's published weights,
-    by the library's table, ImageNet's where it has none."""
+    by the library's table, ImageNet's where it has none; of other than one or three bands it has to be given."""
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Deviation of each band, by which they are divided, likewise."""
     weights: str = "imagenet"
@@ -80,6 +81,11 @@ class ModelConfig(Section):
     def _a_value_a_band(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("give mean and std together, or neither")
+        if self.mean is None and self.in_channels not in (1, 3):
+            raise ValueError(
+                f"in_channels = {self.in_channels}: no encoder says how so many bands are normalised; give mean and "
+                f"std with {self.in_channels} values each, in 0 .. 1 (ipix-tune init measures them)"
+            )
         for name in ("mean", "std"):
             given = getattr(self, name)
             if given is not None and len(given) != self.in_channels:

@@ -44,7 +44,7 @@ def build_smp(config: ModelConfig, num_classes: int) -> SegmentationModel:
         mean, std, _ = normalisation(config)
         side = _side(config, whole.encoder)
         multiple = _multiple(config, whole, side)
-        stride, unused = _looked_at(config.model_copy(update={"weights": "none", "mean": None, "std": None}), side)
+        stride, unused = _looked_at(config, side)
         spec = InputSpec(
             mean=mean,
             std=std,
@@ -184,8 +184,11 @@ def _seen(text: str, side: int) -> tuple[int, frozenset[str]]:
 def _looked_at(config: ModelConfig, side: int) -> tuple[int, frozenset[str]]:
     """The stride of the decoder's output, and the parameters that get no gradient, found by one small step of a network
     of this kind with random weights."""
+    alike = config.model_dump(exclude={"weights", "mean", "std"}) | {"weights": "none"}
+    if config.mean is not None:
+        alike |= {"mean": (0.5,) * config.in_channels, "std": (0.5,) * config.in_channels}
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        return _seen(config.model_dump_json(), side)
+        return _seen(ModelConfig.model_validate(alike).model_dump_json(), side)
 
 
 def _set_dropout(config: ModelConfig, decoder: nn.Module) -> None:

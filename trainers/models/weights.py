@@ -34,8 +34,8 @@ def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
     counters = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
     state = counters | {name: value for name, value in state.items() if not name.startswith("fc.")}
     stem = f"{first_convolution(backbone)}.weight"
-    if config.in_channels == 1 and stem in state and state[stem].shape[1] == 3:
-        state[stem] = state[stem].sum(dim=1, keepdim=True)
+    if stem in state:
+        state[stem] = of_bands(state[stem], config.in_channels)
     missing = sorted(set(own) - set(state))
     foreign = sorted(set(state) - set(own))
     shapes = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
@@ -50,6 +50,16 @@ def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
             f"{'; '.join(faults)}"
         )
     backbone.load_state_dict(state)
+
+
+def of_bands(filters: Tensor, bands: int) -> Tensor:
+    """Filters of red, green and blue (C, 3, h, w) for images of so many bands: for one their sum, for others the three
+    in turn, times 3 / bands. Others, and those of three bands, stay as they are."""
+    if bands == 3 or filters.shape[1:2] != (3,):
+        return filters
+    if bands == 1:
+        return filters.sum(dim=1, keepdim=True)
+    return filters[:, [band % 3 for band in range(bands)]] * (3 / bands)
 
 
 def _imagenet(config: ModelConfig) -> dict[str, Tensor]:

@@ -33,6 +33,9 @@ UNSEARCHABLE = {
     "data.list_encoding": "trials on different data cannot be compared",
     "data.loader_wait_s": "it says how long is waited, and no score depends on it",
     "data.num_classes": "trials on different data cannot be compared",
+    "data.bands": "trials on different data cannot be compared",
+    "data.shown_bands": "it says how pictures look, and no score depends on it",
+    "logging": "it says where metrics go, and no score depends on it",
     "checkpoint": "it says what is kept on disk, and no score depends on it",
     "provenance": "it is written by the export",
 }

@@ -28,7 +28,7 @@ from trainers.common.yaml_file import Lines, set_dotted, validate
 from trainers.config import TrainConfig
 from trainers.dead_keys import conditions, dead_keys, normal_form, refused_keys, why_dead, without_refused
 
-NO_PART = {"seed", "provenance"}
+NO_PART = {"seed", "provenance", "logging"}
 """Keys of a training config that make no other arm."""
 
 

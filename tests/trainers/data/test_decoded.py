@@ -40,7 +40,7 @@ def no_more_decoding(monkeypatch):
     def refuse(*_args, **_kinds):
         raise AssertionError("decoded again")
 
-    for decoder in ("rgb_array", "index_array"):
+    for decoder in ("image_array", "index_array"):
         monkeypatch.setattr(f"trainers.data.read.{decoder}", refuse)
 
 

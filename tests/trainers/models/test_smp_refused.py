@@ -93,7 +93,7 @@ def test_a_transformer_of_one_size_is_refused_with_other_crops_and_whole_images(
     [
         ({"mean": [0.5, 0.5, 0.5]}, "give mean and std together"),
         ({"mean": [0.5], "std": [0.5]}, "mean has 1 values, one for each of 3 bands"),
-        ({"in_channels": 4}, "in_channels"),
+        ({"in_channels": 4}, "give mean and std with 4 values each"),
     ],
 )
 def test_bands_and_their_means_go_together(model, message):

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from trainers.common.errors import ConfigError, DataError
 from trainers.data.copies import Same
 from trainers.data.folder import FolderConfig
-from trainers.data.layout import Item
+from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import split_text
 from trainers.data.read import mask_array
+from trainers.data.survey.bands import most_bands, normalisation_of
 from trainers.data.survey.class_files import find_class_file
 from trainers.data.survey.looking import Looked, SeenImage, look
 from trainers.data.survey.meaning import LabelMap, Meaning, meaning_of
@@ -39,7 +40,8 @@ class Survey:
         present: the classes in each pair's mask.
         sizes: (height, width) of every image of the two.
         classes: names by index.
-        keys: what of the `data` section says how files are read: `label_map`, `value_range`, `exif`.
+        keys: what of the `data` section says how files are read: `label_map`, `bands`, `value_range`, `exif`.
+        normalised: mean and deviation of each band in 0 .. 1, of images of other than three bands; else None.
         shares: of all labelled pixels, by class index.
         said: what was seen and concluded, in lines for people.
     """
@@ -53,6 +55,7 @@ class Survey:
     keys: dict[str, Any]
     shares: tuple[float, ...]
     said: tuple[str, ...]
+    normalised: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 def survey(
@@ -81,7 +84,8 @@ def survey(
     found = pair(image_paths, mask_paths, roots=(images, masks))
     mask_of = dict(found.pairs)
     every = [*mask_of, *found.images]
-    looked = look(every, list(mask_of.values()), step=progress(len(every) + len(mask_of)))
+    bands = most_bands(every)
+    looked = look(every, list(mask_of.values()), bands=bands, step=progress(len(every) + len(mask_of)))
     said = [f"{len(every)} images, {len(mask_of)} of them with a mask", *found.said]
     if len(looked.images) == 0:
         raise DataError(f"{images}: none of {len(every)} images can be read, first: {looked.faults[every[0]]}")
@@ -90,7 +94,12 @@ def survey(
     exif, size_faults, exif_said = _sizes(looked, mask_of)
     faults = looked.faults | range_faults | size_faults
     said += [*_described(looked), *range_said, *exif_said, *meaning.said]
-    keys = {"label_map": meaning.label_map, "value_range": value_range, "exif": exif}
+    keys = {
+        "label_map": meaning.label_map,
+        "bands": None if bands == RGB_BANDS else bands,
+        "value_range": value_range,
+        "exif": exif,
+    }
     keys = {key: value for key, value in keys.items() if value is not None}
     root = Path(os.path.commonpath([images, masks]))
     decoding = FolderConfig.model_validate(
@@ -111,6 +120,9 @@ def survey(
         keys=keys,
         shares=tuple(float(share) for share in counts.sum(axis=0) / max(1, int(counts.sum()))),
         said=(*said, *left_out, *copies),
+        normalised=None
+        if bands == RGB_BANDS
+        else normalisation_of([looked.images[one.image] for one in once], value_range),
     )
 
 
@@ -154,7 +166,7 @@ def _value_range(looked: Looked) -> tuple[list[float] | None, dict[Path, str], l
         needed, darkest, brightest = low < 0 or high > 1, min(low, 0.0), high
     else:
         bits = max(8, int(high).bit_length())
-        known = all(one.kind == "16-bit grey" for one in chosen.values())
+        known = all(one.kind == "16-bit grey" or one.kind.endswith("bands of 16-bit") for one in chosen.values())
         needed, darkest, brightest = (not known) or bits <= DARK_BITS, min(low, 0.0), float(2**bits - 1)
     if not needed:
         return None, {}, []
@@ -168,7 +180,8 @@ def _value_range(looked: Looked) -> tuple[list[float] | None, dict[Path, str], l
         for path, one in looked.images.items()
         if one.values is None and one.kind.startswith("16-bit")
     }
-    said = f"grey deeper than 8 bits goes from {low:g} to {high:g}: data.value_range: [{darkest:g}, {brightest:g}]"
+    what = "images" if any(one.sums for one in chosen.values()) else "grey"
+    said = f"{what} deeper than 8 bits goes from {low:g} to {high:g}: data.value_range: [{darkest:g}, {brightest:g}]"
     return [darkest, brightest], others, [said]
 
 

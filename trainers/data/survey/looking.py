@@ -5,14 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from trainers.common.errors import DataError
-from trainers.data.layout import Decoding, Item
+from trainers.data.bands import bands_header, raw_bands
+from trainers.data.layout import RGB_BANDS, Decoding, Item
 from trainers.data.opening import opened
-from trainers.data.pixels import index_array, read_header, rgb_array
+from trainers.data.pixels import image_array, index_array, read_header
 
 MOST_VALUES = 256
 """Most values or colours of a mask: a file with more is taken for a picture."""
@@ -29,13 +31,15 @@ class SeenImage:
         size: (height, width) as viewers show it.
         kind: mode and depth in words.
         turned: EXIF orientation, 1 where there is none.
-        values: the smallest and largest value of grey that is deeper than 8 bits; None of all else.
+        values: the smallest and largest value of grey, or of several bands, deeper than 8 bits; None of all else.
+        sums: of an image of other than three bands, of each band: the sum of its values and that of their squares.
     """
 
     size: tuple[int, int]
     kind: str
     turned: int
     values: tuple[float, float] | None = None
+    sums: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +80,24 @@ class Looked:
         return Counter(one.kind for one in self.images.values())
 
 
-def look(images: Sequence[Path], masks: Sequence[Path], *, step: Callable[[], object] = lambda: None) -> Looked:
+def look(
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    *,
+    bands: int = RGB_BANDS,
+    step: Callable[[], object] = lambda: None,
+) -> Looked:
     """Open and decode every file.
 
     Args:
+        bands: as `data.bands`.
         step: called after each file.
     """
     faults: dict[Path, str] = {}
     found: dict[str, dict[Path, SeenImage | SeenMask]] = {"images": {}, "masks": {}}
+    see_image = _see_image if bands == RGB_BANDS else partial(_see_bands, bands)
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
-        for part, paths, see in (("images", images, _see_image), ("masks", masks, _see_mask)):
+        for part, paths, see in (("images", images, see_image), ("masks", masks, _see_mask)):
             for path, seen in _told(pool, paths, see):
                 if isinstance(seen, str):
                     faults[path] = seen
@@ -123,8 +135,26 @@ def _see_image(path: Path) -> SeenImage:
             values = (float(pixels.min()), float(pixels.max()))
     item = Item(image=path, decoding=Decoding(value_range=None if values is None else (values[0], values[1] + 1)))
     header = read_header(path, item)
-    rgb_array(path, item)
+    image_array(path, item)
     return SeenImage(size=header.size, kind=header.kind, turned=header.turned, values=values)
+
+
+def _see_bands(bands: int, path: Path) -> SeenImage:
+    item = Item(image=path, decoding=Decoding(bands=bands))
+    stored, pixels = raw_bands(path, item)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise DataError(f"{path}: holds values that are NaN or infinite")
+    low, high = float(pixels.min()), float(pixels.max())
+    deep = stored.dtype != np.uint8
+    ranged = Item(image=path, decoding=Decoding(bands=bands, value_range=(low, high + 1) if deep else None))
+    header, flat = bands_header(path, ranged), pixels.reshape(-1, bands).astype(np.float64)
+    return SeenImage(
+        size=header.size,
+        kind=header.kind,
+        turned=header.turned,
+        values=(low, high) if deep else None,
+        sums=tuple((float(band.sum()), float((band**2).sum())) for band in flat.T),
+    )
 
 
 def _see_mask(path: Path) -> SeenMask:

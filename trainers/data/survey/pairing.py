@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from trainers.common.errors import DataError
+from trainers.data.bands import ARRAY
 
 WORDS = frozenset(
     (
@@ -54,7 +55,8 @@ class Pairs:
 
 
 def image_files(folder: Path, *, without: Path | None = None) -> tuple[Path, ...]:
-    """Files of a folder, and of those in it, whose ending is that of an image format which Pillow reads; by name.
+    """Files of a folder, and of those in it, whose ending is that of an image format which Pillow reads, or that of
+    arrays (.npy); by name.
 
     Hidden files and folders are passed over, and what macOS leaves in archives.
 
@@ -68,6 +70,7 @@ def image_files(folder: Path, *, without: Path | None = None) -> tuple[Path, ...
         raise DataError(f"{folder}: no such folder; give the folder of the files")
     Image.init()
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {".pdf"}
+    endings.add(ARRAY)
     found, others = [], Counter[str]()
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
