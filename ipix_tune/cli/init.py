@@ -16,7 +16,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def init(
     images: Annotated[Path, typer.Option(help="Folder of the images; folders in it count too.")],
-    masks: Annotated[Path, typer.Option(help="Folder of the masks, called as their images; it may be the same one.")],
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of the masks, called as their images; it may be the same one.")
+    ] = None,
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(help="COCO's instance JSON instead of --masks; its outlines are painted into STUDY-masks/."),
+    ] = None,
     labelled: Annotated[
         int | None,
         typer.Option(min=1, help="How many images keep their labels; default: all, where there are images without."),
@@ -40,6 +46,7 @@ def init(
     lines = begin(
         images=images,
         masks=masks,
+        annotations=tuple(annotations or ()),
         labelled=labelled,
         out=out,
         name=name,

@@ -10,6 +10,7 @@ from ipix_tune.cli.exit_codes import run
 
 COMMANDS = {
     "init": ("ipix_tune.cli.init", "Look at a folder of images and masks, and write a study of it."),
+    "coco-masks": ("trainers.cli.coco_masks", "Class masks from the outlines of COCO's instance JSON: --out."),
     "sweep": ("ipix_tune.cli.sweep", "Run a study file on Ray: --dry-run, --smoke, --resume, --set key=value."),
     "confirm": (
         "ipix_tune.cli.confirm",

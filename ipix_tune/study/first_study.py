@@ -11,7 +11,8 @@ from ipix_tune.config.load_study import from_text
 from ipix_tune.study.first_settings import Machine, settings_for, this_machine
 from ipix_tune.study.first_study_text import study_text
 from trainers.common.atomic import replacing
-from trainers.common.errors import OutputError
+from trainers.common.errors import ConfigError, OutputError
+from trainers.data.coco_json import read_instances, write_masks
 from trainers.data.lists import split_text
 from trainers.data.survey.folder import Survey, survey
 from trainers.data.survey.parts import Parts, draw_parts
@@ -20,7 +21,8 @@ from trainers.data.survey.parts import Parts, draw_parts
 def begin(
     *,
     images: Path,
-    masks: Path,
+    masks: Path | None = None,
+    annotations: Sequence[Path] = (),
     labelled: int | None = None,
     out: Path = Path("study.yaml"),
     name: str | None = None,
@@ -36,6 +38,7 @@ def begin(
 
     Args:
         images, masks: folders.
+        annotations: files of COCO's instance JSON, from which masks are painted beside the study; instead of `masks`.
         labelled: how many images keep their labels; None: all with masks, where there are images without.
         out: the study file, or a folder for it.
         name: of the study; None: made of the folder's name.
@@ -51,6 +54,14 @@ def begin(
         UserError: the folders hold no data set that can be trained on, or a file is in the way.
     """
     out = out if out.suffix in (".yaml", ".yml") else out / "study.yaml"
+    if (masks is None) != bool(annotations):
+        raise ConfigError("give --masks, a folder, or --annotations, COCO's instance JSON: one of the two")
+    painted: list[str] = []
+    if masks is None:
+        masks = out.absolute().parent / f"{out.stem}-masks"
+        instances = read_instances(annotations)
+        painted = write_masks(instances, masks, force=force)
+        names = names or instances.classes
     seen = survey(images, masks, names=names, label_map=label_map, progress=progress)
     parts = draw_parts(seen.pairs, seen.present, seen.bare, labelled=labelled, seed=seed)
     lists = files_of(out.absolute(), parts)
@@ -70,6 +81,7 @@ def begin(
     from_text(text, source=str(out))
     write_files({out: text, **lists}, force=force)
     return [
+        *painted,
         *seen.said,
         *parts.said,
         *class_lines(seen, parts),

@@ -35,6 +35,7 @@ def test_help_names_every_command(capsys):
     ("name", "wanted"),
     {
         "init": "--images",
+        "coco-masks": "--out",
         "sweep": "--smoke",
         "confirm": "--more-seeds",
         "simulate": "--curves",
