@@ -37,7 +37,8 @@ def export_model(
 
     loaded = load_model(model, weights=which(weights), device="cpu")
     found = exported(loaded, out, onnx=onnx, size=_size(size))
-    typer.echo(f"{loaded.path}: epoch {loaded.epoch}; takes {found.sizes}, RGB in 0 .. 1, and gives logits")
+    bands = {1: "grey", 3: "RGB"}.get(len(loaded.mean), f"{len(loaded.mean)} bands")
+    typer.echo(f"{loaded.path}: epoch {loaded.epoch}; takes {found.sizes}, {bands} in 0 .. 1, and gives logits")
     for line in (*found.refused, *found.checks):
         typer.echo(line)
 
