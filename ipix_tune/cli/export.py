@@ -26,12 +26,12 @@ def export(
             "evaluated at the end; default: after a confirmation. --no-final: the run as the study made it.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of the final recipe: how many runs are to be trained.")] = SEEDS,
+    seeds: Annotated[int, typer.Option(min=1, help="With the final recipe: how many runs to train.")] = SEEDS,
     give_back: Annotated[
         bool | None,
         typer.Option(
             "--give-back/--keep-held-out",
-            help="Of the final recipe: train on the held-out images too; default: where that can be done.",
+            help="With the final recipe: also train on the held-out images; default: where that can be done.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,

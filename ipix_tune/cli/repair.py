@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def repair(
-    study: Annotated[Path, typer.Argument(help="A study's study_folder, or its study file.")],
+    study: Annotated[Path, typer.Argument(help="A study's folder, or its study file.")],
 ) -> None:
     """Make a study's logs whole: epochs and ends that W&B's files lack are written to further files, from the study's
     record and the trials' own metrics.jsonl. Then make its report anew."""

@@ -25,7 +25,7 @@ def simulate(
     concurrent: Annotated[
         int | None, typer.Option(min=1, help="Trials at once; default: resources.concurrent of the study.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of a family: which of its members.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="With a family of curves: which of its members.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Parquet file for the incumbent over time.")] = None,
 ) -> None:
     """Run a study on learning curves instead of trainings."""

@@ -28,7 +28,7 @@ def sweep(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as trainer.data.root=/data/voc."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Another name for the study and its study_folder.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name for the study and its folder.")] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
     ] = None,

@@ -32,7 +32,9 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     seeds: Seeds = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes, under Ray Train; none: this one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that Ray Train starts; none: train in this one.")
+    ] = None,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1,
     gpus_per_worker: Annotated[float, typer.Option(min=0)] = 0,
     address: Annotated[str | None, typer.Option(help="Ray cluster, or auto; none: a Ray on this machine.")] = None,

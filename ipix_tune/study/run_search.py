@@ -1,4 +1,4 @@
-"""A study from its file to its end: prepare, search, leave everything in its study_folder."""
+"""A study from its file to its end: prepare, search, leave everything in its folder."""
 
 import logging
 from collections.abc import Callable

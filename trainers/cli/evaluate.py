@@ -36,7 +36,8 @@ def evaluate(
         str | None, typer.Option("--list", help="Split file of images and masks, read as the run reads its own.")
     ] = None,
     part: Annotated[
-        str | None, typer.Option("--on", help="Instead: holdout or val, the images that the run itself was scored on.")
+        str | None,
+        typer.Option("--on", help="In place of --list: holdout or val, the images that the run was scored on."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables and the confusion matrix as a picture; default: none.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainers.inference.sources import Which
 
 Model = Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")]
-Weights = Annotated[str | None, typer.Option(help="Of a folder: last, or best on held-out images.")]
+Weights = Annotated[str | None, typer.Option(help="Which weights of a run's folder: last, or best on held-out images.")]
 Sliding = Annotated[
     bool | None,
     typer.Option("--sliding/--whole", help="Windows at 2/3 stride, or whole images; default: as the run evaluates."),
@@ -30,7 +30,8 @@ Flip = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: as the config says.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads; default: as the config says. May move last bits.")
+    int | None,
+    typer.Option(min=1, help="CPU threads; default: as the config says. Another number may change last bits."),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -32,16 +32,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def predict(
     model: Model,
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of them.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the masks; an earlier call's is gone on with.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of the masks; one of an earlier call is continued.")] = Path(
         "predictions"
     ),
     listed: Annotated[
-        str | None, typer.Option("--list", help="Instead: a split file, read as the run reads its own (data.root).")
+        str | None,
+        typer.Option("--list", help="In place of images: a split file, read as the run reads its own (data.root)."),
     ] = None,
     weights: Weights = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also the images under their classes' colours.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write the images with their classes' colours over them.")
+    ] = False,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also the probabilities, float16 (C, H, W) in .npz files.")
+        bool, typer.Option("--probabilities", help="Also write the probabilities, float16 (C, H, W) in .npz files.")
     ] = False,
     sliding: Sliding = None,
     window: Window = None,
@@ -57,7 +60,7 @@ def predict(
     ] = None,
     overrides: Overrides = None,
     redo: Annotated[
-        bool, typer.Option("--redo", help="Make again what other weights or options made in --out.")
+        bool, typer.Option("--redo", help="Replace what other weights or options wrote into --out.")
     ] = False,
 ) -> None:
     """Predict images."""
