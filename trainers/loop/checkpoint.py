@@ -80,7 +80,7 @@ def _changed(run: Run, theirs: dict[str, Any]) -> list[str]:
 
 
 def _differs(run: Run, theirs: dict[str, Any]) -> list[str]:
-    """What keeps the run from going on from a checkpoint with this run_identity."""
+    """What keeps the run from going on from a checkpoint with this identity."""
     changed = run_identity.kept_apart(_changed(run, theirs))
     if not changed and "exif" not in theirs.get("config", {}).get("data", {}):
         data, exif = run.data, run.config.data.exif
