@@ -54,7 +54,7 @@ def config_of(name: str, alpha: float) -> TrainConfig:
     """The training config of one row, seed 0."""
     data, lines = read(STUDY)
     trainer, _ = resolved(data["trainer"], lines, file=STUDY, at=("trainer",))
-    trainer["method"] = {"name": name} | ({"flip": False} if name in ("st", "stpp", "dstcbc") else {})
+    trainer["method"] = {"name": name} | ({"flip": False} if name in ("st", "stpp", "dstcbc", "dsbn") else {})
     trainer["interpixel"]["alpha"] = alpha
     return validate(TrainConfig, trainer, source=str(STUDY))
 

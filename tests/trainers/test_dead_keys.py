@@ -40,6 +40,10 @@ OFF = {
         "discriminator_width": 4,
     },
     "s4gan": {"feature_matching_weight": 0, "self_training_weight": 0, "discriminator_width": 4},
+    "cac": {"contrast_weight": 0, "supervised_epochs": 0},
+    "pc2seg": {"consistency_weight": 0, "contrast_weight": 0},
+    "dsbn": {"scales": [1.0]},
+    "ecs": {"correction_weight": 0, "unsupervised_weight": 0, "start": 0},
 }
 """Each method with all of its parts switched off that can be."""
 ON = ("inter-pixel loss alone", "as the defaults")
@@ -52,7 +56,7 @@ def config(name, method, *, steps=2, **sections):
         mode="json"
     )
     made["method"] = {"name": name, **method}
-    if name in ("st", "stpp", "dstcbc"):
+    if name in ("st", "stpp", "dstcbc", "dsbn"):
         made["schedule"]["epochs"] = 3
         made["data"]["draw"] = {"labelled": 230}  # leaves few images to label
     return TrainConfig.model_validate(made)
@@ -66,6 +70,8 @@ def variants(name):
         "stpp": {"scales": [1.0]},
         "psmt": {"warmup_passes": 0},
         "dstcbc": {"iterations": 2},
+        "cac": {"supervised_epochs": 0},
+        "dsbn": {"scales": [1.0]},
     }.get(name, {})
     return {
         "switched off": config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),

@@ -38,6 +38,10 @@ METHODS = {
     "st": {"scales": [1.0]},
     "stpp": {"scales": [1.0], "labeller": "best"},
     "dstcbc": {"iterations": 2, "gamma": 1},
+    "cac": {"supervised_epochs": 0, "conf_thresh": 0, "overlap_min": 0.5, "samples": 20, "projection_width": 8},
+    "pc2seg": {"ramp": 0, "negatives": 20, "projection_width": 8},
+    "dsbn": {"scales": [1.0], "start_pull": 0.001},
+    "ecs": {"start": 0, "ramp": 0, "corrector_width": 8},
     "pseudoseg": {},
     "pseudoseg+labels": {"image_labels": True},
     "advsemseg": {"self_training_start": 0, "trust_thresh": 0.5, "discriminator_width": 4},
@@ -45,7 +49,7 @@ METHODS = {
     "s4gan+mlmt": {"multi_label": True, "presence_start": 0, "presence_thresh": 0.5, "discriminator_width": 4},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
-STAGES = {"stpp": 3, "st": 2, "dstcbc": 3}
+STAGES = {"stpp": 3, "st": 2, "dstcbc": 3, "dsbn": 2}
 """Of methods that are several trainings; each takes an epoch at least, and looks at every unlabelled image."""
 
 

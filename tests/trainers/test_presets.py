@@ -25,7 +25,7 @@ from trainers.processes.process_group import current
 PAPER = Path(__file__).parents[2] / "presets" / "paper"
 NAMES = sorted(path.stem for path in PAPER.glob("*.yaml"))
 PUBLISHED = YAML(typ="safe").load(Path(__file__).with_name("published.yaml"))
-UNPUBLISHED = {"ucc"}
+UNPUBLISHED = {"ecs", "pc2seg", "ucc"}
 """Presets of papers of which no settings are known."""
 ROWS = sorted(PUBLISHED)
 SIDE = 48
@@ -151,6 +151,7 @@ def warm_ups(config, row):
         "meanteacher": lambda: {"consistency": method.ramp_epochs * steps},
         "cct": lambda: {"consistency": method.ramp * total},
         "gct": lambda: {"consistency": method.ramp_epochs * steps},
+        "cac": lambda: {"labelled_only": method.supervised_epochs * steps},
         "u2pl": lambda: {"labelled_only": method.supervised_epochs * steps},
         "alonso": lambda: {
             "bank": method.bank_start * total,

@@ -127,6 +127,16 @@ class BatchMaker(Dataset[dict[str, Any]]):
         sample["index"] = torch.tensor(index)
         if mask is not None:
             sample["presence"] = torch.bincount(mask.flatten(), minlength=256)[: self.data.num_classes] > 0
+        if self.needs.overlap is not None:
+            first = self._geometry(generator(seed, Stream.UNLABELLED_VIEW, walked, index), image)  # that of `sample`
+            rng = generator(seed, Stream.PARTNER_VIEW, walked, index)
+            second = first.overlapping(rng, least=self.needs.overlap, flip_p=views.flip_p)
+            sample |= {
+                "second_weak": second.pixels(image),
+                "second_extent": torch.tensor(second.extent()),
+                "second_strong": self._strong(rng, self.needs.strong),
+                "offset": torch.tensor([second.top - first.top, second.left - first.left, first.flip, second.flip]),
+            }
         if self.needs.mixed:
             if views.cutmix_partner == "second_view":
                 sample |= self._view("partner_", image, generator(seed, Stream.PARTNER_VIEW, walked, index))

@@ -173,6 +173,8 @@ class TrainLoader:
                 view=view(""),
                 boxes=tuple(parts[f"box{n}"] for n in range(needs.mixed)),
                 partner=view("partner_") if "partner_weak" in parts else None,
+                second=view("second_") if "second_weak" in parts else None,
+                offset=parts.get("offset"),
                 presence=parts.get("presence"),
                 pseudo=parts.get("pseudo"),
                 index=parts["index"],

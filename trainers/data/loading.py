@@ -120,7 +120,8 @@ def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", 
     labelled = needs.labelled_batches * (views(needs.labelled_strong) + mask)
     unlabelled = 0
     if needs.unlabelled:
-        crops = 2 if needs.mixed and config.views.cutmix_partner == "second_view" else 1
+        partner = needs.mixed > 0 and config.views.cutmix_partner == "second_view"
+        crops = 1 + partner + (needs.overlap is not None)
         ignore, pseudo = (0 if device == "cuda" else mask), needs.pseudo_planes * mask
         unlabelled = crops * (views(needs.strong) + ignore) + needs.mixed * pixels + pseudo
         unlabelled *= needs.unlabelled_batches

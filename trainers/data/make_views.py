@@ -30,7 +30,7 @@ def finish(batch: dict[str, Any], config: "LoaderConfig", spec: InputSpec) -> di
 def _finished(drawn: dict[str, Tensor], config: "LoaderConfig", spec: InputSpec) -> dict[str, Tensor]:
     """Of each kind of crop that lies there: the name of its pixels, and the prefix of what was drawn for it."""
     made = dict(drawn)
-    for pixels, prefix in (("image", ""), ("weak", ""), ("partner_weak", "partner_")):
+    for pixels, prefix in (("image", ""), ("weak", ""), ("partner_weak", "partner_"), ("second_weak", "second_")):
         if pixels not in drawn:
             continue
         weak = unit(drawn[pixels])

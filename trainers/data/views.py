@@ -4,7 +4,7 @@ and cut from uint8 pixels on the CPU; what is done to a batch of crops runs on w
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MEAN, STD = RGB.mean, RGB.std
 """ImageNet's, of RGB in 0 .. 1."""
+OFFSETS = 8
+"""Two crops of one image that overlap lie a multiple of so many pixels apart, in either direction."""
 GREY = (0.299, 0.587, 0.114)
 """What of red, green and blue makes the one band of a network that sees grey: ITU-R 601, as Pillow has it."""
 
@@ -50,6 +52,21 @@ class Geometry:
         height, width = (max(1, int(side * target / longest + 0.5)) for side in size)
         top, left = (int(rng.integers(max(side, crop) - crop + 1)) for side in (height, width))
         return cls(height=height, width=width, top=top, left=left, flip=bool(rng.random() < views.flip_p), crop=crop)
+
+    def overlapping(self, rng: np.random.Generator, *, least: float, flip_p: float) -> "Geometry":
+        """Another crop of the resized image, mirrored by chance: evenly one of those that lie a multiple of `OFFSETS`
+        pixels away in either direction and whose intersection over union with this one is ``least`` or more. This one
+        is among them."""
+        (tops, down), (lefts, across) = (self._apart(axis) for axis in (0, 1))
+        shared = (self.crop - down)[:, None] * (self.crop - across)
+        row, column = rng.choice(np.argwhere(shared >= least * (2 * self.crop**2 - shared)))
+        return replace(self, top=int(tops[row]), left=int(lefts[column]), flip=bool(rng.random() < flip_p))
+
+    def _apart(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Along one axis, where such crops begin, and how far from this one that is, at most the crop."""
+        length, begin = self._along(axis)
+        begins = np.arange(begin % OFFSETS, max(length, self.crop) - self.crop + 1, OFFSETS)
+        return begins, np.minimum(np.abs(begins - begin), self.crop)
 
     def pixels(self, image: Tensor) -> Tensor:
         """(bands, H, W) uint8 or uint16 -> (bands, crop, crop) of the same; padding is 0. Only what the crop shows is

@@ -73,6 +73,9 @@ class Unlabelled:
     bool: the classes of each whole image, where the method asks for them. ``pseudo`` (B, H, W) int64: the stored
     pseudo-mask of ``view``, 255 = ignore, where the method has stored some; (B, P, H, W) where it stores P planes.
     ``index`` (B,) int64: the images' places in the unlabelled list.
+    ``second``: another crop of the image that ``view`` shows, at the same scale, where the method asks for one that
+    overlaps; ``offset`` (B, 4) int64: how many pixels down and to the right of the first it lies in the resized image,
+    and whether the first and the second are mirrored.
     """
 
     view: View
@@ -81,6 +84,8 @@ class Unlabelled:
     presence: Tensor | None = None
     pseudo: Tensor | None = None
     index: Tensor | None = None
+    second: View | None = None
+    offset: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
@@ -90,6 +95,8 @@ class Unlabelled:
             presence=None if self.presence is None else self.presence.to(device, non_blocking=True),
             pseudo=None if self.pseudo is None else self.pseudo.to(device, non_blocking=True),
             index=None if self.index is None else self.index.to(device, non_blocking=True),
+            second=None if self.second is None else self.second.to(device),
+            offset=None if self.offset is None else self.offset.to(device, non_blocking=True),
         )
 
     def part(self, rows: slice) -> Self:
@@ -100,6 +107,8 @@ class Unlabelled:
             presence=None if self.presence is None else self.presence[rows],
             pseudo=None if self.pseudo is None else self.pseudo[rows],
             index=None if self.index is None else self.index[rows],
+            second=None if self.second is None else self.second.part(rows),
+            offset=None if self.offset is None else self.offset[rows],
         )
 
 

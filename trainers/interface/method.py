@@ -55,6 +55,7 @@ class Needs:
     """What a method asks of the data: no unlabelled stream at all, or weak views plus ``strong`` strong ones, with
     CutMix boxes for ``boxes`` mixed images (where it is not given, one for each strong view). ``labelled_strong``:
     strong versions of the labelled crops. ``presence``: which classes every unlabelled image shows, from its mask.
+    ``overlap``: a second crop of every unlabelled image whose intersection over union with the first is this or more.
     ``labelled_batches``, ``unlabelled_batches``: labelled and unlabelled images of a step, in multiples of
     `data.batch_size`. ``epoch_images``: images, labelled and unlabelled together, that make an epoch of this stage;
     None: an epoch is as long as `schedule` says. ``pseudo_planes``: numbers that a stored pseudo-label has for every
@@ -65,6 +66,7 @@ class Needs:
     boxes: int | None = None
     labelled_strong: int = 0
     presence: bool = False
+    overlap: float | None = None
     labelled_batches: int = 1
     unlabelled_batches: int = 1
     pseudo_planes: int = 1

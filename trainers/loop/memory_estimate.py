@@ -206,6 +206,8 @@ def _blank(config: TrainConfig, needs: Needs, *, classes: int, images: int, band
             presence=torch.empty(images, classes, dtype=torch.bool) if needs.presence else None,
             pseudo=torch.empty(images, *planes, crop, crop, dtype=torch.int64),
             index=torch.empty(images, dtype=torch.int64),
+            second=None if needs.overlap is None else view(),
+            offset=None if needs.overlap is None else torch.empty(images, 4, dtype=torch.int64),
         )
     return SemiBatch(labelled=labelled, unlabelled=unlabelled, seed=0)
 

@@ -3,7 +3,7 @@
 import math
 
 
-def gaussian_ramp(step: int, *, length: float) -> float:
+def gaussian_ramp(step: float, *, length: float) -> float:
     """``exp(-5 (1 - step / length)^2)`` before ``length`` steps, then 1; 0.0067 at step 0, and 1 where length is 0.
 
     Args:

@@ -15,6 +15,15 @@ FAINT = 0.1
 """A detector's map that nowhere exceeds this shows no flaw at all."""
 
 
+def halving(inputs: int, outputs: int, *, stride: int = 2) -> nn.Sequential:
+    """A 3x3 convolution of stride 2, group norm, leaky ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
+        nn.GroupNorm(min(8, outputs), outputs),
+        nn.LeakyReLU(0.2),
+    )
+
+
 class FlawDetector(nn.Module):
     """Where a prediction is wrong: images (B, bands, H, W) and class probabilities (B, C, H, W) -> flaws (B, H, W),
     about 0 where it is right and 1 where it is wrong.
@@ -26,16 +35,7 @@ class FlawDetector(nn.Module):
     def __init__(self, num_classes: int, *, width: int, bands: int = 3) -> None:
         super().__init__()
         widths = [bands + num_classes, width, 2 * width, 4 * width, 8 * width]
-        self.encode = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
-                    nn.GroupNorm(min(8, outputs), outputs),
-                    nn.LeakyReLU(0.2),
-                )
-                for inputs, outputs in pairwise(widths)
-            )
-        )
+        self.encode = nn.Sequential(*(halving(inputs, outputs) for inputs, outputs in pairwise(widths)))
         self.classify = nn.Conv2d(widths[-1], 1, 3, padding=1)
         self.upsample = Upsample("bilinear")
 

@@ -10,14 +10,18 @@ from trainers.interface.method import Method, MethodContext
 from trainers.methods.advsemseg import AdvSemSeg, AdvSemSegConfig
 from trainers.methods.ael import Ael, AelConfig
 from trainers.methods.alonso import Alonso, AlonsoConfig
+from trainers.methods.cac import Cac, CacConfig
 from trainers.methods.cct import Cct, CctConfig
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
+from trainers.methods.dsbn import Dsbn, DsbnConfig
 from trainers.methods.dstcbc import DstCbc, DstCbcConfig
+from trainers.methods.ecs import Ecs, EcsConfig
 from trainers.methods.fixmatch import FixMatch, FixMatchConfig
 from trainers.methods.gct import Gct, GctConfig
 from trainers.methods.meanteacher import MeanTeacher, MeanTeacherConfig
+from trainers.methods.pc2seg import Pc2Seg, Pc2SegConfig
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
 from trainers.methods.psmt import PsMt, PsMtConfig
 from trainers.methods.s4gan import S4Gan, S4GanConfig
@@ -50,7 +54,11 @@ MethodConfig = Annotated[
     | StPlusPlusConfig
     | DstCbcConfig
     | AdvSemSegConfig
-    | S4GanConfig,
+    | S4GanConfig
+    | CacConfig
+    | Pc2SegConfig
+    | DsbnConfig
+    | EcsConfig,
     Field(discriminator="name"),
 ]
 
@@ -76,6 +84,10 @@ BUILDERS: dict[str, Any] = {
     "dstcbc": DstCbc,
     "advsemseg": AdvSemSeg,
     "s4gan": S4Gan,
+    "cac": Cac,
+    "pc2seg": Pc2Seg,
+    "dsbn": Dsbn,
+    "ecs": Ecs,
 }
 
 

@@ -12,13 +12,13 @@ from trainers.models.backbones import Encoder
 
 def by_layer(backbone: nn.Module, decay: float) -> list[tuple[float, list[torch.nn.Parameter]]]:
     """What trains of a backbone in groups, each with the factor of its learning rate: decay^n for the n-th layer below
-    the last one, as in BEiT. The last come first. One group at 1 where the decay is 1, and of our own DeepLabV3+, whose
-    layers have one rate.
+    the last one, as in BEiT. The last come first. One group at 1 where the decay is 1, of our own DeepLabV3+, whose
+    layers have one rate, and of a list of single layers, which are no backbone themselves.
 
     Raises:
         ConfigError: timm does not say what the layers are.
     """
-    if decay == 1 or isinstance(backbone, Encoder):
+    if decay == 1 or isinstance(backbone, Encoder | nn.ModuleList):
         return [(1.0, [one for one in backbone.parameters() if one.requires_grad])]
     whole = backbone if hasattr(backbone, "group_matcher") else getattr(backbone, "model", None)
     if not hasattr(whole, "group_matcher"):

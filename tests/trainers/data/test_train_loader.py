@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 import torch
 
+from tests.trainers.runs import tiny
 from trainers.common.errors import DataError, UserError
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
@@ -315,3 +316,22 @@ def test_a_labelled_image_that_is_asked_for_is_resized_once_by_the_given_range(t
     assert int(shown.any(dim=1).sum()) == pytest.approx(0.75 * height, abs=1)
     grey = (image[:, shown] - image[:, shown][:, :1]).abs()
     assert float(grey.max()) < 1e-5
+
+
+def test_a_second_crop_that_overlaps_shows_the_same_pixels_a_multiple_of_eight_away():
+    config = tiny(schedule={"epochs": 1, "steps_per_epoch": 10})
+    moved = set()
+    for batch in loader(config, needs=Needs(unlabelled=True, overlap=0.4)).epoch(0):
+        first, second = batch.unlabelled.view, batch.unlabelled.second
+        for b, (down, right, mirrored, too) in enumerate(batch.unlabelled.offset.tolist()):
+            one, other = first.weak[b], second.weak[b]
+            one, other = one.flip(2) if mirrored else one, other.flip(2) if too else other
+            side = one.shape[-1]
+            assert (down % 8, right % 8) == (0, 0)
+            shared = (side - abs(down)) * (side - abs(right))
+            assert shared >= 0.4 * (2 * side**2 - shared)
+            rows, columns = (slice(max(by, 0), side + min(by, 0)) for by in (down, right))
+            back = [slice(max(-by, 0), side + min(-by, 0)) for by in (down, right)]
+            torch.testing.assert_close(one[:, rows, columns], other[:, back[0], back[1]], rtol=0, atol=0.02)
+            moved.add((down != 0 or right != 0, mirrored != too))
+    assert len(moved) == 4
