@@ -8,7 +8,8 @@ A run's W&B config::
     search          {dotted name: value}           the searched leaves that are active in this trial
     space           {dotted name: {kind, low, high, step, choices, only_if}}
     trainer         the whole training config, nested
-    objective       {metric, mode, second_objective: none or {metric, mode}}
+    objective       {metric, mode, unit, second_objective: none or {metric, mode, unit}}
+    constraints     {metric: {min, max, at_end}}   none without hard constraints
     scheduler       {name, grace_epochs, reduction, max_epochs, rungs}
     classes         [class names]
     origin          {split_hash, git_commit, versions, world_size, host}
@@ -42,9 +43,10 @@ IDENTITY = "study.id"
 Phase = Literal["search", "confirm"]
 CONFIRM: Phase = "confirm"
 
-State = Literal["complete", "stopped", "failed", "interrupted", "running", "crashed"]
-"""complete: ran all its epochs. stopped: by the scheduler. failed: retries used up. interrupted: the user stopped the
-study. running: no end was logged, and something was within the last minutes. crashed: no end was logged. The last two
+State = Literal["complete", "stopped", "infeasible", "failed", "interrupted", "running", "crashed"]
+"""complete: ran all its epochs. stopped: by the scheduler. infeasible: it broke a constraint of the study, which
+`error` names, and was stopped there. failed: retries used up. interrupted: the user stopped the study. running: no end
+was logged, and something was within the last minutes. crashed: no end was logged. The last two
 are what readers say, not what is logged."""
 
 RUN_COLUMNS = {

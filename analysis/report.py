@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.compare import OUT, side_by_side
 from analysis.errors import LogsError
 from analysis.page.build import build
 
@@ -19,7 +20,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of the study, such as studies/voc.")],
+    studies: Annotated[
+        list[Path], typer.Argument(help="Folder of the study, such as studies/voc; several stand side by side.")
+    ],
     online: Annotated[
         str | None,
         typer.Option(metavar="ENTITY/PROJECT", help="Read runs from a W&B server too; a run in both is one run."),
@@ -33,7 +36,15 @@ def report(
     ] = None,
     printed: Annotated[bool, typer.Option("--print", help="Also figures for a paper, in plots/print/.")] = False,
 ) -> None:
-    """Write tables/, plots/ and report.html into the study's folder, or into another (--out)."""
+    """Write tables/, plots/ and report.html into the study's folder, or into another (--out). Several studies come on
+    one page, as with `ipix-tune compare`."""
+    if len(studies) > 1:
+        if live or online or printed:
+            typer.echo("error: --live, --online and --print take one study; leave them out, or name one", err=True)
+            sys.exit(2)
+        side_by_side(studies, out or OUT)
+        return
+    study = studies[0]
     try:
         if live:
             from analysis.page.serve import serve

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.stats.pareto import Pareto, Point
 from analysis.stats.study import Study
+from analysis.units import amount
 
 
 def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
@@ -67,7 +68,14 @@ def _steps(axes: Any, found: Pareto, front: list[Point], study: Study, theme: st
     if found.noise is not None:
         worse = [score - study.sign * found.noise for score in scores]
         axes.fill_between(
-            places, scores, worse, step=how, color=theme.faint, alpha=0.25, lw=0, label=f"within {found.noise} mIoU"
+            places,
+            scores,
+            worse,
+            step=how,
+            color=theme.faint,
+            alpha=0.25,
+            lw=0,
+            label=f"within {amount(f'{found.noise:.3g}', study.metric)}",
         )
     axes.set_xlim(low, high)
 

@@ -19,10 +19,15 @@ from analysis.units import axis
 mpl.use("agg")
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+GREY = "#767676"
 COLOURS = {
     "complete": BLUE, "stopped": ORANGE, "failed": RED, "interrupted": PURPLE, "running": GREEN, "crashed": SKY,
+    "infeasible": GREY,
 }  # fmt: skip
-MARKERS = {"complete": "o", "stopped": "v", "failed": "x", "interrupted": "s", "running": "D", "crashed": "X"}
+MARKERS = {
+    "complete": "o", "stopped": "v", "failed": "x", "interrupted": "s", "running": "D", "crashed": "X",
+    "infeasible": "P",
+}  # fmt: skip
 
 
 MANY = 200

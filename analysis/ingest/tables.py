@@ -66,7 +66,8 @@ def written_by_us(logged: Sequence[LoggedRun]) -> list[LoggedRun]:
 
 def facts_of(run: LoggedRun) -> dict[str, Any]:
     """What all runs of the study, or of its confirmation, share, as one of them says it."""
-    facts = {name: run.config.get(name) for name in ("study", "space", "scheduler", "classes", "objective")}
+    names = ("study", "space", "scheduler", "classes", "objective", "constraints")
+    facts = {name: run.config.get(name) for name in names}
     if run.job_type == CONFIRM:
         facts[CONFIRM] = {name: run.config[CONFIRM][name] for name in ("plan", "arms", "order", "prefer")}
     return facts

@@ -81,6 +81,7 @@ def render(
     from analysis.page.table_confirm import write_confirmed
     from analysis.page.table_search import write_results
     from analysis.sections.confirmation import confirmation_sections, confirmed_headline
+    from analysis.sections.constraints import constraint_sections
     from analysis.sections.images import image_sections
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
@@ -120,6 +121,7 @@ def render(
             *(images if confirmed is not None else ()),
             *pareto,
             *search,
+            *constraint_sections(study),
             *(images if confirmed is None else ()),
             *surrogate,
         ],

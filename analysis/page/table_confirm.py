@@ -49,7 +49,7 @@ def _arms(found: Confirmed) -> list[list[object]]:
     lost = ["runs", "collapsed", "failed", "lost low95", "lost high95"]
     final = ["data.val seeds", "data.val mean", "data.val low95", "data.val high95"]
     rows: list[list[object]] = [
-        ["configuration", "said", "seeds", *held, *lost, *final, "epochs", "split_hashes", *names],
+        ["configuration", "said", "seeds", *held, *lost, *final, "epochs", "split_hashes", "breaks", *names],
     ]
     for arm in found.arms:
         own, other = arm.mean, arm.official_mean
@@ -57,7 +57,8 @@ def _arms(found: Confirmed) -> list[list[object]]:
             [
                 arm.name, said_of(found, arm.name), len(arm.scores), *_figures(own), arm.lost.runs,
                 len(arm.lost.collapsed), len(arm.lost.failed), *arm.lost.interval, 0 if other is None else other.seeds,
-                *_figures(other), found.max_epochs, " ".join(arm.splits), *(arm.values.get(name) for name in names),
+                *_figures(other), found.max_epochs, " ".join(arm.splits),
+                arm.breaks, *(arm.values.get(name) for name in names),
             ]
         )  # fmt: skip
     return rows
@@ -105,7 +106,8 @@ def _tex(found: Confirmed) -> str:
         ["configuration", *names, "seeds", "lost", found.metric],
         [
             [
-                arm.name, *(cell(arm.values.get(name)) for name in names), str(len(arm.scores)),
+                f"{arm.name}{' (breaks a constraint)' * bool(arm.breaks)}",
+                *(cell(arm.values.get(name)) for name in names), str(len(arm.scores)),
                 f"{arm.lost.count} of {arm.lost.runs}", _scored(arm.mean),
             ]
             for arm in found.arms

@@ -77,10 +77,12 @@ def _caption(study: Study, found: Sequence[Result], shown: Sequence[Result]) -> 
         "with the 95~\\% interval of the mean over seeds where there are several; a configuration with one seed has no "
         "interval, and its rank is provisional"
     )
+    count = sum(trial.state == "infeasible" for trial in study.trials)
+    broke = f", of which {count} broke a constraint and {'is' if count == 1 else 'are'} left out" if count else ""
     return (
         f"Study {escaped(study.name)}: {escaped(study.metric)} after the full budget of {study.max_epochs} epochs, "
         f"{measured}. The {len(shown)} best of {len(found)} configurations that ran to the end, {counts}; split "
-        f"{escaped((study.split_hash or 'unknown')[:12])}; {len(study.trials)} trials in all."
+        f"{escaped((study.split_hash or 'unknown')[:12])}; {len(study.trials)} trials in all{broke}."
     )
 
 

@@ -92,7 +92,7 @@ def _level(arm: ArmResult, found: Confirmed) -> str:
 def _qualified(choice: Winner) -> str:
     """What the choice is qualified by beside lost runs, which are told anyway."""
     parts = [one for one in choice.qualification.split("; ") if one.startswith("shown to be worse")]
-    return f"It is {parts[0]}." if parts else ""
+    return f"It is {' and '.join(parts)}." if parts else ""
 
 
 def _spent(found: Confirmed) -> str:
@@ -125,6 +125,8 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
         + _caution(found),
     ]
     notes.append(f"Lost runs: {'; '.join(f'{arm.name}: {arm.lost.words}' for arm in found.arms)}.")
+    if breaking := [f"{arm.name}: {arm.breaks}" for arm in found.arms if arm.breaks]:
+        notes.append(f"BREAKS A CONSTRAINT, and is compared but not chosen: {'; '.join(breaking)}.")
     if official := [_official(arm) for arm in found.arms if arm.official]:
         notes.append(
             f"On the {_validation(found)}, evaluated once at each run's end, typical runs, with "

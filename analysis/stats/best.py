@@ -32,6 +32,10 @@ def chance_of(values: Mapping[str, Any], seed: Hashable) -> Hashable:
     return seed
 
 
+NEVER = ("failed", "infeasible")
+"""States of trials that never compete."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scored:
     """A trial at its last score.
@@ -93,7 +97,8 @@ class Standings:
     2. Only scores at the same budget are compared. Once a trial is complete and has a score for its last epoch, only
        such trials compete. Until then, those compete that have a score after the highest epoch that has any; later
        epochs without a score change nothing.
-    3. A failed trial never competes, whatever it scored before. A stopped one competes only while none is complete.
+    3. A failed trial never competes, whatever it scored before, nor does one that breaks a constraint (infeasible). A
+       stopped one competes only while none is complete.
     4. With two objectives, a trial competes only if both are known. The front is that of `non_dominated` over the
        means, and the best is its end with the best first objective.
     5. Of equal means the one with the better second objective comes first, then the one with the earliest trial.
@@ -113,7 +118,7 @@ class Standings:
 
     def add(self, trial: Scored) -> bool:
         """Take in a trial, or a newer score of one; returns whether it competes."""
-        if trial.state == "failed" or (self._second_sign is not None and trial.second_score is None):
+        if trial.state in NEVER or (self._second_sign is not None and trial.second_score is None):
             return False
         level = (trial.state == "complete" and trial.epoch == self._max_epochs, trial.epoch)
         if level < self._level:

@@ -12,6 +12,7 @@ from analysis.compute.cache import Digested
 from analysis.ingest.tables import Tables
 from analysis.stats.best import SEEDS, Scored, Settings, Standing, Standings, chance_of, settings_of, standings
 from analysis.stats.objective import Objective, sign_of
+from analysis.units import Metric
 
 DRAWN = 12
 """Parameters that fit into one figure."""
@@ -194,7 +195,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
     runs of a confirmation were chosen for their scores, and would bias whatever is said of the search."""
     everything = tables.runs.to_pylist()
     rows = [row for row in everything if (row["phase"] == CONFIRM) == (phase == CONFIRM)]
-    metric, mode = metric or everything[0]["metric"], everything[0]["mode"]
+    metric, mode = with_unit(metric or everything[0]["metric"], tables), everything[0]["mode"]
     second = everything[0].get("against_metric")
     curves = _curves(tables, metric)
     seconds = {} if second is None else _curves(tables, second)
@@ -237,8 +238,17 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         split_hash=(rows or everything)[0]["split_hash"],
         git_commit=(rows or everything)[0]["git_commit"],
-        second_objective=Objective(metric=second, mode=everything[0]["against_mode"]) if second else None,
+        second_objective=Objective(metric=with_unit(second, tables), mode=everything[0]["against_mode"])
+        if second
+        else None,
     )
+
+
+def with_unit(metric: str, tables: Tables) -> Metric:
+    """The metric, with the unit that the study states for it."""
+    objective = tables.facts.get("objective") or {}
+    known = [one for one in (objective, objective.get("against") or {}) if one.get("metric") == metric]
+    return Metric(metric, known[0].get("unit") if known else None)
 
 
 def _curves(tables: Tables, metric: str) -> dict[str, dict[int, float]]:

@@ -58,6 +58,13 @@ def next_step(study: Study, tables: Tables, place: Path, found: Confirmed | None
 
 
 def _without_score(study: Study, place: Path) -> NextStep:
+    broke = next((trial for trial in study.trials if trial.state == "infeasible"), None)
+    if broke is not None:
+        return NextStep(
+            what=f"Search where the constraints hold, or loosen them under another name: trial {broke.number}: "
+            f"{broke.error}",
+            command=f"ipix-tune sweep {place}/study.yaml --name {study.name}-2",
+        )
     failed = next((trial for trial in study.trials if trial.state == "failed" and trial.error), None)
     if failed is None:
         return NextStep(what="Go on with the search.", command=f"ipix-tune sweep {place}/study.yaml --resume")
@@ -84,6 +91,8 @@ def _after_confirmation(found: Confirmed, tables: Tables, place: Path) -> NextSt
             command=f"ipix-tune confirm {place} --more-seeds {seeds}",
             price=f"at most {_price(seeds * arms, found.max_epochs, tables)}",
         )
+    if found.choice is None and (breaking := [arm.name for arm in found.arms if arm.breaks]):
+        return NextStep(what=f"Search on: of the configurations {', '.join(breaking)} break a constraint.")
     if found.choice is None:
         return NextStep(what="Look at the runs that failed: no configuration has enough runs to lead.")
     unsettled = (

@@ -55,8 +55,8 @@ def defaults_of(found: Confirmed) -> ArmResult | None:
 
 
 def candidates(found: Confirmed, defaults: str) -> list[SidedVerdict]:
-    """Everything that was compared with the defaults, beside them."""
-    return [one for arm in found.arms for one in beside(found, arm.name) if one.other == defaults]
+    """Everything that was compared with the defaults, beside them; what breaks a constraint is no candidate."""
+    return [one for arm in found.arms if not arm.breaks for one in beside(found, arm.name) if one.other == defaults]
 
 
 def question_of(found: Confirmed) -> str:

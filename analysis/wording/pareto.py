@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.sensitivity.stopped_early import seed_noise_at
 from analysis.stats.study import Study
-from analysis.units import is_percent
+from analysis.units import is_miou, is_percent
 from analysis.wording.phrases import PUBLISHED_BY, PUBLISHED_SPREAD, configurations, epochs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def front_of(study: Study) -> Pareto | None:
     measured = seed_noise_at(study, study.max_epochs)
     if measured is not None:
         return pareto(study, noise=measured.value)
-    return pareto(study, noise=PUBLISHED_SPREAD if "miou" in study.metric else None)
+    return pareto(study, noise=PUBLISHED_SPREAD if is_miou(study.metric) else None)
 
 
 def of_two(answer: "Answer", study: Study) -> "Answer":

@@ -53,3 +53,8 @@ def validation_called(data: Mapping[str, Any]) -> str:
     """What the images of `data.val` are, by the logged `data` section: a benchmark's validation set has a name, a list
     of one's own is a list. The trainer says it in the same words (`trainers.loop.run_summary.validation_called`)."""
     return "official validation set" if data.get("name") in OFFICIAL else "validation list"
+
+
+def listed_trials(count: int) -> str:
+    """Such as: 1 trial."""
+    return "1 trial" if count == 1 else f"{count} trials"

@@ -8,7 +8,7 @@ from analysis.columns import CONFIRM, key_of
 from analysis.ingest.tables import Tables
 from analysis.stats.sensitivity.stopped_early import measured_noise
 from analysis.stats.study import Study, Trial, from_tables
-from analysis.units import is_percent
+from analysis.units import is_miou, is_percent
 from analysis.wording.answer_type import Answer, Headline
 from analysis.wording.pareto import of_two
 from analysis.wording.phrases import (
@@ -68,8 +68,8 @@ def _provisional(study: Study, tables: Tables) -> Answer:
         headline=headline,
         rule=(
             f"Selection: the best last score among trials that ran all {epochs(study.max_epochs)}, a mean where a "
-            "configuration has several seeds. Stopped and failed trials cannot win; while no trial is complete, "
-            "the best at the highest epoch with a score is shown."
+            "configuration has several seeds. Stopped and failed trials cannot win, nor can those that break a "
+            "constraint; while no trial is complete, the best at the highest epoch with a score is shown."
         ),
         trust=trust,
         best=best,
@@ -85,6 +85,10 @@ def _no_score(study: Study) -> str:
     failed = sum(trial.state == "failed" for trial in study.trials)
     if failed and failed == len(study.trials):
         return f"No answer: {'the only trial' if failed == 1 else f'all {failed} trials'} failed."
+    broke = sum(trial.state == "infeasible" for trial in study.trials)
+    if broke:
+        others = f", {failed} failed" if failed else ""
+        return f"No answer: of {len(study.trials)} trials {broke} broke a constraint{others}, and no other has a score."
     without = f"; {failed} of {len(study.trials)} trials failed" if failed else ""
     return f"No answer yet: no trial that did not fail has a score{without}."
 
@@ -116,7 +120,7 @@ def say_seeds(study: Study, tables: Tables) -> str:
             f"Seeds of one configuration differ by {found.value:.2f} in this study (standard deviation, 95 % interval "
             f"{found.low:.2f} to {found.high:.2f}, n = {found.runs} runs of {configurations(found.configs)})."
         )
-    if "miou" not in study.metric:
+    if not is_miou(study.metric):
         return f"By how much seeds differ in {study.metric} is not known."
     return (
         f"How far seeds differ here is not measured; elsewhere it was about {PUBLISHED_SPREAD} mIoU ({PUBLISHED_BY}), "
@@ -156,7 +160,7 @@ def _cost(study: Study) -> str:
     )
 
 
-_STATES = ("complete", "stopped", "failed", "interrupted", "running", "crashed")
+_STATES = ("complete", "stopped", "infeasible", "failed", "interrupted", "running", "crashed")
 
 
 def _scored_on(study: Study, tables: Tables) -> str:

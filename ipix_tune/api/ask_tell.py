@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis.columns import State
+from analysis.stats import constraints
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.interface import Config
@@ -23,7 +24,7 @@ class OwnTrial:
     Args:
         key: its name in the study, such as t0003.
         values: of the searched keys that are active in it.
-        config: the whole config of the run, such as `trainers.config.TrainConfig`.
+        config: the whole config of the run, as the study's trainer makes it.
         max_epochs: its full length.
     """
 
@@ -32,7 +33,9 @@ class OwnTrial:
     config: Config
     max_epochs: int
     stopped: bool = False
-    """Whether the scheduler has said that it should end."""
+    """Whether the scheduler has said that it should end, or a constraint of the study is broken."""
+    infeasible: str | None = None
+    """Which constraint it breaks, in words."""
     _study: "AskTell" = field(repr=False)
     _scores: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -116,6 +119,7 @@ class AskTell:
         trial._scores.update(self._store.entry(key).scores)
         self._tracker.start(key, values=values, trainer=config.model_dump(mode="json"))
         self._open[key] = trial
+        self._see(trial)
         return trial
 
     def report(self, trial: OwnTrial, epoch: int, score: float, metrics: dict[str, float]) -> bool:
@@ -124,13 +128,23 @@ class AskTell:
         if not 1 <= epoch <= trial.max_epochs:
             raise ValueError(f"epoch {epoch}: allowed are 1 to {trial.max_epochs} (trainer.schedule.epochs)")
         self._tracker.log(trial.key, epoch=epoch, metrics={**metrics, self._study.objective.metric: score})
-        if self._asha is not None and self._asha.decide(trial.key, epoch, score) == "STOP":
+        told = {**metrics, self._study.objective.metric: score}
+        self._store.measure(trial.key, told, last=epoch >= trial.max_epochs)
+        self._see(trial)
+        if trial.infeasible is not None and self._asha is not None:
+            self._asha.forget(trial.key)
+        elif self._asha is not None and self._asha.decide(trial.key, epoch, score) == "STOP":
             self._store.stop(trial.key, epoch=epoch)  # before the score: a study that dies in between asks once more
             trial.stopped = True
         second = None if self._store.second_metric is None else metrics.get(self._store.second_metric)
         self._store.record(trial.key, epoch=epoch, score=score, second_score=second)
         trial._scores[epoch] = score
         return not trial.stopped
+
+    def _see(self, trial: OwnTrial) -> None:
+        """Whether the record has it that the trial breaks a constraint."""
+        if beyond := self._store.entry(trial.key).broken:
+            trial.infeasible, trial.stopped = constraints.said(self._study.bounds, beyond), True
 
     def tell(self, trial: OwnTrial, score: float | None, *, epoch: int | None, error: str | None) -> None:
         """See `Study.tell`."""
@@ -139,9 +153,14 @@ class AskTell:
             self.report(trial, trial.max_epochs if epoch is None else epoch, score, {})
         if error is None and not trial._scores:
             raise ValueError(f"{trial.key}: give its score, or say by error= why it has none")
+        known = self._store.entry(trial.key).measured
         last = max(trial._scores, default=0)
         full = last >= trial.max_epochs
         state: State = "failed" if error is not None else "complete" if full else "stopped"
+        if error is None and trial.infeasible is not None:
+            state, error = "infeasible", trial.infeasible
+        if state == "complete" and (lacking := [name for name in self._study.constraints if name not in known]):
+            raise ValueError(f"{trial.key}: the study bounds {lacking[0]} (constraints); give it to report()")
         self._tracker.finish(trial.key, state=state, error=error, score=trial._scores.get(last), epochs=last)
         self._store.end(trial.key, state=state, error=error)
         del self._open[trial.key]

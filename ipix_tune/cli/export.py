@@ -7,8 +7,8 @@ import typer
 
 from ipix_tune.cli.exit_codes import run
 from ipix_tune.study.export import export_best
-from ipix_tune.study.final_recipe import SEEDS
 from ipix_tune.study.provenance import ExportChoice, count_seeds, scored, trial_key
+from ipix_tune.trainer.exported import SEEDS
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

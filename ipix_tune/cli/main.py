@@ -21,6 +21,7 @@ COMMANDS = {
         "Run a study on learning curves instead of trainings: --curves, --concurrent, --out.",
     ),
     "report": ("analysis.report", "Tables, plots and report.html from a study's W&B logs."),
+    "compare": ("analysis.compare", "Several studies side by side, and one answer on what several confirmed."),
     "export": ("ipix_tune.cli.export", "Write the best training config of a study, with where it came from."),
     "train": ("ipix_tune.cli.train", "Train one config here, or with --workers through Ray Train."),
     "predict": ("trainers.cli.predict", "Masks of images by a trained network: --overlay, --list, --scales, --flip."),

@@ -5,20 +5,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ipix_tune.cli.exit_codes import run
+from ipix_tune.trainer.interface import Config
 from trainers.cli.progress import line
 from trainers.cli.train_options import File, Overrides, RunDir, Seeds
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import validate
 from trainers.interface.epoch_record import METRICS, EpochRecord, read_records
 from trainers.loop.run_summary import closing_lines, named_classes
-
-if TYPE_CHECKING:
-    from trainers.config import TrainConfig
 
 LOOK_EVERY_S = 0.5
 
@@ -58,9 +56,10 @@ def train(
         train_another(file, overrides or [], run_dir=run_dir, resume=resume, seeds=seeds)
         return
     from ipix_tune.config.study_config import LoggingConfig
-    from ipix_tune.study.final_recipe import compared
     from ipix_tune.tracking.final_run import FinalRun, final_run, said
     from ipix_tune.tracking.shell_environment import wandb_mode
+    from ipix_tune.trainer.own.final_recipe import compared
+    from ipix_tune.trainer.own.trainer import own_config
     from trainers.cli.train import describe_data, folder_of, folders_of, load
     from trainers.cli.train import train as train_here
     from trainers.inference.model_card import write_card, write_cards
@@ -71,12 +70,13 @@ def train(
     logging = validate(LoggingConfig, {k: v for k, v in given.items() if v is not None}, source=source)
     wandb_mode(logging)  # says what is wrong with WANDB_MODE before anything is trained
 
-    def one(config: "TrainConfig", folder: Path) -> Sequence[EpochRecord]:
+    def one(config: Config, folder: Path) -> Sequence[EpochRecord]:
         processes = workers or 1
         with final_run(folder, config, logging, group=file.stem, weights=wandb_weights, world_size=processes) as logged:
             return trained(config, folder, logged)
 
-    def trained(config: "TrainConfig", folder: Path, logged: FinalRun) -> Sequence[EpochRecord]:
+    def trained(given: Config, folder: Path, logged: FinalRun) -> Sequence[EpochRecord]:
+        config = own_config(given)
         if workers is None:
             return train_here(config, folder, resume=resume, callbacks=[logged.epoch]).records
         if not resume and (folder / "checkpoints").exists():

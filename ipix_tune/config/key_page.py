@@ -8,10 +8,10 @@ from pydantic import BaseModel
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.command.command_config import CommandRun, CommandSection
 from ipix_tune.trainer.function import FunctionRun, FunctionSection
+from ipix_tune.trainer.own.keys import own_key_list
 from ipix_tune.trainer.own.trainer import OwnTrainer
 from trainers.common.errors import ConfigError, did_you_mean
 from trainers.common.key_list import Key, keys_in
-from trainers.config import TrainConfig
 
 STUDY = "Study file"
 TRAINING = "Training config"
@@ -32,7 +32,7 @@ def all_keys() -> dict[str, list[Key]]:
     own = OwnTrainer()
     training = [
         key if (why := own.unsearchable(key.name)) is None else replace(key, meaning=_with(key.meaning, why))
-        for key in keys_in(TrainConfig)
+        for key in own_key_list()
     ]
     return {
         STUDY: keys_in(StudyConfig, without=frozenset({"trainer"})),

@@ -1,8 +1,11 @@
 """The study file's `objective` section: what a trial is scored by, and which way is better."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from analysis.stats.objective import sign_of
+from analysis.units import Metric
 from trainers.common.section import Section
 
 
@@ -29,6 +32,8 @@ class SecondObjectiveConfig(Section, _Directed):
     """A metric that the trainer reports, such as time/step_ms or memory/peak_mib."""
     mode: Literal["max", "min"] = "min"
     """Whether more or less of it is better."""
+    unit: Annotated[str, Field(max_length=20)] | None = None
+    """Its unit, as for the objective."""
 
 
 class ObjectiveConfig(Section, _Directed):
@@ -39,9 +44,17 @@ class ObjectiveConfig(Section, _Directed):
     training images."""
     mode: Literal["max", "min"] = "max"
     """Whether more or less of it is better."""
+    unit: Annotated[str, Field(max_length=20)] | None = None
+    """Its unit, as live table and report show it, such as `%` for scores from 0 to 100; '' for none. None: our own
+    trainer's names tell it; another trainer's metric has none."""
     second_objective: SecondObjectiveConfig | None = None
     """A second metric. The search then has no single winner, and the report shows the Pareto front; the scheduler goes
     by the first."""
+
+    @property
+    def measured(self) -> Metric:
+        """The metric with its unit."""
+        return Metric(self.metric, self.unit)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The study file, typed. The training config inside it (`trainer`) is partial: `search` fills the rest."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -10,6 +11,31 @@ from ipix_tune.config.objective_config import ObjectiveConfig
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common.errors import did_you_mean
 from trainers.common.section import Section
+
+
+class ConstraintConfig(Section):
+    """Bounds of a metric that every trial has to keep. A trial that breaks them is stopped as soon as that is known,
+    and is never the best."""
+
+    min: float | None = None
+    """The least that is allowed."""
+    max: float | None = None
+    """The most that is allowed."""
+    at_end: bool = False
+    """Only after the last epoch of the full length, for a metric that has to grow first, such as the IoU of a class;
+    false: after every epoch."""
+
+    @model_validator(mode="after")
+    def _bounds_can_hold(self) -> Self:
+        for name in ("min", "max"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name} = {value} is no bound; give a number, or leave it out")
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}: nothing is allowed")
+        return self
 
 
 class SamplerConfig(Section):
@@ -102,6 +128,8 @@ class StudyConfig(Section):
     """Folders of earlier studies with tables/, whose trials the sampler tpe learns from; relative to the working
     directory."""
     objective: ObjectiveConfig = ObjectiveConfig()
+    constraints: dict[str, ConstraintConfig] = Field(default_factory=dict)
+    """Hard constraints by the name of a metric that the trainer reports, such as `memory/peak_mib: {max: 22000}`."""
     sampler: SamplerConfig = SamplerConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     budget: BudgetConfig
@@ -127,6 +155,11 @@ class StudyConfig(Section):
     """Of finished trials: keep those that the export may still name (the best; with two objectives the front; those
     that the confirmation takes; of a configuration whose seeds are not all in, its first run), of all, or of none."""
     logging: LoggingConfig = LoggingConfig()
+
+    @property
+    def bounds(self) -> dict[str, dict[str, Any]]:
+        """The constraints as plain data, as `analysis.stats.constraints` takes them."""
+        return {name: one.model_dump() for name, one in self.constraints.items()}
 
     @field_validator("record")
     @classmethod

@@ -1,17 +1,20 @@
-"""Whether a study's trainer reports what it is scored by, and what goes with two objectives."""
+"""Whether a study's trainer reports what it is scored and bounded by, and what goes with two objectives."""
 
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.interface import SpaceError, Trainer
 
 
 def check_objective(study: StudyConfig, trainer: Trainer) -> None:
-    """Refuse an objective that no epoch reports, and what a second one does not go with.
+    """Refuse an objective or a constraint that no epoch reports, and what a second one does not go with.
 
     Raises:
         SpaceError: with the nearest metric that there is, or the reason.
     """
     objective, second = study.objective, study.objective.second_objective
     _check_metric(study, trainer, objective.metric, path=("objective", "metric"), cost=False)
+    for name in study.constraints:
+        if fault := trainer.metric_fault(name, study.trainer, cost=True):
+            raise SpaceError(f"constraints: {name}{fault}", path=("constraints", name))
     if second is None:
         return
     where = ("objective", "second_objective")

@@ -66,7 +66,7 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
 
 def _objective(study: StudyConfig, trainer: Trainer) -> ObjectiveConfig:
     """The objective, by the score that the trainer's section names where the study's own says nothing."""
-    score, asked = trainer.score(study.trainer), study.objective
+    score, asked = trainer.score(study.trainer), _with_units(study.objective, trainer)
     if score is None or score == asked.metric:
         return asked
     if "metric" in asked.model_fields_set:
@@ -75,6 +75,17 @@ def _objective(study: StudyConfig, trainer: Trainer) -> ObjectiveConfig:
             path=("objective", "metric"),
         )
     return asked.model_copy(update={"metric": score})
+
+
+def _with_units(asked: ObjectiveConfig, trainer: Trainer) -> ObjectiveConfig:
+    """Names of another trainer's metrics tell no unit: what is not stated is none."""
+    if not trainer.free_keys:
+        return asked
+    if asked.unit is None:
+        asked = asked.model_copy(update={"unit": ""})
+    if asked.second_objective is not None and asked.second_objective.unit is None:
+        asked = asked.model_copy(update={"second_objective": asked.second_objective.model_copy(update={"unit": ""})})
+    return asked
 
 
 def _below_trainer(lines: Lines) -> Lines:

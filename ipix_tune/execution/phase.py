@@ -138,7 +138,7 @@ def progress_of(
 
     objective, second = study.objective, study.objective.second_objective
     progress = ProgressTable(
-        metric=objective.metric,
+        metric=objective.measured,
         mode=objective.mode,
         second_objective=None if second is None else Objective(metric=second.metric, mode=second.mode),
         total=total,

@@ -15,11 +15,11 @@ from rich.text import Text
 from analysis.columns import CONFIRM, Phase, State
 from analysis.stats.best import Scored, Settings, Standings, contenders, standings
 from analysis.stats.objective import Objective, sign_of
-from analysis.units import is_percent
+from analysis.units import is_percent, stated
 from ipix_tune.search.trial_record import scored, trial_number
 from ipix_tune.trainer.resources import Value
 
-OVER: tuple[State, ...] = ("complete", "stopped", "failed")
+OVER: tuple[State, ...] = ("complete", "stopped", "infeasible", "failed")
 """States of trials that will not run any more."""
 SHOWN = 20
 """Rows of the live table at most: running trials first, then the newest."""
@@ -40,6 +40,8 @@ class TrialRow:
     second_score: float | None = None
     retries: int = 0
     error: str | None = None
+    infeasible: bool = False
+    """It has told that it breaks a constraint, and ends."""
 
     def reported(self, epoch: int, *, score: float | None, second_score: float | None) -> None:
         """The trial ran an epoch; without a finite score, the last one that it had stands."""
@@ -52,7 +54,7 @@ class TrialRow:
         return scored(
             key,
             self.values,
-            state=self.state,
+            state="infeasible" if self.infeasible else self.state,
             epoch=self.scored_epoch,
             score=self.score,
             second_score=self.second_score,
@@ -137,9 +139,10 @@ class ProgressTable:
                 f"{done} runs ended of {self.total} at most ({counts['complete']} complete, "
                 f"{counts['failed']} failed), {counts['running']} running"
             )
+        infeasible = f"{counts['infeasible']} infeasible, " if counts["infeasible"] else ""
         parts = [
             f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} stopped, "
-            f"{counts['failed']} failed), {counts['running']} running"
+            f"{infeasible}{counts['failed']} failed), {counts['running']} running"
         ]
         found = self.standings()
         if (best := found.best) is not None:
@@ -253,7 +256,9 @@ def _number(value: float | None) -> str:
 
 
 def _unit(metric: str) -> str:
-    return f"{metric} %" if is_percent(metric) else metric
+    if unit := stated(metric):
+        return f"{metric} {unit}"
+    return f"{metric} %" if is_percent(metric) else str(metric)
 
 
 def _duration(seconds: float) -> str:

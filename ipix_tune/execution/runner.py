@@ -109,7 +109,9 @@ class Runner:
                 on_end=self._trial_ended,
                 on_step=self._look_around,
                 on_storage_fault=self._stop.storage_failed,
-                alike=Alike(study.stop_after_same_error, fitted=work.progress.count("complete", "stopped") > 0),
+                alike=Alike(
+                    study.stop_after_same_error, fitted=work.progress.count("complete", "stopped", "infeasible") > 0
+                ),
                 on_alike=self._stop.failed_alike,
             )
             searcher = TrialStoreSearcher(
@@ -158,6 +160,7 @@ class Runner:
             on_out_of_memory=study.on_out_of_memory,
             store=None if copy is None else copy.store.uri,
             function=GIVEN.get(str(study.trainer.get("function"))),
+            constraints=study.bounds if self._work.facts.phase == "search" else {},
         )
         return config
 
@@ -233,4 +236,4 @@ def _actor_resources(study: StudyConfig) -> dict[str, float]:
 
 def _needs_new_processes(study: StudyConfig) -> bool:
     """Whether a trial must not run where another has: on a CPU, a process's peak memory is that of all it ever did."""
-    return "memory/peak_mib" in study.objective.metrics
+    return "memory/peak_mib" in {*study.objective.metrics, *study.constraints}

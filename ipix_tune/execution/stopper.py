@@ -14,6 +14,8 @@ from typing import Any
 from ray.tune import Stopper
 from rich.console import Console
 
+from ipix_tune.search.trial_message import TrialMessage
+
 LOW_BYTES = 100 * 1024**2
 """Free space on the study's disk below which no study goes on."""
 LOOK_EVERY_S = 5.0
@@ -60,7 +62,8 @@ class Stop(Stopper):
         self.alike = self.alike or reason
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        """A trial that breaks a constraint ends, whatever the scheduler would say."""
+        return TrialMessage.from_result(result).infeasible is not None
 
     def stop_all(self) -> bool:
         self._look()

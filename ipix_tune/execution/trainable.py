@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.stats.constraints import Bounds, broken, measured, said
 from ipix_tune.search.repeated_error import cause_of
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.storage.object_sync import ObjectCopy, scratch
@@ -20,7 +21,15 @@ from ipix_tune.trainer.function import hand_over
 from ipix_tune.trainer.interface import Epoch
 from ipix_tune.trainer.own.device_grant import refused
 from ipix_tune.trainer.resources import ResourcesConfig
-from trainers.common.errors import ConfigError, LoaderError, OutOfMemory, OutputError, TrainingError, UserError
+from trainers.common.errors import (
+    ConfigError,
+    LoaderError,
+    OutOfMemory,
+    OutputError,
+    TrainingError,
+    UserError,
+    did_you_mean,
+)
 from trainers.common.retry import FULL
 
 IN_PARTS = "accumulate"
@@ -39,10 +48,11 @@ def trial_config(
     on_out_of_memory: str = "fail",
     store: str | None = None,
     function: Callable[..., object] | None = None,
+    constraints: Bounds | None = None,
 ) -> Any:
     """All that a trial is given; plain data, so that it can be sent to any node. With the URI ``store``, ``run_dir`` is
     the trial's name in it. ``second_metric`` is the metric of the second objective. ``function`` was handed
-    over, and cannot be imported there."""
+    over, and cannot be imported there. A trial that breaks one of the ``constraints`` ends."""
     return {
         "key": key,
         "trainer": trainer,
@@ -53,6 +63,7 @@ def trial_config(
         "on_out_of_memory": on_out_of_memory,
         "store": store,
         "function": function,
+        "constraints": constraints or {},
     }
 
 
@@ -178,21 +189,27 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], copy: 
         parts = int((folder / IN_PARTS).read_text())
         training = trainer.in_parts(training, parts)
     last: dict[str, float] = {}
-    stopped = False
+    stopped = cut = False
+    bounds, seen, full = config["constraints"], set[str](), trainer.max_epochs(training)
 
     def report(epoch: Epoch) -> bool:
-        nonlocal last, stopped
+        nonlocal last, stopped, cut
         last, score = epoch.metrics, epoch.metrics.get(metric, math.nan)
         if copy is not None and epoch.saved:
             copy.push()
+        cut = epoch.epoch < full  # known to every process of a trial, where rank 0 alone may have had it stopped
+        values = measured(bounds, last, last=not cut)
+        beyond = broken(bounds, values)
+        seen.update(values)
         told = TrialMessage(
             epoch=epoch.epoch,
             score=score if math.isfinite(score) else None,
             metrics=epoch.metrics,
             split_hash=epoch.split_hash,
             accumulate=parts,
+            infeasible=said(bounds, beyond) if beyond else None,
         )
-        stopped = send(told.to_result()) is False
+        stopped = send(told.to_result()) is False or bool(beyond)
         return not stopped
 
     try:
@@ -204,9 +221,14 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], copy: 
         raise
     finally:
         _free_gpu()
+    if stopped or cut:
+        return
     for key, name in (("objective.metric", metric), ("objective.second_objective.metric", config["second_metric"])):
-        if name is not None and not stopped and not math.isfinite(last.get(name, math.nan)):
+        if name is not None and not math.isfinite(last.get(name, math.nan)):
             _complain(key, name, last)
+    for name in bounds:
+        if name not in seen:
+            raise ConfigError(f"constraints: no epoch reported {name}{did_you_mean(name, list(last))}")
 
 
 def _complain(key: str, metric: str, last: Mapping[str, float]) -> None:

@@ -93,6 +93,8 @@ class TuneCallback(Callback):
         epoch = told.epoch
         self._tracker.log(key, epoch=epoch, metrics=dict(told.metrics), held_out=lambda: left_by(trial.config, epoch))
         row = self._display.progress.rows[key]
+        if told.infeasible is not None:
+            row.infeasible, row.error = True, told.infeasible
         if told.epoch <= row.epoch:
             return
         second = self._display.progress.second_objective

@@ -48,6 +48,8 @@ class Asha(FIFOScheduler):
         """Fill the rungs from what the record has; decisions made then are not made again. A trial that was to be
         stopped when the driver died is stopped when it reports that epoch again."""
         for entry in entries:
+            if entry.state == "infeasible":
+                continue
             last = max(entry.scores, default=0)
             stopped = entry.state == "stopped" or (entry.state == "running" and entry.stops == last)
             for epoch, score in sorted(entry.scores.items()):
@@ -59,9 +61,19 @@ class Asha(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         told = TrialMessage.from_result(result)
-        if told.score is None or told.epoch is None:
+        if told.score is None or told.epoch is None or told.infeasible is not None:
             return str(TrialScheduler.CONTINUE)
         return self.decide(trial.config["key"], told.epoch, told.score)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> None:
+        if TrialMessage.from_result(result).infeasible is not None:
+            self.forget(trial.config["key"])
+
+    def forget(self, key: str) -> None:
+        """A trial breaks a constraint: its scores are no bar for others, whose turn it was not to take."""
+        for rung in self.rungs:
+            self.rungs[rung].pop(key, None)
+            self._passed.get(rung, set()).discard(key)
 
     def decide(self, key: str, epoch: int, score: float) -> str:
         """Take a trial's score after an epoch, and say whether it goes on: CONTINUE or STOP."""

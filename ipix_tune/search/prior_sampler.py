@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ipix_tune.config.dimension import from_unit, same, to_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.search.rank_transform import breaks_constraint
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.trainer.resources import Value
 
@@ -147,7 +148,11 @@ class Evidence:
 
 def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | None:
     """What the scores of a study's trials say so far; None while no epoch has enough."""
-    scored = [trial for trial in trials if trial.intermediate_values and trial.state != TrialState.FAIL]
+    scored = [
+        trial
+        for trial in trials
+        if trial.intermediate_values and trial.state != TrialState.FAIL and not breaks_constraint(trial)
+    ]
     if len(scored) < ENOUGH:
         return None
     reached = sorted((max(trial.intermediate_values) for trial in scored), reverse=True)

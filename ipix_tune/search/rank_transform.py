@@ -80,13 +80,20 @@ def place(score: float, ordered: Sequence[float]) -> float:
 
 def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials with their places for final scores, those that still run included. What has no score at a rung is left
-    as it is, and so are failed trials."""
-    shown = [one for one in trials if one.intermediate_values and one.state != TrialState.FAIL]
+    as it is, and so are failed trials and those that break a constraint, which TPE puts behind all others by itself."""
+    shown = [
+        one for one in trials if one.intermediate_values and one.state != TrialState.FAIL and not breaks_constraint(one)
+    ]
     found = places(
         [one.intermediate_values for one in shown], stopped=[one.state == TrialState.PRUNED for one in shown]
     )
     known = {one.number: where for one, where in zip(shown, found, strict=True) if where is not None}
     return [_at(one, known[one.number]) if one.number in known else one for one in trials]
+
+
+def breaks_constraint(trial: FrozenTrial) -> bool:
+    """Whether Optuna was told so."""
+    return any(excess > 0 for excess in trial.constraints.values())
 
 
 def _at(trial: FrozenTrial, where: float) -> FrozenTrial:

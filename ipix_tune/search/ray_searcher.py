@@ -79,6 +79,8 @@ class TrialStoreSearcher(Searcher):
             self._trials.end(key, state=state, error=reason, cause=told.cause)
 
     def _record(self, key: str, told: TrialMessage) -> None:
+        if told.epoch is not None:
+            self._trials.measure(key, told.metrics, last=told.epoch >= self._max_epochs)
         if told.score is not None and told.epoch is not None:
             second = None if self._trials.second_metric is None else told.metrics.get(self._trials.second_metric)
             self._trials.record(key, epoch=told.epoch, score=told.score, seconds=told.seconds, second_score=second)
@@ -96,4 +98,6 @@ def end_of(last: TrialMessage, *, max_epochs: int) -> tuple[State, str | None]:
         return "interrupted", last.unwritable
     if last.failed is not None:
         return "failed", last.failed
+    if last.infeasible is not None:
+        return "infeasible", last.infeasible
     return ("complete" if (last.epoch or 0) >= max_epochs else "stopped"), None

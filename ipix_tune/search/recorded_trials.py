@@ -17,6 +17,9 @@ SECOND_SCORE = "against"
 AGAIN = "again"
 """User attribute of a trial that failed and is offered again: the number of the trial that it takes the place of. It
 has that trial's key, and so its folder and its checkpoints."""
+MEASURED = "measured"
+"""User attribute of a trial: by constrained metric, the value that was nearest to breaking its constraint or broke it
+most, and its excess (`analysis.stats.constraints`)."""
 CAUSE, DATA_STATE = "cause", "data_state"
 """User attributes of a trial that failed: the kind of error (`ipix_tune.search.repeated_error`), and what the data were
 then."""
@@ -58,12 +61,13 @@ def record_of(trial: FrozenTrial, letter: str) -> TrialRecord:
         values=dict(trial.params),
         scores=dict(trial.intermediate_values),
         state=state,
-        error=attributes.get("error") if state == "failed" else None,
+        error=attributes.get("error") if state in ("failed", "infeasible") else None,
         retries=int(attributes.get("retries", 0)),
         second_score=second_score if measured == max(trial.intermediate_values, default=None) else None,
         stops=attributes.get(STOPS),
         cause=attributes.get(CAUSE),
         data_state=attributes.get(DATA_STATE),
+        measured={name: (value, excess) for name, (value, excess) in attributes.get(MEASURED, {}).items()},
     )
 
 

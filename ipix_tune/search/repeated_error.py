@@ -38,7 +38,7 @@ class Alike:
 
     def ended(self, *, state: str, error: str | None, cause: str | None) -> str | None:
         """One more trial has ended; why the study should stop, or None."""
-        self._fitted = self._fitted or state in ("complete", "stopped")
+        self._fitted = self._fitted or state in ("complete", "stopped", "infeasible")
         by_configuration = cause == DIVERGED or (cause == MEMORY and self._fitted)
         if state != "failed" or by_configuration:
             self._last, self._count = None, 0

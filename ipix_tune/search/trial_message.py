@@ -22,6 +22,7 @@ class TrialMessage:
         accumulate: the parts in which it computes a step, where it ran out of memory and takes more than its config
             says.
         placement_group: the group that holds its workers, in hexadecimal; '' where there is none.
+        infeasible: which constraint it breaks, in words; it ends with this epoch.
         failed: why it cannot go on; it is not worth a retry.
         cause: what kind of error that is, as `ipix_tune.search.repeated_error` tells them apart.
         unwritable: why the study's storage cannot be written; the trial goes on from its checkpoint once that is
@@ -34,6 +35,7 @@ class TrialMessage:
     split_hash: str | None = None
     accumulate: int | None = None
     placement_group: str | None = None
+    infeasible: str | None = None
     failed: str | None = None
     cause: str | None = None
     unwritable: str | None = None

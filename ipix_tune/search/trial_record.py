@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.columns import State
@@ -28,6 +28,14 @@ class TrialRecord:
     """Kind of error of a failed trial; None where it was not recorded."""
     data_state: str | None = None
     """What the data were when it failed."""
+    measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By constrained metric its worst value so far, and by how much that breaks the constraint
+    (`analysis.stats.constraints.excess`)."""
+
+    @property
+    def broken(self) -> dict[str, float]:
+        """Constrained metrics that broke their constraint, with the worst value of each."""
+        return {name: value for name, (value, excess) in self.measured.items() if excess > 0}
 
     @property
     def scored(self) -> Scored | None:

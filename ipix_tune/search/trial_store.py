@@ -7,13 +7,14 @@ it: finished trials as history, trials that were running to be taken up again un
 import math
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
 
 from analysis.columns import State
+from analysis.stats import constraints
 from analysis.stats.best import Settings, settings_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
@@ -22,6 +23,7 @@ from ipix_tune.search.recorded_trials import (
     AGAIN,
     CAUSE,
     DATA_STATE,
+    MEASURED,
     SECOND_SCORE,
     STOPS,
     asked_trials,
@@ -42,6 +44,7 @@ TRAINED = "trained_s"
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
+    "infeasible": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
 
@@ -87,6 +90,7 @@ class TrialStore:
         self._letter = letter
         self._grid = study.sampler.name == "grid" and rounds is None
         second = study.objective.second_objective
+        self._bounds = study.bounds
         self.second_metric = None if second is None else second.metric
         """The metric of the second objective."""
         saved = None
@@ -213,9 +217,8 @@ class TrialStore:
             entry = record_of(trial, self._letter)
             if trial.state != TrialState.FAIL or not wanted(entry):
                 continue
-            attributes = {
-                name: trial.user_attrs[name] for name in (SECOND_SCORE, "retries") if name in trial.user_attrs
-            }
+            kept = (SECOND_SCORE, MEASURED, "retries")
+            attributes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
             self._study.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState.RUNNING,
@@ -257,9 +260,22 @@ class TrialStore:
             self.epochs += 1
             self.trained_s += seconds
 
+    def measure(self, key: str, metrics: Mapping[str, float], *, last: bool) -> None:
+        """Note what an epoch's metrics say of the study's constraints. ``last``: it is the last one of the full
+        length."""
+        trial = self._open.get(key)
+        if trial is None or not (values := constraints.measured(self._bounds, metrics, last=last)):
+            return
+        noted = self._frozen(trial).user_attrs.get(MEASURED, {})
+        known = {name: value for name, (value, _) in noted.items() if name in self._bounds}
+        worst = constraints.worse(self._bounds, known, values)
+        if worst != known:
+            found = {name: [value, constraints.excess(self._bounds[name], value)] for name, value in worst.items()}
+            trial.set_user_attr(MEASURED, found)
+
     def end(self, key: str, *, state: State, error: str | None = None, cause: str | None = None) -> None:
         """How a trial ended. One that failed tells the sampler that it failed, not a made-up score; ``cause`` says what
-        kind of error it was."""
+        kind of error it was. Optuna is told of every constraint by how much it was broken, or what was left."""
         trial = self._open.pop(key, None)
         if trial is None:
             return
@@ -273,6 +289,9 @@ class TrialStore:
             trial.set_user_attr(CAUSE, cause)
             if cause == DATA and self.data_state is not None:
                 trial.set_user_attr(DATA_STATE, self.data_state())
+        if state != "failed":
+            for name, (_, excess) in frozen.user_attrs.get(MEASURED, {}).items():
+                trial.set_constraint(name, excess)
         values = None
         if state == "complete":
             scores = frozen.intermediate_values

@@ -99,6 +99,11 @@ class Simulation:
                 f"objective.second_objective = {study.objective.second_objective.metric}: the curves of a simulation "
                 "have one objective; simulate the search by the first with --set objective.second_objective=null"
             )
+        if study.constraints:
+            raise SimulationError(
+                f"constraints: {', '.join(study.constraints)}: the curves of a simulation know the score alone; "
+                "simulate without them with --set constraints={}"
+            )
         sign = study.objective.sign
         self._standings = Standings(max_epochs=max_epochs, sign=sign)
         self._max_epochs = max_epochs

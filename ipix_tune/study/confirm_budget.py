@@ -48,4 +48,4 @@ def price(study: StudyConfig, *, max_epochs: int) -> ConfirmationBudget | None:
     others = sum(len(list(every_value(space.dimensions[name]))) - 1 for name in confirm.contrast)
     others += len(confirm.variants)
     arms = bases * (1 + len(confirm.ladder)) + others
-    return ConfirmationBudget(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric)
+    return ConfirmationBudget(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.measured)

@@ -27,7 +27,8 @@ def judged(entries: Sequence[TrialRecord], plan: RacePlan, *, sign: int) -> Judg
             scores.setdefault(arm, {})[number] = entry.scores[max(entry.scores)]
         elif entry.state == "failed":
             failed.append((arm, number))
-    return judge(scores, plan, sign=sign, failed=failed)
+    barred = {str(entry.values.get(ARM)) for entry in entries if entry.broken}
+    return judge(scores, plan, sign=sign, failed=failed, barred=barred)
 
 
 def extended(found: Confirmation, entries: Sequence[TrialRecord], more: int, *, sign: int) -> Confirmation:

@@ -11,15 +11,14 @@ from typing import Any
 from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase, key_of
 from analysis.ingest.tables import FOLDER, RUNS, Tables, load
 from analysis.stats.study import Study, Trial, from_tables
-from ipix_tune.study.final_recipe import KEY, SEEDS, head_lines, recipe
 from ipix_tune.study.provenance import ExportChoice, RunRow, front_told, head, provenance, trial_key
 from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.exported import SEEDS
 from ipix_tune.trainer.interface import Config
-from ipix_tune.trainer.own.keys import has_val as names_val
+from ipix_tune.trainer.own.final_recipe import KEY
 from trainers.common.atomic import replacing
 from trainers.common.errors import UserError, did_you_mean
 from trainers.common.yaml_file import dump, set_dotted
-from trainers.config import TrainConfig
 
 
 class ExportError(UserError):
@@ -40,8 +39,8 @@ def export_best(
 
     Args:
         trial: key or number of a trial to take instead of the best.
-        final: write the final recipe, see `ipix_tune.study.final_recipe`; None: where a confirmation chose. False: the
-            run as the study made it, not evaluated on `data.val`.
+        final: write the final recipe, see `ipix_tune.trainer.own.final_recipe`; None: where a confirmation chose.
+            False: the run as the study made it, not evaluated on `data.val`.
         seeds: of the final recipe.
         give_back: of the final recipe.
 
@@ -57,14 +56,17 @@ def export_best(
     if trial is None:
         choice = _with_confirmation(choice, found)
     config = _config(choice, study)
-    if not isinstance(config, TrainConfig):
-        text = of_another(choice, config, study=study, asked=bool(final) or give_back is not None or seeds != SEEDS)
-        return _written(choice, text, out)
-    if final or (final is None and choice.confirmed is not None):
+    trainer, asked = trainer_of(config.model_dump(mode="json")), give_back is not None or seeds != SEEDS
+    if (final or asked) and not trainer.has_recipe:
+        raise ExportError(
+            "--final, --seeds, --give-back and --keep-held-out belong to our own trainer's configs; leave them out: "
+            "the exported file has the command and config of the winner"
+        )
+    if trainer.has_recipe and (final or (final is None and choice.confirmed is not None)):
         rows = found.runs.to_pylist()
-        last = recipe(config, rows=rows, confirmed=choice.confirmed, seeds=seeds, give_back=give_back)
+        last = trainer.recipe(config, rows=rows, confirmed=choice.confirmed, seeds=seeds, give_back=give_back)
         choice = replace(choice, recipe=last)
-    elif give_back is not None or seeds != SEEDS:
+    elif asked:
         raise ExportError("--seeds, --give-back and --keep-held-out belong to the final recipe: give --final as well")
     return _written(choice, to_yaml(choice, config, study=study, final=final, file=str(out)), out)
 
@@ -98,6 +100,9 @@ def _with_confirmation(choice: ExportChoice, tables: Tables) -> ExportChoice:
     from analysis.stats.confirm.results import confirmed
 
     found = confirmed(tables)
+    if found is not None and found.choice is None and any(arm.breaks for arm in found.arms):
+        broke = "; ".join(f"{arm.name}: {arm.breaks}" for arm in found.arms if arm.breaks)
+        return replace(choice, caveats=(*choice.caveats, f"no confirmed configuration leads; constraints: {broke}"))
     if found is None or found.choice is None:
         return replace(choice, caveats=(*choice.caveats, "its confirmation has not come to a first look"))
     arm = found.arm(found.choice.arm)
@@ -165,6 +170,8 @@ def choose(found: Tables, *, trial: str | None = None) -> ExportChoice:
     if trial is not None:
         row = _named([runs[one.run_id] for one in study.trials], trial)
         named = next(one for one in study.trials if one.run_id == row["run_id"])
+        if named.state == "infeasible":
+            raise ExportError(f"trial {trial} breaks a constraint of the study: {named.error}")
         if named.score is None:
             raise ExportError(f"trial {trial} has no score: its state is {named.state}")
         return _choice(study, named, row, rule=f"named: --trial {trial}", candidates=1)
@@ -187,8 +194,9 @@ def _nothing(study: Study) -> str:
     states = ", ".join(sorted({trial.state for trial in study.trials}))
     if scored := [_key(study, trial) for trial in study.trials if trial.score is not None]:
         return (
-            f"of the {len(study.trials)} runs only {', '.join(scored)} have a score, and they failed or lack the "
-            "second objective, so that none of them is the best; export one of them by name with --trial"
+            f"of the {len(study.trials)} runs only {', '.join(scored)} have a score, and they failed, break a "
+            "constraint or lack the second objective, so that none of them is the best; one that keeps the constraints "
+            "can be exported by name with --trial"
         )
     return f"none of the {len(study.trials)} runs has a score (states: {states}); there is nothing to export"
 
@@ -271,13 +279,13 @@ def _asked(study: Path, name: str) -> Any:
 
 def to_yaml(
     choice: ExportChoice,
-    config: TrainConfig,
+    config: Config,
     *,
     study: Path,
     final: bool | None = None,
     file: str = "best.yaml",
 ) -> str:
-    """The training config with its `provenance`, below comment lines that say how far to trust it.
+    """The config with its `provenance`, below comment lines that say how far to trust it and how to run it.
 
     Args:
         config: of the run; the choice's recipe, where it has one, takes its place.
@@ -285,46 +293,7 @@ def to_yaml(
         file: what the text is for, as the command that trains it names it.
     """
     origin, found = provenance(choice, study=study), choice.recipe
-    if found is not None:
-        config = found.config.model_copy(update={"provenance": {**origin, KEY: found.facts}})
-        lines = [*head(choice, final=config.evaluation.final, has_val=names_val(config)), *head_lines(found, file=file)]
-        return "\n".join([*lines, dump(config)])
-    has_val = names_val(config)
-    use_final = has_val and final is not False
-    evaluation = config.evaluation.model_copy(update={"final": use_final})
-    config = config.model_copy(update={"evaluation": evaluation, "provenance": origin})
-    lines = [
-        *head(choice, final=use_final, has_val=has_val),
-        f"# {_seeds(config)} the run's own, so that training repeats it; export --final takes fresh ones",
-    ]
-    return "\n".join([*lines, dump(config)])
-
-
-def of_another(choice: ExportChoice, config: Config, *, study: Path, asked: bool) -> str:
-    """The config of a trainer that is not ours, with its provenance, below comment lines that say how far to trust it
-    and how to run it.
-
-    Args:
-        asked: a final recipe is asked for.
-
-    Raises:
-        ExportError: there is no final recipe of such a trainer.
-    """
-    if asked:
-        raise ExportError(
-            "--final, --seeds, --give-back and --keep-held-out belong to our own trainer's configs; leave them out: "
-            "the exported file has the command and config of the winner"
-        )
-    trainer = trainer_of(config.model_dump(mode="json"))
-    lines = [
-        *head(choice, final=False, has_val=True),
-        f"# seed {trainer.seed(config)} is the run's own; give another for a fresh run",
-        *(f"# {line}" for told in trainer.how_to_run(config) for line in told.splitlines()),
-    ]
-    return "\n".join([*lines, dump(config.model_copy(update={"provenance": provenance(choice, study=study)}))])
-
-
-def _seeds(config: TrainConfig) -> str:
-    """The seeds and their verb, such as: seed 3 is; or: seed 0, seeds.init 2 are."""
-    single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
-    return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"
+    told = trainer_of(config.model_dump(mode="json")).exported(config, final=final, recipe=found, file=file)
+    facts = {} if found is None else {KEY: found.facts}
+    lines = [*head(choice, final=told.final, has_val=told.has_val), *told.lines]
+    return "\n".join([*lines, dump(told.config.model_copy(update={"provenance": {**origin, **facts}}))])

@@ -56,6 +56,7 @@ def _shared(
             "max_epochs": max_epochs,
             "rungs": list(rungs),
         },
+        "constraints": study.bounds,
         "classes": list(classes),
         "origin": origin_facts(world_size=study.resources.workers, host=socket.gethostname(), split_hash=split_hash),
     }

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.stats.best import SEEDS
+from analysis.stats.constraints import allowed
 from ipix_tune.config.dimension import describe_range
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
@@ -95,6 +96,9 @@ def render(
     table.add_row("study", f"{study.name} in {without_query(study.storage)}/{study.name}")
     for i, line in enumerate(_objective(plan)):
         table.add_row("" if i else "objective", line)
+    for i, (name, bound) in enumerate(study.bounds.items()):
+        when = "after the last epoch" if bound["at_end"] else "after every epoch"
+        table.add_row("" if i else "constraints", f"{name}: {allowed(bound)} {when}")
     for line in data:
         table.add_row("data" if line is data[0] else "", line)
     table.add_row("trials", _trials(plan))

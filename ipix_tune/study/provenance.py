@@ -12,7 +12,7 @@ from analysis.wording.phrases import validation_called
 
 if TYPE_CHECKING:
     from analysis.stats.confirm.results import ArmMean, ArmResult, Confirmed
-    from ipix_tune.study.final_recipe import Recipe
+    from ipix_tune.trainer.exported import Recipe
 
 RunRow = dict[str, Any]
 NOT_UNTOUCHED = "the arm was chosen on scores that go along with these, so this is not an untouched estimate"

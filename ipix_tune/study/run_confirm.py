@@ -129,7 +129,7 @@ def describe(study: StudyConfig, *, more_seeds: int = 0) -> list[str]:
         )
         return lines
     cost = ConfirmationBudget(
-        arms=len(found.arms), confirm=confirm, max_epochs=max_epochs, metric=study.objective.metric
+        arms=len(found.arms), confirm=confirm, max_epochs=max_epochs, metric=study.objective.measured
     )
     return [*lines, *cost.lines(), *_measured(place, cost)]
 

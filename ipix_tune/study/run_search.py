@@ -216,5 +216,5 @@ def unended(place: Path, copy: ObjectCopy | None) -> set[str]:
     from analysis.ingest.tables import load
 
     rows = load(place).runs.select(["run_id", "state"]).to_pylist()
-    over = {key_of(row["run_id"]) for row in rows if row["state"] in ("complete", "stopped")}
+    over = {key_of(row["run_id"]) for row in rows if row["state"] in ("complete", "stopped", "infeasible")}
     return study_folder.trials_of(place, copy) - over

@@ -17,9 +17,9 @@ from ipix_tune.config.study_config import LoggingConfig
 from ipix_tune.tracking import pictures, shell_environment
 from ipix_tune.tracking.runs import ask_server, client_settings, origin_facts
 from ipix_tune.tracking.shell_environment import wandb_mode
+from ipix_tune.trainer.interface import Config
 from trainers.common.environment import describe
 from trainers.common.errors import TrainingError
-from trainers.config import TrainConfig
 from trainers.interface.epoch_record import Decision, EpochRecord
 from trainers.loop.seeds import FINAL, HELD_OUT
 
@@ -46,7 +46,7 @@ class FinalRun:
     def __init__(
         self,
         folder: Path,
-        config: TrainConfig,
+        config: Config,
         logging_config: LoggingConfig,
         *,
         group: str,
@@ -102,7 +102,7 @@ class FinalRun:
         trainer = self._config.model_dump(mode="json")
         data = pictures.left_by({"trainer": trainer, "run_dir": str(self._folder), "store": None}, epoch)
         if data is not None:
-            most = self._config.evaluation.pictures
+            most = trainer["evaluation"]["pictures"]
             row[pictures.KEY] = pictures.images_of(data, self._classes(), most=most)
             pictures.keep(data, self._run)
 
@@ -138,7 +138,7 @@ class FinalRun:
             config={
                 "schema_version": SCHEMA_VERSION,
                 "trainer": self._config.model_dump(mode="json", exclude={"provenance"}),
-                "provenance": self._config.provenance,
+                "provenance": self._config.model_dump().get("provenance"),
                 "origin": origin,
             },
             resume="allow" if mode == "online" else None,
@@ -185,7 +185,7 @@ def _teardown() -> None:
 @contextmanager
 def final_run(
     folder: Path,
-    config: TrainConfig,
+    config: Config,
     logging_config: LoggingConfig,
     *,
     group: str,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ipix_tune.trainer.exported import Exported, Recipe
 from ipix_tune.trainer.interface import NO_DEFAULT, Checked, Config, Section, SpaceError
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common import section as sections
@@ -48,6 +49,7 @@ class FreeTrainer:
 
     length_key = "trainer.epochs"
     free_keys = True
+    has_recipe = False
     granted_keys: tuple[str, ...] = ()
 
     def __init__(self, section: Section) -> None:
@@ -188,6 +190,21 @@ class FreeTrainer:
 
     def in_parts(self, config: Config, parts: int) -> Config:
         return config
+
+    def recipe(
+        self, config: Config, *, rows: Sequence[Mapping[str, Any]], confirmed: Any, seeds: int, give_back: bool | None
+    ) -> Recipe | None:
+        return None
+
+    def how_to_run(self, config: Config) -> Sequence[str]:
+        return ()
+
+    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> Exported:
+        lines = [
+            f"# seed {self.seed(config)} is the run's own; give another for a fresh run",
+            *(f"# {line}" for told in self.how_to_run(config) for line in told.splitlines()),
+        ]
+        return Exported(config=config, final=False, has_val=True, lines=lines)
 
     def planned(self, lines: list[str], score: str) -> Checked:
         """The plan's lines, with what cannot be told of such a trainer."""

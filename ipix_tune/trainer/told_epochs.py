@@ -1,10 +1,14 @@
 """The epochs that a run of a trainer that is not ours has told, in the file in which ours writes its own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ipix_tune.trainer.interface import Epoch, Report
 from trainers.interface.epoch_record import METRICS, read_records
+
+OWN = ("epoch", "step", "split_hash")
+"""What a row of that file holds beside metrics; a trainer's metric of such a name is left out."""
 
 
 class ToldEpochs:
@@ -36,9 +40,11 @@ class ToldEpochs:
         """Tell an epoch, unless it was told before; whether to go on."""
         if epoch.epoch in self._before:
             return True
-        row = {"epoch": epoch.epoch, "step": 0, "split_hash": epoch.split_hash, **epoch.metrics}
+        metrics = {name: value for name, value in epoch.metrics.items() if name not in OWN}
+        epoch = replace(epoch, metrics=metrics)
+        row = {"epoch": epoch.epoch, "step": 0, "split_hash": epoch.split_hash, **metrics}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        self._before[epoch.epoch] = epoch.metrics
+        self._before[epoch.epoch] = metrics
         return self._report(epoch)

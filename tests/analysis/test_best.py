@@ -69,7 +69,7 @@ drawn = st.lists(
         dict,
         config=st.sampled_from("abc"),
         seed=st.integers(0, 2),
-        state=st.sampled_from(["complete", "complete", "stopped", "failed", "interrupted", "running"]),
+        state=st.sampled_from(["complete", "complete", "stopped", "failed", "interrupted", "running", "infeasible"]),
         epoch=st.integers(1, FULL),
         score=st.integers(0, 3).map(float),
         second_score=st.one_of(st.none(), st.integers(0, 2).map(float)),
@@ -88,7 +88,8 @@ def trials_of(drawn):
 
 def by_definition(trials, *, sign, second_sign):
     """All that compete, best first, as (number, mean), and the numbers on the front."""
-    able = [one for one in trials if one.state != "failed" and (second_sign is None or one.second_score is not None)]
+    able = [one for one in trials if one.state not in ("failed", "infeasible")]
+    able = [one for one in able if second_sign is None or one.second_score is not None]
     full = [one for one in able if one.state == "complete" and one.epoch == FULL]
     top = max((one.epoch for one in able), default=0)
     pool = full or [one for one in able if one.epoch == top]

@@ -336,3 +336,28 @@ def test_an_order_without_the_leader_is_refused():
 def test_no_winner_is_chosen_before_the_first_look():
     with pytest.raises(PlanError, match="no winner"):
         choose(judge({}, plan()), order=("a", "b"))
+
+
+# --- Constraints ---
+
+
+def test_an_arm_that_breaks_a_constraint_never_leads_and_drops_none():
+    scores = scores_of(a=[60, 61, 62, 60], b=[50, 51, 52, 50.5], c=[49.9, 51, 52, 50.4])
+    best = judge(scores, plan(THREE, max_seeds=4))
+    assert (best.leader, best.dropped) == ("a", {"b", "c"})
+    barred = judge(scores, plan(THREE, max_seeds=4), barred=["a"])
+    assert (barred.leader, barred.dropped) == ("b", {"a"})
+    assert [one.kind for one in barred.verdicts] == [one.kind for one in best.verdicts]
+
+
+def test_an_arm_that_breaks_a_constraint_is_not_chosen_and_what_it_beats_is_said():
+    scores = scores_of(a=[60, 61, 62, 60], b=[50, 51, 52, 50.5])
+    found = judge(scores, plan(max_seeds=4), barred=["a"])
+    choice = choose(found, order=["a", "b"], simplest=True, barred=["a"])
+    assert choice.arm == "b"
+    assert choice.qualification == "shown to be worse than a, which breaks a constraint"
+
+
+def test_where_every_arm_breaks_a_constraint_none_leads():
+    scores = scores_of(a=[60, 61, 62, 60], b=[50, 51, 52, 50.5])
+    assert judge(scores, plan(max_seeds=4), barred=["a", "b"]).leader is None

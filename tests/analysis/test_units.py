@@ -1,6 +1,8 @@
+import pickle
+
 import pytest
 
-from analysis.units import amount, axis, is_percent
+from analysis.units import Metric, amount, axis, is_miou, is_percent
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,20 @@ from analysis.units import amount, axis, is_percent
 )
 def test_a_score_is_called_by_its_own_name_and_unit(metric, said, shown):
     assert (amount("0.3", metric), axis(metric)) == (said, shown)
+
+
+@pytest.mark.parametrize(
+    ("unit", "said", "shown"),
+    [
+        ("", "0.3 in val/miou", "val/miou"),
+        ("%", "0.3 points of val/miou", "val/miou (%)"),
+        ("px", "0.3 px of val/miou", "val/miou (px)"),
+    ],
+)
+def test_a_stated_unit_goes_before_what_the_name_says(unit, said, shown):
+    metric = pickle.loads(pickle.dumps(Metric("val/miou", unit)))
+    assert (amount("0.3", metric), axis(metric), is_percent(metric)) == (said, shown, unit == "%")
+    assert not is_miou(metric)
 
 
 def test_a_loss_term_that_is_called_dice_is_no_percentage():

@@ -12,7 +12,8 @@ from analysis.ingest.tables import build_tables, save
 from ipix_tune.cli.export import app
 from ipix_tune.cli.train import app as train_app
 from ipix_tune.study.export import ExportError, export_best
-from ipix_tune.study.final_recipe import RecipeError, compared
+from ipix_tune.trainer.exported import RecipeError
+from ipix_tune.trainer.own.final_recipe import compared
 from tests.analysis.confirmations import BARE, DEFAULTS, TOP, confirm_run, confirmed_runs, scores_of, searched
 from tests.ipix_tune.studies import base, config_of
 from tests.trainers.runs import rows, tiny

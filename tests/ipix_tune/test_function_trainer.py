@@ -25,7 +25,7 @@ def lazy(config, report):
 
 
 def run(tmp_path, function=fit, *, seed=0, stop_after=None, **config):
-    section = {"function": f"{__name__}:{function.__name__}", "epochs": 3, "score": "val/dice"}
+    section = {"function": f"{function.__module__}:{function.__name__}", "epochs": 3, "score": "val/dice"}
     section["config"] = {"lr": 0.5} | config
     trainer, told = trainer_of(section), []
     found = trainer.validated(trainer.data_of(section, {}, {}), source="t", lines={})

@@ -40,6 +40,7 @@ def test_help_names_every_command(capsys):
         "confirm": "--more-seeds",
         "simulate": "--curves",
         "report": "--live",
+        "compare": "--out",
         "export": "--force",
         "train": "--workers",
         "validate": "--set",

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 from analysis.columns import CONFIRM, PARAM_PREFIX
 from analysis.errors import PlanError
 from analysis.ingest.tables import Tables
+from analysis.stats import constraints
 from analysis.stats.confirm.lost_runs import Lost
 from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
 from analysis.stats.confirm.winner import Winner, choose
 from analysis.stats.distributions import student_above
 from analysis.stats.objective import sign_of
+from analysis.stats.study import with_unit
 
 OFFICIAL = "final/last/miou"
 UNKNOWN_SPLIT = "unknown"
@@ -60,6 +63,8 @@ class ArmResult:
     """Rows of the table `runs` that ``scores`` come from, by seed."""
     lost: Lost = field(default_factory=Lost)
     """Its runs that collapsed or failed, with the exact interval of their share."""
+    breaks: str = ""
+    """Which constraint of the study its runs break, with the worst figure; empty where none."""
     arms: int = 1
     """Number of arms for which the intervals of the means are simultaneous."""
 
@@ -129,32 +134,64 @@ def confirmed(tables: Tables) -> Confirmed | None:
     if shared is None:
         return None
     rows = [row for row in tables.runs.to_pylist() if row["phase"] == CONFIRM and row["arm"] in shared["arms"]]
-    official = _official(tables)
+    official, broken = _official(tables), broken_by(tables)
     arms = tuple(
-        _result(name, known, [row for row in rows if row["arm"] == name], official)
+        replace(
+            _result(name, known, [row for row in rows if row["arm"] == name], official),
+            breaks=_breaks(tables, [broken.get(row["run_id"], {}) for row in rows if row["arm"] == name]),
+        )
         for name, known in shared["arms"].items()
     )
     plan = plan_of(shared["plan"])
-    mode = rows[0]["mode"]
+    metric, mode = with_unit(rows[0]["metric"], tables), rows[0]["mode"]
+    barred = tuple(arm.name for arm in arms if arm.breaks)
     judgement = judge(
         {arm.name: arm.scores for arm in arms},
         plan,
         sign=sign_of(mode),
         failed=[(arm.name, seed) for arm in arms for seed in arm.failed],
-        metric=rows[0]["metric"],
+        barred=barred,
+        metric=metric,
     )
     arms = tuple(replace(arm, lost=judgement.lost.get(arm.name, Lost()), arms=len(arms)) for arm in arms)
     return Confirmed(
         study=rows[0]["study"],
-        metric=rows[0]["metric"],
+        metric=metric,
         mode=mode,
         max_epochs=max(row["max_epochs"] for row in rows),
         plan=plan,
         prefer=shared["prefer"],
         arms=arms,
         judgement=judgement,
-        choice=_choice(judgement, order=shared["order"], prefer=shared["prefer"]),
+        choice=_choice(judgement, order=shared["order"], prefer=shared["prefer"], barred=barred),
     )
+
+
+def broken_by(tables: Tables) -> dict[str, dict[str, float]]:
+    """By run the constrained metrics that broke their constraint after any epoch, with the worst value of each."""
+    bounds = tables.facts.get("constraints") or {}
+    names = [name for name in bounds if name in tables.history.column_names]
+    length = (tables.facts.get("scheduler") or {}).get("max_epochs")
+    found: dict[str, dict[str, float]] = {}
+    columns = [tables.history[name].to_pylist() for name in ("run_id", "epoch", *names)]
+    for run_id, epoch, *values in zip(*columns, strict=True):
+        known = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        beyond = constraints.broken(bounds, constraints.measured(bounds, known, last=epoch == length))
+        if beyond:
+            found[run_id] = constraints.worse(bounds, found.get(run_id, {}), beyond)
+    return found
+
+
+def _breaks(tables: Tables, runs: Sequence[dict[str, float]]) -> str:
+    """Of an arm with these runs."""
+    bounds = tables.facts.get("constraints") or {}
+    worst: dict[str, float] = {}
+    for run in runs:
+        worst = constraints.worse(bounds, worst, run)
+    if not worst:
+        return ""
+    count = sum(bool(run) for run in runs)
+    return f"{constraints.said(bounds, worst)} ({count} of {len(runs)} runs)"
 
 
 def plan_of(logged: dict[str, Any]) -> RacePlan:
@@ -176,9 +213,9 @@ def mean_of(scores: dict[int, float], *, level: float = LEVEL) -> ArmMean | None
     return ArmMean(seeds=len(values), value=value, low=value - half, high=value + half, level=level)
 
 
-def _choice(judgement: Judgement, *, order: list[str], prefer: str) -> Winner | None:
+def _choice(judgement: Judgement, *, order: list[str], prefer: str, barred: tuple[str, ...]) -> Winner | None:
     try:
-        return choose(judgement, order=order, simplest=prefer == "simplest")
+        return choose(judgement, order=order, simplest=prefer == "simplest", barred=barred)
     except PlanError:
         return None
 

@@ -137,7 +137,13 @@ class RaceProgress:
 
 
 def judge(
-    scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = (), metric: str = ""
+    scores: Scores,
+    plan: RacePlan,
+    *,
+    sign: int = 1,
+    failed: Collection[Run] = (),
+    barred: Collection[str] = (),
+    metric: str = "",
 ) -> Judgement:
     """The verdicts on ``scores[arm][seed]``, and what to run next.
 
@@ -150,12 +156,14 @@ def judge(
         sign: 1 if more is better, -1 if less is.
         failed: runs that will never have a score; they are not asked for again, count as lost, and their pairs are
             left out.
+        barred: arms that break a constraint of the study. They never lead, no arm is dropped for being worse than one,
+            and they get no more seeds unless they are kept; what is said of differences stays as it is.
         metric: of the scores, which says the unit of differences.
 
     Raises:
         PlanError: an arm or a seed that the plan does not know, a score that is not finite, a failed run with a score.
     """
-    now = progress(scores, plan, sign=sign, failed=failed)
+    now = progress(scores, plan, sign=sign, failed=failed, barred=barred)
     verdicts = tuple(
         compare(
             arm,
@@ -174,14 +182,16 @@ def judge(
         verdicts=verdicts,
         lost={arm: now.lost.get(arm, Lost()) for arm in plan.arms},
         dropped=now.dropped,
-        leader=leader(scores, now, plan, sign=sign),
+        leader=leader(scores, now, plan, sign=sign, barred=barred),
         over=not now.wanted,
         reason=_reason(verdicts, now.racing, plan, over=not now.wanted),
         wanted=now.wanted,
     )
 
 
-def progress(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = ()) -> RaceProgress:
+def progress(
+    scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collection[Run] = (), barred: Collection[str] = ()
+) -> RaceProgress:
     """:func:`judge` without its words and probabilities, with the same arguments and errors."""
     _check(scores, plan, sign, failed)
     lost = lost_runs(scores, delta=plan.delta, sign=sign, failed=failed)
@@ -192,8 +202,9 @@ def progress(scores: Scores, plan: RacePlan, *, sign: int = 1, failed: Collectio
         for arm, other in plan.comparisons
     )
     pairs = list(zip(plan.comparisons, standings, strict=True))
-    worse = {arm if one.kind == "worse" else other for (arm, other), one in pairs if one.kind in ("better", "worse")}
-    dropped = frozenset(worse - plan.kept)
+    decided = [(pair if one.kind == "better" else pair[::-1]) for pair, one in pairs if one.kind in ("better", "worse")]
+    worse = {loser for winner, loser in decided if winner not in barred}
+    dropped = frozenset((worse | set(barred)) - plan.kept)
     open_ = [pair for pair, one in pairs if one.kind == "undecided" and not dropped & set(pair)]
     wanted = _wanted(scores, plan, {arm for pair in open_ for arm in pair}, set(failed))
     return RaceProgress(
@@ -229,11 +240,14 @@ def worse_arms(verdicts: Sequence[Verdict]) -> set[str]:
     return {one.arm if one.kind == "worse" else one.other for one in verdicts if one.kind in ("better", "worse")}
 
 
-def leader(scores: Scores, now: RaceProgress, plan: RacePlan, *, sign: int = 1) -> str | None:
+def leader(
+    scores: Scores, now: RaceProgress, plan: RacePlan, *, sign: int = 1, barred: Collection[str] = ()
+) -> str | None:
     """`Judgement.leader`: by the arms' effects in a least squares fit of arm and seed to the typical runs; where every
     arm has the same seeds, these are the means."""
     typical = now.typical
-    arms = [arm for arm in plan.arms if arm not in now.worse and len(scores.get(arm, ())) >= plan.first_seeds]
+    able = [arm for arm in plan.arms if arm not in now.worse and arm not in barred]
+    arms = [arm for arm in able if len(scores.get(arm, ())) >= plan.first_seeds]
     if not arms or not _joined([set(typical[arm]) for arm in arms]):
         return None
     seeds = sorted({seed for arm in arms for seed in typical[arm]})

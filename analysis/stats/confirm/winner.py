@@ -1,6 +1,6 @@
 """Which arm of a race to export."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from analysis.errors import PlanError
@@ -32,7 +32,9 @@ class Winner:
         return f"{state}; {self.qualification}" if self.qualification else state
 
 
-def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False) -> Winner:
+def choose(
+    judgement: Judgement, *, order: Sequence[str], simplest: bool = False, barred: Collection[str] = ()
+) -> Winner:
     """The winner, or the simplest arm that is equivalent to it.
 
     Args:
@@ -41,6 +43,8 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
             the defaults.
         simplest: take the first arm in ``order`` that is the leader or equivalent to it within delta, and that no
             comparison shows to be worse than another arm by more than is equivalent.
+        barred: arms that break a constraint of the study, which ``judgement`` was told of too. None is chosen, and
+            being worse than one of them takes no arm out.
 
     Raises:
         PlanError: there is no leader yet, or ``order`` lacks it.
@@ -50,12 +54,14 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
         raise PlanError("no winner can be chosen: the arms that are left share no seed")
     if leader not in order:
         raise PlanError(f"order lacks {leader}, which leads; it has {', '.join(order) or 'no arms'}")
-    worse = worse_arms(judgement.verdicts)
-    band = {arm for arm, one in _beside(judgement, leader).items() if one.kind == "equivalent"} - worse | {leader}
+    worse = worse_arms([one for one in judgement.verdicts if not {one.arm, one.other} & set(barred)])
+    band = {arm for arm, one in _beside(judgement, leader).items() if one.kind == "equivalent"} - worse - set(
+        barred
+    ) | {leader}
     arm = next(one for one in order if one in band) if simplest else leader
     unsettled = sorted(_unsettled(judgement, leader, worse) | _unsettled(judgement, arm, worse) - {leader})
     confirmed = not unsettled
-    qualification = "; ".join(_qualifications(judgement, arm, leader))
+    qualification = "; ".join([*_qualifications(judgement, arm, leader), *_out_of_reach(judgement, arm, barred)])
     status = "confirmed" if confirmed else f"not confirmed: undecided against {', '.join(unsettled)}"
     words = f"{leader} leads, {status}"
     if arm != leader:
@@ -67,6 +73,16 @@ def choose(judgement: Judgement, *, order: Sequence[str], simplest: bool = False
         words=f"{words}; {arm}: {qualification}" if qualification else words,
         loses_runs=arm in judgement.lost and judgement.lost[arm].count > 0,
     )
+
+
+def _out_of_reach(judgement: Judgement, arm: str, barred: Collection[str]) -> list[str]:
+    """What is better than ``arm`` and breaks a constraint."""
+    better = [
+        one.arm if one.other == arm else one.other
+        for one in judgement.verdicts
+        if (one.kind == "worse" and one.arm == arm) or (one.kind == "better" and one.other == arm)
+    ]
+    return [f"shown to be worse than {name}, which breaks a constraint" for name in better if name in barred]
 
 
 def _beside(judgement: Judgement, arm: str) -> dict[str, Verdict]:

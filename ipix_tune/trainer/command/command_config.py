@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ipix_tune.trainer.command.metrics_source import MetricsConfig
+from ipix_tune.trainer.command.metrics_config import MetricsConfig
 from ipix_tune.trainer.free import FreeConfig
 from trainers.common.section import Section
 

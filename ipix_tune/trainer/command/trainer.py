@@ -20,7 +20,7 @@ from ipix_tune.trainer.told_epochs import ToldEpochs
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import Lines, dump_data, keys_of, validate
 
-LOOK_S = 0.5
+LOOK_S = 0.25
 """How often a running command's metrics are looked at."""
 OUTPUT, OWN_FOLDER, CONFIG_FILE, STARTED = "output.log", "run", "config", "started"
 """In a run's folder: what the command prints; the folder that it is given; the file of its settings; a mark that it was
@@ -103,7 +103,7 @@ class CommandTrainer(FreeTrainer):
         with Running(argv, **where, output=output, stop_s=asked.stop_s) as running:
             end = time.monotonic() + CHECK_S
             while (code := running.code()) is None and time.monotonic() < end:
-                time.sleep(LOOK_S / 5)
+                time.sleep(LOOK_S)
         told = last_lines(output)
         if code != 0:
             ended = "was not over after 10 min" if code is None else f"ended with status {code}"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ipix_tune.trainer.interface import NO_DEFAULT
 from trainers.common.errors import did_you_mean
+from trainers.common.key_list import Key, keys_in
 from trainers.common.yaml_file import leaves, sections_in
 from trainers.config import TrainConfig
 
@@ -118,6 +119,11 @@ def nearest_leaf(name: str) -> str:
     last = name.rsplit(".", 1)[-1]
     same_end = [f'"{leaf}"' for leaf in known if leaf.rsplit(".", 1)[-1] == last]
     return f"; did you mean {' or '.join(same_end)}?" if same_end else did_you_mean(name, known)
+
+
+def own_key_list() -> list[Key]:
+    """Every key with its type, range, default and meaning."""
+    return keys_in(TrainConfig)
 
 
 def has_val(config: TrainConfig) -> bool:

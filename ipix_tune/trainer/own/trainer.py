@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ipix_tune.trainer.exported import Exported, Recipe
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section, SpaceError
 from ipix_tune.trainer.own import device_grant
 from ipix_tune.trainer.own.keys import (
@@ -38,6 +39,7 @@ class OwnTrainer:
     kind = "training config"
     length_key = "trainer.schedule.epochs"
     free_keys = False
+    has_recipe = True
     granted_keys: tuple[str, ...] = ("precision.device", "data.loader_workers")
 
     def keys(self) -> Collection[str]:
@@ -259,6 +261,26 @@ class OwnTrainer:
         )
         return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
+    def recipe(
+        self, config: Config, *, rows: Sequence[Mapping[str, Any]], confirmed: Any, seeds: int, give_back: bool | None
+    ) -> Recipe:
+        from ipix_tune.trainer.own.final_recipe import recipe
+
+        return recipe(own_config(config), rows=rows, confirmed=confirmed, seeds=seeds, give_back=give_back)
+
+    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> Exported:
+        from ipix_tune.trainer.own.final_recipe import head_lines
+
+        asked = own_config(config if recipe is None else recipe.config)
+        listed = has_val(asked)
+        if recipe is not None:
+            lines = head_lines(recipe, drawn=asked.data.draw is not None, file=file)
+            return Exported(config=asked, final=asked.evaluation.final, has_val=listed, lines=lines)
+        use = listed and final is not False
+        asked = asked.model_copy(update={"evaluation": asked.evaluation.model_copy(update={"final": use})})
+        line = f"# {_seeds(asked)} the run's own, so that training repeats it; export --final takes fresh ones"
+        return Exported(config=asked, final=use, has_val=listed, lines=[line])
+
     def how_to_run(self, config: Config) -> Sequence[str]:
         return ["train it: ipix-tune train THIS_FILE"]
 
@@ -304,6 +326,12 @@ def own_config(config: Config) -> TrainConfig:
     if not isinstance(config, TrainConfig):
         raise TypeError(f"{type(config).__name__} is no training config of our own trainer")
     return config
+
+
+def _seeds(config: TrainConfig) -> str:
+    """Such as: seed 3 is; or: seed 0, seeds.init 2 are."""
+    single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
+    return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"
 
 
 def _named(config: TrainConfig, name: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from trainers.data.layout import Item
 from trainers.data.survey.folder import survey
 from trainers.data.survey.looking import SeenMask
 from trainers.data.survey.meaning import meaning_of
-from trainers.data.survey.pairing import pair
+from trainers.data.survey.pairing import image_files, pair
 from trainers.data.survey.parts import draw_parts
 
 
@@ -218,3 +218,13 @@ def test_lists_are_drawn_by_the_seed_alone():
 def test_too_few_images_to_train_and_to_score_are_refused(count, labelled, match):
     with pytest.raises(DataError, match=match):
         draw_parts(items(count), [frozenset({0})] * count, items(1), labelled=labelled, seed=0)
+
+
+def test_a_link_to_a_folder_that_holds_it_is_followed_once(tmp_path):
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    (tmp_path / "again").symlink_to(tmp_path)
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    other.mkdir()
+    Image.new("L", (2, 2)).save(other / "b.png")
+    (tmp_path / "more").symlink_to(other)
+    assert [path.name for path in image_files(tmp_path)] == ["a.png", "b.png"]

@@ -71,9 +71,13 @@ def image_files(folder: Path, *, without: Path | None = None) -> tuple[Path, ...
     Image.init()
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {".pdf"}
     endings.add(ARRAY)
-    found, others = [], Counter[str]()
+    found, others, seen = [], Counter[str](), set[str]()
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder that holds it, or to one that was read
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(
             one
             for one in folders

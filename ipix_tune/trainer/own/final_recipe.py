@@ -2,53 +2,27 @@
 that can be done, and the score to expect."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.columns import PARAM_PREFIX
+from ipix_tune.trainer.exported import SEEDS, Recipe, RecipeError
 from ipix_tune.trainer.own.keys import has_val
-from trainers.common.errors import UserError
+from trainers.config import TrainConfig
 from trainers.loop.run_summary import validation_called
 from trainers.loop.seeds import FINAL, HELD_OUT, SeedRun, mean_of
 
 if TYPE_CHECKING:
     from analysis.stats.confirm.results import ArmResult, Confirmed
-    from trainers.config import TrainConfig
 
-RunRow = dict[str, Any]
 KEY = "final"
 """Key of the recipe in an exported config's `provenance`."""
-SEEDS = 3
-
-
-class RecipeError(UserError):
-    """The final recipe that was asked for cannot be made."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What to train last.
-
-    Args:
-        config: of the first seed; the others follow it, see `trainers.loop.seeds.with_next_seed`.
-        seeds: fresh ones, above all that search and confirmation used.
-        held_out: in words, what becomes of them and why.
-        expected: what to expect of the runs, in words, a line each.
-        facts: the same for the provenance.
-    """
-
-    config: "TrainConfig"
-    seeds: tuple[int, ...]
-    held_out: str
-    expected: tuple[str, ...]
-    facts: dict[str, Any]
 
 
 def recipe(
-    config: "TrainConfig",
+    config: TrainConfig,
     *,
-    rows: Sequence[RunRow],
+    rows: Sequence[Mapping[str, Any]],
     confirmed: "tuple[ArmResult, Confirmed] | None",
     seeds: int = SEEDS,
     give_back: bool | None = None,
@@ -56,7 +30,7 @@ def recipe(
     """The recipe of an exported config.
 
     Args:
-        config: as the study ran it.
+        config: as the study ran it; the runs after the first follow it, see `trainers.loop.seeds.with_next_seed`.
         rows: all runs of the study, of the table `runs`: their seeds are not used again.
         confirmed: the exported arm and its confirmation; None: nothing is known of its spread.
         seeds: how many runs are to be trained.
@@ -90,7 +64,7 @@ def recipe(
     )
 
 
-def _held_out(config: "TrainConfig", give_back: bool | None) -> tuple[bool, str]:
+def _held_out(config: TrainConfig, give_back: bool | None) -> tuple[bool, str]:
     """Whether the held-out images are given back, and why."""
     holdout = config.data.holdout
     if holdout is None:
@@ -119,7 +93,7 @@ def _held_out(config: "TrainConfig", give_back: bool | None) -> tuple[bool, str]
 
 
 def _expected(
-    config: "TrainConfig", confirmed: "tuple[ArmResult, Confirmed] | None", *, seeds: int, back: bool
+    config: TrainConfig, confirmed: "tuple[ArmResult, Confirmed] | None", *, seeds: int, back: bool
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
     """What the confirmation's typical runs say of new ones, in words and for the provenance."""
     if confirmed is None:
@@ -168,12 +142,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def head_lines(found: Recipe, *, file: str) -> list[str]:
-    """Comment lines of the exported file."""
+def head_lines(found: Recipe, *, drawn: bool, file: str) -> list[str]:
+    """Comment lines of the exported file. ``drawn``: its labelled images are drawn by seed."""
     numbers = ", ".join(map(str, found.seeds))
-    drawn = "; the labelled images are drawn anew for each" if found.config.data.draw is not None else ""
+    anew = "; the labelled images are drawn anew for each" if drawn else ""
     return [
-        f"# FINAL RECIPE: seeds {numbers}, used neither in the search nor in its confirmation{drawn}",
+        f"# FINAL RECIPE: seeds {numbers}, used neither in the search nor in its confirmation{anew}",
         f"# held-out images: {found.held_out}",
         *(f"# {line}" for line in found.expected),
         f"# train it: ipix-tune train {file} --seeds {len(found.seeds)}",
