@@ -12,10 +12,10 @@ from analysis.sections.section import Part, ReportSection
 from analysis.stats.sensitivity.cross_validation import Check
 from analysis.stats.sensitivity.effects import ChoiceEffect, choices, marginal, pair_map
 from analysis.stats.sensitivity.external_evidence import ExternalPair, first_configuration, published
-from analysis.stats.sensitivity.local_effects import ablation, local, robustness
+from analysis.stats.sensitivity.local_effects import ablation, local, robustness, tunability
 from analysis.stats.sensitivity.sobol import Indices, Share, indices
 from analysis.stats.sensitivity.surrogate import Surrogate
-from analysis.stats.study import Study
+from analysis.stats.study import Study, Trial
 from analysis.units import is_percent
 from analysis.wording import sensitivity
 from analysis.wording.phrases import shown
@@ -55,11 +55,13 @@ def sensitivity_sections(
     ]
     if len(surrogate.basis.names) > 1:
         sections.append(_pairs(surrogate, found, figures))
+    start = first_configuration(study, paper)
+    if start is not None and (tuned := _tunability(surrogate, *start, figures)):
+        sections.append(tuned)
     best = study.best()
     if listed := choices(surrogate, None if best is None else best.values):
         sections.append(_choices(surrogate, listed, beside, figures))
     if best is not None and best.state == "complete":
-        start = first_configuration(study, paper)
         sections += _round(surrogate, best.number, best.values, start, figures)
     return sections
 
@@ -112,6 +114,23 @@ def _pairs(surrogate: Surrogate, found: Indices, figures: Figures) -> ReportSect
         reading=sensitivity.say_pairs(found, maps),
         figure=figures.drawn("pairs", partial(interactions.draw, surrogate.alone, maps)),
         alt="Maps of differences from the mean score, and of their uncertainty, for the strongest interactions",
+    )
+
+
+def _tunability(surrogate: Surrogate, trial: Trial, called: str, figures: Figures) -> ReportSection | None:
+    found = tunability(surrogate, trial.values)
+    if not found:
+        return None
+    lines = [
+        _line(f"{one.name}\n{shown(one.before)} → {shown(one.after)}", one.gain, "gain", style.BLUE) for one in found
+    ]
+    title = f"One parameter changed, epoch {surrogate.study.max_epochs} (n = {len(surrogate.trials)} trials)"
+    unit = f"expected change in {style.unit(surrogate.study.metric)}"
+    return ReportSection(
+        title=f"Which parameter is worth tuning, from {called}?",
+        reading=sensitivity.say_tunability(found, called, _unit(surrogate), surrogate.study.sign),
+        figure=figures.drawn("tunability", partial(forest.draw, lines, title=title, unit=unit)),
+        alt="Expected gain of the best value of every parameter alone, with intervals",
     )
 
 

@@ -8,12 +8,12 @@ from analysis.stats.per_class import ClassChanges, LostClass, SeedBand
 from analysis.stats.sensitivity.cross_validation import Check
 from analysis.stats.sensitivity.effects import ChoiceEffect, PairMap
 from analysis.stats.sensitivity.external_evidence import ExternalPair
-from analysis.stats.sensitivity.local_effects import LocalStep, Move
+from analysis.stats.sensitivity.local_effects import LocalStep, Move, Tuned
 from analysis.stats.sensitivity.sobol import NEGLIGIBLE, Indices, Share
 from analysis.stats.sensitivity.stopped_early import LIKELY, SeedNoise, Stopped
 from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.study import Trial
-from analysis.wording.phrases import configurations, listed
+from analysis.wording.phrases import configurations, listed, shown
 
 Triple = tuple[float, float, float]
 
@@ -121,6 +121,22 @@ def say_local(found: dict[str, Share], number: int, count: int) -> str:
     return (
         f"With all else as in trial {number}, moving {name} over its range changes the score most: {_percent(one)} of "
         f"what single parameters change there (n = {count} trials)."
+    )
+
+
+def say_tunability(found: Sequence[Tuned], start: str, unit: str, sign: int) -> str:
+    """Which parameters are worth tuning when one starts at ``start``, each by itself."""
+    gains = [one for one in found if sign * one.gain[1] > 0 and sign * one.gain[2] > 0]
+    others = [one.name for one in found if one not in gains]
+    text = f"From {start}, with one parameter changed and all others left: "
+    if gains:
+        text += "; ".join(f"{one.name} = {shown(one.after)} gains {_points(one.gain, unit)}" for one in gains) + ". "
+        text += f"Not shown to gain anything by itself: {listed(others)}." if others else ""
+    else:
+        text += f"no parameter is shown to gain anything by itself ({listed(others)})."
+    return (
+        f"{text.rstrip()} The values are those of the surrogate's highest expected score; every interval holds by "
+        "itself. It is a forecast at single values, not a comparison of runs."
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.stats.sensitivity.effects import active, choices, differences_along, marginal, pair_map
-from analysis.stats.sensitivity.local_effects import ablation, local, robustness
+from analysis.stats.sensitivity.local_effects import ablation, local, robustness, tunability
 from analysis.stats.sensitivity.surrogate import fit
 from tests.analysis.made import MIXED, draw, study_of_function
 
@@ -86,6 +86,30 @@ def test_local_importance_adds_up_to_one_and_finds_the_strongest(surrogate):
 
 START = {"lr": 1e-4, "tau": 0.2, "teacher": "shared"}
 GOAL = {"lr": 1e-1, "tau": 0.9, "teacher": "ema", "decay": 0.99}
+
+
+def test_the_gain_of_a_parameter_alone_is_the_best_of_its_values_by_brute_force(surrogate):
+    found = {one.name: one for one in tunability(surrogate, START)}
+    assert set(found) == set(START)
+    for name, places in (("lr", np.geomspace(1e-4, 1e-1, 400)), ("tau", np.linspace(0, 1, 400))):
+        scores = surrogate.at([START, *({**START, name: float(value)} for value in places)])
+        gains = scores[:, 1:] - scores[:, :1]
+        assert found[name].gain[0] == pytest.approx(np.median(gains[:, gains.mean(axis=0).argmax()]), abs=0.2)
+
+
+def test_gains_of_parameters_alone_hold_the_truth_and_come_largest_first(surrogate):
+    found = tunability(surrogate, START)
+    for one in found:
+        change = truth({**START, "decay": 0.95, one.name: one.after}) - truth({**START, "decay": 0.95})
+        assert one.gain[1] - 0.1 <= change <= one.gain[2] + 0.1, one
+    assert found[0].name == "lr"
+    assert [one.gain[0] for one in found] == sorted((one.gain[0] for one in found), reverse=True)
+
+
+def test_a_start_that_is_best_already_gains_nothing(surrogate):
+    values = [tuned.after for tuned in tunability(surrogate, {**START, "lr": 1e-4}) if tuned.name == "lr"]
+    again = {one.name: one for one in tunability(surrogate, {**START, "lr": values[0]})}
+    assert again["lr"].gain == pytest.approx((0, 0, 0), abs=1e-9)
 
 
 def test_the_ablation_path_ends_at_the_goal_with_its_whole_gain(surrogate):
