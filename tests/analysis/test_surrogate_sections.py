@@ -50,6 +50,7 @@ def test_every_question_has_a_section_with_its_n(sections):
         "How much does every parameter explain",
         "What does every parameter do at full budget",
         "Which parameters act together",
+        "Which parameter is worth tuning, from the first configuration",
         "Which choices are better",
         "What matters round",
         "Which changes lead",
@@ -75,7 +76,7 @@ def test_where_trials_were_stopped_the_mean_over_the_space_is_said_to_lean_on_th
 
 def test_every_figure_is_there_and_says_what_it_shows(sections):
     drawn = [one for one in answered(sections) if one.figure]
-    assert len(drawn) == 9
+    assert len(drawn) == 10
     for one in drawn:
         assert one.figure.stat().st_size > 1000
         assert one.alt
