@@ -130,7 +130,7 @@ def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: ObjectCopy | None
             "state": entry.state,
             "error": entry.error,
             "retries": entry.retries,
-            "objective": entry.scores.get(last),
+            "score": entry.scores.get(last),
             "epochs": last,
         },
     }
