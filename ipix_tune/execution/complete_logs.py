@@ -2,9 +2,11 @@
 
 Every answer is made from W&B's files. A disk that was full for a while, or a client that died, leaves a run without
 some of its epochs or without its end. The record (scores and ends) and the trials' own `metrics.jsonl` know them: they
-are written to a further file under the same run, which the reader joins with the first.
+are written to a further file under the same run, which the reader joins with the first. So are the pictures that
+the trial left of such an epoch.
 """
 
+import base64
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from ipix_tune.tracking.run_facts import RunFacts
 from ipix_tune.tracking.runs import Tracker
 from ipix_tune.tracking.shell_environment import wandb_mode
 from trainers.interface.epoch_record import METRICS, EpochRecord, read_records
+from trainers.interface.held_out_file import file_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,10 @@ def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: ObjectCopy | None
     for epoch in lack.epochs:
         record = records.get(epoch)
         if record is not None:
-            rows.append({"epoch": epoch, "split_hash": record.split_hash, "metrics": record.metrics})
+            held_out = _left_by(file_of(place / "trials" / entry.key, epoch), place, copy)
+            rows.append(
+                {"epoch": epoch, "split_hash": record.split_hash, "metrics": record.metrics, "held_out": held_out}
+            )
         elif epoch in entry.scores:
             rows.append({"epoch": epoch, "split_hash": None, "metrics": {}, "score": entry.scores[epoch]})
     last = max(entry.scores, default=0)
@@ -134,6 +140,16 @@ def what_lacks(lack: Lack, facts: RunFacts, place: Path, copy: ObjectCopy | None
             "epochs": last,
         },
     }
+
+
+def _left_by(path: Path, place: Path, copy: ObjectCopy | None) -> str | None:
+    """The file of held-out images of an epoch, as text (base64); None where the trial left none."""
+    if path.is_file():
+        return base64.b64encode(path.read_bytes()).decode()
+    if copy is None:
+        return None
+    name = f"{copy.key}/{path.relative_to(place).as_posix()}"
+    return base64.b64encode(copy.store.get(name)).decode() if copy.store.exists(name) else None
 
 
 def _records(place: Path, key: str, copy: ObjectCopy | None) -> list[EpochRecord]:

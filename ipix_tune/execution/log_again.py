@@ -1,6 +1,7 @@
 """Log what a run's file lacks. As a program, for one trial that it is told on its standard input: a process of its own,
 with few imports, that W&B's client has given no run before."""
 
+import base64
 import json
 import sys
 from pathlib import Path
@@ -20,8 +21,14 @@ def log_again(tracker: Tracker, lacking: dict[str, Any]) -> None:
     for row in lacking["rows"]:
         if row["split_hash"] is not None:
             tracker.split(key, row["split_hash"])
+        pictures = row.get("held_out")
         score = {tracker.metric: row["score"]} if "score" in row else {}
-        tracker.log(key, epoch=row["epoch"], metrics={**row["metrics"], **score})
+        tracker.log(
+            key,
+            epoch=row["epoch"],
+            metrics={**row["metrics"], **score},
+            held_out=lambda left=pictures: None if left is None else base64.b64decode(left),
+        )
     tracker.finish(key, **lacking["end"])
 
 

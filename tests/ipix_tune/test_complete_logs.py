@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from analysis.ingest.held_out import held_out_of
 from analysis.ingest.read_study import read_study
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
@@ -13,8 +15,10 @@ from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage import study_folder
 from ipix_tune.tracking.run_facts import RunFacts
 from ipix_tune.tracking.runs import Tracker
+from tests.analysis.test_per_image import left_by
 from tests.ipix_tune.studies import base
 from trainers.interface.epoch_record import METRICS
+from trainers.interface.held_out_file import file_of
 
 EPOCHS = 3
 SHARED = {
@@ -115,6 +119,24 @@ def test_a_study_without_any_logs_gets_them(study):
     shutil.rmtree(place / "wandb")
     lacked, left = complete(place, study, facts, entries)
     assert ([lack.words for lack in lacked], left) == (["t0000 (3 epochs)", "t0001 (1 epoch)", "t0002 (2 epochs)"], [])
+    assert seen(place) == WHOLE
+
+
+def test_pictures_that_the_trial_left_are_logged_again_with_their_epoch(study, tmp_path):
+    place, facts, entries = trained(study)
+    shutil.rmtree(place / "wandb")
+    masks = np.random.default_rng(0).integers(0, 2, (3, 8, 10))
+    left = left_by(tmp_path, masks, masks, epoch=EPOCHS)
+    path = file_of(place / "trials" / "t0000", EPOCHS)
+    path.parent.mkdir()
+    path.write_bytes(left)
+    complete(place, study, facts, entries)
+    runs = {row["run_id"].rpartition("-")[2]: row["run_id"] for row in read_study(place).tables.runs.to_pylist()}
+    found = held_out_of(place, runs["t0000"])
+    assert (found.epoch, found.names) == (EPOCHS, ("0.png", "1.png", "2.png"))
+    assert np.array_equal(found.picture("1.png").truth, masks[1])
+    assert held_out_of(place, runs["t0001"]) is None
+    assert list(place.glob("wandb/*/files/media/images/**/*.png"))
     assert seen(place) == WHOLE
 
 

@@ -7,6 +7,7 @@ box of an object that has no outline. Images that no annotation names have no ma
 
 import io
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -248,7 +249,9 @@ def _shape(one: dict[str, Any], image: Annotated, coco: ModuleType) -> NDArray[n
             encoded = coco.frPyObjects(outlines, height, width) if plain else outlines
         else:
             encoded = coco.merge(coco.frPyObjects(outlines, height, width))
-        decoded: NDArray[np.bool_] = coco.decode(encoded) > 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of its arrays, under numpy 2
+            decoded: NDArray[np.bool_] = coco.decode(encoded) > 0
     except Exception as error:  # of any kind: the library checks little
         raise DataError(
             f"{image.name}: the outline of annotation {one.get('id', '?')} cannot be read ({error}); mend it, or take "
