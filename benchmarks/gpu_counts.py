@@ -53,13 +53,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "pc2seg": {"ramp": 0},
     "dsbn": {"scales": [1.0], "start_pull": 0.001},
     "ecs": {"start": 0, "ramp": 0, "corrector_width": 8},
+    "dmt": {"iterations": 1, "labels_apart": 0.2},
+    "naive_student": {"scales": [1.0], "rounds": 1},
+    "noisy_student": {"scales": [1.0], "rounds": 1},
     "pseudoseg": {},
     "psmt": {"warmup_passes": 0},
     "advsemseg": {"self_training_start": 0, "discriminator_width": 8},
     "s4gan": {"multi_label": True, "presence_start": 0, "discriminator_width": 8},
 }
 """Settings under which a step does all that the method can ask of a GPU."""
-STAGES = {"st": 2, "stpp": 3, "dstcbc": 2, "dsbn": 2}
+STAGES = {"st": 2, "stpp": 3, "dstcbc": 2, "dsbn": 2, "dmt": 2, "naive_student": 2, "noisy_student": 2}
 WARM_UP = 2
 """Steps before the counted one, so that banks and averages are what they are later."""
 

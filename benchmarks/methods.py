@@ -41,6 +41,9 @@ SEEDS = (0, 1, 2)
 BEGUN = 60
 """Steps before a method is measured: past every warm-up on labels alone but ST's first stage."""
 
+FLIPPING = ("st", "stpp", "dstcbc", "dsbn", "naive_student", "noisy_student")
+"""Methods that can label the mirrored image too."""
+
 app = typer.Typer(add_completion=False)
 
 
@@ -54,7 +57,7 @@ def config_of(name: str, alpha: float) -> TrainConfig:
     """The training config of one row, seed 0."""
     data, lines = read(STUDY)
     trainer, _ = resolved(data["trainer"], lines, file=STUDY, at=("trainer",))
-    trainer["method"] = {"name": name} | ({"flip": False} if name in ("st", "stpp", "dstcbc", "dsbn") else {})
+    trainer["method"] = {"name": name} | ({"flip": False} if name in FLIPPING else {})
     trainer["interpixel"]["alpha"] = alpha
     return validate(TrainConfig, trainer, source=str(STUDY))
 

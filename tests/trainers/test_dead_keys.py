@@ -33,6 +33,9 @@ OFF = {
     "st": {"strong": "none", "scales": [1.0]},
     "stpp": {"cutout_p": 0, "scales": [1.0]},
     "dstcbc": {"iterations": 1},
+    "dmt": {"iterations": 1},
+    "naive_student": {"strong": "none", "scales": [1.0], "rounds": 1},
+    "noisy_student": {"cutout_p": 0, "scales": [1.0], "rounds": 1},
     "advsemseg": {
         "labelled_adversarial_weight": 0,
         "unlabelled_adversarial_weight": 0,
@@ -47,6 +50,7 @@ OFF = {
 }
 """Each method with all of its parts switched off that can be."""
 ON = ("inter-pixel loss alone", "as the defaults")
+STAGED = {"st", "stpp", "dstcbc", "dsbn", "dmt", "naive_student", "noisy_student"}
 VIEWS_OFF = {"jitter_p": 0, "blur_p": 0, "cutmix_p": 0}
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
@@ -56,7 +60,7 @@ def config(name, method, *, steps=2, **sections):
         mode="json"
     )
     made["method"] = {"name": name, **method}
-    if name in ("st", "stpp", "dstcbc", "dsbn"):
+    if name in STAGED:
         made["schedule"]["epochs"] = 3
         made["data"]["draw"] = {"labelled": 230}  # leaves few images to label
     return TrainConfig.model_validate(made)
@@ -72,6 +76,9 @@ def variants(name):
         "dstcbc": {"iterations": 2},
         "cac": {"supervised_epochs": 0},
         "dsbn": {"scales": [1.0]},
+        "dmt": {"iterations": 1},
+        "naive_student": {"scales": [1.0], "rounds": 1},
+        "noisy_student": {"scales": [1.0], "rounds": 1},
     }.get(name, {})
     return {
         "switched off": config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),

@@ -42,6 +42,15 @@ METHODS = {
     "pc2seg": {"ramp": 0, "negatives": 20, "projection_width": 8},
     "dsbn": {"scales": [1.0], "start_pull": 0.001},
     "ecs": {"start": 0, "ramp": 0, "corrector_width": 8},
+    "dmt": {
+        "iterations": 1,
+        "labels_apart": 0.2,
+        "unlabelled_batches": 2,
+        "agreement_gamma": 1,
+        "disagreement_gamma": 1,
+    },
+    "naive_student": {"scales": [1.0], "rounds": 1, "student_weights": "teacher"},
+    "noisy_student": {"scales": [1.0], "rounds": 1},
     "pseudoseg": {},
     "pseudoseg+labels": {"image_labels": True},
     "advsemseg": {"self_training_start": 0, "trust_thresh": 0.5, "discriminator_width": 4},
@@ -49,7 +58,7 @@ METHODS = {
     "s4gan+mlmt": {"multi_label": True, "presence_start": 0, "presence_thresh": 0.5, "discriminator_width": 4},
 }
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
-STAGES = {"stpp": 3, "st": 2, "dstcbc": 3, "dsbn": 2}
+STAGES = {"stpp": 3, "st": 2, "dstcbc": 3, "dsbn": 2, "dmt": 2, "naive_student": 2, "noisy_student": 2}
 """Of methods that are several trainings; each takes an epoch at least, and looks at every unlabelled image."""
 
 

@@ -25,7 +25,7 @@ from trainers.processes.process_group import current
 PAPER = Path(__file__).parents[2] / "presets" / "paper"
 NAMES = sorted(path.stem for path in PAPER.glob("*.yaml"))
 PUBLISHED = YAML(typ="safe").load(Path(__file__).with_name("published.yaml"))
-UNPUBLISHED = {"ecs", "pc2seg", "ucc"}
+UNPUBLISHED = {"ecs", "naive_student", "noisy_student", "pc2seg", "ucc"}
 """Presets of papers of which no settings are known."""
 ROWS = sorted(PUBLISHED)
 SIDE = 48

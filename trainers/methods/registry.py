@@ -15,6 +15,7 @@ from trainers.methods.cct import Cct, CctConfig
 from trainers.methods.classmix import ClassMix, ClassMixConfig
 from trainers.methods.cps import Cps, CpsConfig
 from trainers.methods.cutmixseg import CutMixSeg, CutMixSegConfig
+from trainers.methods.dmt import Dmt, DmtConfig
 from trainers.methods.dsbn import Dsbn, DsbnConfig
 from trainers.methods.dstcbc import DstCbc, DstCbcConfig
 from trainers.methods.ecs import Ecs, EcsConfig
@@ -27,6 +28,7 @@ from trainers.methods.psmt import PsMt, PsMtConfig
 from trainers.methods.s4gan import S4Gan, S4GanConfig
 from trainers.methods.st import St, StConfig
 from trainers.methods.stpp import StPlusPlus, StPlusPlusConfig
+from trainers.methods.students import NaiveStudent, NaiveStudentConfig, NoisyStudent, NoisyStudentConfig
 from trainers.methods.supervised import Supervised, SupervisedConfig
 from trainers.methods.u2pl import U2pl, U2plConfig
 from trainers.methods.ucc import Ucc, UccConfig
@@ -58,7 +60,10 @@ MethodConfig = Annotated[
     | CacConfig
     | Pc2SegConfig
     | DsbnConfig
-    | EcsConfig,
+    | EcsConfig
+    | DmtConfig
+    | NaiveStudentConfig
+    | NoisyStudentConfig,
     Field(discriminator="name"),
 ]
 
@@ -88,6 +93,9 @@ BUILDERS: dict[str, Any] = {
     "pc2seg": Pc2Seg,
     "dsbn": Dsbn,
     "ecs": Ecs,
+    "dmt": Dmt,
+    "naive_student": NaiveStudent,
+    "noisy_student": NoisyStudent,
 }
 
 

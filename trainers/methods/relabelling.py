@@ -60,12 +60,16 @@ class Relabelling(Stateless):
         """The label (1, H, W) that an image's pixels get, 255 where they get none, of the labeller's classes and their
         probabilities."""
 
+    def stored(self, p: Tensor) -> bytes:
+        """What is kept of an image's class probabilities (1, C, H, W)."""
+        confidence, label = p.max(dim=1)
+        return mask_to_png(self.kept(confidence, label)[0].to(torch.uint8))
+
     def labelled_by(self, network: nn.Module, places: Sequence[int], images: UnlabelledImages) -> dict[int, bytes]:
         """Masks of these images, of all processes."""
         config, found = self.config, {}
         for place, image in images(places):
-            confidence, label = predict(network, image, scales=config.scales, flip=config.flip).max(dim=1)
-            found[place] = mask_to_png(self.kept(confidence, label)[0].to(torch.uint8))
+            found[place] = self.stored(predict(network, image, scales=config.scales, flip=config.flip))
         return masks_from_tensors(
             {name: self.kit.gather(tensor) for name, tensor in tensors_from_masks(found, self._device()).items()}
         )

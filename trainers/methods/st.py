@@ -127,12 +127,17 @@ class SelfTraining(Relabelling):
         ignore = view.ignore
         if view.strong:
             images, hole = self.cut(view.strong[0], step.batch, UNLABELLED)
-            pseudo, ignore = pseudo.masked_fill(hole, IGNORE), ignore.masked_fill(hole, IGNORE)
-        both = Labelled(image=torch.cat([labelled.image, images]), mask=torch.cat([labelled.mask, pseudo]))
-        logits = step.student(both.image)
-        loss = supervised_loss(logits, both, step, self.config.ohem)
+            ignore = ignore.masked_fill(hole, IGNORE)
+            pseudo = pseudo.masked_fill(hole if pseudo.dim() == hole.dim() else hole[:, None], IGNORE)
+        logits = step.student(torch.cat([labelled.image, images]))
+        loss = self.loss(logits, labelled, pseudo, step)
         pair = self.pair("s1", view.weak, logits[len(labelled.image) :], ignore)
         return StepOutput(terms={"self_training": loss}, weights={"self_training": 1.0}, pairs=pair)
+
+    def loss(self, logits: Tensor, labelled: Labelled, pseudo: Tensor, step: Step) -> Tensor:
+        """Of the logits of labelled crops, and of unlabelled ones with their stored pseudo-masks ``pseudo``."""
+        both = replace(labelled, mask=torch.cat([labelled.mask, pseudo]))
+        return supervised_loss(logits, both, step, self.config.ohem)
 
     def _labelled(self, batch: SemiBatch) -> Labelled:
         labelled = batch.labelled

@@ -14,6 +14,7 @@ from tests.trainers.runs import tiny
 from trainers.common.errors import DataError, UserError
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
+from trainers.data.read import planes_to_png, read_image
 from trainers.data.views import MEAN, STD
 from trainers.interface.method import Needs
 
@@ -83,6 +84,37 @@ def test_short_epochs_walk_on_through_the_unlabelled_list(train_config):
 def test_long_epochs_take_as_many_passes_as_they_need(train_config):
     load = loader(train_config(schedule={"steps_per_epoch": 9}))
     assert set(Counter(unlabelled(load.epoch(0))).values()) == {3}
+
+
+def test_a_step_takes_several_batches_of_unlabelled_images_where_that_is_asked_for(train_config):
+    load = loader(train_config(data={"batch_size": 2}), Needs(unlabelled=True, unlabelled_batches=3))
+    batches = list(load.epoch(0))
+    assert {(len(one.labelled.image), len(one.unlabelled.view.weak)) for one in batches} == {(2, 6)}
+    assert set(Counter(unlabelled(batches)).values()) == {3}
+    halves = list(batches[0].parts(2))
+    assert [(len(one.labelled.image), len(one.unlabelled.view.weak)) for one in halves] == [(1, 3)] * 2
+    assert unlabelled(halves) == unlabelled(batches[:1])
+
+
+def test_labelled_images_say_their_places(train_config):
+    batches = [batch for epoch in range(2) for batch in loader(train_config()).epoch(epoch)]
+    places = [place for batch in batches for place in batch.labelled.index.tolist()]
+    assert len(set(zip(places, labelled(batches), strict=True))) == len(set(places)) > 1
+
+
+def test_every_plane_of_a_stored_pseudo_label_is_cropped_as_its_image(train_config):
+    config = train_config(data={"batch_size": 2})
+    data = open_data(config.data, final=False)
+    pseudo = {}
+    for place, item in enumerate(data.unlabelled):
+        one = torch.full(read_image(item).shape[1:], place, dtype=torch.uint8)
+        pseudo[place] = planes_to_png(torch.stack([one, one + 1, one + 2]))
+    load = TrainLoader(data, config, Needs(unlabelled=True, pseudo_planes=3), pseudo=pseudo)
+    for batch in load.epoch(0):
+        found, shown = batch.unlabelled.pseudo, batch.unlabelled.view.ignore == 0
+        for number in range(3):
+            expected = torch.where(shown, batch.unlabelled.index[:, None, None] + number, 255)
+            assert torch.equal(found[:, number], expected)
 
 
 def test_an_epoch_on_the_labelled_list_takes_every_labelled_image_once(train_config):
