@@ -44,7 +44,7 @@ MATCHED, LEARNED = 0, 1
 
 
 class S4GanConfig(Section):
-    """s4GAN, with its multi-label branch (MLMT) or without."""
+    """s4GAN."""
 
     others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
         STRONG_VIEWS: OnlyIf({"interpixel.alpha": Above(0)}, {"method.multi_label": True}),
