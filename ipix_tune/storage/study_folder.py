@@ -15,6 +15,7 @@ from ipix_tune.storage.atomic import FolderError, replace_bytes
 from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.storage.study_identity import IDENTITY, identity, new_identity
 from ipix_tune.storage.study_identity import STUDY as STUDY
+from ipix_tune.trainer import told_checkpoints
 from trainers.common.environment import describe
 from trainers.common.object_uri import is_uri, without_query
 from trainers.loop.run_identity import differences
@@ -178,6 +179,7 @@ def remove_checkpoints(folder: Path, *, of: set[str]) -> None:
     """Delete the checkpoints of these trials; configs, metrics and environments stay."""
     for key in of:
         shutil.rmtree(folder / "trials" / key / "checkpoints", ignore_errors=True)
+        told_checkpoints.remove(folder / "trials" / key)
 
 
 def trials_of(folder: Path, copy: ObjectCopy | None = None) -> set[str]:

@@ -5,6 +5,7 @@ with the trial's values; ``report(epoch, {"val/miou": 71.2}, checkpoint=path)`` 
 stop.
 """
 
+import glob
 import importlib
 import inspect
 import sys
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ipix_tune.trainer import told_checkpoints
 from ipix_tune.trainer.free import SEED, FreeConfig, FreeTrainer
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section
 from ipix_tune.trainer.resources import ResourcesConfig, Value
@@ -92,6 +94,8 @@ class Reporter:
         if checkpoint is not None:
             place = Path(checkpoint).absolute()
             inside = place.is_relative_to(self.run_dir)  # which may lie elsewhere when the run is taken up
+            if inside:
+                told_checkpoints.tell(self.run_dir, [glob.escape(str(place.relative_to(self.run_dir)))])
             with replacing(self.run_dir / CHECKPOINT) as file:
                 file.write_text(str(place.relative_to(self.run_dir) if inside else place))
         took, self._latest = time.monotonic() - self._latest, time.monotonic()

@@ -19,6 +19,7 @@ from ipix_tune.cli.train import app as train_app
 from ipix_tune.cli.validate import check_file
 from ipix_tune.config.load_study import from_mapping
 from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.storage.study_folder import remove_checkpoints
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.command.placeholders import filled
 from ipix_tune.trainer.command.process import CommandFailed, lock_of, wait_for_earlier
@@ -129,7 +130,12 @@ def test_a_run_that_is_stopped_leaves_no_process_not_even_one_of_another_session
     assert gone(int(helper.read_text()))
 
 
-def test_a_run_whose_owner_is_killed_leaves_no_process(tmp_path):
+def commands_of(helper):
+    return [one for one in psutil.process_iter(["cmdline"]) if str(helper) in (one.info["cmdline"] or [])]
+
+
+def owned(tmp_path):
+    """A process whose command runs, and the file that names the command's helper."""
     helper, given = tmp_path / "helper", section(epochs=500)
     given["command"] = [*given["command"], "--pause", "0.2", "--helper", str(helper)]
     script = (
@@ -138,14 +144,21 @@ def test_a_run_whose_owner_is_killed_leaves_no_process(tmp_path):
         "config = trainer.validated(trainer.data_of(given, {}, {}), source='t', lines={})\n"
         "trainer.run(config, Path(sys.argv[2]), lambda epoch: True)\n"
     )
-    owner = subprocess.Popen([sys.executable, "-c", script, json.dumps(given), str(tmp_path / "t")])
-    try:
-        assert wait_until(lambda: (tmp_path / "t" / "metrics.jsonl").exists(), 60)
-        pid = int(helper.read_text())
-        commands = [one for one in psutil.process_iter(["cmdline"]) if str(helper) in (one.info["cmdline"] or [])]
-    finally:
-        os.kill(owner.pid, signal.SIGKILL)
-        owner.wait()
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script, json.dumps(given), str(tmp_path / "t")], stderr=subprocess.DEVNULL
+    )
+    if not wait_until(lambda: (tmp_path / "t" / "metrics.jsonl").exists(), 60):
+        owner.kill()
+        raise AssertionError("the run did not begin")
+    return owner, helper
+
+
+def test_a_run_whose_owner_is_killed_leaves_no_process(tmp_path):
+    """As when its actor, its node or its driver dies."""
+    owner, helper = owned(tmp_path)
+    pid, commands = int(helper.read_text()), commands_of(helper)
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
     assert commands
     assert wait_until(lambda: gone(pid) and all(gone(one.pid) for one in commands))
 
@@ -320,3 +333,53 @@ def test_a_retry_waits_until_the_command_of_before_has_ended(tmp_path):
         with pytest.raises(CommandFailed, match=r"has not ended after 0\.5 s"):
             wait_for_earlier(tmp_path / "output.log", seconds=0.5)
     wait_for_earlier(tmp_path / "output.log", seconds=0.5)
+
+
+def test_checkpoints_that_a_section_names_are_deleted_and_nothing_else(tmp_path):
+    folder = tmp_path / "trials" / "t0000"
+    started(folder, section(checkpoints=["state.*"]))
+    own = folder / "run"
+    assert (own / "state.json").exists()
+    outside = tmp_path / "state.outside"
+    outside.write_text("kept")
+    (own / "state.link").symlink_to(outside)
+    remove_checkpoints(tmp_path, of={"t0000"})
+    assert sorted(path.name for path in own.iterdir()) == ["metrics.jsonl", "state.link"]
+    assert outside.read_text() == "kept"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_whose_owner_is_asked_to_end_leaves_no_process(tmp_path, number):
+    """As an actor ends when its study is stopped, and a driver by Ctrl-C."""
+    owner, helper = owned(tmp_path)
+    pid = int(helper.read_text())
+    owner.send_signal(number)
+    assert owner.wait(60) != 0
+    assert wait_until(lambda: gone(pid) and not commands_of(helper))
+
+
+def test_a_run_whose_supervisor_is_killed_ends_and_says_so(tmp_path):
+    """With what it has started in another session; the run fails, to be tried again."""
+    owner, helper = owned(tmp_path)
+    commands = commands_of(helper)
+    supervisors = [one for one in psutil.process_iter(["cmdline"]) if _supervises(one, tmp_path)]
+    assert len(supervisors) == 1
+    supervisors[0].kill()
+    assert owner.wait(60) != 0
+    assert wait_until(lambda: gone(int(helper.read_text())) and all(gone(one.pid) for one in commands))
+
+
+def test_what_a_run_left_whose_owner_and_supervisor_were_killed_together_ends_before_it_is_taken_up(tmp_path):
+    owner, helper = owned(tmp_path)
+    owner.kill()
+    owner.wait()
+    for one in psutil.process_iter(["cmdline"]):
+        if _supervises(one, tmp_path):
+            one.kill()
+    wait_for_earlier(tmp_path / "t" / "output.log", seconds=30)
+    assert wait_until(lambda: gone(int(helper.read_text())) and not commands_of(helper))
+
+
+def _supervises(one, folder):
+    words = one.info["cmdline"] or []
+    return any(word.endswith("supervisor.py") for word in words) and str(folder) in " ".join(words)

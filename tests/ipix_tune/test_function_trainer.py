@@ -1,5 +1,6 @@
 import pytest
 
+from ipix_tune.storage.study_folder import remove_checkpoints
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.function import hand_over, imported
 from trainers.common.errors import ConfigError
@@ -82,3 +83,12 @@ def test_a_function_of_a_notebook_is_handed_over_and_needs_no_import(tmp_path):
     config = trainer.validated(trainer.data_of(section, {}, {}), source="t", lines={})
     trainer.run(config, tmp_path, lambda epoch: told.append(epoch.epoch) or True)
     assert told == [1, 2]
+
+
+def test_checkpoints_that_a_function_told_of_are_deleted_and_nothing_else(tmp_path):
+    folder = tmp_path / "trials" / "t0000"
+    run(folder)
+    (folder / "notes.txt").write_text("kept")
+    remove_checkpoints(tmp_path, of={"t0000"})
+    assert not (folder / "state").exists()
+    assert {"metrics.jsonl", "notes.txt"} <= {path.name for path in folder.iterdir()}

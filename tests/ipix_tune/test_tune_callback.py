@@ -45,6 +45,18 @@ def test_a_trial_whose_node_vanishes_before_it_has_started_is_retried(watched):
     assert store.entry("t0000").retries == 1
 
 
+def test_a_trial_that_broke_a_constraint_ends_as_infeasible_with_its_figure(watched):
+    watcher, store, progress, trial = watched
+    why = "memory/peak_mib is 120, at most 100 is allowed"
+    watcher.on_trial_start(0, [], trial)
+    trial.last_result = {"epoch": 2, "objective": 50.0, "infeasible": why}
+    watcher.on_trial_result(0, [], trial, trial.last_result)
+    assert progress.best() is None
+    watcher.on_trial_complete(0, [], trial)
+    assert (progress.rows["t0000"].state, progress.rows["t0000"].error) == ("infeasible", why)
+    assert [(one.state, one.error) for one in store.entries()] == [("infeasible", why)]
+
+
 @pytest.fixture
 def groups(monkeypatch):
     """Placement groups that hold workers, and a clock that is set by hand."""

@@ -31,6 +31,9 @@ class CommandRun(FreeConfig):
     resume: str | None = None
     """Arguments that are added where a run goes on in a folder that holds an earlier start of it, such as
     `--resume {run_dir}`. None: it starts anew, and what the earlier start left is moved aside."""
+    checkpoints: list[str] = Field(default_factory=list)
+    """Its checkpoints below `{run_dir}`, as paths or patterns such as `checkpoints/*.pth`. Those of trials that have
+    ended and that the study needs no more are deleted (`keep_checkpoints`); none are where this is empty."""
     check: Command | None = None
     """A command that ends with 0 where the data and the program are all right; run before a study starts."""
     stop_s: Annotated[float, Field(ge=0)] = 30.0
@@ -55,6 +58,7 @@ class CommandSection(Section):
     """How the command takes a seed, such as `--seed {seed}`; none where `{seed}` stands in the command already. Runs of
     a command that takes none cannot be confirmed."""
     resume: str | None = None
+    checkpoints: list[str] = Field(default_factory=list)
     check: Command | None = None
     stop_s: Annotated[float, Field(ge=0)] = 30.0
     timeout_s: Annotated[float, Field(gt=0)] | None = None

@@ -1,5 +1,6 @@
 """A command that is running, under a supervisor that ends it when this process ends."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,9 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from trainers.common.errors import ConfigError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+MARK = "IPIX_TUNE_RUN"
+"""Environment variable of all processes of a run: the file of its output."""
 TOLD_LINES = 15
 """Lines of a command's output that an error repeats."""
 
@@ -55,7 +60,7 @@ class Running:
             [sys.executable, str(SUPERVISOR), json.dumps(asked)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, MARK: mark_of(output)},
         )
         assert self._supervisor.stdout is not None
         self._supervisor.wait()  # it has left its first process
@@ -85,6 +90,7 @@ class Running:
                 self._told = json.loads(self._heard_so_far)
             elif found == b"":
                 self._told = {"code": -9, "stopped": False}  # the supervisor was killed
+                end_left(self._output)
         return None if self._told is None else int(str(self._told["code"]))
 
     def stop(self) -> None:
@@ -96,7 +102,8 @@ class Running:
             stdin.close()
         if self._told is None:
             os.set_blocking(stdout.fileno(), True)
-            self._heard()
+            if "failed" in self._heard():
+                end_left(self._output)
             self._told = {"code": 0, "stopped": True}
         stdout.close()
 
@@ -116,6 +123,11 @@ def wait_for_earlier(output: Path, *, seconds: float) -> None:
     lock, end = lock_of(output), time.monotonic() + seconds
     if not lock.exists():
         return
+    _wait_for(lock, end, seconds)
+    end_left(output)
+
+
+def _wait_for(lock: Path, end: float, seconds: float) -> None:
     with lock.open("ab") as file:
         while True:
             try:
@@ -126,6 +138,19 @@ def wait_for_earlier(output: Path, *, seconds: float) -> None:
                 time.sleep(0.2)
             else:
                 return
+
+
+def mark_of(output: Path) -> str:
+    """What :data:`MARK` is in the environment of a run's processes."""
+    return str(output.absolute())
+
+
+def end_left(output: Path) -> None:
+    """Kill what a run has left whose supervisor was killed: it is known by its environment, whatever its session."""
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if one.environ().get(MARK) == mark_of(output):
+                one.kill()
 
 
 def lock_of(output: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ipix_tune.trainer import told_checkpoints
 from ipix_tune.trainer.command.command_config import Command, CommandRun, CommandSection
 from ipix_tune.trainer.command.metrics_source import Epochs
 from ipix_tune.trainer.command.placeholders import OWN, check_names, filled, names_in, quoted_names, values_of
@@ -154,6 +155,7 @@ class CommandTrainer(FreeTrainer):
         own = folder / OWN_FOLDER
         own.mkdir(parents=True, exist_ok=True)
         (folder / STARTED).touch()
+        told_checkpoints.tell(folder, [f"{OWN_FOLDER}/{pattern}" for pattern in asked.checkpoints])
         if not told.again():
             return
         values = _values(asked, folder)
@@ -244,6 +246,9 @@ def _fault(config: CommandRun) -> str | None:
             f"trainer.metrics: {place} would be the same for all runs; have the command write below {{run_dir}}, and "
             "name that place here"
         )
+    for one in config.checkpoints:
+        if Path(one).is_absolute() or ".." in Path(one).parts or "{" in one:
+            return f"trainer.checkpoints: {one}: give a path or pattern below {{run_dir}}, such as checkpoints/*.pth"
     pattern = config.metrics.pattern
     if pattern is not None and config.metrics.epoch not in pattern and config.resume is not None:
         return "trainer.resume with a pattern for the score alone: epochs could not be told apart; add one for them"
