@@ -47,7 +47,7 @@ def test_every_epoch_of_an_open_run_is_on_disk_soon(tmp_path, study):
 def test_the_run_has_a_stable_id_its_group_and_its_phase(tmp_path, study):
     tracker = Tracker(tmp_path, study, FACTS)
     tracker.start("t0003", values={}, trainer={"seed": 0})
-    tracker.finish("t0003", state="stopped", epochs=1, retries=2, objective=4.0)
+    tracker.finish("t0003", state="stopped", epochs=1, retries=2, score=4.0)
     tracker.close()
     (run,), _ = read_folder(tmp_path / "wandb")
     assert (run.run_id, run.group, run.job_type) == (f"{study.name}-t0003", study.name, "search")
