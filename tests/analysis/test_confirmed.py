@@ -76,6 +76,24 @@ def test_an_arm_whose_empty_changes_wandb_has_dropped_is_an_arm_all_the_same():
     assert confirmed(tables) == wanted
 
 
+def test_an_arm_that_breaks_a_constraint_is_named_with_its_figure_and_not_chosen():
+    runs = [*searched(), *confirmed_runs(scores_of(EFFECTS, seeds=5))]
+    for one in runs:
+        one.config["constraints"] = {"memory/peak_mib": {"min": None, "max": 100, "at_end": False}}
+        large = one.config.get("confirm", {}).get("arm") == TOP
+        for epoch, row in one.history.items():
+            row["memory/peak_mib"] = 115.0 + epoch if large else 80.0
+    found = confirmed(build_tables(runs))
+    assert found.arm(TOP).breaks == "memory/peak_mib is 119, at most 100 is allowed (5 of 5 runs)"
+    assert found.judgement.leader != TOP
+    assert "worse than top 1, which breaks a constraint" in found.choice.qualification
+    assert any(
+        note.startswith(f"BREAKS A CONSTRAINT, and is compared but not chosen: {TOP}") for note in notes_on(found)
+    )
+    plain = found_in(confirmed_runs(scores_of(EFFECTS, seeds=5)))
+    assert [one.kind for one in found.judgement.verdicts] == [one.kind for one in plain.judgement.verdicts]
+
+
 def test_a_trainer_that_tells_no_split_is_not_given_an_unknown_one():
     headline = confirmed_headline(found_in(confirmed_runs(scores_of(EFFECTS, seeds=5))))
     assert headline is not None
