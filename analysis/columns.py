@@ -10,7 +10,7 @@ A run's W&B config::
     trainer         the whole training config, nested
     objective       {metric, mode, unit, second_objective: none or {metric, mode, unit}}
     constraints     {metric: {min, max, at_end}}   none without hard constraints
-    scheduler       {name, grace_epochs, reduction, max_epochs, rungs}
+    scheduler       {name, grace_epochs, reduction, max_epochs, rungs, trials}    trials: at most
     classes         [class names]
     origin          {split_hash, git_commit, versions, world_size, host}
     tracking        {project, entity}              of W&B

@@ -3,22 +3,44 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver
-from typing import ParamSpec, TypeVar
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 LOADED = [
-    "__main__",
     "analysis.figures.render",
     "analysis.stats.sensitivity.cross_validation",
     "analysis.figures.warm_fonts",
 ]
 """What every process needs, loaded once and not by each of them."""
+
+
+class _Worker(ForkServerProcess):
+    """A process that does not run the script again which asks for the report. Python would do so, to find functions
+    that are defined there; ours are all in this package. A script without `if __name__ == "__main__":` would ask for a
+    report in every worker."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        main = vars(sys.modules["__main__"])
+        kept = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        main.pop("__file__", None)
+        main["__spec__"] = None
+        try:
+            return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
+        finally:
+            main.update(kept)
+
+
+class _Context(ForkServerContext):
+    Process = _Worker
 
 
 class Here(Executor):
@@ -59,7 +81,7 @@ def workers() -> Iterator[Executor]:
         yield Here()
         return
     prepare()
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("forkserver"), initializer=_begin)
+    pool = ProcessPoolExecutor(count, mp_context=_Context(), initializer=_begin)
     try:
         yield pool
     except BaseException:

@@ -15,6 +15,7 @@ from analysis.figures.inline_svg import data_uri
 from analysis.figures.parallel import place, ticks
 from analysis.ingest.tables import Tables
 from analysis.sections.section import Part, ReportSection, Unanswered
+from analysis.stats.sensitivity.external_evidence import first_configuration, published
 from analysis.stats.study import Study, Trial
 from analysis.wording.answer_type import Answer
 from analysis.wording.next_step import NextStep
@@ -61,7 +62,7 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.filters.update(data_uri=data_uri, for_phones=_for_phones)
-    columns, rows = trial_rows(study)
+    columns, rows = trial_rows(study, _first(study, tables))
     answered = [one for one in sections if isinstance(one, ReportSection)]
     text = environment.get_template("report.html.j2").render(
         study=study,
@@ -84,8 +85,9 @@ def write_page(
     return page
 
 
-def trial_rows(study: Study) -> tuple[list[Column], list[TableRow]]:
-    """The table of all trials, by number."""
+def trial_rows(study: Study, first: tuple[Trial, str] | None = None) -> tuple[list[Column], list[TableRow]]:
+    """The table of all trials, by number. ``first``: a trial that is marked, with what it is called."""
+    marks = {} if first is None else {first[0].run_id: f" · {first[1]}"}
     searched = [name for name in study.space if any(name in trial.values for trial in study.trials)]
     columns = [
         Column(name="trial", number=True),
@@ -105,7 +107,7 @@ def trial_rows(study: Study) -> tuple[list[Column], list[TableRow]]:
             state=trial.state,
             cells=(
                 str(trial.number),
-                trial.run_id,
+                trial.run_id + marks.get(trial.run_id, ""),
                 trial.state,
                 f"{trial.epochs}/{study.max_epochs}",
                 "–" if trial.score is None else f"{trial.score:.2f}",
@@ -161,6 +163,12 @@ def parallel_data(study: Study) -> dict[str, Any]:
             for trial, value in zip(scored, scores, strict=True)
         ],
     }
+
+
+def _first(study: Study, tables: Tables) -> tuple[Trial, str] | None:
+    """The trial that the others are held against by eye, and what it is: the paper's defaults, where it has them."""
+    found = first_configuration(study, published(study, tables)) if len(tables.runs) else None
+    return None if found is None else (found[0], found[1].partition(" (trial")[0])
 
 
 def _height(dimension: dict[str, Any], value: Any) -> float | None:

@@ -99,6 +99,7 @@ def _spent(found: Confirmed) -> str:
     """Time of all runs, and the splits of those that are scored."""
     splits = list(dict.fromkeys(split for arm in found.arms for split in arm.splits))
     drawn = f"splits {', '.join(splits)}, drawn by seed" if len(splits) > 1 else f"split {splits[0]}"
+    drawn += " (equal numbers, equal images)"
     if splits == [UNKNOWN_SPLIT]:
         drawn = "the trainer told no split"
     return f"{duration(sum(arm.runtime_s for arm in found.arms))}; {drawn}."

@@ -71,8 +71,8 @@ def unusable_surrogate(title: str, surrogate: Surrogate, check: Check) -> Unansw
     return Unanswered(
         title=title,
         why=f"A surrogate of {surrogate.rows} scores of {len(surrogate.trials)} trials is not shown to predict better "
-        f"than their mean: on trials left out its squared error is {100 * (1 - value):.0f} % of the mean's (95 % "
-        f"interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %).{say_collapsed(surrogate)}",
+        f"than a guess of their mean: on trials left out its squared error is {100 * (1 - value):.0f} % of a guess's "
+        f"(95 % interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %).{say_collapsed(surrogate)}",
         what_would="More trials (budget.trials), or scores with less noise: more held-out images "
         "(data.holdout.images) where scores are measured on such, longer training. Where no searched parameter "
         "matters, no number of trials will.",

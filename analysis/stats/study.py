@@ -90,6 +90,8 @@ class Study(Digested):
     split_hash: str | None
     git_commit: str | None
     second_objective: Objective | None = None
+    planned: int | None = None
+    """How many trials the search will have at most; None where its logs do not say."""
 
     @property
     def sign(self) -> int:
@@ -241,6 +243,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
         second_objective=Objective(metric=with_unit(second, tables), mode=everything[0]["against_mode"])
         if second
         else None,
+        planned=scheduler.get("trials"),
     )
 
 

@@ -154,13 +154,31 @@ def _cost(study: Study) -> str:
     counts = {state: sum(trial.state == state for trial in study.trials) for state in _STATES}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     full = len(study.trials) * study.max_epochs
+    running = counts["running"] > 0
+    of = f" of {study.planned}" if running and study.planned and study.planned > len(study.trials) else ""
     return (
-        f"{len(study.trials)} trials ({states}), {epochs} epochs of {full} without early stopping, "
-        f"{duration(sum(trial.runtime_s for trial in study.trials))}."
+        f"{len(study.trials)}{of} trials ({states}), {epochs} epochs of {full} without early stopping, "
+        f"{duration(sum(trial.runtime_s for trial in study.trials))}.{_to_go(study) if running else ''}"
     )
 
 
+<<<<<<< HEAD
 _STATES = ("complete", "stopped", "infeasible", "failed", "interrupted", "running", "crashed")
+=======
+def _to_go(study: Study) -> str:
+    """How long the search will go on, as trials have ended so far; empty before the first."""
+    ended = [trial for trial in study.trials if trial.state != "running"]
+    if not ended or study.planned is None or study.planned <= len(ended):
+        return ""
+    began = min(trial.ended_at - trial.runtime_s for trial in study.trials)
+    now = max(trial.ended_at for trial in study.trials)
+    minutes = (now - began) / len(ended) * (study.planned - len(ended)) / 60
+    left = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{max(minutes, 1):.0f} minutes"
+    return f" About {left} to go, at the pace so far."
+
+
+_STATES = ("complete", "stopped", "failed", "interrupted", "running", "crashed")
+>>>>>>> 622f7cb (A refused study is refused before data and Ray; the page of a running search says how far it is; the paper's defaults are marked; a script without a main guard can make a report; plainer sentences)
 
 
 def _scored_on(study: Study, tables: Tables) -> str:
@@ -178,7 +196,7 @@ def _scored_on(study: Study, tables: Tables) -> str:
     text += "."
     if holdout["source"] == "unlabelled":
         text += (
-            " Their labels are in use for the choice of the configuration, so that the search knows more labels than "
-            "the labelled split holds."
+            " The search used the masks of these images to choose the configuration, though nothing trained on them: "
+            "it saw more labels than the labelled list has, which belongs beside any result."
         )
     return text

@@ -28,13 +28,14 @@ def say_check(surrogate: Surrogate, check: Check) -> str:
     text = (
         f"A surrogate of score over configuration and epochs, from {surrogate.rows} scores of "
         f"{len(surrogate.trials)} trials ({surrogate.complete} at full length{drawn}). On trials left out its error is "
-        f"{check.error:.2f} (root mean square), the mean's {check.mean_error:.2f}: its squared error is "
-        f"{100 * (1 - value):.0f} % of the mean's (95 % interval {100 * (1 - high):.0f} to {100 * (1 - low):.0f} %, "
-        f"n = {check.scores} scores of {check.trials} trials)."
+        f"{check.error:.2f} (root mean square); always guessing the mean score has {check.mean_error:.2f}. So its "
+        f"squared error is {100 * (1 - value):.0f} % of a guess's (95 % interval {100 * (1 - high):.0f} to "
+        f"{100 * (1 - low):.0f} %, n = {check.scores} scores of {check.trials} trials): 0 % would be perfect, 100 % "
+        "knows nothing."
     )
     if check.full is not None:
         count, ours, means = check.full
-        text += f" At full length alone {ours:.2f} against {means:.2f} (n = {count})."
+        text += f" On trials of full length alone its error is {ours:.2f}, a guess's {means:.2f} (n = {count})."
     return text + say_collapsed(surrogate)
 
 

@@ -42,18 +42,26 @@ def study_folder(study: StudyConfig) -> Path:
     return (Path(WORK if is_uri(study.storage) else study.storage) / study.name).absolute()
 
 
-def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object] = lambda folder: None) -> Path:
-    """Make the study's folder, or check that it is this study's; then write the study's file into it.
+def refuse(study: StudyConfig, *, resume: bool, copy: ObjectCopy | None = None) -> None:
+    """See, without writing anything, whether the study may begin or go on in its folder. It is asked before data, W&B
+    and Ray, which take seconds each, and again when the folder is prepared.
 
     Args:
-        accept: called with the folder before anything is written into it; what it raises leaves the folder as it was.
+        copy: in object storage; a study that is resumed goes on from it, whatever is in its folder.
 
     Raises:
-        FolderError: it exists and ``resume`` was not asked for; there is nothing to resume; it belongs to a study
-            that differs in more than `CHANGEABLE`; its disk is full.
+        FolderError: it exists and ``resume`` was not asked for; there is nothing to resume; it belongs to a study that
+            differs in more than `CHANGEABLE`.
     """
-    from ipix_tune.config.load_study import dump, load
+    from ipix_tune.config.load_study import load
 
+    if copy is not None and copy.store.exists(f"{copy.key}/{STUDY}"):
+        if not resume:
+            raise FolderError(
+                f"{without_query(study.storage)}/{study.name} exists. Continue that study with --resume, or give this "
+                "one another name with --name"
+            )
+        return
     folder = study_folder(study)
     file = folder / STUDY
     if resume:
@@ -70,6 +78,23 @@ def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object
         raise FolderError(
             f"{folder} exists. Continue that study with --resume, or give this one another name with --name"
         )
+
+
+def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object] = lambda folder: None) -> Path:
+    """Make the study's folder, or check that it is this study's; then write the study's file into it.
+
+    Args:
+        accept: called with the folder before anything is written into it; what it raises leaves the folder as it was.
+
+    Raises:
+        FolderError: it exists and ``resume`` was not asked for; there is nothing to resume; it belongs to a study
+            that differs in more than `CHANGEABLE`; its disk is full.
+    """
+    from ipix_tune.config.load_study import dump
+
+    folder = study_folder(study)
+    file = folder / STUDY
+    refuse(study, resume=resume)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -107,11 +132,7 @@ def prepared(
     """
     folder = study_folder(study)
     if copy is not None and copy.store.exists(f"{copy.key}/{STUDY}"):
-        if not resume:
-            raise FolderError(
-                f"{without_query(study.storage)}/{study.name} exists. Continue that study with --resume, or give this "
-                "one another name with --name"
-            )
+        refuse(study, resume=resume, copy=copy)
         folder.mkdir(parents=True, exist_ok=True)
         with only_driver(folder):
             copy.pull()

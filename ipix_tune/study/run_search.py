@@ -56,6 +56,7 @@ def run(
     for line in check_machine(address):
         say(console, line)
     copy = checked_copy(study)
+    study_folder.refuse(study, resume=resume, copy=copy)
     space = SearchSpace(study)
     first = space.to_config(study.points[0] if study.points else make_plan(study).sample)
     check_kinds(study, space)

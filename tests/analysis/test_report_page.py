@@ -71,7 +71,7 @@ def test_the_page_says_how_many_trials_stand_behind_it(page):
 
 def test_the_page_says_on_which_images_scores_are(page):
     assert "60 training images that were cut off the unlabelled list" in page
-    assert "more labels than the labelled split holds" in page
+    assert "it saw more labels than the labelled list has" in page
 
 
 def test_a_failed_trial_is_shown_with_its_error(page):

@@ -3,10 +3,12 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage import study_folder
 from ipix_tune.storage.atomic import FolderError
+from ipix_tune.study import run_search
 from tests.ipix_tune.studies import base
 
 
@@ -135,3 +137,19 @@ def test_what_is_refused_leaves_the_study_file_as_it_was(tmp_path):
     with pytest.raises(FolderError, match="another plan"):
         study_folder.prepare(study(tmp_path, retries=7), resume=True, accept=refuse)
     assert (place / study_folder.STUDY).read_bytes() == before
+
+
+@pytest.mark.parametrize(("resume", "message"), [(True, "no study to resume"), (False, "exists")])
+def test_a_folder_that_is_refused_is_refused_before_data_and_ray_are_asked(tmp_path, monkeypatch, resume, message):
+    asked = study(tmp_path)
+    if not resume:
+        study_folder.prepare(asked, resume=False)
+    for later in ("make_plan", "check_kinds", "probe", "opened"):
+        monkeypatch.setattr(run_search, later, lambda *args, later=later, **named: pytest.fail(f"{later} was asked"))
+    with pytest.raises(FolderError, match=message):
+        run_search.run(asked, resume=resume, address=None, console=Console())
+
+
+def test_asking_whether_a_study_may_begin_writes_nothing(tmp_path):
+    study_folder.refuse(study(tmp_path), resume=False)
+    assert list(tmp_path.iterdir()) == []
