@@ -29,12 +29,12 @@ class _Worker(ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        main = vars(sys.modules["__main__"])
+        main: dict[str, Any] = vars(sys.modules["__main__"])
         kept = {name: main[name] for name in ("__spec__", "__file__") if name in main}
         main.pop("__file__", None)
         main["__spec__"] = None
         try:
-            return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
+            return ForkServerProcess._Popen(process_obj)
         finally:
             main.update(kept)
 
