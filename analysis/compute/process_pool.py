@@ -30,7 +30,7 @@ class _Worker(ForkServerProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         main: dict[str, Any] = vars(sys.modules["__main__"])
-        kept = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        kept: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
         main.pop("__file__", None)
         main["__spec__"] = None
         try:

@@ -162,9 +162,6 @@ def _cost(study: Study) -> str:
     )
 
 
-<<<<<<< HEAD
-_STATES = ("complete", "stopped", "infeasible", "failed", "interrupted", "running", "crashed")
-=======
 def _to_go(study: Study) -> str:
     """How long the search will go on, as trials have ended so far; empty before the first."""
     ended = [trial for trial in study.trials if trial.state != "running"]
@@ -177,8 +174,7 @@ def _to_go(study: Study) -> str:
     return f" About {left} to go, at the pace so far."
 
 
-_STATES = ("complete", "stopped", "failed", "interrupted", "running", "crashed")
->>>>>>> 622f7cb (A refused study is refused before data and Ray; the page of a running search says how far it is; the paper's defaults are marked; a script without a main guard can make a report; plainer sentences)
+_STATES = ("complete", "stopped", "infeasible", "failed", "interrupted", "running", "crashed")
 
 
 def _scored_on(study: Study, tables: Tables) -> str:

@@ -15,13 +15,9 @@ from ipix_tune.trainer.interface import Config
 
 
 def facts_of_search(study: StudyConfig, space: SearchSpace, plan: Plan) -> RunFacts:
-<<<<<<< HEAD
     """What the runs of a search log beside their epochs."""
-=======
-    """Of the trials of the search."""
     shared = _shared(study, space, space.to_config(plan.sample), max_epochs=plan.max_epochs, rungs=plan.rungs)
     shared["scheduler"] |= {"trials": plan.trials}
->>>>>>> 622f7cb (A refused study is refused before data and Ray; the page of a running search says how far it is; the paper's defaults are marked; a script without a main guard can make a report; plainer sentences)
     return RunFacts(
         phase="search",
         training=lambda values: space.trainer.granted(space.to_config(values), study.resources),
