@@ -1,9 +1,10 @@
 """This process among the others: rank, device, sums and means over processes.
 
 Gradients of the student are averaged by DDP, which sends them while the backward pass goes on; so are those of the
-networks beside it in CPS, GCT, CCT, UCC, U2PL and PS-MT, whose teachers train in the warm-up alone. Two methods' heads
-are averaged after the backward pass instead (`Process.average_gradients`): DDP wants one forward pass as the only way
-in, through the same parameters on every process and at every call.
+networks, discriminators and heads beside it that have one forward pass as their only way in
+(`AuxiliaryModule.in_ddp`); PS-MT's teachers train in the warm-up alone. Two methods' heads are averaged after the
+backward pass instead (`Process.average_gradients`): DDP wants one forward pass as the only way in, through the same
+parameters on every process and at every call.
 
 - Alonso et al.: a class's two selectors are used where a step's images and the memory show the class.
 - PseudoSeg: classifier, attention and refinement are called one by one, the classifier also inside Grad-CAM.
