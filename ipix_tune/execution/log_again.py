@@ -4,6 +4,7 @@ with few imports, that W&B's client has given no run before."""
 import base64
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ def log_again(tracker: Tracker, lacking: dict[str, Any]) -> None:
     for row in lacking["rows"]:
         if row["split_hash"] is not None:
             tracker.split(key, row["split_hash"])
-        pictures = row.get("held_out")
         score = {tracker.metric: row["score"]} if "score" in row else {}
         tracker.log(
             key,
             epoch=row["epoch"],
             metrics={**row["metrics"], **score},
-            held_out=lambda left=pictures: None if left is None else base64.b64decode(left),
+            held_out=partial(_decoded, row.get("held_out")),
         )
     tracker.finish(key, **lacking["end"])
+
+
+def _decoded(pictures: str | None) -> bytes | None:
+    return None if pictures is None else base64.b64decode(pictures)
 
 
 def write(
