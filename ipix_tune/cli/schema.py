@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
-from ipix_tune.config.at_a_glance import with_glance
 from ipix_tune.config.json_schema import schema_text
 from ipix_tune.config.key_page import page
+from ipix_tune.trainer.own.at_a_glance import with_glance
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "search_spaces" / "study.schema.json"

@@ -12,8 +12,8 @@ import typer
 from ruamel.yaml import YAML
 
 from ipix_tune.cli.main import COMMANDS
-from ipix_tune.config.at_a_glance import method_names, with_glance
 from ipix_tune.config.key_page import all_keys
+from ipix_tune.trainer.own.at_a_glance import method_names, with_glance
 from trainers.methods.registry import BUILDERS
 
 ROOT = Path(__file__).parents[2]
