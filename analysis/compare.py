@@ -13,6 +13,8 @@ from analysis.page.compare import compare as compared
 from analysis.sections.section import ReportSection
 
 OUT = Path("comparison")
+WIDE = 8
+"""Columns above which a table is turned for the terminal: a column a study."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -43,8 +45,10 @@ def _say(section: ReportSection, console: Console) -> None:
     console.print(section.title, style="bold", highlight=False, markup=False)
     console.print(section.reading, highlight=False, soft_wrap=True, markup=False)
     if section.table:
-        table = Table(*section.table[0])
-        for row in section.table[1:]:
+        wide = len(section.table[0]) > WIDE
+        head, *rows = zip(*section.table, strict=True) if wide else section.table
+        table = Table(*head)
+        for row in rows:
             table.add_row(*row)
         console.print(table)
 

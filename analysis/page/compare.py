@@ -27,7 +27,8 @@ def compare(
         say: is told of each study that was read.
 
     Raises:
-        LogsError: one of them has no logs and no tables, one is named twice, or ``out`` cannot be written.
+        LogsError: one of them has no logs and no tables, is named twice or is a copy of another, or ``out`` cannot be
+            written.
     """
     from analysis.figures.render import Figures
     from analysis.sections.across import across_sections
@@ -40,6 +41,9 @@ def compare(
     entries = []
     for label, place in zip(labels, places, strict=True):
         entries.append(entered(label, _tables(place)))
+        for earlier in entries[:-1]:
+            if earlier.run_ids & entries[-1].run_ids:
+                raise LogsError(f"{earlier.label} and {label} hold the same runs: one is a copy; name one of them")
         say(f"{label}: {entries[-1].runs} runs")
     with Figures(out / "plots") as figures:
         sections = across_sections(entries, figures)

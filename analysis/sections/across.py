@@ -8,7 +8,7 @@ from analysis.figures import across, forest, style
 from analysis.figures.render import Figures
 from analysis.sections.section import ReportSection
 from analysis.stats.across_studies import Contrast, Entered, contrasts, not_comparable
-from analysis.wording.across import EFFECT_HEAD, STUDY_HEAD, effect_row, say_contrast, study_row
+from analysis.wording.across import EFFECT_HEAD, STUDY_HEAD, effect_row, say_choice, say_contrast, study_row
 
 COLOURS = {"better": style.GREEN, "worse": style.RED, "equivalent": style.BLUE, "undecided": style.ORANGE}
 
@@ -27,11 +27,14 @@ def across_sections(entries: Sequence[Entered], figures: Figures) -> list[Report
             figure=None,
             alt="",
             n=f"{len(entries)} studies, {sum(one.runs for one in entries)} runs",
-            notes=("The best of a search was chosen by its score, which is too high on average; where the study was "
-                   "confirmed, its chosen configuration stands there with the interval of its mean over fresh seeds.",),
+            notes=(
+                "The best of a search was chosen by its score, which is too high on average; where the study was "
+                "confirmed, its chosen configuration stands there with the interval of its mean over fresh seeds.",
+                *(said for one in entries if (said := say_choice(one))),
+            ),
             table=(STUDY_HEAD, *(study_row(one) for one in entries)),
         )
-    ]  # fmt: skip
+    ]
     found += _courses(entries, figures)
     pairs = contrasts(entries)
     found += [_contrast(one, number, figures) for number, one in enumerate(pairs, 1)]

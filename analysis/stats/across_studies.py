@@ -18,7 +18,7 @@ import numpy as np
 from analysis.ingest.tables import Tables
 from analysis.stats.confirm.paired_verdict import Verdict
 from analysis.stats.confirm.results import ArmResult, Confirmed, confirmed
-from analysis.stats.confirm.standing import Kind, kind_of
+from analysis.stats.confirm.standing import ROUNDING, Kind, kind_of
 from analysis.stats.distributions import student
 from analysis.stats.study import Study, from_tables
 
@@ -36,7 +36,12 @@ class Entered:
     confirmed: Confirmed | None
     seconds: float
     """Of all runs, of the confirmation too."""
-    runs: int
+    run_ids: frozenset[str]
+
+    @property
+    def runs(self) -> int:
+        """Of search and confirmation."""
+        return len(self.run_ids)
 
     @property
     def epochs(self) -> int:
@@ -100,7 +105,7 @@ def entered(label: str, tables: Tables) -> Entered:
         study=from_tables(tables),
         confirmed=found if found is not None and found.runs else None,
         seconds=sum(one or 0.0 for one in tables.runs["runtime_s"].to_pylist()),
-        runs=tables.runs.num_rows,
+        run_ids=frozenset(tables.runs["run_id"].to_pylist()),
     )
 
 
@@ -113,8 +118,9 @@ def pooled(effects: Sequence[float], *, delta: float, level: float = LEVEL) -> P
     """
     values, count = np.asarray(effects, float), len(effects)
     spread = float(values.std(ddof=1))
-    half = float(student((1 + level) / 2, count - 1)) * spread / math.sqrt(count)
     mean = float(values.mean())
+    alike = spread <= ROUNDING * float(np.abs(values).max())  # then how far studies differ is not known
+    half = math.inf if alike else float(student((1 + level) / 2, count - 1)) * spread / math.sqrt(count)
     return Pooled(
         studies=count,
         better=int((values > 0).sum()),
@@ -228,8 +234,11 @@ def not_comparable(entries: Sequence[Entered]) -> list[str]:
         "split": "scores on different splits differ by the images too",
         "length": "scores after a different number of epochs differ by the training too",
     }
-    return [
+    bars = [
         f"{why[name]}: {', '.join(f'{label} {value}' for label, value in known.items())}"
         for name, known in facts.items()
-        if len(set(known.values())) > 1 or (name == "split" and "unknown" in known.values())
+        if len(set(known.values())) > 1
     ]
+    if set(facts["split"].values()) == {"unknown"}:
+        bars.append("their trainers told no split, so that their scores may be on other images")
+    return bars

@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.stats.across_studies import Contrast, Effect, Entered
+from analysis.stats.across_studies import Contrast, Effect, Entered, Pooled
 from analysis.stats.configuration_means import result_of
 from analysis.units import amount
 from analysis.wording.phrases import duration
@@ -22,10 +22,23 @@ def say_contrast(found: Contrast) -> str:
     }
     few = "" if one.studies > 2 else " Two studies say little of others: the interval has one degree of freedom."
     return (
-        f"Over {one.studies} studies {verdicts[one.kind]}: mean difference {one.mean:+.2f}, 95 % interval over studies "
-        f"{one.low:+.2f} to {one.high:+.2f}; above 0 in {one.better} of {one.studies}. Their effects differ by "
+        f"Over {one.studies} studies {verdicts[one.kind]}: mean difference {one.mean:+.2f}, {_interval(one)}; above 0 "
+        f"in {one.better} of {one.studies}. Their effects differ by "
         f"{one.spread:.2f} (standard deviation).{few}"
     )
+
+
+def _interval(one: Pooled) -> str:
+    if math.isinf(one.low):
+        return "no interval, since the studies' effects do not differ"
+    return f"95 % interval over studies {one.low:+.2f} to {one.high:+.2f}"
+
+
+def say_choice(one: Entered) -> str:
+    """What a study's confirmation says of its choice; empty without one."""
+    if one.confirmed is None or one.confirmed.choice is None:
+        return ""
+    return f"{one.label}: {one.confirmed.choice.words}."
 
 
 def effect_row(one: Effect) -> tuple[str, ...]:
@@ -63,7 +76,7 @@ def study_row(one: Entered) -> tuple[str, ...]:
     if one.confirmed is not None:
         choice = one.confirmed.choice
         arm = None if choice is None else one.confirmed.arm(choice.arm)
-        state = "no leader yet" if choice is None else choice.headline
+        state = "no leader yet" if choice is None else "yes" if choice.confirmed else "not shown"
         if arm is not None and arm.mean is not None:
             name, score = arm.name, f"{arm.mean.value:.2f}"
             interval = f"{arm.mean.low:.2f} to {arm.mean.high:.2f}" if math.isfinite(arm.mean.low) else "–"

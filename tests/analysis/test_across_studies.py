@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.compare import app as compare_app
+from analysis.errors import LogsError
 from analysis.ingest.tables import build_tables, save
 from analysis.page.compare import PAGE, compare
 from analysis.report import app as report_app
@@ -20,7 +22,10 @@ EFFECTS = {TOP: 2.0, DEFAULTS: 0.0, BARE: -1.0}
 
 def tables(*, seed=0, gain=2.0, arms=ARMS, mode="max"):
     scores = scores_of({**EFFECTS, TOP: gain}, seeds=4, seed=seed)
-    return build_tables([*searched(), *confirmed_runs(scores, arms=arms, mode=mode)])
+    runs = [*searched(), *confirmed_runs(scores, arms=arms, mode=mode)]
+    for run in runs:
+        run.run_id = f"{seed}-{run.run_id}"
+    return build_tables(runs)
 
 
 def studies(*gains, **more):
@@ -59,6 +64,18 @@ def test_names_that_stand_for_other_keys_in_another_study_are_left_out_and_said(
     found = of(contrasts(entries), BARE, DEFAULTS)
     assert [one.label for one in found.effects] == ["s0", "s1"]
     assert found.notes == ("left out, since these names stand for other keys there: other",)
+
+
+def test_effects_that_do_not_differ_say_nothing_of_how_far_studies_differ():
+    found = pooled([1.5, 1.5], delta=0.3)
+    assert (found.low, found.high, found.kind) == (-np.inf, np.inf, "undecided")
+
+
+def test_a_copy_of_a_study_is_no_second_study(folders, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folders[0], copy)
+    with pytest.raises(LogsError, match="s0 and copy hold the same runs: one is a copy"):
+        compare([folders[0], copy], out=tmp_path / "out")
 
 
 def test_one_study_alone_pools_nothing():
