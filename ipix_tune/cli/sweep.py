@@ -55,7 +55,6 @@ def sweep(
     from ipix_tune.config.dead_dimensions import check_dead_dimensions
     from ipix_tune.config.load_study import load
     from ipix_tune.config.search_space import SearchSpace
-    from ipix_tune.study.calibrate import calibration, findings_of
     from trainers.common.errors import ConfigError
 
     console = Console()
@@ -66,6 +65,8 @@ def sweep(
     if calibrate is not None:
         if smoke:
             raise ConfigError("--calibrate and --smoke do not go together: two tiny trials say nothing about rungs")
+        from ipix_tune.study.calibrate import calibration, findings_of
+
         study = calibration(study, trials=calibrate)
     if dry_run is not None:
         _dry_run(study, address=address, measured=dry_run is DryRun.MEASURE, console=console)
@@ -121,8 +122,12 @@ def _run(
 ) -> None:
     from ipix_tune.storage import study_folder
     from ipix_tune.storage.object_store import store_of
-    from ipix_tune.study.run_search import finish, run
     from trainers.common.errors import UserError
+    from trainers.common.object_uri import is_uri
+
+    if not smoke and not is_uri(study.storage):
+        study_folder.refuse(study, resume=resume)  # before Ray, W&B and Optuna are loaded
+    from ipix_tune.study.run_search import finish, run
 
     if smoke:
         if (store := store_of(study)) is not None:

@@ -96,6 +96,13 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
             ray.init(**options)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise _refused(address, error) from None
+        except Exception as error:
+            if address is not None or "timed out during startup" not in str(error):  # Ray raises a bare Exception
+                raise
+            raise ClusterError(
+                "Ray did not start on this machine in the time that it allows itself: the machine is too busy, or has "
+                "too little memory. Try again when it has less to do; nothing has begun"
+            ) from None
     try:
         yield
     finally:

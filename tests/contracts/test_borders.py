@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,17 @@ def test_help_is_printed_without_loading_torch_ray_or_optuna():
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(printed.rsplit("LOADED", 1)[1].split())
     assert loaded & {"torch", "ray", "optuna", "wandb"} == set()
+
+
+@pytest.mark.slow
+def test_a_resume_that_is_refused_loads_neither_ray_nor_optuna_nor_wandb(tmp_path):
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom ipix_tune.cli.sweep import app\n"
+        f"asked = ['search_spaces/digits.yaml', '--resume', '--set', 'storage={tmp_path}']\n"
+        "print(CliRunner().invoke(app, asked).exception)\n"
+        "print('LOADED', *sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert "no study to resume" in ended.stdout
+    assert set(ended.stdout.rsplit("LOADED", 1)[1].split()) & {"ray", "optuna", "wandb"} == set()

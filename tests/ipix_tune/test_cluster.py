@@ -54,3 +54,14 @@ def _no_token(**options):
     from ray.exceptions import AuthenticationError
 
     raise AuthenticationError("no authentication token was found")
+
+
+def test_a_machine_too_busy_to_start_ray_is_said_without_a_traceback(monkeypatch):
+    def too_late(**options):
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", too_late)
+    with pytest.raises(ClusterError, match=r"too busy.*Try again"):
+        connected(None, nested=False).__enter__()
