@@ -142,8 +142,12 @@ def _attempts(multiple: int, fixed: tuple[int, int]) -> Iterator[tuple[str, dict
     if multiple == 1:
         yield "any batch and size", {0: free, 2: free, 3: free}, shapes
     else:
-        rows, columns = (multiple * torch.export.Dim(name, min=1, max=2**12) for name in ("rows", "columns"))
-        yield f"any batch, and sides that are multiples of {multiple}", {0: free, 2: rows, 3: columns}, shapes
+        for least in (1, 2):  # some decoders take a single row of patches for another case
+            rows, columns = (multiple * torch.export.Dim(name, min=least, max=2**12) for name in ("rows", "columns"))
+            smallest = (1, least * multiple, (least + 1) * multiple)
+            words = f"any batch, and sides that are multiples of {multiple}"
+            words += f" from {least * multiple} on" if least > 1 else ""
+            yield words, {0: free, 2: rows, 3: columns}, (*shapes, smallest)
     yield f"any batch of {fixed[1]} x {fixed[0]} pixels", {0: free}, tuple((count, *fixed) for count in (2, 1, 3))
 
 

@@ -69,15 +69,16 @@ class SmpModel(SegmentationModel):
         return Encoded(maps=(*features, *beside), middle=features[-2], high=features[-1])
 
     def join(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Joined:
-        count = len(self.stream_channels)
         if self.tokens:
-            beside: list[Tensor | None] = [*maps[count:]] or [None] * count
-            return Joined(context=maps[count - 1], neck=self.decoder(list(maps[:count]), beside))
+            streams = len(self.stream_channels)
+            beside: list[Tensor | None] = [*maps[streams:]] or [None] * streams
+            return Joined(context=maps[streams - 1], neck=self.decoder(list(maps[:streams]), beside))
         given = iter(maps)
         height, width = size
-        levels = [maps[0].new_empty((len(maps[0]), 0, height, width))]  # of the image decoders read the size alone
+        count = maps[0].shape[0]  # not len(), which would fix the batch of an exported program
+        levels = [maps[0].new_empty((count, 0, height, width))]  # of the image decoders read the size alone
         for level, there in enumerate(self.levels, 1):
-            empty = (len(maps[0]), 0, height >> level, width >> level)
+            empty = (count, 0, height >> level, width >> level)
             levels.append(next(given) if there else maps[0].new_empty(empty))
         return Joined(context=maps[-1], neck=self.decoder(levels))
 
