@@ -32,7 +32,9 @@ class DstCbcConfig(RelabellingConfig):
 
     name: Literal["dstcbc"]
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    """Sizes at which an image is labelled; the class probabilities are averaged."""
     flip: bool = False
+    """Label the mirrored image too."""
     iterations: Annotated[int, Field(ge=1, le=10)] = 5
     """How often all images are labelled anew and trained on."""
     first_ratio: Annotated[float, Field(gt=0, le=1), OnlyIf({"iterations": Above(1)})] = 0.2
