@@ -134,11 +134,11 @@ def test_over_plain_seeds_it_is_the_standard_error():
     assert mean_error({0: 1.0}) is None
 
 
-def test_the_section_names_what_is_shown_and_what_is_not(tmp_path):
+def test_the_section_names_what_is_shown_and_what_is_not(figures):
     rng = np.random.default_rng(5)
     scores = made(rng, {DRAW: 30.0}, configurations=2, own=0.0, levels=(3, 3, 4))
     scores += 0.3 * rng.standard_normal(scores.shape)
-    section = seed_sources_section(study_of(scores), tmp_path)
+    section = seed_sources_section(study_of(scores), figures)
     assert isinstance(section, ReportSection)
     assert "By itself data.draw.seed is shown to add something; seeds.init, seeds.order are not." in section.reading
     levels = "3 values of seeds.init x 3 values of seeds.order x 4 values of data.draw.seed"
@@ -146,9 +146,9 @@ def test_the_section_names_what_is_shown_and_what_is_not(tmp_path):
     assert [row[0] for row in section.table[1:]][-1] == "in combination alone"
 
 
-def test_before_two_seeds_have_crossed_the_question_is_listed_as_not_answered(tmp_path):
+def test_before_two_seeds_have_crossed_the_question_is_listed_as_not_answered(figures):
     study = study_of(made(np.random.default_rng(0), {NAMES: 1.0}))
-    section = seed_sources_section(replace(study, trials=study.trials[:2]), tmp_path)
+    section = seed_sources_section(replace(study, trials=study.trials[:2]), figures)
     assert isinstance(section, Unanswered)
     assert "seeds.init and seeds.order and data.draw.seed" in section.why
 

@@ -91,7 +91,7 @@ def test_every_interval_has_its_level_and_every_reading_its_n(sections):
 
 def test_the_error_of_the_cross_validation_is_printed(sections):
     text = reading(sections, "How much does every parameter explain")
-    assert re.search(r"On trials left out its error is \d+\.\d\d .* the mean's \d+\.\d\d", text)
+    assert re.search(r"On trials left out its error is \d+\.\d\d .* guessing the mean score has \d+\.\d\d", text)
     assert "Dead" in text
 
 
@@ -151,7 +151,7 @@ def test_of_noise_nothing_is_said_and_nothing_is_drawn(undrawn):
     study = study_of_function(lambda values: 40.0, MIXED, 30, noise=1.0)
     tables = tables_of(make_trials(4))
     first, *others = sections_of(study, tables, undrawn)
-    assert "not shown to predict better than their mean" in first.why
+    assert "not shown to predict better than a guess of their mean" in first.why
     assert "no number of trials will" in first.what_would
     assert [one.title for one in others][:2] == ["Did the rungs stop the right trials?", "How far do seeds differ?"]
 

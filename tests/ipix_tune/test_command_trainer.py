@@ -135,11 +135,13 @@ def commands_of(helper):
 
 
 def owned(tmp_path):
-    """A process whose command runs, and the file that names the command's helper."""
+    """A process whose command runs, and the file that names the command's helper. It hears Ctrl-C also where these
+    tests do not, which a shell has put into the background."""
     helper, given = tmp_path / "helper", section(epochs=500)
     given["command"] = [*given["command"], "--pause", "0.2", "--helper", str(helper)]
     script = (
-        "import json, sys; from pathlib import Path; from ipix_tune.trainer.choose import trainer_of\n"
+        "import json, signal, sys; from pathlib import Path; from ipix_tune.trainer.choose import trainer_of\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "given = json.loads(sys.argv[1]); trainer = trainer_of(given)\n"
         "config = trainer.validated(trainer.data_of(given, {}, {}), source='t', lines={})\n"
         "trainer.run(config, Path(sys.argv[2]), lambda epoch: True)\n"

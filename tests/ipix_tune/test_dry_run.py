@@ -119,7 +119,14 @@ def gpu_study(gpus):
     return check_study(StudyConfig.model_validate(study), source="study", lines={})
 
 
-@pytest.mark.parametrize(("gib", "gpus", "warned"), [(80, 1, False), (1, 1, True), (4, 0.5, False), (2, 0.5, True)])
+@pytest.mark.parametrize(
+    ("gib", "gpus", "warned"),
+    [
+        (80, 1, False),
+        (2, 0.5, True),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((1, 1, True), (4, 0.5, False))),
+    ],
+)
 def test_a_dry_run_warns_where_the_gpu_has_less_memory_than_a_worker_takes(monkeypatch, gib, gpus, warned):
     monkeypatch.setattr("ipix_tune.trainer.own.memory_forecast.gpu_bytes_here", lambda: gib * 1024**3)
     text = printed_plan(gpu_study(gpus))

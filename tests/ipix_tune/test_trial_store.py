@@ -362,7 +362,9 @@ def test_a_study_whose_sampler_file_is_lost_or_old_gives_no_trial_twice(tmp_path
 
 
 @pytest.mark.parametrize("record", ["journal", "sqlite"])
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random", "gp"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cmaes", "random", "gp"))]
+)
 @pytest.mark.parametrize("before", [0, 6])
 def test_a_trial_that_was_asked_but_not_written_is_the_undisturbed_studys(tmp_path, record, sampler, before):
     def trials(folder, *, cut):

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tests.trainers.runs import same_tensors, tiny
+from tests.trainers.test_every_method import KINDS, quick_ones
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.yaml_file import set_dotted
 from trainers.config import TrainConfig
@@ -147,7 +148,7 @@ def changeable(made):
     return [name for name in dead if name not in together and not isinstance(value_at(made, name), BaseModel)]
 
 
-@pytest.mark.parametrize("name", OFF)
+@pytest.mark.parametrize("name", quick_ones(OFF, KINDS - {"stpp", "dmt", "dsbn"}))
 @pytest.mark.parametrize("parts", ["switched off", *(pytest.param(one, marks=pytest.mark.slow) for one in ON)])
 def test_dead_keys_change_no_bit_of_the_network_that_is_scored(name, parts, tmp_path):
     made = variants(name)[parts]
@@ -173,25 +174,30 @@ def test_every_declared_dependency_of_a_method_is_tried_above():
         ("unimatch", "method.conf_thresh"),
         ("unimatch", "interpixel.tau"),
         ("unimatch", "interpixel.domain"),
-        ("unimatch", "views.cutmix_area_max"),
-        ("unimatch", "views.brightness"),
-        ("unimatch_v2", "method.conf_thresh"),
-        ("unimatch_v2", "method.complementary_dropout"),
-        ("unimatch_v2", "method.dropout"),
-        ("unimatch_v2", "method.clean_share"),
-        ("unimatch_v2", "method.strong_views"),
         ("meanteacher", "method.ema_decay"),
-        ("cct", "method.feature_noise"),
         ("cct", "method.vat_eps"),
         ("gct", "method.flaw_thresh"),
-        ("classmix", "method.class_fraction"),
-        ("cps", "method.cps_weight"),
-        ("ucc", "method.reweight"),
-        ("psmt", "method.vat_eps"),
-        ("pseudoseg", "method.fusion"),
         ("st", "views.jitter_p"),
-        ("advsemseg", "method.discriminator_lr"),
-        ("s4gan", "method.discriminator_dropout"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                ("unimatch", "views.cutmix_area_max"),
+                ("unimatch", "views.brightness"),
+                ("unimatch_v2", "method.conf_thresh"),
+                ("unimatch_v2", "method.complementary_dropout"),
+                ("unimatch_v2", "method.dropout"),
+                ("unimatch_v2", "method.clean_share"),
+                ("unimatch_v2", "method.strong_views"),
+                ("cct", "method.feature_noise"),
+                ("classmix", "method.class_fraction"),
+                ("cps", "method.cps_weight"),
+                ("ucc", "method.reweight"),
+                ("psmt", "method.vat_eps"),
+                ("pseudoseg", "method.fusion"),
+                ("advsemseg", "method.discriminator_lr"),
+                ("s4gan", "method.discriminator_dropout"),
+            )
+        ),
     ],
 )
 def test_a_key_whose_conditions_hold_changes_the_network_that_is_scored(name, key, tmp_path):

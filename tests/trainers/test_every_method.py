@@ -59,6 +59,18 @@ METHODS = {
     "s4gan": {"trust_thresh": 0.5, "discriminator_width": 4},
     "s4gan+mlmt": {"multi_label": True, "presence_start": 0, "presence_thresh": 0.5, "discriminator_width": 4},
 }
+KINDS = {
+    *("supervised", "unimatch", "unimatch_v2", "cps+cutmix", "cct", "gct", "ucc", "ael", "u2pl", "alonso", "psmt"),
+    *("stpp", "dmt", "cac", "dsbn", "ecs", "pseudoseg", "s4gan+mlmt"),
+}
+"""One method at least of each kind of state: averages, banks, counts, discriminators, second networks, stages."""
+
+
+def quick_ones(names, quick=KINDS):
+    """All of them as parameters of a test, those that are not quick marked as slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 LATER = {"st", "dstcbc", "dsbn"}
 """Methods whose last stage is compared over processes; the first is supervised training."""
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
@@ -81,7 +93,7 @@ def test_every_method_of_the_registry_is_tested_here():
     assert {name.partition("+")[0] for name in METHODS} == registered == set(BUILDERS)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", quick_ones(METHODS))
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
     fit(config(name), tmp_path / "unbroken")
     fit(config(name), tmp_path / "stopped", callbacks=[lambda one: Decision.STOP])
@@ -102,7 +114,7 @@ def test_so_does_unimatch_v2_with_its_own_network(tmp_path):
     assert "method.teacher.backbone.pos_embed" in tensors(tmp_path / "stopped")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", quick_ones(METHODS, {"unimatch", "gct", "psmt"}))
 def test_bf16_trains_to_finite_losses(name, tmp_path):
     fit(config(name, precision={"amp": "bf16"}, schedule={"epochs": 1, "steps_per_epoch": 2}), tmp_path)
     assert all(math.isfinite(value) for value in rows(tmp_path)[0].values() if isinstance(value, float))

@@ -27,6 +27,8 @@ MOST_WORKERS = 8
 GB = 10**9
 FORMER_GB = 8
 """Kept where the disk has no room for all."""
+PLACE = 8
+"""Bytes of an image's place in its list."""
 LOOKED_AT = 16
 """Images whose size is looked up."""
 SHARED_MEMORY = Path("/dev/shm")
@@ -108,7 +110,8 @@ def auto_workers(device: Literal["cpu", "cuda"], *, cores: int) -> int:
 
 def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", "cuda"], world: int) -> int:
     """What one process's part of a batch takes on its way from a worker. For a GPU crops are integers, and their strong
-    views and `ignore` maps are made there; for a CPU every view is float32. Masks are int64."""
+    views and `ignore` maps are made there; for a CPU every view is float32. Masks, and the images' places in their list,
+    are int64."""
     pixels, images = config.data.crop**2, config.data.batch_size // world
     bands = config.data.image_bands()
     whole = 1 if bands == RGB_BANDS else 2
@@ -117,7 +120,7 @@ def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", 
     def views(strong: int) -> int:
         return crop if device == "cuda" else (1 + strong) * crop
 
-    labelled = needs.labelled_batches * (views(needs.labelled_strong) + mask)
+    labelled = needs.labelled_batches * (views(needs.labelled_strong) + mask + PLACE)
     unlabelled = 0
     if needs.unlabelled:
         partner = needs.mixed > 0 and config.views.cutmix_partner == "second_view"
