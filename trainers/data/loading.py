@@ -110,8 +110,7 @@ def auto_workers(device: Literal["cpu", "cuda"], *, cores: int) -> int:
 
 def batch_bytes(config: "LoaderConfig", needs: Needs, *, device: Literal["cpu", "cuda"], world: int) -> int:
     """What one process's part of a batch takes on its way from a worker. For a GPU crops are integers, and their strong
-    views and `ignore` maps are made there; for a CPU every view is float32. Masks, and the images' places in their list,
-    are int64."""
+    views and `ignore` maps are made there; for a CPU every view is float32. Masks and places in a list are int64."""
     pixels, images = config.data.crop**2, config.data.batch_size // world
     bands = config.data.image_bands()
     whole = 1 if bands == RGB_BANDS else 2
