@@ -11,6 +11,7 @@ from ipix_tune.cli.main import app
 from ipix_tune.config.load_study import load
 from ipix_tune.execution.phase import Outcome
 from ipix_tune.storage.object_store import Store
+from ipix_tune.storage.study_folder import prepare
 from ipix_tune.study import run_search as studies
 from tests.ipix_tune.running import TINY, entries, tiny
 from tests.ipix_tune.studies import base, write
@@ -40,6 +41,7 @@ def test_a_sweep_that_confirms_by_itself_offers_failed_runs_of_both(tmp_path, mo
     monkeypatch.setattr("ipix_tune.study.run_search.finish", lambda study, outcome, console: True)
     confirm = {"after_search": True, "ablate": {"interpixel.alpha": 0}}
     file = write(tmp_path, {**base(), "storage": str(tmp_path), "confirm": confirm})
+    prepare(load(file), resume=False)
     with pytest.raises(SystemExit) as left:
         run_app(app, args=["sweep", str(file), "--resume", *(["--retry-failed"] if asked else [])])
     assert left.value.code == 0
