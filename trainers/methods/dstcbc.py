@@ -102,8 +102,7 @@ class DstCbc(Relabelling):
         labelled, unlabelled, config = step.batch.labelled, step.batch.unlabelled, self.config
         step.student.train()
         if step.progress.stage == 0:
-            loss = supervised_loss(step.student(labelled.image), labelled, step, config.ohem)
-            return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=None)
+            return self.from_labels(step, labelled)
         assert unlabelled is not None
         assert unlabelled.pseudo is not None
         view, pseudo, count = unlabelled.view, unlabelled.pseudo, len(labelled.image)

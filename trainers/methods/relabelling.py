@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from trainers.common.section import Section
 from trainers.data.read import mask_to_png
-from trainers.interface.method import MethodContext, Pair, Stateless, UnlabelledImages
+from trainers.interface.batch import Labelled
+from trainers.interface.method import MethodContext, Pair, Stateless, Step, StepOutput, UnlabelledImages
 from trainers.methods.labelling import below, copy_of, masks_from_tensors, predict, tensors_from_masks
-from trainers.methods.supervised import Ohem
+from trainers.methods.supervised import Ohem, supervised_loss
 
 
 class RelabellingConfig(Section):
@@ -84,6 +85,11 @@ class Relabelling(Stateless):
         with torch.no_grad():
             teacher = self.labeller(weak)
         return (Pair(view=view, teacher=teacher, student=student, ignore=ignore, box=None),)
+
+    def from_labels(self, step: Step, labelled: Labelled) -> StepOutput:
+        """The first training's loss, on labels alone: L = L_x."""
+        loss = supervised_loss(step.student(labelled.image), labelled, step, self.config.ohem)
+        return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=None)
 
     def pseudo_masks(self) -> Mapping[int, bytes] | None:
         return self.masks or None

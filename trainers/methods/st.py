@@ -116,9 +116,7 @@ class SelfTraining(Relabelling):
         step.student.train()
         labelled = self._labelled(step.batch)
         if step.progress.stage == 0:
-            logits = step.student(labelled.image)
-            loss = supervised_loss(logits, labelled, step, self.config.ohem)
-            return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=None)
+            return self.from_labels(step, labelled)
         unlabelled = step.batch.unlabelled
         assert unlabelled is not None
         assert unlabelled.pseudo is not None
