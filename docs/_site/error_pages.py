@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from analysis.errors import LogsError
 from trainers.common.errors import TrainingError, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,9 @@ def ending(kind: type[Exception]) -> str:
         return (
             "The command ends with exit code 1. In a study the trial fails, and is taken up again or counted as failed."
         )
-    return "The command ends with exit code 2, one line, and no traceback."
+    if issubclass(kind, UserError | LogsError):
+        return "The command ends with exit code 2, one line, and no traceback."
+    return "Python functions raise it. No command meets it: a study file with such a value is refused before."
 
 
 def pages() -> dict[str, str]:
@@ -90,7 +93,7 @@ def pages() -> dict[str, str]:
     written = {}
     for name, kind in every.items():
         about = inspect.cleandoc(kind.__doc__ or "")
-        code = 1 if issubclass(kind, TrainingError) else 2
+        code = 1 if issubclass(kind, TrainingError) else 2 if issubclass(kind, UserError | LogsError) else "none"
         index.append(f"| [{name}]({name}.md) | {' '.join(about.split())} | {code} |")
         base = kind.__bases__[0].__name__
         kind_of = f" It is a kind of [{base}]({base}.md)." if base in every else ""

@@ -132,6 +132,8 @@ def test_every_kind_of_error_has_a_page_that_says_how_a_command_ends():
     assert {"ConfigError.md", "DataError.md", "OutOfMemory.md", "ClusterError.md", "LogsError.md"} <= set(pages)
     assert "exit code 1" in pages["OutOfMemory.md"]
     assert "exit code 2" in pages["ConfigError.md"]
+    assert "exit code 2" in pages["LogsError.md"]
+    assert "exit code" not in pages["PlanError.md"]
     assert all(f"[{name.removesuffix('.md')}](" in pages["index.md"] for name in pages if name != "index.md")
 
 
