@@ -39,14 +39,14 @@ def rows(asked: Asked) -> Iterator[dict[str, Any]]:
 
 
 def _trained(asked: Asked, name: str, folder: Path) -> Any:
-    from tests.trainers.test_two_processes_train import trained
+    from tests.trainers.methods.test_two_processes_train import trained
 
     sections = {"precision": {"device": asked.device}}
     return trained(name, folder, sections, images=2 * asked.nproc, steps=STEPS)
 
 
 def _names(asked: Asked) -> list[str]:
-    from tests.trainers.test_every_method import METHODS
+    from tests.trainers.methods.test_every_method import METHODS
 
     return list(asked.only or METHODS)
 
@@ -64,7 +64,7 @@ def methods(asked: Asked, folder: Path) -> None:
     import torch
     import torch.distributed as dist
 
-    from tests.trainers.test_two_processes_train import apart
+    from tests.trainers.methods.test_two_processes_train import apart
 
     for name in _names(asked):
         mine = _trained(asked, name, folder / "together")

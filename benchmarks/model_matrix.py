@@ -51,7 +51,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def config_of(method: str, network: str, **schedule: int) -> TrainConfig:
     """The config of a cell."""
-    from tests.trainers.test_every_method import config
+    from tests.trainers.methods.test_every_method import config
 
     found: TrainConfig = config(
         method,
@@ -83,7 +83,7 @@ def stepped(method: str, network: str, folder: Path) -> dict[str, Any]:
 
 
 def _trained(method: str, network: str, folder: Path) -> tuple[Any, Any]:
-    from tests.trainers.test_two_processes_train import trained
+    from tests.trainers.methods.test_two_processes_train import trained
 
     model = {"backbone": "small", "weights": "none", **NETWORKS[network]}
     held: tuple[Any, Any] = trained(method, folder, {"model": model, "data": {"crop": CROP}}, images=BATCH, steps=STEPS)
@@ -103,7 +103,7 @@ def _work(rank: int, folder: Path, methods: list[str], network: str) -> None:
 
 def compared(method: str, network: str, folder: Path) -> dict[str, Any]:
     """What two processes hold, in ``folder``, against one."""
-    from tests.trainers.test_two_processes_train import apart
+    from tests.trainers.methods.test_two_processes_train import apart
 
     each = [folder / f"{method}, {rank}.pt" for rank in range(WORLD)]
     if not all(path.exists() for path in each):
@@ -120,7 +120,7 @@ def measure(
     at_once: Annotated[int, typer.Option(help="Methods that two processes train before a row is written.")] = 6,
 ) -> None:
     """Measure the cells that are not there yet."""
-    from tests.trainers.test_every_method import METHODS
+    from tests.trainers.methods.test_every_method import METHODS
 
     torch.set_num_threads(1)
     known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []

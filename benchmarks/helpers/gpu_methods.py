@@ -32,7 +32,7 @@ def tests(asked: Asked) -> Iterator[Row]:
 
 def methods(asked: Asked) -> Iterator[Row]:
     """Every method, deterministic and in bf16: a short training, then one step's time and host waits."""
-    from tests.trainers.test_every_method import METHODS, config
+    from tests.trainers.methods.test_every_method import METHODS, config
     from trainers.loop.epoch_scores import evaluate_epoch
     from trainers.loop.fit import fit, numerics
     from trainers.loop.run import Run

@@ -21,6 +21,13 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 """
 
 
+@pytest.mark.parametrize("package", ["ipix_tune", "analysis", "trainers"])
+def test_the_tests_lie_in_the_rooms_of_their_package(package):
+    root = Path(__file__).parents[2]
+    rooms = {one.parent.name for one in (root / package).glob("*/*.py")}
+    assert {one.parent.name for one in (root / "tests" / package).glob("*/*.py")} <= rooms
+
+
 @pytest.mark.parametrize("package", sorted(OUTSIDERS))
 def test_every_module_of_a_package_can_do_without_what_lies_beyond_its_border(package):
     probe = PROBE.format(package=package, outsiders=sorted(OUTSIDERS[package]))

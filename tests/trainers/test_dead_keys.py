@@ -5,8 +5,8 @@ from typing import Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from tests.trainers.methods.test_every_method import KINDS, quick_ones
 from tests.trainers.runs import same_tensors, tiny
-from tests.trainers.test_every_method import KINDS, quick_ones
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.yaml_file import set_dotted
 from trainers.config import TrainConfig

@@ -6,9 +6,9 @@ import shutil
 import pytest
 import torch
 
+from tests.trainers.methods.test_every_method import METHODS
+from tests.trainers.methods.test_every_method import config as of_method
 from tests.trainers.runs import tiny
-from tests.trainers.test_every_method import METHODS
-from tests.trainers.test_every_method import config as of_method
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.data.digits import CLASSES
 from trainers.inference.evaluate import evaluate as evaluated

@@ -1,0 +1,62 @@
+import random
+
+from ipix_tune.search.asha import Asha
+from tests.ipix_tune.search.test_trial_store import report, trial_store
+
+
+def asha(*, quota=True):
+    return Asha(mode="max", max_epochs=9, grace_epochs=1, reduction=3, quota=quota)
+
+
+def passed(scheduler, scores):
+    """Keys that go on beyond epoch 1, reported in this order."""
+    found = [report(scheduler, f"t{number:04d}", 1, score) for number, score in enumerate(scores)]
+    return [number for number, decision in enumerate(found) if decision == "CONTINUE"]
+
+
+RISING = [number // 2 + (1 if number % 2 else 0.9) * 0.01 * number for number in range(30)]
+"""Ever better, but every other one is a little worse than the one before."""
+
+
+def test_plain_asha_lets_nearly_all_of_ever_better_trials_go_on():
+    assert len(passed(asha(quota=False), RISING)) > 25
+
+
+def test_with_a_quota_a_third_of_trials_that_are_no_new_best_go_on_at_most():
+    rng = random.Random(0)
+    scores = [number / 20 + rng.gauss(0, 1) for number in range(90)]
+    went = passed(asha(), scores)
+    bests = [number for number in range(90) if scores[number] == max(scores[: number + 1])]
+    assert len(set(went) - set(bests)) <= 30
+    assert set(bests) <= set(went)
+    assert len(went) < len(passed(asha(quota=False), scores))
+
+
+def test_the_quota_lets_none_go_on_that_plain_asha_stops():
+    rng = random.Random(1)
+    scores = [rng.random() for _ in range(60)]
+    assert set(passed(asha(), scores)) <= set(passed(asha(quota=False), scores))
+
+
+def test_a_report_that_comes_again_is_answered_as_before_and_fills_no_place():
+    scheduler = asha()
+    passed(scheduler, [5.0, 1.0, 1.0])
+    assert report(scheduler, "t0000", 1, 5.0) == "CONTINUE"
+    assert report(scheduler, "t0003", 1, 4.0) == "CONTINUE"  # the second of four: one of them had gone on
+
+
+def test_after_a_replay_the_quota_is_as_full_as_in_the_unbroken_study(tmp_path):
+    rng = random.Random(2)
+    store, live = trial_store(tmp_path), asha()
+    for _ in range(6):
+        key, _ = store.next()
+        for epoch in range(1, 10):
+            score = rng.random() + epoch
+            store.record(key, epoch=epoch, score=score)
+            if report(live, key, epoch, score) == "STOP":
+                store.end(key, state="stopped")
+                break
+    rebuilt = asha()
+    rebuilt.replay(trial_store(tmp_path).entries())
+    assert rebuilt._passed == live._passed
+    assert sum(map(len, live._passed.values())) > 1
