@@ -71,7 +71,7 @@ class Dsbn(Relabelling):
 
     In that pass the strong views have batch norm of their own, weights and statistics, which begin as copies after the
     first training; evaluation, labelling and export know the labelled images' alone. Each training goes on with the
-    weights of the last, with a fresh optimiser and schedule.
+    weights of the network that labelled, with a fresh optimiser and schedule.
 
     The inter-pixel loss attaches from the second training on: its teacher is the network that labelled, frozen, on the
     weak view.

@@ -58,8 +58,8 @@ class DstCbc(Relabelling):
     A pixel keeps its label where it is among the surest r of all pixels that were labelled as its class, r from
     `first_ratio` to 1. The code divides the probabilities by the classes' thresholds before it takes the class, which
     may change it, and labels images that were squashed to a square; both were mended in DMT, whose rule this is. Each
-    training goes on with the weights of the last, with a fresh optimiser and schedule. `labeller: best` is the best
-    student of all trainings so far, as in the code.
+    training goes on with the weights of the network that labelled, with a fresh optimiser and schedule. `labeller:
+    best` is the best student of all trainings so far, as in the code.
 
     Another labelled loss than cross-entropy counts by the share of labelled pixels. The inter-pixel loss attaches from
     the second training on: its teacher is the network that labelled, frozen, on the weak view.

@@ -20,7 +20,8 @@ class RelabellingConfig(Section):
     """How unlabelled images are labelled."""
 
     labeller: Literal["final", "best"] = "final"
-    """Whose masks the next stage learns from: a stage's last student, or its best on held-out images."""
+    """Whose masks the next stage learns from, and whose weights it goes on with where it does not begin afresh: a
+    stage's last student, or its best on held-out images."""
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
     """Sizes at which an image is labelled; the class probabilities are averaged."""
     flip: bool = True
@@ -48,6 +49,8 @@ class Relabelling(Stateless):
         labeller = copy_of(self.student)
         if self.config.labeller == "best" and self.best is not None:
             labeller.load_state_dict(self.best[1])
+            if not self.stages()[stage].fresh:
+                self.student.load_state_dict(self.best[1])
         self.best = None
         self.label(stage, labeller, images)
         self.labeller = labeller if self.kit.pairs else None

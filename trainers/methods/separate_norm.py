@@ -28,6 +28,7 @@ class SeparateNorm:
 
     def __init__(self, network: nn.Module, backbone: nn.Module) -> None:
         self._first: int | None = None
+        self._last: int | None = None
         inside = {id(module) for module in backbone.modules()}
         found = [one for one in network.modules() if isinstance(one, _BatchNorm) and _trains(one)]
         if not found:
@@ -47,8 +48,9 @@ class SeparateNorm:
 
     @contextmanager
     def behind(self, first: int) -> Iterator[None]:
-        """In a forward pass inside, the first so many images take the network's own batch norm, the others theirs."""
-        self._first = first
+        """In a forward pass inside, the first so many images take the network's own batch norm, the others theirs; and
+        where `model.checkpointing` computes parts of it again in the backward pass."""
+        self._first = self._last = first
         try:
             yield
         finally:
@@ -59,14 +61,21 @@ class SeparateNorm:
         for one, other in self._pairs:
             other.load_state_dict(one.state_dict())
 
+    def _count(self) -> int | None:
+        """Images that take the network's own batch norm; None: all."""
+        again = torch._C._current_graph_task_id() != -1  # within a backward pass
+        return self._last if again else self._first
+
     def _attach(self, one: nn.Module, other: nn.Module) -> None:
         """By hooks, which a copy of the network keeps: its own batch norm is what they are called for."""
         rest: list[Tensor] = []
 
         def before(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-            if self._first is None:
+            rest.clear()  # a pass that is computed again may end between the two hooks
+            count = self._count()
+            if count is None:
                 return None
-            first, second = inputs[0][: self._first], inputs[0][self._first :]
+            first, second = inputs[0][:count], inputs[0][count:]
             if module.training and type(module) is nn.BatchNorm2d and first[:, 0].numel() == 1:
                 raise ConfigError(
                     "data.batch_size: batch norm saw a single pixel of one labelled image, since strong images have "
@@ -77,7 +86,7 @@ class SeparateNorm:
             return (first,)
 
         def after(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
-            if self._first is None:
+            if not rest:
                 return None
             other.train(module.training)
             return torch.cat([output, other(rest.pop())])

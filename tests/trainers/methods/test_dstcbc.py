@@ -117,6 +117,17 @@ def test_a_run_keeps_its_weights_between_trainings(tmp_path):
     assert run.method.best[0] == 20.0
 
 
+def test_a_training_goes_on_with_the_weights_of_the_network_that_labelled():
+    model = shuffled(deep_net(), 2)
+    method, best = made(model, labeller="best"), copy.deepcopy(model.state_dict())
+    method.after_epoch(60.0)
+    for stage in (1, 2):
+        shuffled(model, 4)
+        method.after_epoch(50.0)
+        method.begin(stage, images_of())
+        assert all(torch.equal(value, best[name]) for name, value in model.state_dict().items())
+
+
 def test_the_network_that_labelled_teaches_the_inter_pixel_loss():
     model = shuffled(deep_net(), 2)
     method, data = made(model, pairs=True), data_of(strong=0)

@@ -105,6 +105,18 @@ def test_there_is_a_training_more_than_rounds_and_students_start_as_asked():
     assert {one.needs.pseudo_planes for one in stages} == {2 * K}
 
 
+@pytest.mark.parametrize("begins", ["fresh", "teacher"])
+def test_a_student_with_its_teachers_weights_has_those_of_the_best_where_that_one_labels(begins):
+    model = shuffled(deep_net(), 2)
+    method, best = naive(model, labeller="best", student_weights=begins, **PLAIN), copy.deepcopy(model.state_dict())
+    method.after_epoch(60.0)
+    last = copy.deepcopy(shuffled(model, 4).state_dict())
+    method.after_epoch(50.0)
+    method.begin(1, images_of())
+    expected = best if begins == "teacher" else last
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
 def test_the_frozen_teacher_of_soft_labels_teaches_the_inter_pixel_loss():
     model, made = shuffled(deep_net(), 2), batch(1)
     method, teacher = noisy(model, pairs=True, **PLAIN), copy.deepcopy(model).eval()

@@ -14,6 +14,7 @@ from trainers.loop.fit import fit
 from trainers.loop.optim import build_optimizer
 from trainers.loop.run import Run
 from trainers.methods.ema import EmaTeacher
+from trainers.methods.separate_norm import SeparateNorm
 from trainers.models.build import build_model
 from trainers.models.model_config import ModelConfig
 from trainers.models.noise import noise_of
@@ -60,6 +61,21 @@ def test_checkpointing_leaves_output_and_gradients_as_they_are(kind):
     for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(other.grad, one.grad, msg=name)
+
+
+def test_checkpointing_leaves_batch_norm_of_its_own_to_the_second_part_of_a_batch():
+    images, found = torch.cat([drawn(2, 3, 64, 64), 3 * drawn(2, 3, 64, 64, seed=1) + 1]), []
+    for saving in (False, True):
+        model = network(UNET, checkpointing=saving)
+        norms = SeparateNorm(model, model.backbone)
+        with norms.behind(2):
+            logits = model.train()(images)
+        logits.square().mean().backward()
+        found.append([one.grad for module in (model, norms.norms) for one in module.parameters()])
+    for one, other in zip(*found, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(other, one)
 
 
 def test_stochastic_depth_rises_to_the_value_that_was_asked_for_and_is_0_unless_asked():
