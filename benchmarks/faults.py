@@ -1,9 +1,9 @@
 """What every fault of `tests/chaos` costs, each done many times to real studies.
 
-    python -m benchmarks.faults run --rows faults.jsonl --times 10
+    python -m benchmarks.faults run --rows faults.jsonl --times 10 --at-once 3
     python -m benchmarks.faults table --rows faults.jsonl --out benchmarks/results/faults_202611.md
 
-`run` does one fault after the other, then all once more, and writes a row for each at once; called again it goes on
+`run` does one fault after the other, then all once more, and writes a row for each as it ends; called again it goes on
 from there. A row that failed counts as one that was tried.
 """
 
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,14 +47,25 @@ def run(
     rows: Annotated[Path, typer.Option(help="Where the rows are kept, a line of JSON each; outside the checkout.")],
     times: Annotated[int, typer.Option(min=1, help="Rows of every fault.")] = 10,
     only: Annotated[str, typer.Option(help="Only tests whose names hold this.")] = "",
+    at_once: Annotated[int, typer.Option(min=1, help="Faults side by side; much of each is waiting.")] = 1,
 ) -> None:
     """Do the faults until each has been done so many times."""
     tests = [test for test in collected() if only in test]
-    while (test := due(read(rows), tests, times=times)) is not None:
-        row = tried(test, kept=rows.with_name(f"{rows.stem}-undisturbed-{str(git_commit())[:7]}"))
-        with rows.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        typer.echo(f"{row['at']} {test}: {'passed' if row['passed'] else 'FAILED'} after {row['wall_s']:.0f} s")
+    kept = rows.with_name(f"{rows.stem}-undisturbed-{str(git_commit())[:7]}")
+    running: dict[Future[Row], str] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        while True:
+            done = [*read(rows), *({"test": test} for test in running.values())]
+            if len(running) < at_once and (test := due(done, tests, times=times)) is not None:
+                running[pool.submit(tried, test, kept=kept)] = test
+                continue
+            if not running:
+                return
+            for one in wait(running, return_when=FIRST_COMPLETED).done:
+                test, row = running.pop(one), one.result()
+                with rows.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                typer.echo(f"{row['at']} {test}: {'passed' if row['passed'] else 'FAILED'} after {row['wall_s']:.0f} s")
 
 
 def read(rows: Path) -> list[Row]:
@@ -80,7 +92,7 @@ def tried(test: str, *, kept: Path) -> dict[str, Any]:
 
     Args:
         test: its name.
-        kept: folder of the undisturbed study, which the first one makes.
+        kept: folder of the undisturbed studies, which the first ones make.
     """
     began = time.monotonic()
     at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"

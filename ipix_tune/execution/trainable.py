@@ -20,6 +20,7 @@ from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.function import hand_over
 from ipix_tune.trainer.interface import Epoch
 from ipix_tune.trainer.own.device_grant import refused
+from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig
 from trainers.common.errors import (
     ConfigError,
@@ -96,13 +97,15 @@ def in_actor(config: dict[str, Any]) -> None:
 
 
 def over_workers(config: dict[str, Any]) -> None:
-    """Several workers: this actor only drives its workers, which Ray Train started and joined in one process group."""
+    """Several workers: this actor only drives its workers, which Ray Train started, and joined in one process group
+    where the trainer wants it."""
     from ray import tune
 
     from ipix_tune.execution.worker_group import worker_group
 
     def train() -> None:
-        worker_group(_on_worker, config["resources"]).train(config, tune.report)
+        joined = trainer_of(config["trainer"]).joined
+        worker_group(_on_worker, config["resources"], joined=joined).train(config, tune.report)
 
     try:
         _in_memory(train, config)
@@ -163,21 +166,25 @@ def _is_storage(error: BaseException | None) -> bool:
     return False
 
 
-def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool]) -> None:
+def _on_worker(config: dict[str, Any], send: Callable[[dict[str, Any]], bool], peers: Peers) -> None:
     """A trial on one of its workers. The first thing that its study learns is which placement group holds it."""
     from ray.util import get_current_placement_group
 
-    from trainers.processes.process_group import current
-
-    process, group = current(config["trainer"]["precision"]["device"]), get_current_placement_group()
+    group = get_current_placement_group()
     go_on = send(TrialMessage(placement_group="" if group is None else group.id.hex()).to_result())
-    if not process.agree(go_on):
+    if not peers.first_says(go_on):
         return
+    trainer_of(config["trainer"]).limit_memory(config["trainer"], config["resources"]["gpus_per_worker"])
     with _at_home(config) as (local, copy):
-        _train(local, send, copy if process.rank == 0 else None)
+        _train(local, send, copy if peers.rank == 0 else None, peers)
 
 
-def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], copy: ObjectCopy | None = None) -> None:
+def _train(
+    config: dict[str, Any],
+    send: Callable[[dict[str, Any]], Any],
+    copy: ObjectCopy | None = None,
+    peers: Peers = ALONE,
+) -> None:
     """Train, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
     metric, folder = config["metric"], Path(config["run_dir"])
@@ -213,7 +220,7 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], copy: 
         return not stopped
 
     try:
-        trainer.run(training, folder, report)
+        trainer.run(training, folder, report, peers)
     except (UserError, TrainingError):
         if copy is not None:  # an epoch that is trained and could not be evaluated
             with contextlib.suppress(OutputError):
@@ -221,7 +228,7 @@ def _train(config: dict[str, Any], send: Callable[[dict[str, Any]], Any], copy: 
         raise
     finally:
         _free_gpu()
-    if stopped or cut:
+    if stopped or cut or (peers.rank > 0 and not last):
         return
     for key, name in (("objective.metric", metric), ("objective.second_objective.metric", config["second_metric"])):
         if name is not None and not math.isfinite(last.get(name, math.nan)):

@@ -6,71 +6,23 @@ ended, or that the scheduler stopped, leaves the group as it was. Whatever a wor
 trial gets a new one.
 """
 
-import asyncio
 import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ipix_tune.execution.mailbox import EpochRow, Mailbox, MailboxPeers
 from ipix_tune.storage.object_sync import own_folder
+from ipix_tune.trainer.peers import Peers
 from trainers.common.errors import TrainingError, UserError
 
 LOOK_S = 0.5
 """How often a trial that waits for its workers sees whether they are still there."""
 
-EpochRow = dict[str, Any]
-Work = Callable[[dict[str, Any], Callable[[EpochRow], bool]], None]
-"""What a worker does for a trial: called with the trial's config and with a function that sends a row to the trial and
-says whether to go on."""
-
-
-class Mailbox:
-    """Where a trial leaves its config for the workers, and rank 0 its rows for the trial. A row waits until the trial
-    asks for the next one, or is over. Trials are numbered from 1."""
-
-    def __init__(self) -> None:
-        self._moved = asyncio.Condition()
-        self._configs: dict[int, dict[str, Any]] = {}
-        self._over = 0
-        self._row: tuple[int, int, EpochRow | None] = (0, 0, None)
-        self._seen = (0, 0)
-
-    async def give(self, trial: int, config: dict[str, Any]) -> None:
-        """A trial's config, for every worker."""
-        async with self._moved:
-            self._configs = {number: one for number, one in self._configs.items() if number >= trial - 1}
-            self._configs[trial] = config
-            self._moved.notify_all()
-
-    async def take(self, trial: int) -> dict[str, Any]:
-        """Wait for a trial's config."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: trial in self._configs)
-            return self._configs[trial]
-
-    async def send(self, trial: int, number: int, row: EpochRow | None) -> bool:
-        """A trial's row, counted from 1; None: there are no more. Whether to go on."""
-        async with self._moved:
-            if trial > self._over:
-                self._row = (trial, number, row)
-                self._moved.notify_all()
-                await self._moved.wait_for(lambda: self._seen >= (trial, number) or trial <= self._over)
-            return trial > self._over
-
-    async def next(self, trial: int, number: int) -> EpochRow | None:
-        """Wait for a trial's row of this number; those before it were seen."""
-        async with self._moved:
-            self._seen = (trial, number - 1)
-            self._moved.notify_all()
-            await self._moved.wait_for(lambda: self._row[:2] == (trial, number))
-            return self._row[2]
-
-    async def end(self, trial: int) -> None:
-        """A trial is over: who waits with a row of it shall stop."""
-        async with self._moved:
-            self._over = max(self._over, trial)
-            self._moved.notify_all()
+Work = Callable[[dict[str, Any], Callable[[EpochRow], bool], Peers], None]
+"""What a worker does for a trial: called with the trial's config, with a function that sends a row to the trial and
+says whether to go on, and with the other workers."""
 
 
 class WorkerGroup:
@@ -79,15 +31,16 @@ class WorkerGroup:
     Args:
         work: what every worker does for a trial; must pickle.
         resources: the study's `resources` section.
+        joined: the workers are joined in one process group of PyTorch.
     """
 
-    def __init__(self, work: Work, resources: dict[str, Any]) -> None:
+    def __init__(self, work: Work, resources: dict[str, Any], *, joined: bool) -> None:
         import ray
 
         self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
         self._trial = 0
         self._failure: BaseException = RuntimeError("the trial's workers ended")
-        self._thread = threading.Thread(target=self._run, args=(work, resources), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work, resources, joined), daemon=True)
         self._thread.start()
 
     @property
@@ -124,12 +77,11 @@ class WorkerGroup:
         row: EpochRow | None = ray.get(answer)
         return row
 
-    def _run(self, work: Work, resources: dict[str, Any]) -> None:
+    def _run(self, work: Work, resources: dict[str, Any], joined: bool) -> None:
         try:
             with own_folder() as folder:
-                train_over(
-                    _serve, {"mailbox": self._mailbox, "work": work}, resources=resources, folder=folder, name="workers"
-                )
+                given = {"mailbox": self._mailbox, "work": work}
+                train_over(_serve, given, resources=resources, folder=folder, name="workers", joined=joined)
         except BaseException as error:
             self._failure = error
 
@@ -137,11 +89,11 @@ class WorkerGroup:
 _group: WorkerGroup | None = None
 
 
-def worker_group(work: Work, resources: dict[str, Any]) -> WorkerGroup:
+def worker_group(work: Work, resources: dict[str, Any], *, joined: bool) -> WorkerGroup:
     """This process's group of workers, started where there is none any more."""
     global _group
     if _group is None or not _group.is_there:
-        _group = WorkerGroup(work, resources)
+        _group = WorkerGroup(work, resources, joined=joined)
     return _group
 
 
@@ -150,14 +102,17 @@ def _serve(config: dict[str, Any]) -> None:
     import ray
     from ray import train
 
-    mailbox, first = config["mailbox"], train.get_context().get_world_rank() == 0
+    context = train.get_context()
+    mailbox, rank, count = config["mailbox"], context.get_world_rank(), context.get_world_size()
     for trial in itertools.count(1):
         numbers = itertools.count(1)
 
         def send(row: EpochRow | None, trial: int = trial, numbers: Any = numbers) -> bool:
-            return ray.get(mailbox.send.remote(trial, next(numbers), row)) if first else True
+            return ray.get(mailbox.send.remote(trial, next(numbers), row)) if rank == 0 else True
 
-        config["work"](ray.get(mailbox.take.remote(trial)), send)
+        given, peers = ray.get(mailbox.take.remote(trial)), MailboxPeers(mailbox, trial, rank=rank, count=count)
+        config["work"](given, send, peers)
+        peers.leave()
         send(None)
 
 
@@ -168,13 +123,15 @@ def train_over(
     resources: dict[str, Any],
     folder: Path,
     name: str,
+    joined: bool = True,
 ) -> None:
-    """Run Ray Train to its end: ``work(config)`` on every worker, in one process group.
+    """Run Ray Train to its end: ``work(config)`` on every worker.
 
     Args:
         resources: the `resources` section.
         folder: where Ray Train keeps notes of its own.
         name: of its run.
+        joined: in one process group of PyTorch.
 
     Raises:
         UserError, TrainingError: as a worker raised it.
@@ -182,9 +139,10 @@ def train_over(
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     gpus = resources["gpus_per_worker"]
-    trainer = TorchTrainer(
+    trainer = (TorchTrainer if joined else DataParallelTrainer)(
         work,
         train_loop_config=config,
         scaling_config=ScalingConfig(

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from ipix_tune.trainer.exported import Exported, Recipe
-from ipix_tune.trainer.interface import NO_DEFAULT, Checked, Config, Section, SpaceError
+from ipix_tune.trainer.interface import NO_DEFAULT, Checked, Config, Section
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common import section as sections
 from trainers.common.errors import ConfigError
@@ -152,18 +152,7 @@ class FreeTrainer:
         )
 
     def check_trial(self, config: Config, *, resources: ResourcesConfig, selects: bool) -> None:
-        if resources.workers > 1:
-            raise SpaceError(
-                f"resources.workers = {resources.workers}: of a trainer that is not ours a trial is one process, which "
-                "may start more; give it what they need by cpus_per_worker and gpus_per_worker",
-                path=("resources", "workers"),
-            )
-        gpus = resources.gpus_per_worker
-        if gpus > 1 and gpus != int(gpus):
-            raise SpaceError(
-                f"resources.gpus_per_worker = {gpus}: above 1 it is a whole number",
-                path=("resources", "gpus_per_worker"),
-            )
+        """Whatever a trial takes, such a trainer may have."""
 
     def check_kinds(self, kinds: Iterable[tuple[Mapping[str, Value], Config]], resources: ResourcesConfig) -> None:
         """What a program of the user's is built of is not known."""

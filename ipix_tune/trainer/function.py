@@ -2,7 +2,7 @@
 
 It is called as ``function(config, report)`` in the trial's process. ``config`` is the mapping below `trainer.config`
 with the trial's values; ``report(epoch, {"val/miou": 71.2}, checkpoint=path)`` says how it goes and returns whether to
-stop.
+stop. A trial with several workers calls it on each of them, joined in one process group of PyTorch.
 """
 
 import glob
@@ -19,6 +19,7 @@ from pydantic import Field
 from ipix_tune.trainer import told_checkpoints
 from ipix_tune.trainer.free import SEED, FreeConfig, FreeTrainer
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section
+from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told_epochs import ToldEpochs
 from trainers.common.atomic import replacing
@@ -52,14 +53,15 @@ class Reporter:
     """What a function reports through.
 
     Args:
-        told: where it goes.
+        told: where it goes; None where another worker's reports count.
         folder: the run's.
         epochs: full length of the run.
         seed: the run's.
+        peers: the run's other workers, each of which reports every epoch, to learn whether to stop.
     """
 
-    def __init__(self, told: ToldEpochs, folder: Path, *, epochs: int, seed: int) -> None:
-        self._told, self._latest = told, time.monotonic()
+    def __init__(self, told: ToldEpochs | None, folder: Path, *, epochs: int, seed: int, peers: Peers = ALONE) -> None:
+        self._told, self._latest, self._peers = told, time.monotonic(), peers
         self.run_dir = folder
         """A folder for checkpoints and whatever else; the same one when the run is taken up again."""
         self.epochs = epochs
@@ -68,15 +70,9 @@ class Reporter:
         """The run's seed."""
         self.stopped = False
         """Whether the run should end."""
-
-    @property
-    def checkpoint(self) -> Path | None:
+        found = None if (name := peers.first_says(_noted(folder))) is None else folder / name
+        self.checkpoint: Path | None = found if found is not None and found.exists() else None
         """The last checkpoint that an earlier start of this run reported; None where it starts anew."""
-        try:
-            found = self.run_dir / (self.run_dir / CHECKPOINT).read_text()
-        except OSError:
-            return None
-        return found if found.exists() else None
 
     def __call__(self, epoch: int, metrics: Mapping[str, float], checkpoint: str | Path | None = None) -> bool:
         """How the run stands after an epoch; whether it should stop.
@@ -91,6 +87,12 @@ class Reporter:
         """
         if not 1 <= epoch <= self.epochs:
             raise ValueError(f"epoch {epoch}: allowed are 1 to {self.epochs} (trainer.epochs)")
+        if self._told is not None:
+            self._tell(self._told, epoch, metrics, checkpoint)
+        self.stopped = self._peers.first_says(self.stopped) is not False  # None: rank 0 has ended
+        return self.stopped
+
+    def _tell(self, told: ToldEpochs, epoch: int, metrics: Mapping[str, float], checkpoint: str | Path | None) -> None:
         if checkpoint is not None:
             place = Path(checkpoint).absolute()
             inside = place.is_relative_to(self.run_dir)  # which may lie elsewhere when the run is taken up
@@ -100,15 +102,15 @@ class Reporter:
                 file.write_text(str(place.relative_to(self.run_dir) if inside else place))
         took, self._latest = time.monotonic() - self._latest, time.monotonic()
         numbers = {"time/epoch_s": took, **{name: float(value) for name, value in metrics.items()}}
-        if not self._told.tell(Epoch(epoch=epoch, metrics=numbers, saved=checkpoint is not None)):
+        if not told.tell(Epoch(epoch=epoch, metrics=numbers, saved=checkpoint is not None)):
             self.stopped = True
-        return self.stopped
 
 
 class FunctionTrainer(FreeTrainer):
     """See :class:`ipix_tune.trainer.interface.Trainer`."""
 
     kind = "function"
+    joined = True
 
     def __init__(self, section: Section) -> None:
         super().__init__(section)
@@ -142,15 +144,15 @@ class FunctionTrainer(FreeTrainer):
     def how_to_run(self, config: Config) -> Sequence[str]:
         return [f"call {_own(config).function}(config, report) with what stands below config"]
 
-    def run(self, config: Config, folder: Path, report: Report) -> None:
+    def run(self, config: Config, folder: Path, report: Report, peers: Peers = ALONE) -> None:
         asked = _own(config)
         folder.mkdir(parents=True, exist_ok=True)
-        told = ToldEpochs(folder, report)
-        if not told.again() or told.last >= asked.epochs:
+        told = ToldEpochs(folder, report) if peers.rank == 0 else None
+        if not peers.first_says(told is not None and told.again() and told.last < asked.epochs):
             return
-        reporter = Reporter(told, folder.absolute(), epochs=asked.epochs, seed=asked.seed)
+        reporter = Reporter(told, folder.absolute(), epochs=asked.epochs, seed=asked.seed, peers=peers)
         self._function(asked)(asked.config, reporter)
-        if told.last < asked.epochs and not reporter.stopped:
+        if told is not None and told.last < asked.epochs and not reporter.stopped:
             raise ConfigError(
                 f"{asked.function} returned after epoch {told.last} of {asked.epochs} (trainer.epochs): it must report "
                 "every epoch up to report.epochs"
@@ -160,6 +162,14 @@ class FunctionTrainer(FreeTrainer):
         if self._given is not None:
             return self._given
         return imported(config.function)
+
+
+def _noted(folder: Path) -> str | None:
+    """The checkpoint that was reported last, as it is noted in the run's folder."""
+    try:
+        return (folder / CHECKPOINT).read_text()
+    except OSError:
+        return None
 
 
 def imported(name: str) -> Callable[..., object]:

@@ -4,12 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told import Checked, Config, Report, Section
 
 
 class Machine(Protocol):
     """A trainer on a machine."""
+
+    joined: bool
+    """Whether the workers of a trial are joined in one process group of PyTorch before :meth:`run`."""
 
     def granted(self, config: Config, resources: ResourcesConfig) -> Config:
         """The config as a trial with these resources has it."""
@@ -91,8 +95,12 @@ class Machine(Protocol):
         """The config that computes a step in so many parts, for a device whose memory is short."""
         ...
 
-    def run(self, config: Config, folder: Path, report: Report) -> None:
+    def run(self, config: Config, folder: Path, report: Report, peers: Peers = ALONE) -> None:
         """Train in the folder, or go on there; every epoch is reported, those of an earlier start anew.
+
+        Args:
+            peers: the other workers of the trial, on each of which this is called too, with a folder of the same
+                contents.
 
         Raises:
             UserError, TrainingError: a retry would end so too.

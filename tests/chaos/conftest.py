@@ -1,15 +1,19 @@
 """What each fault cost: printed, and appended where `--fault-rows` says. The table: `benchmarks.faults`."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.watch import Cost
-from tests.ipix_tune.running import TINY, run, tiny
+from tests.ipix_tune.running import TINY, sweep, tiny
 
+BUSY_S = 900
+"""Longest wait for what a study does in a minute or two where nothing else runs on the machine."""
 ROWS = pytest.StashKey[list[tuple[str, Cost]]]()
 
 
@@ -27,17 +31,35 @@ def cost(request):
     return told
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, request):
-    """The study of `one_by_one`, as it ends when nothing happens to it; of an earlier session where one was kept."""
-    kept = request.config.getoption("--undisturbed", default=None)
-    folder = tmp_path_factory.mktemp("undisturbed")
-    if kept is not None and Path(kept).is_dir():
-        return shutil.copytree(kept, folder / "tiny")
-    place = run(one_by_one(folder), report=False).folder
-    if kept is not None:
-        Path(shutil.copytree(place, f"{kept}.part")).rename(kept)
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory, request):
+    """Studies to which nothing happens, by the name that a test gives one: ``reference("tiny", one_by_one)`` runs the
+    study that ``one_by_one(folder)`` writes, with its report and its export; or gives that of an earlier session, where
+    `--undisturbed` keeps them. A driver of its own runs each: a process has one way to authenticate with Ray, for good.
+    """
+    given = request.config.getoption("--undisturbed", default=None)
+    kept = tmp_path_factory.mktemp("undisturbed") if given is None else Path(given)
+
+    def place(name, written):
+        if not (kept / name).is_dir():
+            folder = tmp_path_factory.mktemp(name)
+            process = sweep(written(folder))
+            output, _ = process.communicate(timeout=BUSY_S)
+            assert process.returncode == 0, output
+            kept.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(dir=kept, prefix=f".{name}"))
+            shutil.copytree(folder / "studies" / "tiny", part / "tiny")
+            with contextlib.suppress(OSError):  # another session was as fast
+                (part / "tiny").rename(kept / name)
+        return kept / name
+
     return place
+
+
+@pytest.fixture
+def undisturbed(reference):
+    """The study of `one_by_one`, as it ends when nothing happens to it."""
+    return reference("one_by_one", one_by_one)
 
 
 @pytest.fixture
@@ -52,7 +74,7 @@ def one_by_one(folder, **changes):
         "scheduler": {"name": "asha", "grace_epochs": 2, "reduction": 2},
         "budget": {"trials": 5},
         "resources": {"cpus_per_worker": 1, "concurrent": 1},
-        "trainer": {**TINY["trainer"], "schedule": {"epochs": 6, "steps_per_epoch": 6}},
+        "trainer": {**TINY["trainer"], "schedule": {"epochs": 6, "steps_per_epoch": 3}},
     }
     return tiny(folder, **settings | changes)
 
@@ -68,5 +90,5 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--undisturbed", metavar="FOLDER", help="Where the undisturbed study of tests/chaos is kept.")
+    parser.addoption("--undisturbed", metavar="FOLDER", help="Where undisturbed studies of tests/chaos are kept.")
     parser.addoption("--fault-rows", metavar="FILE", help="Append what every fault of tests/chaos cost, a line each.")

@@ -10,6 +10,9 @@ from trainers.common.yaml_file import get_dotted, keys_of
 
 OWN = ("epochs", "seed", "run_dir", "config")
 """Names that the study fills in."""
+MEETING = ("nnodes", "node_rank", "master_addr", "master_port", "gpus")
+"""The same of a trial's nodes, unless a setting is called so: how many, which one, where the first one is reached, and
+how many GPUs it has here. A command needs them that starts processes on several nodes, such as torchrun."""
 _FOUND = re.compile(r"\{\{|\}\}|\{([A-Za-z_][\w.\-/ ]*)\}")
 
 

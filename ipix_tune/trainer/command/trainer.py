@@ -1,6 +1,5 @@
 """A command of the user's as the trainer of a study."""
 
-import json
 import shlex
 import shutil
 import tempfile
@@ -9,25 +8,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipix_tune.trainer import told_checkpoints
-from ipix_tune.trainer.command.command_config import Command, CommandRun, CommandSection
-from ipix_tune.trainer.command.metrics_source import Epochs
-from ipix_tune.trainer.command.placeholders import OWN, check_names, filled, names_in, quoted_names, values_of
-from ipix_tune.trainer.command.process import CommandFailed, Running, last_lines, wait_for_earlier
+from ipix_tune.trainer.command.arguments import (
+    CONFIG_FILE,
+    OWN_FOLDER,
+    argv_of,
+    filled_command,
+    meeting_of,
+    texts_of,
+    values_in,
+    where_of,
+    words_of,
+    workdir_of,
+    write_settings,
+)
+from ipix_tune.trainer.command.command_config import CommandRun, CommandSection
+from ipix_tune.trainer.command.placeholders import MEETING, OWN, check_names, names_in, quoted_names
+from ipix_tune.trainer.command.process import Running, last_lines
+from ipix_tune.trainer.command.run import LOOK_S, OUTPUT, run_first, run_other
 from ipix_tune.trainer.free import SEED, FreeTrainer
-from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section, SpaceError
+from ipix_tune.trainer.interface import Checked, Config, Report, Section, SpaceError
+from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
-from ipix_tune.trainer.told_epochs import ToldEpochs
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import Lines, dump_data, keys_of, validate
+from trainers.common.yaml_file import Lines, keys_of, validate
 
-LOOK_S = 0.25
-"""How often a running command's metrics are looked at."""
-OUTPUT, OWN_FOLDER, CONFIG_FILE, STARTED = "output.log", "run", "config", "started"
-"""In a run's folder: what the command prints; the folder that it is given; the file of its settings; a mark that it was
-begun."""
-LONGER_S = 30.0
-"""How much longer than `stop_s` an earlier start of a run is waited for."""
 CHECK_S = 600.0
 """Longest time that `check` may take."""
 
@@ -36,6 +40,7 @@ class CommandTrainer(FreeTrainer):
     """See :class:`ipix_tune.trainer.interface.Trainer`."""
 
     kind = "command"
+    joined = False
 
     def check_section(self, section: Section, *, source: str, lines: Lines) -> None:
         validate(CommandSection, dict(section), source=source, lines=lines)
@@ -49,8 +54,8 @@ class CommandTrainer(FreeTrainer):
 
     def validated(self, data: Any, *, source: str, lines: Lines) -> Config:
         config = validate(CommandRun, data, source=source, lines=lines)
-        known = {*keys_of(config.config), *OWN}
-        check_names(_texts(config), known=known)
+        known = {*keys_of(config.config), *OWN, *MEETING}
+        check_names(texts_of(config), known=known)
         if fault := _fault(config):
             raise ConfigError(f"{source}: {fault}")
         return config
@@ -59,7 +64,15 @@ class CommandTrainer(FreeTrainer):
         super().check_trial(config, resources=resources, selects=selects)
         asked = _own(config)
         reaching = ("command", "environment", "seed")
-        used = {name for key, text in _texts(asked) if key.startswith(reaching) for name in names_in(text)}
+        used = {name for key, text in texts_of(asked) if key.startswith(reaching) for name in names_in(text)}
+        if resources.workers > 1 and "master_addr" not in used:
+            raise SpaceError(
+                f"resources.workers = {resources.workers}: the command is started on so many nodes, and its processes "
+                "must find each other: name {nnodes}, {node_rank}, {master_addr} and {master_port} in it or in "
+                "trainer.environment, as in torchrun --nnodes {nnodes} --node-rank {node_rank} --master-addr "
+                "{master_addr} --master-port {master_port} ...; for a command of one node take resources.workers = 1",
+                path=("resources", "workers"),
+            )
         if "config" in used:
             return
         for name in keys_of(asked.config):
@@ -71,7 +84,7 @@ class CommandTrainer(FreeTrainer):
                 )
 
     def seeds(self) -> str | None:
-        texts = [*_words(self._section.get("command")), str(self._section.get("seed") or "")]
+        texts = [*words_of(self._section.get("command")), str(self._section.get("seed") or "")]
         texts += [str(self._section.get("seed_arguments") or "")]
         texts += [str(value) for value in (self._section.get("environment") or {}).values()]
         if any("seed" in names_in(text) for text in texts):
@@ -87,6 +100,11 @@ class CommandTrainer(FreeTrainer):
         lines = [f"command: {shlex.join(argv_of(asked, Path('RUN'), resumed=False))}"]
         if not isinstance(asked.command, str) and (program := shutil.which(str(asked.command[0]))) is not None:
             lines.append(f"program: {program}")
+        if resources.workers > 1:
+            lines.append(
+                f"a trial starts it {resources.workers} times, once a worker, with NODE_RANK 0 to "
+                f"{resources.workers - 1}; its metrics are those of NODE_RANK 0"
+            )
         if asked.resume is None:
             lines.append("a run that is interrupted starts anew (trainer.resume is not given)")
         if asked.check is None:
@@ -97,10 +115,10 @@ class CommandTrainer(FreeTrainer):
     def _checked(self, asked: CommandRun, folder: Path) -> str:
         """The last line of what the user's own check says."""
         assert asked.check is not None
-        values, output = _values(asked, folder), folder / OUTPUT
+        values, output = values_in(asked, folder, meeting_of(asked)), folder / OUTPUT
         (folder / OWN_FOLDER).mkdir()
-        _write_settings(asked, folder)
-        argv, where = _argv(asked.check, values), self._where(asked, values)
+        write_settings(asked, folder)
+        argv, where = filled_command(asked.check, values), where_of(asked, values)
         with Running(argv, **where, output=output, stop_s=asked.stop_s) as running:
             end = time.monotonic() + CHECK_S
             while (code := running.code()) is None and time.monotonic() < end:
@@ -121,7 +139,7 @@ class CommandTrainer(FreeTrainer):
     def check_node(self, config: Config, seen: str) -> str:
         asked = _own(config)
         per_run = bool(names_in(asked.workdir or ""))
-        workdir = None if per_run else _workdir(asked, {})
+        workdir = None if per_run else workdir_of(asked, {})
         if workdir is not None and not workdir.is_dir():
             raise ConfigError(f"trainer.workdir: {workdir}: there is no such folder")
         if isinstance(asked.command, str):
@@ -137,103 +155,21 @@ class CommandTrainer(FreeTrainer):
         lines = [f"run it: {shlex.join(argv_of(asked, Path('RUN'), resumed=False))}"]
         if asked.workdir is not None:
             lines.append(f"in {asked.workdir}")
-        if "config" in {name for _, text in _texts(asked) for name in names_in(text)}:
+        used = {name for _, text in texts_of(asked) for name in names_in(text)}
+        if used & set(MEETING) - set(asked.config):
+            lines.append(
+                "NNODES nodes, this one NODE_RANK (from 0) with GPUS; node 0 is MASTER_ADDR, MASTER_PORT there"
+            )
+        if "config" in used:
             lines.append(f"RUN/{CONFIG_FILE}.{asked.config_format} holds what stands below config")
         return lines
 
-    def run(self, config: Config, folder: Path, report: Report) -> None:
+    def run(self, config: Config, folder: Path, report: Report, peers: Peers = ALONE) -> None:
         asked = _own(config)
-        told = ToldEpochs(folder, report)
-        begun = (folder / STARTED).exists()
-        if begun and told.last >= asked.epochs:
-            told.again()
-            return
-        wait_for_earlier(folder / OUTPUT, seconds=asked.stop_s + LONGER_S)
-        resumed = begun and asked.resume is not None and told.last > 0
-        if begun and not resumed:
-            _aside(folder)
-        own = folder / OWN_FOLDER
-        own.mkdir(parents=True, exist_ok=True)
-        (folder / STARTED).touch()
-        told_checkpoints.tell(folder, [f"{OWN_FOLDER}/{pattern}" for pattern in asked.checkpoints])
-        if not told.again():
-            return
-        values = _values(asked, folder)
-        output = folder / OUTPUT
-        place = Path(filled(asked.metrics.place, values)).expanduser()
-        workdir = _workdir(asked, values)
-        if workdir is not None and not place.is_absolute():
-            place = workdir / place
-        epochs = Epochs(asked.metrics, place, output, score=asked.score)
-        _write_settings(asked, folder)
-        argv = argv_of(asked, folder, resumed=resumed)
-        began = latest = time.monotonic()
-        with Running(argv, **self._where(asked, values), output=output, stop_s=asked.stop_s) as running:
-            while True:
-                code = running.code()
-                for epoch, metrics in epochs.new(over=code is not None):
-                    if epoch > asked.epochs:
-                        raise ConfigError(
-                            f"the command reported epoch {epoch}, and trainer.epochs is {asked.epochs}: hand it its "
-                            "length as {epochs}; see also trainer.metrics.rows_per_epoch"
-                        )
-                    took, latest = {"time/epoch_s": time.monotonic() - latest}, time.monotonic()
-                    if not told.tell(Epoch(epoch=epoch, metrics={**took, **metrics}, saved=True)):
-                        return
-                if code is not None:
-                    break
-                if asked.timeout_s is not None and time.monotonic() - began > asked.timeout_s:
-                    raise ConfigError(_told(output, f"it was not over after {asked.timeout_s:g} s (trainer.timeout_s)"))
-                time.sleep(LOOK_S)
-        if code != 0 and told.last < asked.epochs:
-            raise CommandFailed(_told(output, f"the command ended with status {code}"))
-        if told.last == 0:
-            where = f" ({place})" if asked.metrics.place else ""
-            why = f"the command ended well and reported no epoch in {asked.metrics.described}{where}"
-            raise ConfigError(_told(output, why))
-        if told.last < asked.epochs:
-            raise ConfigError(
-                f"the command ended after epoch {told.last} of {asked.epochs} (trainer.epochs); hand it its length as "
-                "{epochs}, or give the length that it has"
-            )
-
-    def _where(self, config: CommandRun, values: Mapping[str, Any]) -> dict[str, Any]:
-        environment = {name: filled(text, values) for name, text in config.environment.items()}
-        return {"workdir": _workdir(config, values), "environment": environment}
-
-
-def argv_of(config: CommandRun, folder: Path, *, resumed: bool) -> list[str]:
-    """Program and arguments of a run in this folder."""
-    values = _values(config, folder)
-    argv = _argv(config.command, values)
-    more = [config.seed_arguments] if config.seed_arguments else []
-    more += [config.resume] if resumed and config.resume else []
-    if isinstance(config.command, str):
-        argv[-1] = argv[-1].rstrip() + "".join(f" {filled(text, values, quoted=True)}" for text in more)
-        return argv
-    return [*argv, *(filled(word, values) for text in more for word in shlex.split(text))]
-
-
-def _argv(command: Command, values: Mapping[str, Any]) -> list[str]:
-    if isinstance(command, str):
-        return ["/bin/sh", "-c", filled(command, values, quoted=True)]
-    return [filled(str(word), values) for word in command]
-
-
-def _values(config: CommandRun, folder: Path) -> dict[str, Any]:
-    own = {"epochs": config.epochs, "seed": config.seed, "run_dir": str(folder / OWN_FOLDER)}
-    return values_of(config.config, {**own, "config": str(_config_file(config, folder))})
-
-
-def _write_settings(config: CommandRun, folder: Path) -> None:
-    text = dump_data(config.config) if config.config_format == "yaml" else json.dumps(config.config)
-    _config_file(config, folder).write_text(text)
-
-
-def _told(output: Path, why: str) -> str:
-    """What a command printed last, and why that is an error: in the last line, which tables show."""
-    lines = last_lines(output)
-    return f"the command printed:\n{lines}\n{why}; its last line: {lines.splitlines()[-1]}"
+        if peers.rank == 0:
+            run_first(asked, folder, report, peers)
+        else:
+            run_other(asked, folder, peers)
 
 
 def _fault(config: CommandRun) -> str | None:
@@ -263,42 +199,6 @@ def _fault(config: CommandRun) -> str | None:
     if (inside := quoted_names(line)) is not None:
         return f"trainer.command: {{{inside}}} stands within quotes; a value is quoted already, so write it outside"
     return None
-
-
-def _config_file(config: CommandRun, folder: Path) -> Path:
-    return folder / f"{CONFIG_FILE}.{config.config_format}"
-
-
-def _workdir(config: CommandRun, values: Mapping[str, Any]) -> Path | None:
-    if config.workdir is None:
-        return None
-    return Path(filled(config.workdir, values)).expanduser().absolute()
-
-
-def _texts(config: CommandRun) -> list[tuple[str, str]]:
-    """The keys of the section that may hold names, and their texts."""
-    found = [("command", text) for text in _words(config.command)]
-    found += [(f"environment.{name}", text) for name, text in config.environment.items()]
-    found += [("check", text) for text in _words(config.check)]
-    found += [("metrics", config.metrics.place), ("workdir", config.workdir or "")]
-    found += [(name, text) for name, text in (("seed", config.seed_arguments), ("resume", config.resume)) if text]
-    return found
-
-
-def _words(command: object) -> list[str]:
-    if command is None:
-        return []
-    return [str(word) for word in command] if isinstance(command, list) else [str(command)]
-
-
-def _aside(folder: Path) -> None:
-    """Move what an earlier start left out of the way."""
-    number = 1 + sum(1 for _ in folder.glob("earlier-*"))
-    place = folder / f"earlier-{number}"
-    place.mkdir()
-    for name in (OWN_FOLDER, OUTPUT):
-        if (folder / name).exists():
-            (folder / name).rename(place / name)
 
 
 def _own(config: Config) -> CommandRun:

@@ -22,6 +22,7 @@ from ipix_tune.trainer.own.keys import (
     train_leaves,
 )
 from ipix_tune.trainer.own.metrics import metric_fault
+from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common.errors import DataError, UserError
 from trainers.common.object_uri import is_uri
@@ -40,6 +41,7 @@ class OwnTrainer:
     length_key = "trainer.schedule.epochs"
     free_keys = False
     has_recipe = True
+    joined = True
     granted_keys: tuple[str, ...] = ("precision.device", "data.loader_workers")
 
     def keys(self) -> Collection[str]:
@@ -301,7 +303,7 @@ class OwnTrainer:
         asked = own_config(config)
         return asked.model_copy(update={"optim": asked.optim.model_copy(update={"accumulate": parts})})
 
-    def run(self, config: Config, folder: Path, report: Report) -> None:
+    def run(self, config: Config, folder: Path, report: Report, peers: Peers = ALONE) -> None:
         from trainers.interface.epoch_record import Decision, EpochRecord
         from trainers.loop.fit import fit
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ipix_tune.execution.worker_group import Mailbox
+from ipix_tune.execution.mailbox import Mailbox
 from tests.ipix_tune.running import assert_same_study, entries, run, tiny
 
 
@@ -76,6 +76,45 @@ def test_a_trial_that_is_over_before_its_workers_took_it_is_passed_over():
         return [await work(mailbox, 1, "a"), *await asyncio.gather(work(mailbox, 2, "b"), follow(mailbox, 2))]
 
     assert at_a_desk(scene) == [0, 1, [(2, "b")]]
+
+
+def test_what_rank_0_says_is_heard_in_its_order_and_nothing_after_it_has_left():
+    async def scene(mailbox):
+        async def other():
+            heard = [await mailbox.heard(1, number) for number in range(3)]
+            await mailbox.leave(1, 1, of=2)
+            return heard
+
+        async def first():
+            await mailbox.say(1, "a")
+            await mailbox.say(1, "b")
+            await mailbox.leave(1, 0, of=2)
+
+        return (await asyncio.gather(other(), first()))[0]
+
+    assert at_a_desk(scene) == ["a", "b", None]
+
+
+def test_rank_0_leaves_a_trial_last_and_the_others_learn_that_it_is_over():
+    async def scene(mailbox):
+        first = asyncio.create_task(mailbox.leave(1, 0, of=2))
+        waited = (await asyncio.wait([first], timeout=0.05))[0] == set()
+        over = await mailbox.is_over(1), await mailbox.is_over(2)
+        await mailbox.leave(1, 1, of=2)
+        await first
+        return waited, over
+
+    assert at_a_desk(scene) == (True, (True, False))
+
+
+def test_the_other_workers_may_be_given_time_to_end():
+    async def scene(mailbox):
+        await mailbox.end_others(1, 60.0)
+        later = await mailbox.is_over(1)
+        await mailbox.end_others(1, 0.0)
+        return later, await mailbox.is_over(1)
+
+    assert at_a_desk(scene) == (False, True)
 
 
 @pytest.mark.slow

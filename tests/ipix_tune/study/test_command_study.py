@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from analysis.ingest.tables import load as load_tables
-from tests.ipix_tune.trainer.test_command_trainer import TOY, gone, section, wait_until
+from tests.ipix_tune.toys import TOY, gone, section, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -21,37 +19,13 @@ from ipix_tune.config.load_study import from_mapping
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.storage.study_folder import remove_checkpoints
 from ipix_tune.trainer.choose import trainer_of
+from ipix_tune.trainer.command.arguments import argv_of
 from ipix_tune.trainer.command.placeholders import filled
 from ipix_tune.trainer.command.process import CommandFailed, lock_of, wait_for_earlier
-from ipix_tune.trainer.command.trainer import argv_of
 from ipix_tune.trainer.resources import ResourcesConfig
+from tests.ipix_tune.toys import TOY, gone, section, study, wait_until
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import dump
-
-TOY = str(Path(__file__).parents[1] / "toy_trainer.py")
-
-
-def section(**more):
-    return {
-        "command": [sys.executable, TOY, "--epochs", "{epochs}", "--lr", "{optim.lr}", "--out", "{run_dir}"],
-        "config": {"optim": {"lr": 0.1}},
-        "epochs": 3,
-        "metrics": {"jsonl": "{run_dir}/metrics.jsonl"},
-        "score": "val/dice",
-        "seed": "--seed {seed}",
-        "resume": "--resume {run_dir}",
-        "stop_s": 2,
-        **more,
-    }
-
-
-def study(trainer=None, **more):
-    return {
-        "name": "toy",
-        "trainer": trainer or section(),
-        "search": {"optim.lr": {"uniform": [0, 1]}},
-        "budget": {"trials": 4},
-    } | more
 
 
 def started(tmp_path, given=None, *, stop_after=None):
@@ -66,17 +40,6 @@ def started(tmp_path, given=None, *, stop_after=None):
 
     trainer.run(config, tmp_path, report)
     return told
-
-
-def gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def wait_until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.1)
-    return true()
 
 
 def test_every_epoch_that_a_command_writes_down_is_reported(tmp_path):
