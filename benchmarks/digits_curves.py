@@ -1,0 +1,120 @@
+"""Learning curves of this very task, recorded: our own trainings on `digits`, drawn evenly, each at full length.
+
+    python -m benchmarks.digits_curves record --folder F      # goes on where it was left
+
+The configurations are a scrambled Sobol sequence over the search space of `digits_curves.yaml`, the same ones every
+time. All are trained with seed 0 first, then every fifth with two more. `F/rows.jsonl` has a line a training: the
+configuration's number, its values, the seed, `val/miou` of every epoch, and how many CPU seconds it took.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from scipy.stats import qmc
+
+from ipix_tune.config.dimension import from_unit
+from ipix_tune.config.dimension_config import Dimension
+from ipix_tune.config.load_study import load
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.trainer.resources import Value
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+STUDY = Path(__file__).with_suffix(".yaml")
+CONFIGURATIONS, DRAW_SEED = 200, 24
+SEEDS, EVERY = (0, 1, 2), 5
+"""Every configuration is trained with the first seed, every fifth with all."""
+
+
+def configurations(space: SearchSpace) -> list[dict[str, Value]]:
+    """The configurations in their order; one column of the Sobol sequence a dimension."""
+    names = list(space.dimensions)
+    points = qmc.Sobol(len(names), rng=DRAW_SEED).random(256)[:CONFIGURATIONS]
+    return [
+        space.draw(lambda name, dimension, row=row: _value(dimension, float(row[names.index(name)])))  # type: ignore[misc]
+        for row in points
+    ]
+
+
+def _value(dimension: Dimension, place: float) -> Value:
+    if dimension.choice is not None:
+        return dimension.choice[int(place * len(dimension.choice))]
+    return from_unit(dimension, place)
+
+
+def trainings() -> list[tuple[int, int]]:
+    """Configuration and seed of every training, in order."""
+    first = [(number, SEEDS[0]) for number in range(CONFIGURATIONS)]
+    return first + [(number, seed) for number in range(0, CONFIGURATIONS, EVERY) for seed in SEEDS[1:]]
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """What has been recorded; a line that was cut off is left out."""
+    text = file.read_text() if file.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def train(space: SearchSpace, values: dict[str, Value], seed: int) -> tuple[list[float], str | None]:
+    """`val/miou` of every epoch that was trained; and why it ended early, where a loss or weight was not finite."""
+    from trainers.common.errors import TrainingError
+    from trainers.config import TrainConfig
+    from trainers.interface.epoch_record import Decision, EpochRecord
+    from trainers.loop.fit import fit
+
+    config = space.to_config({"seed": seed, **values})
+    assert isinstance(config, TrainConfig)
+    scores: list[float] = []
+
+    def note(record: EpochRecord) -> Decision:
+        scores.append(record.metrics["val/miou"])
+        return Decision.CONTINUE
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            fit(config, Path(folder) / "run", callbacks=[note])
+        except TrainingError as error:
+            return scores, str(error)
+    return scores, None
+
+
+@app.command()
+def record(
+    folder: Annotated[Path, typer.Option(help="Where the rows lie.")],
+    most: Annotated[int | None, typer.Option(min=1, help="Trainings of this call; default: all that are left.")] = None,
+) -> None:
+    """Train what is missing, one after the other, on one core."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.jsonl"
+    kept = read_rows(file)
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    done = {(row["configuration"], row["seed"]) for row in kept}
+    space = SearchSpace(load(STUDY))
+    drawn = configurations(space)
+    left = [one for one in trainings() if one not in done]
+    for number, seed in left[:most]:
+        begun = time.process_time()
+        scores, failed = train(space, drawn[number], seed)
+        row = {
+            "configuration": number,
+            "seed": seed,
+            "values": drawn[number],
+            "scores": [round(score, 4) for score in scores],
+            "failed": failed,
+            "cpu_s": round(time.process_time() - begun, 2),
+        }
+        with file.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        typer.echo(f"{number} seed {seed}: {scores[-1] if scores else failed} after {row['cpu_s']} s")
+
+
+@app.callback()
+def _commands() -> None:
+    """`record`."""
+
+
+if __name__ == "__main__":
+    app()
