@@ -1,6 +1,7 @@
 """Learning curves of this very task, recorded: our own trainings on `digits`, drawn evenly, each at full length.
 
     python -m benchmarks.digits_curves record --folder F      # goes on where it was left
+    python -m benchmarks.digits_curves pack --folder F        # benchmarks/digits_curves.parquet
 
 The configurations are a scrambled Sobol sequence over the search space of `digits_curves.yaml`, the same ones every
 time. All are trained with seed 0 first, then every fifth with two more. `F/rows.jsonl` has a line a training: the
@@ -13,9 +14,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 from scipy.stats import qmc
 
+from benchmarks.helpers.recorded_digits import RECORDED, STUDY
 from ipix_tune.config.dimension import from_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
@@ -24,7 +28,6 @@ from ipix_tune.trainer.resources import Value
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-STUDY = Path(__file__).with_suffix(".yaml")
 CONFIGURATIONS, DRAW_SEED = 200, 24
 SEEDS, EVERY = (0, 1, 2), 5
 """Every configuration is trained with the first seed, every fifth with all."""
@@ -111,9 +114,23 @@ def record(
         typer.echo(f"{number} seed {seed}: {scores[-1] if scores else failed} after {row['cpu_s']} s")
 
 
-@app.callback()
-def _commands() -> None:
-    """`record`."""
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Option(help="Where the rows lie.")],
+    out: Annotated[Path, typer.Option(help="Parquet file.")] = RECORDED,
+) -> None:
+    """Write what has been recorded as the table that the family digits of `benchmarks.anytime` reads."""
+    rows = sorted(read_rows(folder / "rows.jsonl"), key=lambda row: (row["configuration"], row["seed"]))
+    columns = {
+        "configuration": pa.array([row["configuration"] for row in rows], pa.int16()),
+        "seed": pa.array([row["seed"] for row in rows], pa.int8()),
+        "values": pa.array([json.dumps(row["values"]) for row in rows]),
+        "scores": pa.array([row["scores"] for row in rows], pa.list_(pa.float32())),
+        "failed": pa.array([row["failed"] for row in rows], pa.string()),
+        "cpu_s": pa.array([row["cpu_s"] for row in rows], pa.float32()),
+    }
+    pq.write_table(pa.table(columns), out, compression="zstd")
+    typer.echo(f"{out}: {len(rows)} trainings of {len({row['configuration'] for row in rows})} configurations")
 
 
 if __name__ == "__main__":

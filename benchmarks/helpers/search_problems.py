@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.helpers.recorded_digits import RecordedDigits, shipped
 from benchmarks.helpers.trained_curves import DATA, SEARCH, TrainedCurves
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
@@ -12,8 +13,10 @@ from ipix_tune.simulation.curve import Curves
 from ipix_tune.simulation.curves import HPOBENCH
 from ipix_tune.simulation.hpobench_curves import HpoBenchCurves
 from ipix_tune.simulation.parametric_curves import ParametricCurves
+from ipix_tune.trainer.resources import Value
 
 FAMILIES = ("power", "exponential", "mlp", "kernel")
+"""Those of `benchmarks.search_quality`; `benchmarks.anytime` has the recorded digits too."""
 
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "voc.yaml"
@@ -23,9 +26,21 @@ def problem(family: str, seed: int) -> Curves:
     """One member of a family."""
     if family in SEARCH:
         return TrainedCurves(family, list(DATA)[seed % len(DATA)], seed)
+    if family == "digits":
+        return RecordedDigits(shipped(), seed)
     if family == "hpobench":
         return HpoBenchCurves(HPOBENCH[seed % len(HPOBENCH)], mode="max", epochs=EPOCHS, seed=seed)
     return ParametricCurves(SearchSpace(load(SPACE)), shape=family, mode="max", epochs=EPOCHS, seed=seed)
+
+
+def truth(curves: Curves, values: Mapping[str, Value]) -> float:
+    """What a configuration is worth after the last epoch, without the luck of the training by which it was found: a
+    formula without its jitter, of a real training the mean of other seeds, of a recorded one that of all."""
+    if isinstance(curves, ParametricCurves):
+        return curves.end(values)
+    if isinstance(curves, TrainedCurves | RecordedDigits):
+        return curves.worth(curves.curve(values))
+    return curves.curve(values).scores[-1] or 0.0
 
 
 def search_of(curves: Curves) -> dict[str, Dimension]:

@@ -52,6 +52,16 @@ class ParametricCurves:
         return self._space.draw(lambda name, _: self._places[name].best())
 
     def curve(self, values: Mapping[str, Value]) -> Curve:
+        jitter = np.random.default_rng([self._seed, digest(values)]).normal(0, JITTER, len(self._epochs))
+        scores = as_scores(self._errors(values) + jitter, maximize=self._maximize)
+        return Curve(scores=tuple(scores), seconds=1.0)
+
+    def end(self, values: Mapping[str, Value]) -> float:
+        """The score after the last epoch without the jitter."""
+        return as_scores(self._errors(values), maximize=self._maximize)[-1]
+
+    def _errors(self, values: Mapping[str, Value]) -> np.ndarray:
+        """By epoch, without the jitter."""
         asymptote, full = self.error(values), float(self._epochs[-1])
         tilt = sum(self._places[name].tilt(value) for name, value in values.items())
         pace = full / 10 * math.exp(0.7 * math.tanh(tilt))
@@ -59,9 +69,8 @@ class ParametricCurves:
             left = (1 + self._epochs / pace) ** -1.0
         else:
             left = np.exp(-self._epochs / pace)
-        jitter = np.random.default_rng([self._seed, digest(values)]).normal(0, JITTER, len(self._epochs))
-        errors = asymptote + (START - asymptote) * left + jitter
-        return Curve(scores=tuple(as_scores(errors, maximize=self._maximize)), seconds=1.0)
+        errors: np.ndarray = asymptote + (START - asymptote) * left
+        return errors
 
 
 class _Place:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import search_quality
+from benchmarks.helpers.priors import with_prior
 from benchmarks.helpers.search_problems import EPOCHS, problem, search_of
 from benchmarks.search_quality import (
     CONCURRENT,
@@ -24,7 +25,6 @@ from benchmarks.search_quality import (
     quartiles,
     read_raw,
     render,
-    with_prior,
     worth,
 )
 from ipix_tune.simulation.simulator import Simulation

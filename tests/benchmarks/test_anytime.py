@@ -1,0 +1,94 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.anytime import Ended, Problem, Race, as_row, read_raw
+from benchmarks.helpers.anytime_tables import quartiles, regrets, render
+from benchmarks.helpers.recorded_digits import RecordedDigits
+from benchmarks.helpers.search_problems import EPOCHS, problem, truth
+
+REFERENCE = {"target": 80.0, "median": 40.0}
+
+
+def test_the_regret_is_that_of_the_best_by_score_and_not_of_the_best_by_worth():
+    row = {"ended": [[105, 60.0, 60.0], [120, 70.0, 50.0], [140, 65.0, 80.0], [160, 81.0, 82.0]]}
+    assert regrets(row, REFERENCE, (104, 105, 139, 150, 160)) == [1.0, 0.5, 0.75, 0.75, 0.0]
+
+
+def test_a_race_is_won_by_what_a_user_would_take():
+    race = Race(target=80.0, ended=[Ended(epochs=105, score=90.0, worth=79.0)])
+    race.ended.append(Ended(epochs=110, score=89.0, worth=85.0))
+    assert not race.won
+    race.ended.append(Ended(epochs=120, score=91.0, worth=80.0))
+    assert race.won
+
+
+def test_quartiles_count_those_that_never_got_there_as_the_largest():
+    assert quartiles([100.0, 200.0, math.inf]) == (150.0, 200.0, math.inf)
+
+
+def test_a_race_on_a_formula_ends_where_its_best_is_worth_the_target(tmp_path):
+    one = Problem("power", 3)
+    race = one.race(one.study(sampler="random"), target=50.0)
+    assert race.won
+    assert race.ended[-1].worth >= 50.0 > max(end.worth for end in race.ended[:-1])
+    assert race.epochs == race.ended[-1].epochs
+    file = tmp_path / "raw.jsonl"
+    file.write_text(json.dumps(as_row(one, "random", race)) + "\n" + '{"family": "cut o')
+    assert read_raw(file)["power", 3, "random"]["reached"] == race.epochs
+
+
+def test_a_formula_is_worth_its_end_without_the_jitter():
+    curves = problem("power", 3)
+    values = curves.optimum()
+    ends = [problem("power", 3).curve({**values, "interpixel.tau": 0.5 + k / 1000}).scores[-1] for k in range(40)]
+    truths = [truth(curves, {**values, "interpixel.tau": 0.5 + k / 1000}) for k in range(40)]
+    assert np.std(np.subtract(ends, truths)) == pytest.approx(0.4, rel=0.4)
+    assert np.abs(np.diff(truths)).max() < 0.1
+
+
+def recorded(number, lr, scores, seed=0, method="supervised"):
+    values = {"optim.lr": lr, "optim.weight_decay": 1e-4, "method.name": method}
+    return {"configuration": number, "seed": seed, "values": values, "scores": scores}
+
+
+@pytest.fixture
+def rows():
+    low, high = np.linspace(5, 20, EPOCHS), np.linspace(5, 60, EPOCHS)
+    return [
+        recorded(0, 0.01, list(low)),
+        recorded(1, 1.0, list(high - 3), seed=0),
+        recorded(1, 1.0, list(high), seed=1),
+        recorded(1, 1.0, list(high + 3), seed=2),
+    ]
+
+
+def test_a_recorded_configuration_is_worth_the_mean_of_its_seeds(rows):
+    curves = RecordedDigits(rows, seed=0)
+    asked = curves.curve({"optim.lr": 0.8, "optim.weight_decay": 1e-4, "method.name": "supervised"})
+    assert curves.worth(asked) == pytest.approx(60)
+
+
+def test_two_proposals_near_one_recorded_configuration_have_luck_of_their_own(rows):
+    curves = RecordedDigits(rows, seed=0)
+    ends = [
+        curves.curve({"optim.lr": 0.01 + k / 1e4, "optim.weight_decay": 1e-4, "method.name": "supervised"}).scores[-1]
+        for k in range(30)
+    ]
+    step = 3 * math.sqrt(1.5)
+    assert {round(end, 6) for end in ends} == {round(20 + luck, 6) for luck in (-step, 0, step)}
+
+
+def test_a_training_that_diverged_has_the_lowest_score_from_there_on(rows):
+    rows[0]["scores"] = rows[0]["scores"][:4]
+    assert RecordedDigits(rows, seed=0).mean(0)[3:].tolist() == [pytest.approx(5 + 15 * 3 / 26), *[0.0] * 23]
+
+
+def test_the_table_has_a_row_a_search_and_says_never():
+    found = {("power", seed, "reference"): {**REFERENCE, "family": "power", "seed": seed} for seed in (0, 1)}
+    for seed, reached in ((0, 300), (1, None)):
+        row = {"family": "power", "seed": seed, "reached": reached, "seconds": 1.0, "ended": [[120, 60.0, 60.0]]}
+        found["power", seed, "ASHA + TPE"] = row
+    assert "| ASHA + TPE | 2 | > 2160 [> 2160, > 2160] | 1 | – | 0.500 |" in render(found, command="x")
