@@ -64,7 +64,7 @@ def render(found: Raw, *, command: str) -> str:
         f"the configuration with the best last score; {CONCURRENT} trials at once; the least that can be measured is",
         f"{FLOOR} epochs. Median [quartiles] over problems; `never`: not within {BUDGET} epochs (they count as the",
         "largest). `/ ASHA + TPE`: ratio of the medians, on the problems that both ran. `regret at` so many epochs:",
-        "median of the way from the best so far to the target, as a share of that from the median random configuration.",
+        "median of the way from the best so far to the target, as a share of that from the median random one.",
         "`CPU s`: median of a whole run, the trainings of mlp and kernel included.",
         "",
     ]
