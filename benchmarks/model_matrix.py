@@ -6,9 +6,11 @@
 `measure` goes on where it was stopped; `--method` and `--network` take some of the cells. A cell trains on `digits`, in
 crops of 32 pixels:
 
-- step: two epochs of one step, scored. The losses are finite and the inter-pixel loss is above 0.
+- step: two epochs of one step, scored. The losses are finite and the inter-pixel loss is above 0. Mean teacher and
+  U2PL train a third: they compare an average with the network on the same images, and the average's first update copies
+  the network.
 - resume: the same, stopped after the first epoch and taken up again, has the same scores and weights bit for bit.
-- two processes: two steps in float64, once by one process and once by two (gloo), each with half of the batch; the
+- two processes: as many steps in float64, once by one process and once by two (gloo), each with half of the batch; the
   difference of weights, statistics and optimiser states, relative to what the steps changed, of the part where it is
   largest. DDP also fails where a parameter that requires a gradient gets none.
 """
@@ -40,6 +42,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "smp DPT, tu-test_vit": {"name": "smp", "architecture": "dpt", "encoder": "tu-test_vit", "options": SLIM},
 }
 CROP, BATCH, WORLD, STEPS = 32, 4, 2, 2
+MORE_STEPS = {"meanteacher": 3, "u2pl": 3}
 LARGEST = 1e-6
 """Difference of two processes from one, in float64, above which they do not do the same."""
 
@@ -68,7 +71,7 @@ def stepped(method: str, network: str, folder: Path) -> dict[str, Any]:
     from trainers.interface.epoch_record import Decision
     from trainers.loop.fit import fit
 
-    config = config_of(method, network, epochs=2, steps_per_epoch=1)
+    config = config_of(method, network, epochs=MORE_STEPS.get(method, STEPS), steps_per_epoch=1)
     fit(config, folder / "whole")
     last = rows(folder / "whole")[-1]
     losses = {name: value for name, value in last.items() if name.startswith("train/loss")}
@@ -86,7 +89,8 @@ def _trained(method: str, network: str, folder: Path) -> tuple[Any, Any]:
     from tests.trainers.methods.test_two_processes_train import trained
 
     model = {"backbone": "small", "weights": "none", **NETWORKS[network]}
-    held: tuple[Any, Any] = trained(method, folder, {"model": model, "data": {"crop": CROP}}, images=BATCH, steps=STEPS)
+    sections = {"model": model, "data": {"crop": CROP}}
+    held: tuple[Any, Any] = trained(method, folder, sections, images=BATCH, steps=MORE_STEPS.get(method, STEPS))
     return held
 
 
@@ -175,7 +179,8 @@ def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Opti
         f"`digits`, crops of {CROP} pixels, {BATCH} + {BATCH} images, inter-pixel loss on (alpha 1, tau 0.05), random "
         "weights. A cell says: the inter-pixel loss in the last step; whether a run that was stopped and taken up has "
         "the same weights and scores bit for bit; the largest difference of two processes from one after "
-        f"{STEPS} steps in float64, relative to what the steps changed.",
+        f"{STEPS} steps in float64, relative to what the steps changed. Mean teacher and U2PL take "
+        f"{MORE_STEPS['u2pl']} steps: their average is a copy of the network until the second update.",
         "",
         f"| method | {' | '.join(NETWORKS)} |",
         "|---|" + "---|" * len(NETWORKS),
