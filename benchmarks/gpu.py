@@ -3,6 +3,7 @@
     python -m benchmarks.gpu --rows gpu.jsonl --out benchmarks/results/gpu.md --unimatch PATH
     python -m benchmarks.gpu methods loader --rows gpu.jsonl --out gpu.md                   # some stages
     python -m benchmarks.gpu --cpu --rows cpu.jsonl --out cpu.md                            # a rehearsal
+    python -m benchmarks.gpu networks --rows nets.jsonl --out nets.md                       # a minute of each network
     python -m benchmarks.gpu processes --nproc 8 --rows gpu8.jsonl --out gpu8.md            # several GPUs
 
 Every stage is a process of its own with a budget of time. Its rows are printed and kept as they come, and the table is
@@ -27,6 +28,8 @@ from benchmarks.helpers.step_sides import with_this_tree
 
 BUDGETS = {"tests": 90, "methods": 150, "kernels": 30, "step": 90, "loader": 60, "compile": 100, "unimatch": 70}
 """Seconds of each stage, in this order; 590 together."""
+NETWORKS_S = 300
+"""A minute for each of four networks, with what it takes to build and to score them."""
 PROCESSES_S = 540
 STOP_S = 5
 
@@ -38,7 +41,8 @@ def main(
     rows: Annotated[Path, typer.Option(help="JSON lines; rows are added.")],
     out: Annotated[Path, typer.Option(help="A Markdown file, written anew from all rows after each stage.")],
     stages: Annotated[
-        list[str] | None, typer.Argument(help=f"Some of: {', '.join(BUDGETS)}, processes; default: all but the last.")
+        list[str] | None,
+        typer.Argument(help=f"Some of: {', '.join(BUDGETS)}, networks, processes; default: all but the last two."),
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="A rehearsal with small sizes.")] = False,
     unimatch: Annotated[Path | None, typer.Option(help="A checkout of UniMatch.", exists=True, file_okay=False)] = None,
@@ -47,7 +51,7 @@ def main(
     budget: Annotated[float, typer.Option(min=0.1, help="Multiplies each stage's time.")] = 1.0,
 ) -> None:
     """Run the stages one after the other. Exit code 1 where one of them failed."""
-    allowed = {**BUDGETS, "processes": PROCESSES_S}
+    allowed = {**BUDGETS, "networks": NETWORKS_S, "processes": PROCESSES_S}
     chosen = stages or list(BUDGETS)
     for stage in chosen:
         if stage not in allowed:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import gpu_compile, gpu_processes
-from benchmarks.helpers import gpu_kernels, gpu_methods, gpu_steps
+from benchmarks.helpers import gpu_kernels, gpu_methods, gpu_networks, gpu_steps
 from benchmarks.helpers.gpu_measure import Asked, Row, device_name
 
 STAGES: dict[str, Callable[[Asked], Iterator[Row]]] = {
@@ -22,6 +22,7 @@ STAGES: dict[str, Callable[[Asked], Iterator[Row]]] = {
     "loader": gpu_steps.loader,
     "compile": gpu_compile.compile,
     "unimatch": gpu_steps.unimatch,
+    "networks": gpu_networks.networks,
     "processes": gpu_processes.rows,
 }
 

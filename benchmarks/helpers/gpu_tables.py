@@ -17,12 +17,18 @@ HEADINGS = {
     "loader": "UniMatch's step with its loader, by workers",
     "compile": "`precision.compile`, from an empty cache",
     "unimatch": "Against UniMatch's loop, turns in order",
+    "networks": "A minute of each network: UniMatch with the inter-pixel loss, bf16, random weights",
     "processes": "Several processes against one, and batch norm over all of them",
 }
 COLUMNS = {
     "result": ("result", "{}"),
     "processes": ("processes", "{}"),
+    "steps": ("steps", "{}"),
     "ms": ("ms a step", "{:.1f}"),
+    "images_s": ("images a second", "{:.0f}"),
+    "loss": ("mean loss: first three steps, the others", "{}"),
+    "interpixel": ("inter-pixel loss", "{:.2g}"),
+    "miou": ("mIoU, held out", "{:.1f}"),
     "host_ms": ("of which the host was busy", "{:.1f}"),
     "waits": ("host waits a step", "{}"),
     "collectives": ("collectives a step", "{}"),

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from benchmarks.gpu import BUDGETS, app, run_stage
 from benchmarks.helpers import gpu_tables
+from benchmarks.helpers.gpu_networks import ON_CPU
 from benchmarks.helpers.step_sides import with_this_tree
 
 
@@ -70,13 +71,15 @@ def test_rows_of_a_stage_that_has_not_ended_are_in_the_table(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["tests", "methods", "step", "loader", "compile", "processes"])
+@pytest.mark.parametrize("stage", ["tests", "methods", "step", "loader", "compile", "networks", "processes"])
 def test_every_stage_runs_on_a_cpu(stage, tmp_path):
     done, rows, _ = rehearse(tmp_path, stage, "--only", "alonso", "--only", "cps")
     assert done.exit_code == 0, done.output
     assert rows[-1]["result"] == "done"
     if stage == "processes":
         assert {row["name"] for row in rows if row.get("difference", 1) < 1e-6} == {"alonso", "cps"}
+    if stage == "networks":
+        assert [row["name"] for row in rows if row.get("interpixel", 0) > 0 and row["steps"] >= 2] == list(ON_CPU)
 
 
 CHECKOUT = {
