@@ -74,27 +74,25 @@ def config_of(weights: str, lr: float, seed: int) -> TrainConfig:
 
 
 @app.command()
-def measure(rows: Rows) -> None:
+def measure(
+    rows: Rows,
+    only: Annotated[str | None, typer.Option("--side", help=f"One of: {', '.join(SIDES)}; default: both.")] = None,
+) -> None:
     """Try the rates, then train the pairs."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         weights = {"pretrained": str(published(Path(name) / "lite0.pth")), "from scratch": "none"}
-        for side in SIDES:
+        for side in SIDES if only is None else (only,):
             for lr in RATES:
                 _measured(rows, side, weights[side], lr, TRIED_ON)
-        best = chosen(_read(rows))
-        for seed in SEEDS:
-            for side in SIDES:
-                _measured(rows, side, weights[side], best[side], seed)
+            for seed in SEEDS:
+                _measured(rows, side, weights[side], chosen(_read(rows), side), seed)
 
 
-def chosen(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The rate of each side that scored highest on held-out scenes."""
-    tried = [row for row in rows if row["seed"] == TRIED_ON]
-    return {
-        side: max((row for row in tried if row["side"] == side), key=lambda row: float(row["held_out"]))["lr"]
-        for side in SIDES
-    }
+def chosen(rows: list[dict[str, Any]], side: str) -> float:
+    """The rate with which a side scored highest on held-out scenes."""
+    tried = [row for row in rows if (row["side"], row["seed"]) == (side, TRIED_ON)]
+    return float(max(tried, key=lambda row: float(row["held_out"]))["lr"])
 
 
 def _read(rows: Path) -> list[dict[str, Any]]:
@@ -118,7 +116,7 @@ def _measured(rows: Path, side: str, weights: str, lr: float, seed: int) -> None
 def table(rows: Rows, out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
     """Write each pair, and the mean difference with its interval."""
     found = _read(rows)
-    best = chosen(found)
+    best = {side: chosen(found, side) for side in SIDES}
     scores = {
         side: {r["seed"]: r["score"] for r in found if r["side"] == side and r["lr"] == best[side]} for side in SIDES
     }

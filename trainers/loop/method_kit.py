@@ -7,6 +7,7 @@ from trainers.config import TrainConfig
 from trainers.data.rng_streams import Stream, generator
 from trainers.interface.method import MethodContext
 from trainers.models.build import build_model
+from trainers.models.frozen import share
 from trainers.processes.batch_norm import BatchNormOver, place_batch_norm
 from trainers.processes.process_group import Process
 
@@ -33,11 +34,15 @@ def make_kit(
         model = build_model(config.model, num_classes=num_classes, seed=seed, whole=whole)
         return place(model, config.optim.batch_norm)
 
+    student = network(config.init_seed)
+
     def peer() -> nn.Module:
-        return network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)), whole=False)
+        made = network(int(generator(config.init_seed, Stream.PEER, next(peers)).integers(2**31)), whole=False)
+        share(made, student)
+        return made
 
     return MethodContext(
-        student=network(config.init_seed),
+        student=student,
         num_classes=num_classes,
         peer=peer,
         place=place,

@@ -1,11 +1,11 @@
 """An exponential moving average of a network, as a teacher (methods: section 0)."""
 
-import copy
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from trainers.models.frozen import copied
 from trainers.models.interface import Features
 from trainers.models.noise import noise_of
 
@@ -17,7 +17,7 @@ class EmaTeacher:
     update copies the student.
 
     Args:
-        student: the network to average; copied.
+        student: the network to average; copied. A frozen encoder is not averaged, and is the teacher's too.
         network: holds the average, instead of a copy of the student; trainable as it is.
         pace: a, above 1 for a shorter warm-up.
         decay: d_max.
@@ -40,7 +40,7 @@ class EmaTeacher:
         pace: float = 1.0,
     ) -> None:
         self.student = student
-        self.network = copy.deepcopy(student).requires_grad_(False) if network is None else network
+        self.network = copied(student).requires_grad_(False) if network is None else network
         self.pace = pace
         self.decay = decay
         self.buffers = buffers
@@ -68,7 +68,10 @@ class EmaTeacher:
 
     def _move(self, decay: float) -> None:
         averaged = list(zip(self.network.parameters(), self.student.parameters(), strict=True))
+        averaged = [(mine, theirs) for mine, theirs in averaged if mine is not theirs]  # a frozen encoder is of both
         for mine, theirs in zip(self.network.buffers(), self.student.buffers(), strict=True):
+            if mine is theirs:
+                continue
             if not mine.is_floating_point():
                 if self.buffers != "own":
                     mine.copy_(theirs)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.interface.input_spec import InputSpec
+from trainers.models import frozen
 
 
 class Encoded(NamedTuple):
@@ -106,6 +107,10 @@ class SegmentationModel(nn.Module):
         """The encoder's maps of normalised images (B, bands, H, W)."""
         raise NotImplementedError
 
+    def encoded(self, images: Tensor) -> Encoded:
+        """:meth:`encode`, once for all networks that have a frozen encoder in common."""
+        return frozen.encoded(self.backbone, images, self.encode) if self.frozen else self.encode(images)
+
     def join(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Joined:
         """The decoder without its last convolutions, of ``Encoded.maps``; they may be of more images than were encoded
         together.
@@ -133,7 +138,7 @@ class SegmentationModel(nn.Module):
     def through(self, images: Tensor, head: "SegmentationModel") -> Tensor:
         """Logits (B, C, H, W) that another network's decoder gives for this one's maps of images (B, bands, H, W)."""
         size = (images.shape[-2], images.shape[-1])
-        logits: Tensor = head.upsample(head.tail(head.join(self.encode(images).maps, size).neck), size)
+        logits: Tensor = head.upsample(head.tail(head.join(self.encoded(images).maps, size).neck), size)
         return logits
 
     def freeze(self) -> None:
@@ -148,7 +153,9 @@ class SegmentationModel(nn.Module):
         return self
 
     def randomise(self) -> None:
-        """Draws all weights anew, those that were pretrained too, from torch's global generator."""
+        """Draws all weights anew, those that were pretrained too, from torch's global generator. A frozen encoder is
+        this network's own from then on."""
+        self.backbone = frozen.own_encoder(self)
         for module in self.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
@@ -173,7 +180,7 @@ class SegmentationModel(nn.Module):
             features: give all :class:`Features`.
         """
         size = (images.shape[-2], images.shape[-1])
-        encoded = self.encode(images)
+        encoded = self.encoded(images)
         if features or perturb is not None:
             joined = self.join(encoded.maps, size)
             fused = self.fuse(joined.neck if perturb is None else perturb(joined.neck))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.interface.input_spec import InputSpec
+from trainers.models.frozen import own_encoder
 from trainers.models.interface import Encoded, Features, Joined, SegmentationModel
 from trainers.models.upsample import Upsample
 
@@ -110,4 +111,5 @@ class SmpModel(SegmentationModel):
     def randomise(self) -> None:
         if self.anew is None:
             return super().randomise()
+        self.backbone = own_encoder(self)
         self.load_state_dict(self.anew().state_dict())
