@@ -6,16 +6,15 @@ file. Where both see the same images in a step, the second one takes the maps of
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-if TYPE_CHECKING:
-    from trainers.models.interface import Encoded
-
+Maps = TypeVar("Maps", bound=tuple[Any, ...])
+"""What an encoder makes: tensors, and tuples of them."""
 KEPT = 2
 """Batches of images whose maps an encoder keeps, at most. A batch's maps go with the batch."""
 
@@ -54,7 +53,7 @@ def share(network: nn.Module, other: nn.Module) -> None:
         _OF.setdefault(theirs, Kept(theirs))
 
 
-def encoded(encoder: nn.Module, images: Tensor, encode: "Callable[[Tensor], Encoded]") -> "Encoded":
+def encoded(encoder: nn.Module, images: Tensor, encode: Callable[[Tensor], Maps]) -> Maps:
     """The maps of images (B, bands, H, W): those of another network's pass, where there was one on these very images.
 
     Args:
@@ -75,10 +74,10 @@ class Kept:
         self._weights = [*encoder.parameters(), *encoder.buffers()]
         self._of = WeakIdKeyDictionary()
 
-    def maps(self, images: Tensor, encode: "Callable[[Tensor], Encoded]") -> "Encoded":
+    def maps(self, images: Tensor, encode: Callable[[Tensor], Maps]) -> Maps:
         """Those that are kept, or new ones, which are kept."""
         now = self._state(images)
-        before, found, versions = self._of.get(images, (None, None, None))
+        before, found, versions = self._of.get(images, (None, (), []))
         if before == now and versions == _versions(found):
             return found  # type: ignore[no-any-return]
         made = encode(images)
@@ -93,9 +92,13 @@ class Kept:
         return images._version, autocast, tuple(one._version for one in self._weights)
 
 
-def _versions(made: "Encoded") -> list[int]:
+def _versions(made: tuple[Any, ...]) -> list[int]:
     return [one._version for one in _tensors(made)]
 
 
-def _tensors(made: "Encoded") -> Iterator[Tensor]:
-    yield from (*made.maps, made.middle, made.high)
+def _tensors(made: tuple[Any, ...]) -> Iterator[Tensor]:
+    for one in made:
+        if isinstance(one, Tensor):
+            yield one
+        else:
+            yield from _tensors(one)

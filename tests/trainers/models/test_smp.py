@@ -106,7 +106,7 @@ def test_feature_dropout_acts_on_the_encoders_maps_and_not_on_the_image(architec
 def test_images_of_other_sizes_are_padded_in_black_and_their_logits_cut(architecture, encoder, options):
     model = network(architecture, encoder, options).eval()
     spec = model.input_spec
-    black = -torch.tensor(spec.mean) / torch.tensor(spec.std)
+    black = torch.tensor([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)])  # rounded once
     images = drawn(1, 3, 131, 150)
     height, width = (-(-side // spec.multiple) * spec.multiple for side in images.shape[2:])
     padded = black[:, None, None].expand(1, 3, height, width).clone()
