@@ -41,7 +41,7 @@ def weights_of_an_encoder(path: Path) -> Path:
 
 def made(method: str, weights: Path, folder: Path, *, common: bool) -> Any:
     """A run whose networks have the encoder in common, or each their own."""
-    from tests.trainers.test_every_method import config
+    from tests.trainers.methods.test_every_method import config
     from trainers.loop.run import Run
 
     whole = config(

@@ -54,7 +54,7 @@ def networks(asked: Asked) -> Iterator[Row]:
 
 
 def _config(asked: Asked, model: dict[str, Any]) -> Any:
-    from tests.trainers.test_every_method import config
+    from tests.trainers.methods.test_every_method import config
 
     small = {"crop": SMALL_CROP.get(model.get("name", ""), 32), "batch_size": SMALL_BATCH}
     return config(

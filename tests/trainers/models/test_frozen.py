@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.trainers.runs import same_tensors
-from tests.trainers.test_every_method import config
+from tests.trainers.methods.test_every_method import config
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
 from trainers.methods.ema import EmaTeacher
