@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from tests.trainers.runs import same_tensors
 from tests.trainers.methods.test_every_method import config
+from tests.trainers.runs import same_tensors
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
 from trainers.methods.ema import EmaTeacher
