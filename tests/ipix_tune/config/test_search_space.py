@@ -104,6 +104,30 @@ def test_a_condition_decides_whether_a_leaf_is_set():
     assert "method.ema_decay" in space.active({"method.name": "fixmatch", "method.teacher": "ema"})
 
 
+LOSS_AND_SCHEDULE = {
+    "loss.labelled": {"choice": ["ce", "focal", "dice", "lovasz", "ce+dice", "focal+dice", "ce+lovasz"]},
+    "loss.focal_gamma": {"uniform": [0, 4], "only_if": {"loss.labelled": ["focal", "focal+dice"]}},
+    "loss.region_weight": {"uniform": [0.1, 3], "only_if": {"loss.labelled": ["ce+dice", "focal+dice", "ce+lovasz"]}},
+    "loss.class_weights": {
+        "choice": ["none", "frequency"],
+        "only_if": {"loss.labelled": ["ce", "focal", "dice", "ce+dice", "focal+dice", "ce+lovasz"]},
+    },
+    "loss.frequency_power": {"uniform": [0, 1], "only_if": {"loss.class_weights": "frequency"}},
+    "schedule.lr": {"choice": ["poly", "cosine", "constant"]},
+    "schedule.poly_power": {"uniform": [0.5, 2], "only_if": {"schedule.lr": "poly"}},
+    "schedule.lr_warmup_steps": {"int": [0, 10]},
+}
+
+
+def test_the_labelled_loss_with_its_class_weights_and_the_schedule_can_be_searched():
+    space = space_of(LOSS_AND_SCHEDULE)
+    drawn = [ask(space, seed)[1] for seed in range(40)]
+    configs = [space.to_config(values) for values in drawn]
+    assert {one.loss.labelled for one in configs} == set(LOSS_AND_SCHEDULE["loss.labelled"]["choice"])
+    assert {one.schedule.lr for one in configs} == {"poly", "cosine", "constant"}
+    assert set().union(*drawn) == set(LOSS_AND_SCHEDULE)
+
+
 def test_a_dimension_comes_after_those_that_its_condition_names():
     names = list(space_of(CONDITIONS, trainer={"method": {}}).dimensions)
     assert names.index("method.name") < names.index("method.teacher") < names.index("method.ema_decay")
