@@ -62,6 +62,10 @@ class SchedulerConfig(Section):
     quota: bool = True
     """Hold each rung to that share, except for a new best. A searcher that learns gives ever better trials, and plain
     ASHA (false) lets almost all of these run in full."""
+    brackets: Annotated[int, Field(ge=1)] = 1
+    """Hyperband's brackets over the same rungs: with 2 and more, some trials are not judged at the first rung, fewer of
+    them not at the second either, and so on. For studies whose early epochs do not tell; 1: all are judged at all
+    rungs."""
 
 
 class NoImprovement(Section):

@@ -273,3 +273,12 @@ def _check_trial(study: StudyConfig, trainer: Trainer, config: Config) -> None:
             f"{every}, so that rungs would fall on epochs without a score",
             path=("scheduler", "grace_epochs"),
         )
+    most, rung = 1, scheduler.grace_epochs
+    while rung < epochs:
+        most, rung = most + 1, rung * scheduler.reduction
+    if scheduler.brackets > most:
+        raise SpaceError(
+            f"scheduler.brackets = {scheduler.brackets}: with {most - 1} rungs before the last of {epochs} epochs there "
+            f"are {most} brackets at most, the last of which runs in full",
+            path=("scheduler", "brackets"),
+        )

@@ -10,8 +10,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from analysis.stats.objective import sign_of
 from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.search.rungs import bracket_of
 from ipix_tune.search.trial_message import TrialMessage
-from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.trial_record import TrialRecord, trial_number
 
 
 class Asha(FIFOScheduler):
@@ -29,18 +30,30 @@ class Asha(FIFOScheduler):
         grace_epochs: the first rung.
         reduction: one in so many goes on.
         quota: hold each rung to that.
+        brackets: kinds of trial; the later a kind, the more rungs do not judge it (`bracket_of`).
     """
 
-    def __init__(self, *, mode: str, max_epochs: int, grace_epochs: int, reduction: int, quota: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        mode: str,
+        max_epochs: int,
+        grace_epochs: int,
+        reduction: int,
+        quota: bool = False,
+        brackets: int = 1,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._sign = sign_of(mode)
-        self._max_epochs, self._reduction, self._quota = max_epochs, reduction, quota
+        self._max_epochs, self._reduction, self._quota, self._brackets = max_epochs, reduction, quota, brackets
         self.rungs: dict[int, dict[str, float]] = {}
         """Scores recorded at every rung, by trial key, lowest rung first; the sign is such that more is better."""
         rung = min(grace_epochs, max_epochs)
         while rung <= max_epochs:
             self.rungs[rung] = {}
             rung *= reduction
+        self._judges = {rung: position for position, rung in enumerate(self.rungs)}
+        self._spared = dict.fromkeys(self.rungs, 0)
         self._passed: dict[int, set[str]] = {}
         self._stopped: dict[str, int] = {}
 
@@ -54,7 +67,7 @@ class Asha(FIFOScheduler):
             stopped = entry.state == "stopped" or (entry.state == "running" and entry.stops == last)
             for epoch, score in sorted(entry.scores.items()):
                 rung = self._enter(entry.key, epoch, score)[1]
-                if rung is not None and not (stopped and epoch == last):
+                if rung is not None and self._is_judged(entry.key, rung) and not (stopped and epoch == last):
                     self._passed.setdefault(rung, set()).add(entry.key)
             if stopped and entry.state == "running":
                 self._stopped[entry.key] = last
@@ -72,7 +85,8 @@ class Asha(FIFOScheduler):
     def forget(self, key: str) -> None:
         """A trial breaks a constraint: its scores are no bar for others, whose turn it was not to take."""
         for rung in self.rungs:
-            self.rungs[rung].pop(key, None)
+            if self.rungs[rung].pop(key, None) is not None:
+                self._spared[rung] -= not self._is_judged(key, rung)
             self._passed.get(rung, set()).discard(key)
 
     def decide(self, key: str, epoch: int, score: float) -> str:
@@ -80,7 +94,9 @@ class Asha(FIFOScheduler):
         if self._stopped.get(key) == epoch:
             return str(TrialScheduler.STOP)
         decision, rung = self._enter(key, epoch, score)
-        if rung is None or decision == TrialScheduler.STOP:
+        if rung is None or not self._is_judged(key, rung):
+            return str(TrialScheduler.CONTINUE)
+        if decision == TrialScheduler.STOP:
             return decision
         if self._quota and not self._has_room(rung, key):
             return str(TrialScheduler.STOP)
@@ -95,6 +111,7 @@ class Asha(FIFOScheduler):
             return str(TrialScheduler.CONTINUE), None
         below = score * self._sign < self.cutoff(rung)
         self.rungs[rung][key] = score * self._sign
+        self._spared[rung] += not self._is_judged(key, rung)
         return str(TrialScheduler.STOP if below else TrialScheduler.CONTINUE), rung
 
     def cutoff(self, rung: int) -> float:
@@ -106,7 +123,14 @@ class Asha(FIFOScheduler):
         """Whether fewer than 1 in `reduction` of the rung's trials have gone on, or this is the best of them."""
         scores = self.rungs[rung]
         passed = len(self._passed.get(rung, ()))
-        return passed * self._reduction < len(scores) or scores[key] >= max(scores.values())
+        judged = len(scores) - self._spared[rung]
+        return passed * self._reduction < judged or scores[key] >= max(scores.values())
+
+    def _is_judged(self, key: str, rung: int) -> bool:
+        """Whether the rung may stop the trial; scores of trials that it may not stop are among those it compares."""
+        if self._brackets == 1:
+            return True
+        return bracket_of(trial_number(key), brackets=self._brackets, reduction=self._reduction) <= self._judges[rung]
 
 
 def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:
@@ -119,4 +143,5 @@ def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:
         grace_epochs=study.scheduler.grace_epochs,
         reduction=study.scheduler.reduction,
         quota=study.scheduler.quota,
+        brackets=study.scheduler.brackets,
     )

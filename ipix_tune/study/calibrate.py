@@ -51,7 +51,24 @@ def findings_of(calibrated: StudyConfig, *, asked: StudyConfig, start: Sequence[
         lines += [supported] if supported not in lines[0] else []
         scheduler = "name=none" if found.supported is None else f"grace_epochs={found.supported}"
         more.append(f"--set=scheduler.{scheduler}")
+        if (other := brackets_instead(asked, found.supported)) is not None:
+            lines.append(other)
     if asked.sampler.name == "tpe" and asked.objective.second_objective is None:
         earlier = [*asked.warm_start, f"{asked.storage}/{calibrated.name}"]
         more.append(f"--set=warm_start=[{', '.join(earlier)}]")
     return [*lines, f"start the study with: {shlex.join([*start, *more])}"]
+
+
+def brackets_instead(asked: StudyConfig, supported: int | None) -> str | None:
+    """What to set where the supported grace period is longer than the study's and costs too much; None where it is not
+    longer."""
+    scheduler = asked.scheduler
+    if supported is None or supported <= scheduler.grace_epochs or scheduler.brackets > 1:
+        return None
+    brackets, rung = 1, scheduler.grace_epochs
+    while rung < supported:
+        brackets, rung = brackets + 1, rung * scheduler.reduction
+    return (
+        f"Where that costs too many epochs, keep grace_epochs: {scheduler.grace_epochs} and set scheduler.brackets: "
+        f"{brackets}: only a part of the trials is then not judged before epoch {rung}."
+    )

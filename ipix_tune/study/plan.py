@@ -68,7 +68,11 @@ def make_plan(
         rungs=levels,
         epochs_at_most=trials * max_epochs,
         epochs_expected=expected_epochs(
-            trials, rungs=levels, max_epochs=max_epochs, reduction=study.scheduler.reduction
+            trials,
+            rungs=levels,
+            max_epochs=max_epochs,
+            reduction=study.scheduler.reduction,
+            brackets=study.scheduler.brackets,
         )
         if levels
         else None,
@@ -158,7 +162,9 @@ def _rungs(plan: Plan) -> str:
     if not stops:
         return f"none: every trial runs all {plan.max_epochs} epochs"
     listed = ", ".join(map(str, stops))
-    return f"after epoch {listed} of {plan.max_epochs}; about 1 in {plan.study.scheduler.reduction} goes on"
+    scheduler = plan.study.scheduler
+    kinds = "" if scheduler.brackets == 1 else f"; {scheduler.brackets} brackets, the first judged at all rungs"
+    return f"after epoch {listed} of {plan.max_epochs}; about 1 in {scheduler.reduction} goes on{kinds}"
 
 
 def _resources(plan: Plan) -> str:
