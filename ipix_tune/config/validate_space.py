@@ -278,7 +278,7 @@ def _check_trial(study: StudyConfig, trainer: Trainer, config: Config) -> None:
         most, rung = most + 1, rung * scheduler.reduction
     if scheduler.brackets > most:
         raise SpaceError(
-            f"scheduler.brackets = {scheduler.brackets}: with {most - 1} rungs before the last of {epochs} epochs there "
-            f"are {most} brackets at most, the last of which runs in full",
+            f"scheduler.brackets = {scheduler.brackets}: with {most - 1} rungs before the last of {epochs} epochs "
+            f"there are {most} brackets at most, the last of which runs in full",
             path=("scheduler", "brackets"),
         )

@@ -7,8 +7,8 @@ from ipix_tune.config.load_study import load
 from ipix_tune.search.asha import Asha
 from ipix_tune.search.rungs import bracket_of, bracket_shares, expected_epochs
 from ipix_tune.study.calibrate import brackets_instead
+from tests.ipix_tune.search.test_trial_store import report
 from tests.ipix_tune.studies import base, write
-from tests.ipix_tune.test_trial_store import report
 from trainers.common.errors import ConfigError
 
 
@@ -76,7 +76,7 @@ def test_the_plan_counts_each_bracket_from_its_own_first_rung():
 
 def test_more_brackets_than_rungs_are_refused_with_the_most_there_can_be(tmp_path):
     file = write(tmp_path, {**base(), "scheduler": {"brackets": 9}})
-    with pytest.raises(ConfigError, match=r"scheduler\.brackets = 9 .* brackets at most"):
+    with pytest.raises(ConfigError, match=r"scheduler\.brackets = 9: .* brackets at most"):
         load(file)
 
 
