@@ -75,7 +75,7 @@ class AskTell:
 
     def _begin(self, study: StudyConfig) -> None:
         from ipix_tune.search.asha import Asha, build_scheduler
-        from ipix_tune.search.budget import Budget
+        from ipix_tune.search.budget import budget_of
         from ipix_tune.search.trial_store import TrialStore
         from ipix_tune.storage import study_folder
         from ipix_tune.study.logged_facts import facts_of_search
@@ -94,13 +94,7 @@ class AskTell:
         self._facts = facts_of_search(study, self._space, self._plan)
         self._tracker = Tracker(place, study, self._facts.shared, describe=self._facts.describe)
         self._stack.callback(self._tracker.close)
-        self._budget = Budget(
-            study.budget,
-            study.resources,
-            self._store,
-            max_epochs=self._plan.max_epochs,
-            sign=study.objective.sign,
-        )
+        self._budget = budget_of(study, self._space, self._store, max_epochs=self._plan.max_epochs)
         scheduler: Any = build_scheduler(study, max_epochs=self._plan.max_epochs)
         self._asha: Asha | None = scheduler if isinstance(scheduler, Asha) else None
         if self._asha is not None:

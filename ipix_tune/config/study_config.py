@@ -93,6 +93,9 @@ class BudgetConfig(Section):
     """Training and evaluation time of all trials together, times the GPUs of a trial; needs gpus_per_worker above 0."""
     no_improvement: NoImprovement | None = None
     """Start no new trial when nothing gets better any more; running ones go on to their end."""
+    stop: Literal["regret"] | None = None
+    """`regret`: start no new trial when what is left to gain, by the report's surrogate, is below what seeds differ by;
+    running ones go on to their end."""
 
 
 def _taken_by_wandb(name: str) -> str:

@@ -43,6 +43,12 @@ def check_objective(study: StudyConfig, trainer: Trainer) -> None:
             "better there may still be on the front; use budget.trials, hours, epochs or gpu_hours",
             path=("budget", "no_improvement"),
         )
+    if study.budget.stop is not None:
+        raise SpaceError(
+            f"budget.stop = {study.budget.stop} with objective.second_objective: it knows what is left to gain in one "
+            "objective; use budget.trials, hours, epochs or gpu_hours",
+            path=("budget", "stop"),
+        )
 
 
 def _check_metric(study: StudyConfig, trainer: Trainer, name: str, *, path: tuple[str, ...], cost: bool) -> None:

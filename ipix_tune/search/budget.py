@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from analysis.stats.best import Standings
-from ipix_tune.config.study_config import BudgetConfig
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import BudgetConfig, StudyConfig
+from ipix_tune.search.regret_stop import RegretStop
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.trainer.resources import ResourcesConfig
@@ -18,15 +20,24 @@ class Budget:
         trials: the study's record.
         max_epochs: full length of a trial.
         sign: 1 where more is better, else -1.
+        regret: asked where the config has `stop: regret`.
     """
 
     def __init__(
-        self, config: BudgetConfig, resources: ResourcesConfig, trials: TrialStore, *, max_epochs: int, sign: int
+        self,
+        config: BudgetConfig,
+        resources: ResourcesConfig,
+        trials: TrialStore,
+        *,
+        max_epochs: int,
+        sign: int,
+        regret: RegretStop | None = None,
     ) -> None:
         self._config = config
         self._gpus = resources.workers * resources.gpus_per_worker
         self._trials = trials
         self._max_epochs, self._sign = max_epochs, sign
+        self._regret = regret if config.stop == "regret" else None
 
     def exhausted(self) -> str | None:
         """The key of what is used up: running trials are then stopped. None while there is some left."""
@@ -40,14 +51,32 @@ class Budget:
         return None
 
     def converged(self) -> str | None:
-        """Why no new trial is worth starting; running ones go on to their end. None while there is hope."""
+        """Why no new trial is worth starting, with the key of the rule; running ones go on to their end. None while
+        there is hope."""
+        if self._regret is not None:
+            why = self._regret.why(len(self._trials.ended()), self._trials.entries)
+            if why is not None:
+                return f"budget.stop: {why}"
         rule = self._config.no_improvement
         if rule is None:
             return None
         since = ended_since_improvement(self._trials.ended(), max_epochs=self._max_epochs, by=rule.by, sign=self._sign)
         if since < rule.trials:
             return None
-        return f"none of the last {since} trials was better than the best before them by more than {rule.by:g}"
+        more = f"better than the best before them by more than {rule.by:g}"
+        return f"budget.no_improvement: none of the last {since} trials was {more}"
+
+
+def budget_of(study: StudyConfig, space: SearchSpace, trials: TrialStore, *, max_epochs: int) -> Budget:
+    """The budget of a study's search."""
+    return Budget(
+        study.budget,
+        study.resources,
+        trials,
+        max_epochs=max_epochs,
+        sign=study.objective.sign,
+        regret=RegretStop(study, space, max_epochs=max_epochs),
+    )
 
 
 def ended_since_improvement(entries: Sequence[TrialRecord], *, max_epochs: int, by: float, sign: int) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ipix_tune.config.study_config import StudyConfig
     from ipix_tune.search.trial_record import TrialRecord
+    from ipix_tune.search.trial_store import TrialStore
     from ipix_tune.simulation.curve import Curve, Curves
     from ipix_tune.trainer.resources import Value
 
@@ -90,7 +91,7 @@ class Simulation:
         from analysis.stats.best import Standings
         from ipix_tune.config.search_space import SearchSpace
         from ipix_tune.search.asha import build_scheduler
-        from ipix_tune.search.budget import Budget
+        from ipix_tune.search.budget import budget_of
         from ipix_tune.search.ray_searcher import TrialStoreSearcher
         from ipix_tune.search.trial_store import TrialStore
 
@@ -110,15 +111,16 @@ class Simulation:
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
         self._curves = curves
         self._outcome = Simulated()
+        space = SearchSpace(study)
         self._trials = TrialStore(
             None,
             study,
-            SearchSpace(study),
+            space,
             total=study.budget.trials,
             clock=lambda: self._outcome.seconds,
             sampler=sampler,
         )
-        self._budget = Budget(study.budget, study.resources, self._trials, max_epochs=max_epochs, sign=sign)
+        self._budget = budget_of(study, space, self._trials, max_epochs=max_epochs)
         self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
         self._searcher = TrialStoreSearcher(
             self._trials,
@@ -151,6 +153,11 @@ class Simulation:
         outcome.entries = self._trials.entries()
         outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, Asha) else {}
         return outcome
+
+    @property
+    def trials(self) -> "TrialStore":
+        """The study's record."""
+        return self._trials
 
     def _handed_out(self, key: str, values: "dict[str, Value]") -> dict[str, Any]:
         self._values[key] = values

@@ -104,7 +104,7 @@ def _search(
     console: Console,
 ) -> Outcome:
     from ipix_tune.search.asha import Asha, build_scheduler
-    from ipix_tune.search.budget import Budget
+    from ipix_tune.search.budget import budget_of
     from ipix_tune.search.samplers import SAMPLER
     from ipix_tune.storage.optuna_storage import JOURNAL
     from ipix_tune.study.kept_checkpoints import needed_of_search
@@ -113,13 +113,7 @@ def _search(
     if isinstance(scheduler, Asha):
         scheduler.replay(trials.entries())
     progress = progress_of(study, trials.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
-    budget = Budget(
-        study.budget,
-        study.resources,
-        trials,
-        max_epochs=plan.max_epochs,
-        sign=study.objective.sign,
-    )
+    budget = budget_of(study, space, trials, max_epochs=plan.max_epochs)
     work = Work(
         facts=facts_of_search(study, space, plan),
         probe=space.to_config(plan.sample),
@@ -205,7 +199,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
             say(console, f"verdict: {verdict.words}")
         say(console, f"{outcome.headline}; {choice.rule}")
     if outcome.converged is not None:
-        say(console, f"budget.no_improvement ended the search: {outcome.converged}")
+        say(console, f"the search ended early by {outcome.converged}")
     for caveat in choice.caveats:
         say(console, f"note: {caveat}")
     return True

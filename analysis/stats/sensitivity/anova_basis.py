@@ -81,6 +81,13 @@ class Axis:
         low, high = self._ends
         return min(max((float(self._scaled(np.array(float(value)))) - low) / (high - low), 0.0), 1.0)
 
+    def settled(self, units: Floats) -> Floats:
+        """Positions (n,) of the values that :meth:`value` gives at ``units``."""
+        if self.choices is not None:
+            found: Floats = np.round(units)
+            return found
+        return np.array([self.unit(self.value(float(one))) for one in units])
+
     def value(self, unit: float) -> Any:
         """The inverse of :meth:`unit`, on the nearest value of an integer or a step."""
         if self.choices is not None:
@@ -232,6 +239,24 @@ class Basis:
                     places[row, column] = axis.unit(values[axis.name])
                     active[row, column] = True
         return places, active
+
+    def places(self, rng: np.random.Generator, count: int) -> Floats:
+        """Positions (count, axes) of configurations drawn evenly, those of inactive parameters included."""
+        found: Floats = rng.random((count, len(self.axes)))
+        for column, axis in enumerate(self.axes):
+            if axis.choices is not None:
+                found[:, column] = rng.integers(len(axis.choices), size=count)
+        return found
+
+    def active(self, places: Floats) -> NDArray[np.bool_]:
+        """Which parameters are active at positions (n, axes), given those that they depend on."""
+        found = np.ones(places.shape, dtype=bool)
+        for column, axis in enumerate(self.axes):
+            for name, values in axis.conditions.items():
+                parent = self.names.index(name)
+                wanted = [self.axes[parent].unit(value) for value in values if self.axes[parent].holds(value)]
+                found[:, column] &= np.isin(self.axes[parent].settled(places[:, parent]), wanted)
+        return found
 
     def single(self, axis: int, places: Floats, active: NDArray[np.bool_]) -> Floats:
         """Functions of one parameter, (n, count), zero where it is not active; ``places`` and ``active`` are (n,)."""

@@ -74,6 +74,7 @@ def test_what_a_trainer_reports_can_be_the_second_objective(tmp_path, metric):
             ["objective.second_objective.metric=time/step_ms", "budget.no_improvement={trials: 3}"],
             "it watches one objective",
         ),
+        (["objective.second_objective.metric=time/step_ms", "budget.stop=regret"], "left to gain in one objective"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_with_the_reason_and_the_key(tmp_path, overrides, said):
