@@ -28,41 +28,10 @@ import torch
 import typer
 
 from benchmarks.helpers.fake_cuda import fake_cuda
+from benchmarks.helpers.method_settings import SETTINGS, most, section, stages
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-METHODS: dict[str, dict[str, Any]] = {
-    "supervised": {},
-    "fixmatch": {},
-    "unimatch": {},
-    "unimatch_v2": {},
-    "meanteacher": {},
-    "cutmixseg": {},
-    "classmix": {},
-    "cps": {"cutmix": True},
-    "cct": {},
-    "gct": {"detector_width": 8},
-    "ael": {"conf_thresh": 0.05, "copy_paste_p": 1},
-    "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "alpha0": 0.25},
-    "ucc": {"copy_paste_p": 1},
-    "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
-    "st": {"scales": [1.0]},
-    "stpp": {"scales": [1.0]},
-    "dstcbc": {"iterations": 1},
-    "cac": {"supervised_epochs": 0, "conf_thresh": 0},
-    "pc2seg": {"ramp": 0},
-    "dsbn": {"scales": [1.0], "start_pull": 0.001},
-    "ecs": {"start": 0, "ramp": 0, "corrector_width": 8},
-    "dmt": {"iterations": 1, "labels_apart": 0.2},
-    "naive_student": {"scales": [1.0], "rounds": 1},
-    "noisy_student": {"scales": [1.0], "rounds": 1},
-    "pseudoseg": {},
-    "psmt": {"warmup_passes": 0},
-    "advsemseg": {"self_training_start": 0, "discriminator_width": 8},
-    "s4gan": {"multi_label": True, "presence_start": 0, "discriminator_width": 8},
-}
-"""Settings under which a step does all that the method can ask of a GPU."""
-STAGES = {"st": 2, "stpp": 3, "dstcbc": 2, "dsbn": 2, "dmt": 2, "naive_student": 2, "noisy_student": 2}
 WARM_UP = 2
 """Steps before the counted one, so that banks and averages are what they are later."""
 
@@ -79,7 +48,8 @@ def config_of(method: str, *, crop: int, batch: int, deterministic: bool, interp
     """The training config that is counted."""
     from trainers.config import TrainConfig
 
-    stages = STAGES.get(method, 1)
+    chosen = section(most(method))
+    count = stages(chosen)
     return TrainConfig.model_validate(
         {
             "data": {
@@ -87,12 +57,12 @@ def config_of(method: str, *, crop: int, batch: int, deterministic: bool, interp
                 "crop": crop,
                 "batch_size": batch,
                 "holdout": {"images": 4, "source": "unlabelled"},
-                **({"draw": {"labelled": 220}} if stages > 1 else {}),  # leaves few unlabelled images to label
+                **({"draw": {"labelled": 220}} if count > 1 else {}),  # leaves few unlabelled images to label
             },
-            "method": {"name": method, **METHODS[method]},
+            "method": chosen,
             "model": {"backbone": "small", "weights": "none"},
             "interpixel": {"alpha": 1.0 if interpixel else 0.0, "resolution": "stride4"},
-            "schedule": {"epochs": stages, "steps_per_epoch": WARM_UP + 2},  # the next batch is made meanwhile
+            "schedule": {"epochs": count, "steps_per_epoch": WARM_UP + 2},  # the next batch is made meanwhile
             "precision": {"device": "cuda", "deterministic": deterministic},
         }
     )
@@ -107,7 +77,7 @@ def counted(
     from trainers.loop.step_means import Tally
 
     config = config_of(method, crop=crop, batch=batch, deterministic=deterministic, interpixel=interpixel)
-    last = STAGES.get(method, 1) - 1
+    last = config.schedule.epochs - 1
     with tempfile.TemporaryDirectory() as folder, numerics(config.precision), fake_cuda() as count:
         run = Run(config, Path(folder))
         for epoch in range(last):
@@ -131,7 +101,7 @@ def count(
     """Count every method."""
     warnings.filterwarnings("ignore")
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-    for name in method or METHODS:
+    for name in method or SETTINGS:
         for deterministic in (True, False):
             found = counted(name, deterministic=deterministic)
             row = {
@@ -166,7 +136,7 @@ def table(
 def page(rows: list[dict[str, Any]]) -> str:
     """The table, its conditions, and where each wait of the older side was."""
     sides = {(row["label"], row["method"], row["deterministic"]): row for row in rows if "method" in row}
-    names = [name for name in METHODS if ("before", name, True) in sides and ("after", name, True) in sides]
+    names = [name for name in SETTINGS if ("before", name, True) in sides and ("after", name, True) in sides]
     commits = {label: sides[label, names[0], True]["commit"] for label in ("before", "after")}
     lines = [
         "# Host waits and device operators of a training step, before and after",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.helpers.gpu_measure import Asked, attempt, cached, per_step, training
+from benchmarks.helpers.method_settings import ALL_ON
 
 STEPS = 2
 LARGEST = 1e-6
@@ -46,9 +47,8 @@ def _trained(asked: Asked, name: str, folder: Path) -> Any:
 
 
 def _names(asked: Asked) -> list[str]:
-    from tests.trainers.methods.test_every_method import METHODS
 
-    return list(asked.only or METHODS)
+    return list(asked.only or ALL_ON)
 
 
 def alone(asked: Asked, folder: Path) -> None:

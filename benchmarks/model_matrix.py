@@ -27,6 +27,7 @@ import torch
 import typer
 from torch.multiprocessing.spawn import spawn
 
+from benchmarks.helpers.method_settings import ALL_ON
 from trainers.common.environment import git_commit, package_versions
 from trainers.config import TrainConfig
 
@@ -124,7 +125,6 @@ def measure(
     at_once: Annotated[int, typer.Option(help="Methods that two processes train before a row is written.")] = 6,
 ) -> None:
     """Measure the cells that are not there yet."""
-    from tests.trainers.methods.test_every_method import METHODS
 
     torch.set_num_threads(1)
     known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
@@ -132,7 +132,7 @@ def measure(
     for network in NETWORKS:
         if networks and not any(one in network for one in networks):
             continue
-        wanted = [one for one in METHODS if (not only or one in only) and (one, network) not in done]
+        wanted = [one for one in ALL_ON if (not only or one in only) and (one, network) not in done]
         for begin in range(0, len(wanted), at_once):
             _measure(wanted[begin : begin + at_once], network, rows)
 

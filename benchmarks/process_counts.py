@@ -20,8 +20,9 @@ import torch.distributed as dist
 import typer
 from torch.multiprocessing.spawn import spawn
 
-from benchmarks.gpu_counts import METHODS, STAGES, WARM_UP, config_of
+from benchmarks.gpu_counts import WARM_UP, config_of
 from benchmarks.helpers.fake_cuda import fake_cuda
+from benchmarks.helpers.method_settings import SETTINGS
 
 WORLD = 2
 Over = Literal["global", "device"]
@@ -41,7 +42,7 @@ def counted(method: str, over: Over, folder: Path, *, crop: int, batch: int, bac
     config = made.model_copy(
         update={name: getattr(made, name).model_copy(update=values) for name, values in changes.items()}
     )
-    last = STAGES.get(method, 1) - 1
+    last = config.schedule.epochs - 1
     alone = mock.patch.object(Process, "wrapped", lambda self, model: model)
     with numerics(config.precision), fake_cuda() as count, alone:
         run = Run(config, folder)
@@ -84,7 +85,7 @@ def main(
     method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
 ) -> None:
     """Count every method, and UniMatch with ResNet-50."""
-    names = method or list(METHODS)
+    names = method or list(SETTINGS)
     both: tuple[Over, Over] = ("global", "device")
     found = {(name, over): one for name, over, one in on_processes([(name, over) for name in names for over in both])}
     lines = [

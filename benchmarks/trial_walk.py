@@ -1,64 +1,31 @@
 """What a reader opens who follows one trial from its YAML line to its row in the report.
 
-    python -m benchmarks.trial_walk                       # of this tree
+    python -m benchmarks.trial_walk --steps steps.txt     # of this tree, and what is opened, in order
     python -m benchmarks.trial_walk --tree ../older       # of another checkout, for comparison
 
-One trial of two epochs is searched, trained, logged and reported by the tree's own command, with every process watched.
-Its reader opens a function when it is called for the first time, in that order, whichever process calls it. A room is a
-package, such as `ipix_tune.search` or `trainers.data`.
+One trial of two epochs is searched, trained, logged and reported by the tree's own command; every process is watched.
+Its point has numbers that nobody else has, and so have its scores. A reader who follows them opens a function when it
+is given one of these numbers, or returns one, for the first time (`walk_hook`), whichever process calls it. Beside that
+stands what ran at all: every function, when it is called for the first time. A room is a package, such as
+`ipix_tune.search` or `trainers.data`.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-HOOK = """
-import ast, builtins, os, sys, time
-from importlib.machinery import PathFinder, SourceFileLoader
-
-TREE, OUT, PACKAGES = os.environ["IPIX_WALK_TREE"], os.environ["IPIX_WALK_OUT"], os.environ["IPIX_WALK_PACKAGES"]
-opened = set()
-
-
-def open_function(name):
-    if name not in opened:
-        opened.add(name)
-        with open(f"{OUT}/{os.getpid()}", "a") as file:
-            file.write(f"{time.monotonic():.6f} {name}\\n")
-
-
-class Loader(SourceFileLoader):
-    def get_code(self, fullname):
-        path = self.get_filename(fullname)
-        module = ast.parse(self.get_data(path))
-        for node in ast.walk(module):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                name = ast.Constant(f"{path[len(TREE):]} {node.name}:{node.lineno}")
-                called = ast.Call(ast.Name("__open_function__", ast.Load()), [name], [])
-                node.body.insert(ast.get_docstring(node) is not None, ast.Expr(called))
-        return compile(ast.fix_missing_locations(module), path, "exec", dont_inherit=True)
-
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in PACKAGES.split():
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and (spec.origin or "").startswith(TREE):
-            spec.loader = Loader(name, spec.origin)
-        return spec
-
-
-builtins.__open_function__ = open_function
-sys.meta_path.insert(0, Finder())
-"""
+HOOK = Path(__file__).with_name("helpers") / "walk_hook.py"
 PACKAGES = ("ipix_tune", "analysis", "trainers")
+POINT = {"interpixel.alpha: 0.0625": "interpixel.alpha: 0.0612347", "interpixel.tau: 0.8": "interpixel.tau: 0.8123457"}
+"""The study's own point, and the one whose numbers are followed."""
 ONE_TRIAL = [
     "budget.trials=1",
     "trainer.schedule.epochs=2",
@@ -69,49 +36,96 @@ ONE_TRIAL = [
 ]
 
 
-def walked(tree: Path) -> list[tuple[str, str]]:
-    """(file, function) in the order of first calls, files relative to ``tree``."""
+@dataclass(frozen=True)
+class Opened:
+    """A function, and the number for which it is opened; "" where it only ran."""
+
+    file: str
+    function: str
+    number: str
+
+    @property
+    def room(self) -> str:
+        """The package."""
+        return self.file.rpartition("/")[0]
+
+
+def walked(tree: Path) -> tuple[list[Opened], list[Opened]]:
+    """What follows the trial, and all that ran, each in the order of first calls; files relative to ``tree``."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "hook").mkdir()
         (folder / "out").mkdir()
-        (folder / "hook" / "sitecustomize.py").write_text(HOOK)
-        paths = os.pathsep.join([str(tree), str(folder / "hook")])
-        watched = {"PYTHONPATH": paths, "IPIX_WALK_TREE": f"{tree}/", "IPIX_WALK_OUT": str(folder / "out")}
-        watched["IPIX_WALK_PACKAGES"] = " ".join(PACKAGES)
-        command = [sys.executable, "-m", "ipix_tune.sweep", "search_spaces/digits.yaml", "--set", f"storage={folder}"]
+        (folder / "hook" / "sitecustomize.py").write_text(HOOK.read_text())
+        text = (tree / "search_spaces" / "digits.yaml").read_text()
+        for own, followed in POINT.items():
+            if own not in text:
+                raise typer.BadParameter(f"{tree}/search_spaces/digits.yaml has no line {own!r}", param_hint="--tree")
+            text = text.replace(own, followed)
+        (folder / "study.yaml").write_text(text)
+        watched = {
+            "PYTHONPATH": os.pathsep.join([str(tree), str(folder / "hook")]),
+            "IPIX_WALK_TREE": f"{tree}/",
+            "IPIX_WALK_OUT": str(folder / "out"),
+            "IPIX_WALK_PACKAGES": " ".join(PACKAGES),
+        }
+        changes = [f"storage={folder}/studies", *ONE_TRIAL]
         subprocess.run(
-            [*command, *(f"--set={one}" for one in ONE_TRIAL)],
+            [sys.executable, "-m", "ipix_tune.sweep", f"{folder}/study.yaml", *(f"--set={one}" for one in changes)],
             cwd=tree,
             env={**os.environ, **watched},
             check=True,
             stdout=sys.stderr,
         )
-        lines = [line.split(" ") for file in (folder / "out").iterdir() for line in file.read_text().splitlines()]
-    calls = dict.fromkeys((file, function) for _, file, function in sorted(lines, key=lambda line: float(line[0])))
-    return [call for call in calls if call[0].split("/")[0] in PACKAGES]
+        lines = [line.split(" ", 1) for file in (folder / "out").iterdir() for line in file.read_text().splitlines()]
+        scores = [
+            json.loads(line).get("val/miou")
+            for file in (folder / "studies").rglob("metrics.jsonl")
+            for line in file.read_text().splitlines()
+        ]
+    numbers = {line.rpartition(" ")[2] for line in POINT.values()} | {repr(one) for one in scores if one is not None}
+    every = []
+    for _, line in sorted(lines, key=lambda one: float(one[0])):
+        place, number = json.loads(line)
+        file, _, function = place.partition(" ")
+        if file.split("/")[0] in PACKAGES:
+            every.append(Opened(file, function, number))
+    return firsts([one for one in every if one.number in numbers]), firsts([one for one in every if not one.number])
 
 
-def returns(calls: Sequence[tuple[str, str]]) -> int:
+def firsts(opened: Sequence[Opened]) -> list[Opened]:
+    """Each function once."""
+    found: dict[tuple[str, str], Opened] = {}
+    for one in opened:
+        found.setdefault((one.file, one.function), one)
+    return list(found.values())
+
+
+def returns(opened: Sequence[Opened]) -> int:
     """How often the next function lies in a room that had been left before."""
     left: set[str] = set()
     found, room = 0, ""
-    for file, _ in calls:
-        new = file.rpartition("/")[0]
-        if new != room:
-            found += new in left
+    for one in opened:
+        if one.room != room:
+            found += one.room in left
             left.add(room)
-            room = new
+            room = one.room
     return found
 
 
-def main(tree: Annotated[Path, typer.Option(help="A checkout.")] = Path()) -> None:
-    """Print a row of the table."""
-    calls = walked(tree.resolve())
-    files = dict.fromkeys(file for file, _ in calls)
-    each = ", ".join(f"{sum(file.startswith(f'{name}/') for file in files)} in {name}" for name in PACKAGES)
-    rooms = len({file.rpartition("/")[0] for file in files})
-    typer.echo(f"| {len(files)} ({each}) | {len(calls)} | {rooms} | {returns(calls)} |")
+def main(
+    tree: Annotated[Path, typer.Option(help="A checkout.")] = Path(),
+    steps: Annotated[Path | None, typer.Option(help="A file for what is opened, in order.")] = None,
+) -> None:
+    """Print the two rows of the table."""
+    followed, ran = walked(tree.resolve())
+    for label, opened in (("follows the trial", followed), ("runs", ran)):
+        files = dict.fromkeys(one.file for one in opened)
+        each = ", ".join(f"{sum(file.startswith(f'{name}/') for file in files)} in {name}" for name in PACKAGES)
+        rooms = len({one.room for one in opened})
+        typer.echo(f"| {label} | {len(files)} ({each}) | {len(opened)} | {rooms} | {returns(opened)} |")
+    if steps is not None:
+        steps.write_text("".join(f"{one.file} {one.function} {one.number}\n" for one in followed))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.helpers.gpu_measure import Asked, Row, attempt, host_waits, synchronise
+from benchmarks.helpers.method_settings import ALL_ON
 
 
 def tests(asked: Asked) -> Iterator[Row]:
@@ -32,7 +33,7 @@ def tests(asked: Asked) -> Iterator[Row]:
 
 def methods(asked: Asked) -> Iterator[Row]:
     """Every method, deterministic and in bf16: a short training, then one step's time and host waits."""
-    from tests.trainers.methods.test_every_method import METHODS, config
+    from tests.trainers.methods.test_every_method import config
     from trainers.loop.epoch_scores import evaluate_epoch
     from trainers.loop.fit import fit, numerics
     from trainers.loop.run import Run
@@ -54,7 +55,7 @@ def methods(asked: Asked) -> Iterator[Row]:
                 evaluation = time.perf_counter() - begun
         return {"whole_s": whole, "ms": 1000 * timed, "waits": waits, "evaluation_s": evaluation}
 
-    for name in asked.only or METHODS:
+    for name in asked.only or ALL_ON:
         yield attempt(name, lambda name=name: run(name))  # type: ignore[misc]
 
 

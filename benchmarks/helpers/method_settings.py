@@ -138,7 +138,7 @@ def most(method: str) -> str:
 
 
 def stages(section: Values) -> int:
-    """The trainings that a method goes through with this section `method`, as it says itself; each takes an epoch at least."""
+    """The trainings that a method with this section goes through, as it says itself; each takes an epoch at least."""
     return _stages(json.dumps(section))
 
 

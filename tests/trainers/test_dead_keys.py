@@ -5,6 +5,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from benchmarks.helpers.method_settings import SETTINGS, stages
 from tests.trainers.methods.test_every_method import KINDS, quick_ones
 from tests.trainers.runs import same_tensors, tiny
 from trainers.common.depends_on import Above, OnlyIf
@@ -14,44 +15,7 @@ from trainers.dead_keys import conditions, dead_keys, normal_form, refused_keys,
 from trainers.loop.run import Run
 from trainers.methods.registry import BUILDERS
 
-OFF = {
-    "supervised": {},
-    "fixmatch": {"unsupervised_weight": 0},
-    "unimatch": {"strong1_weight": 0, "strong2_weight": 0, "feature_weight": 0},
-    "unimatch_v2": {"unsupervised_weight": 0, "strong_views": 1},
-    "meanteacher": {"consistency_weight": 0},
-    "cutmixseg": {"consistency_weight": 0},
-    "classmix": {"consistency_weight": 0},
-    "cps": {"cps_weight": 0},
-    "cct": {"consistency_weight": 0, "feature_drop": 0, "feature_noise": 0, "dropout": 0, "cutout": 0, "vat": 0},
-    "gct": {"consistency_weight": 0, "correction_weight": 0, "detector_weight": 0},
-    "ael": {"consistency_weight": 0, "copy_paste_p": 0, "adaptive_cutmix": False},
-    "u2pl": {"unsupervised_weight": 0, "contrast_weight": 0, "supervised_epochs": 0, "bank_size": 50},
-    "ucc": {"cross_weight": 0, "copy_paste_p": 0},
-    "alonso": {"pseudo_weight": 0, "contrast_weight": 0, "classmix_p": 0, "class_weights": True},
-    "psmt": {"psmt_weight": 0, "warmup_passes": 0, "vat_eps": 0},
-    "pseudoseg": {"pseudo_weight": 0},
-    "st": {"strong": "none", "scales": [1.0]},
-    "stpp": {"cutout_p": 0, "scales": [1.0]},
-    "dstcbc": {"iterations": 1},
-    "dmt": {"iterations": 1},
-    "naive_student": {"strong": "none", "scales": [1.0], "rounds": 1},
-    "noisy_student": {"cutout_p": 0, "scales": [1.0], "rounds": 1},
-    "advsemseg": {
-        "labelled_adversarial_weight": 0,
-        "unlabelled_adversarial_weight": 0,
-        "self_training_weight": 0,
-        "discriminator_width": 4,
-    },
-    "s4gan": {"feature_matching_weight": 0, "self_training_weight": 0, "discriminator_width": 4},
-    "cac": {"contrast_weight": 0, "supervised_epochs": 0},
-    "pc2seg": {"consistency_weight": 0, "contrast_weight": 0},
-    "dsbn": {"scales": [1.0]},
-    "ecs": {"correction_weight": 0, "unsupervised_weight": 0, "start": 0},
-}
-"""Each method with all of its parts switched off that can be."""
 ON = ("inter-pixel loss alone", "as the defaults")
-STAGED = {"st", "stpp", "dstcbc", "dsbn", "dmt", "naive_student", "noisy_student"}
 VIEWS_OFF = {"jitter_p": 0, "blur_p": 0, "cutmix_p": 0}
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
@@ -61,8 +25,9 @@ def config(name, method, *, steps=2, **sections):
         mode="json"
     )
     made["method"] = {"name": name, **method}
-    if name in STAGED:
-        made["schedule"]["epochs"] = 3
+    count = stages(made["method"])
+    if count > 1:
+        made["schedule"]["epochs"] = max(count, 3)
         made["data"]["draw"] = {"labelled": 230}  # leaves few images to label
     return TrainConfig.model_validate(made)
 
@@ -70,21 +35,10 @@ def config(name, method, *, steps=2, **sections):
 def variants(name):
     """Configs by name: parts off without and with the inter-pixel loss, and as the defaults are."""
     ramp = {"warmup_fraction": 0, "tau": 0.05}
-    plain = {
-        "st": {"scales": [1.0]},
-        "stpp": {"scales": [1.0]},
-        "psmt": {"warmup_passes": 0},
-        "dstcbc": {"iterations": 2},
-        "cac": {"supervised_epochs": 0},
-        "dsbn": {"scales": [1.0]},
-        "dmt": {"iterations": 1},
-        "naive_student": {"scales": [1.0], "rounds": 1},
-        "noisy_student": {"scales": [1.0], "rounds": 1},
-    }.get(name, {})
     return {
-        "switched off": config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 0}),
-        "inter-pixel loss alone": config(name, OFF[name], views=VIEWS_OFF, interpixel={"alpha": 1, **ramp}),
-        "as the defaults": config(name, plain, interpixel={"alpha": 1, **ramp, "warmup_epochs": 0}),
+        "switched off": config(name, SETTINGS[name].off, views=VIEWS_OFF, interpixel={"alpha": 0}),
+        "inter-pixel loss alone": config(name, SETTINGS[name].off, views=VIEWS_OFF, interpixel={"alpha": 1, **ramp}),
+        "as the defaults": config(name, SETTINGS[name].short, interpixel={"alpha": 1, **ramp, "warmup_epochs": 0}),
     }
 
 
@@ -148,7 +102,7 @@ def changeable(made):
     return [name for name in dead if name not in together and not isinstance(value_at(made, name), BaseModel)]
 
 
-@pytest.mark.parametrize("name", quick_ones(OFF, KINDS - {"stpp", "dmt", "dsbn"}))
+@pytest.mark.parametrize("name", quick_ones(SETTINGS, KINDS - {"stpp", "dmt", "dsbn"}))
 @pytest.mark.parametrize("parts", ["switched off", *(pytest.param(one, marks=pytest.mark.slow) for one in ON)])
 def test_dead_keys_change_no_bit_of_the_network_that_is_scored(name, parts, tmp_path):
     made = variants(name)[parts]
@@ -159,8 +113,8 @@ def test_dead_keys_change_no_bit_of_the_network_that_is_scored(name, parts, tmp_
 
 
 def test_every_declared_dependency_of_a_method_is_tried_above():
-    assert set(OFF) == set(BUILDERS)
-    for name in OFF:
+    assert set(SETTINGS) == set(BUILDERS)
+    for name in SETTINGS:
         found = [(set(dead_keys(made)), conditions(made)) for made in variants(name).values()]
         declared = {key for _, marks in found for key, every in marks.items() if every and key.startswith("method.")}
         missed = declared - set.union(*(dead for dead, _ in found))

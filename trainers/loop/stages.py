@@ -44,9 +44,8 @@ def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:
     return tuple(found)
 
 
-def shortest(config: TrainConfig) -> int:
-    """Epochs of a short training that goes through every stage of the method, at least `FEWEST_EPOCHS`. Makes the
-    network once, without its weights, since the method says what its stages are."""
+def stages_of(config: TrainConfig) -> tuple[Stage, ...]:
+    """The stages of a config's method, as the method says them: its network is made for that, without weights."""
     untrained = config.model.model_copy(update={"weights": "none"})
     kit = make_kit(
         config.model_copy(update={"model": untrained}),
@@ -55,7 +54,12 @@ def shortest(config: TrainConfig) -> int:
         labelled=1,
         unlabelled=1,
     )
-    return max(FEWEST_EPOCHS, len(build_method(config.method, kit).stages()))
+    return build_method(config.method, kit).stages()
+
+
+def shortest(config: TrainConfig) -> int:
+    """Epochs of a short training that goes through every stage of the method, at least `FEWEST_EPOCHS`."""
+    return max(FEWEST_EPOCHS, len(stages_of(config)))
 
 
 def unlabelled_images(

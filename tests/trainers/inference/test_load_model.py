@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from tests.trainers.methods.test_every_method import METHODS
+from benchmarks.helpers.method_settings import ALL_ON
 from tests.trainers.methods.test_every_method import config as of_method
 from tests.trainers.runs import tiny
 from trainers.common.errors import CheckpointError, ConfigError
@@ -93,7 +93,7 @@ def test_an_earlier_checkpoint_of_a_folder_alone_lacks_names_and_the_place_of_th
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALL_ON)
 def test_of_every_method_it_is_the_network_that_the_run_scored(name, tmp_path):
     fit(of_method(name, optim={"lr": 0.2}), tmp_path)
     loaded = load_model(tmp_path)

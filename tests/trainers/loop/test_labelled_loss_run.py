@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainers.methods.test_every_method import METHODS, config
+from benchmarks.helpers.method_settings import ALL_ON
+from tests.trainers.methods.test_every_method import config
 from tests.trainers.runs import rows, tiny
 from trainers.cli.train import describe_data
 from trainers.common.errors import ConfigError
@@ -20,7 +21,7 @@ from trainers.losses.labelled_config import LossConfig
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALL_ON)
 def test_every_method_learns_from_its_labels_by_this_loss(name, tmp_path, monkeypatch):
     run = Run(config(name, alpha=0.0), tmp_path)
     run.labelled_loss = lambda logits, labels, denominator, *, hard=None, weights=None: logits.sum() * 0 + 7

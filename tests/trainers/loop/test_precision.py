@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainers.methods.test_every_method import METHODS, config
+from benchmarks.helpers.method_settings import ALL_ON
+from tests.trainers.methods.test_every_method import config
 from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.common.errors import TrainingError
 from trainers.config import PrecisionConfig
@@ -77,7 +78,7 @@ def test_forward_passes_compute_in_the_type_that_was_asked_for(amp, kind):
         assert nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 2, 2)).dtype == kind
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one not in QUICK)) for one in METHODS])
+@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one not in QUICK)) for one in ALL_ON])
 def test_float16_trains_to_finite_losses(name, tmp_path):
     fit(config(name, precision={"amp": "fp16"}, schedule={"epochs": 1, "steps_per_epoch": 2}), tmp_path)
     (row, *_) = rows(tmp_path)

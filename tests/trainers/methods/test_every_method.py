@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from benchmarks.helpers.method_settings import ALL_ON, SETTINGS, section, stages
 from tests.trainers.runs import in_double, in_float64, rows, same_tensors, tensors, tiny
 from trainers.interface.epoch_record import Decision
 from trainers.interface.labels import IGNORE
@@ -18,47 +19,6 @@ from trainers.loop.step_means import Tally
 from trainers.methods.registry import BUILDERS, MethodConfig
 
 WORLD = 2
-METHODS = {
-    "supervised": {},
-    "fixmatch": {"conf_thresh": 0.1},
-    "unimatch": {"conf_thresh": 0.1},
-    "unimatch_v2": {"conf_thresh": 0.1},
-    "meanteacher": {"ramp_epochs": 1},
-    "cutmixseg": {"conf_thresh": 0.1},
-    "classmix": {"conf_thresh": 0.1},
-    "cps": {},
-    "cps+cutmix": {"cutmix": True},
-    "cct": {"ramp": 0},
-    "gct": {"ramp_epochs": 0, "detector_width": 8},
-    "ucc": {"copy_paste_p": 1},
-    "ael": {"conf_thresh": 0.05, "copy_paste_p": 1},
-    # alpha0: the entropies next to both thresholds are further from them than rounding, which may move a pixel over
-    "u2pl": {"supervised_epochs": 0, "bank_size": 100, "delta_p": 0.01, "contrast_weight": 1.0, "alpha0": 0.25},
-    "alonso": {"quality_thresh": 0, "pseudo_start": 0, "bank_start": 0, "contrast_start": 0, "class_weights": True},
-    "psmt": {"conf_thresh": 0.1, "ramp": 0, "warmup_passes": 0.1},
-    "psmt+late": {"conf_thresh": 0.1, "ramp": 0, "warmup_passes": 0},
-    "st": {"scales": [1.0]},
-    "stpp": {"scales": [1.0], "labeller": "best"},
-    "dstcbc": {"iterations": 2, "gamma": 1},
-    "cac": {"supervised_epochs": 0, "conf_thresh": 0, "overlap_min": 0.5, "samples": 20, "projection_width": 8},
-    "pc2seg": {"ramp": 0, "negatives": 20, "projection_width": 8},
-    "dsbn": {"scales": [1.0], "start_pull": 0.001},
-    "ecs": {"start": 0, "ramp": 0, "corrector_width": 8},
-    "dmt": {
-        "iterations": 1,
-        "labels_apart": 0.2,
-        "unlabelled_batches": 2,
-        "agreement_gamma": 1,
-        "disagreement_gamma": 1,
-    },
-    "naive_student": {"scales": [1.0], "rounds": 1, "student_weights": "teacher"},
-    "noisy_student": {"scales": [1.0], "rounds": 1},
-    "pseudoseg": {},
-    "pseudoseg+labels": {"image_labels": True},
-    "advsemseg": {"self_training_start": 0, "trust_thresh": 0.5, "discriminator_width": 4},
-    "s4gan": {"trust_thresh": 0.5, "discriminator_width": 4},
-    "s4gan+mlmt": {"multi_label": True, "presence_start": 0, "presence_thresh": 0.5, "discriminator_width": 4},
-}
 KINDS = {
     *("supervised", "unimatch", "unimatch_v2", "cps+cutmix", "cct", "gct", "ucc", "ael", "u2pl", "alonso", "psmt"),
     *("stpp", "dmt", "cac", "dsbn", "ecs", "pseudoseg", "s4gan+mlmt"),
@@ -74,26 +34,24 @@ def quick_ones(names, quick=KINDS):
 LATER = {"st", "dstcbc", "dsbn"}
 """Methods whose last stage is compared over processes; the first is supervised training."""
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
-STAGES = {"stpp": 3, "st": 2, "dstcbc": 3, "dsbn": 2, "dmt": 2, "naive_student": 2, "noisy_student": 2}
-"""Of methods that are several trainings; each takes an epoch at least, and looks at every unlabelled image."""
 
 
 def config(name, *, alpha=1.0, method=None, **sections):
     made = tiny(interpixel={"alpha": alpha, "tau": 0.05, "warmup_fraction": 0}, **{"schedule": SHORT, **sections})
-    chosen = {"name": name.partition("+")[0], **METHODS[name], **(method or {})}
-    data = made.model_dump(mode="json") | {"method": chosen}
-    if name in STAGES:
-        data["data"]["draw"] = {"labelled": 220}  # leaves few unlabelled images
-    data["schedule"]["epochs"] = max(data["schedule"]["epochs"], STAGES.get(name, 1))
+    data = made.model_dump(mode="json") | {"method": {**section(name), **(method or {})}}
+    count = stages(section(name))
+    if count > 1:
+        data["data"]["draw"] = {"labelled": 220}  # leaves few unlabelled images, of which each stage looks at all
+    data["schedule"]["epochs"] = max(data["schedule"]["epochs"], count)
     return type(made).model_validate(data)
 
 
 def test_every_method_of_the_registry_is_tested_here():
     registered = {one.model_fields["name"].annotation.__args__[0] for one in get_args(get_args(MethodConfig)[0])}
-    assert {name.partition("+")[0] for name in METHODS} == registered == set(BUILDERS)
+    assert set(SETTINGS) == registered == set(BUILDERS)
 
 
-@pytest.mark.parametrize("name", quick_ones(METHODS))
+@pytest.mark.parametrize("name", quick_ones(ALL_ON))
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
     fit(config(name), tmp_path / "unbroken")
     fit(config(name), tmp_path / "stopped", callbacks=[lambda one: Decision.STOP])
@@ -114,7 +72,7 @@ def test_so_does_unimatch_v2_with_its_own_network(tmp_path):
     assert "method.teacher.backbone.pos_embed" in tensors(tmp_path / "stopped")
 
 
-@pytest.mark.parametrize("name", quick_ones(METHODS, {"unimatch", "gct", "psmt"}))
+@pytest.mark.parametrize("name", quick_ones(ALL_ON, {"unimatch", "gct", "psmt"}))
 def test_bf16_trains_to_finite_losses(name, tmp_path):
     fit(config(name, precision={"amp": "bf16"}, schedule={"epochs": 1, "steps_per_epoch": 2}), tmp_path)
     assert all(math.isfinite(value) for value in rows(tmp_path)[0].values() if isinstance(value, float))
@@ -166,7 +124,7 @@ def work(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
-        found = {name: gradients(name, folder) for name in METHODS}
+        found = {name: gradients(name, folder) for name in ALL_ON}
         if rank == 0:
             torch.save(found, folder / "two.pt")
     finally:
@@ -181,7 +139,7 @@ def two(tmp_path_factory):
     return torch.load(folder / "two.pt")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALL_ON)
 def test_two_processes_give_the_gradients_of_one_with_the_same_global_batch(name, two, tmp_path, one_thread):
     one = gradients(name, tmp_path)
     assert one.keys() == two[name].keys()

@@ -10,8 +10,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules._functions import SyncBatchNorm
 
-from benchmarks.gpu_counts import METHODS, counted
+from benchmarks.gpu_counts import counted
 from benchmarks.helpers.fake_cuda import fake_cuda
+from benchmarks.helpers.method_settings import SETTINGS
 from benchmarks.process_counts import on_processes
 from trainers.common.transfer import HostRead, to_device
 from trainers.config import ModelConfig
@@ -34,12 +35,12 @@ def documented():
 
 
 def test_every_method_has_its_host_waits_in_the_documentation():
-    assert documented().keys() == METHODS.keys() == BUILDERS.keys()
+    assert documented().keys() == SETTINGS.keys() == BUILDERS.keys()
     assert max(documented().values()) <= 2
 
 
 @pytest.mark.parametrize(
-    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS]
 )
 def test_a_step_waits_as_often_as_documented(method):
     found = counted(method, crop=33, batch=2)

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tests.trainers.methods.test_every_method import METHODS, config
+from benchmarks.helpers.method_settings import ALL_ON
+from tests.trainers.methods.test_every_method import config
 from tests.trainers.runs import in_double, in_float64
 from trainers.interface.batch import SemiBatch
 from trainers.loop.run import Run
@@ -172,12 +173,12 @@ def test_the_share_of_confident_pixels_is_that_of_all_processes(name, two_unsure
 def every_method(request, tmp_path_factory):
     """Settings, and what two processes hold with them."""
     sections = OTHERS.get(request.param, {})
-    wanted = [(name, request.param, sections) for name in METHODS]
+    wanted = [(name, request.param, sections) for name in ALL_ON]
     return request.param, sections, together(tmp_path_factory.mktemp("every"), wanted)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALL_ON)
 def test_so_they_do_for_every_method_optimiser_and_memory_layout(name, every_method, tmp_path, one_thread):
     label, sections, held = every_method
     alone = trained(name, tmp_path, sections)
@@ -187,12 +188,12 @@ def test_so_they_do_for_every_method_optimiser_and_memory_layout(name, every_met
 
 @pytest.fixture(scope="module")
 def in_parts(tmp_path_factory):
-    wanted = [(name, label, sections) for name in METHODS for label, sections in IN_PARTS.items()]
+    wanted = [(name, label, sections) for name in ALL_ON for label, sections in IN_PARTS.items()]
     return together(tmp_path_factory.mktemp("parts"), wanted, steps=3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALL_ON)
 def test_a_step_in_parts_on_two_processes_is_the_same_in_both_memory_layouts(name, in_parts):
     for rank in range(WORLD):
         first, second = (in_parts(rank, name, label) for label in IN_PARTS)
@@ -241,9 +242,9 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        two = together(folder, [(name, "", {}) for name in METHODS])
+        two = together(folder, [(name, "", {}) for name in ALL_ON])
         sys.stdout.write(f"after {STEPS} steps, torch {torch.__version__}\n| method | difference |\n|---|---|\n")
-        for name in METHODS:
+        for name in ALL_ON:
             alone = trained(name, folder / name, {})
             ranks = [apart(alone, two(rank, name)) for rank in range(WORLD)]
             parts = {part: max(rank[part] for rank in ranks) for part in ranks[0]}
