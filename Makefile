@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-oldest docs dist clean
+.PHONY: demo test test-slow test-oldest coverage docs dist clean
 
 demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
 	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
@@ -20,6 +20,18 @@ test-slow: .venv/.dev  ## the tests that train to a score, kill processes or dri
 
 test-oldest: .venv-oldest/.dev  ## the default tests with the oldest versions that pyproject.toml allows, whose own warnings are none of ours
 	.venv-oldest/bin/python -m pytest -W default -n 2 --dist loadfile --durations 40 --durations-min 5 -m "not slow and not gpu"
+
+# Folders with tests of their own, each measured once: what was interrupted goes on where it was.
+PIECES := $(patsubst tests/%/,build/coverage/%,$(sort $(dir $(wildcard tests/*/test_*.py tests/*/*/test_*.py))))
+
+coverage: $(PIECES:%=%/done)  ## the share of lines that the default tests run, refused where it has fallen; anew from the start: make clean
+	$(BIN)/python -m coverage combine --keep --quiet --data-file build/coverage/lines $(PIECES)
+	$(BIN)/python -m coverage report --data-file build/coverage/lines
+
+build/coverage/%/done: | .venv/.dev
+	@mkdir -p $(@D) && rm -f $(@D)/lines*
+	COVERAGE_FILE=$(CURDIR)/$(@D)/lines $(BIN)/python -m coverage run -m pytest -q -m "not slow and not gpu" $(wildcard tests/$*/test_*.py) || [ $$? = 5 ]
+	@touch $@
 
 docs: .venv/.docs  ## the documentation as a site, in site/, strictly and without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ipix_tune.tracking.client import client_settings
 from ipix_tune.tracking.pictures import images_of, keep
-from ipix_tune.tracking.runs import client_settings
 from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.read import Reader

@@ -27,7 +27,8 @@ from torch import nn
 
 from benchmarks.helpers.methods_table import BLOCK, BLOCKS, render
 from trainers.common.base_files import resolved
-from trainers.common.yaml_file import read, set_dotted, validate
+from trainers.common.config_keys import set_dotted
+from trainers.common.yaml_file import read, validate
 from trainers.config import TrainConfig
 from trainers.loop.fit import numerics
 from trainers.loop.run import Run

@@ -10,8 +10,9 @@ from ipix_tune.trainer.command.process import CommandFailed
 from ipix_tune.trainer.free import FreeConfig
 from ipix_tune.trainer.interface import Epoch
 from trainers.cli.train import folder_of, folders_of
+from trainers.common.config_keys import set_dotted
 from trainers.common.errors import ConfigError, TrainingError
-from trainers.common.yaml_file import parse_value, read, set_dotted
+from trainers.common.yaml_file import parse_value, read
 from trainers.loop.seeds import mean_of
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ipix_tune.cli.exit_codes import run
-from ipix_tune.tracking.runs import ask_server
+from ipix_tune.tracking.client import ask_server
 from trainers.common.errors import UserError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

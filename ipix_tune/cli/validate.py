@@ -47,7 +47,8 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
     from ipix_tune.config.load_study import load
     from ipix_tune.config.search_space import SearchSpace
     from ipix_tune.config.validate_space import CORNERS
-    from trainers.common.yaml_file import get_dotted, keys_of, read
+    from trainers.common.config_keys import get_dotted, keys_of
+    from trainers.common.yaml_file import read
 
     said: list[str] = []
     study = load(file, overrides, say=said.append)
@@ -67,7 +68,8 @@ def _study(file: Path, overrides: list[str]) -> list[str]:
 def _training(file: Path, overrides: list[str]) -> list[str]:
     from ipix_tune.cli.train_another import is_anothers, load_another
     from trainers.cli.train import load
-    from trainers.common.yaml_file import keys_of, read
+    from trainers.common.config_keys import keys_of
+    from trainers.common.yaml_file import read
     from trainers.dead_keys import dead_keys, why_dead
     from trainers.loop.network_check import check_network
 

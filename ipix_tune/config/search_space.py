@@ -14,8 +14,8 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.interface import Config, SpaceError
 from ipix_tune.trainer.resources import Value
+from trainers.common.config_keys import get_dotted
 from trainers.common.errors import did_you_mean
-from trainers.common.yaml_file import get_dotted
 
 if TYPE_CHECKING:
     import optuna

@@ -19,8 +19,8 @@ from ipix_tune.config.validate_objective import check_objective
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.interface import Config, SpaceError, Trainer
 from ipix_tune.trainer.resources import Value
+from trainers.common.config_faults import Lines
 from trainers.common.errors import ConfigError, did_you_mean
-from trainers.common.yaml_file import Lines
 
 CORNERS = 200
 

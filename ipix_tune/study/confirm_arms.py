@@ -16,7 +16,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.study.plan import make_plan
 from ipix_tune.trainer.interface import Config
 from ipix_tune.trainer.resources import Value
-from trainers.common.yaml_file import get_dotted
+from trainers.common.config_keys import get_dotted
 
 if TYPE_CHECKING:
     from ipix_tune.search.trial_record import TrialRecord

@@ -17,8 +17,9 @@ from ipix_tune.trainer.exported import SEEDS
 from ipix_tune.trainer.interface import Config
 from ipix_tune.trainer.own.final_recipe import KEY
 from trainers.common.atomic import replacing
+from trainers.common.config_keys import set_dotted
 from trainers.common.errors import UserError, did_you_mean
-from trainers.common.yaml_file import dump, set_dotted
+from trainers.common.yaml_file import dump
 
 
 class ExportError(UserError):

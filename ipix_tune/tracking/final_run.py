@@ -15,7 +15,8 @@ from analysis.columns import SCHEMA_VERSION, State
 from analysis.ingest.wandb_files import read_folder
 from ipix_tune.config.study_config import LoggingConfig
 from ipix_tune.tracking import pictures, shell_environment
-from ipix_tune.tracking.runs import ask_server, client_settings, origin_facts
+from ipix_tune.tracking.client import ask_server, client_settings
+from ipix_tune.tracking.runs import origin_facts
 from ipix_tune.tracking.shell_environment import wandb_mode
 from ipix_tune.trainer.interface import Config
 from trainers.common.environment import describe

@@ -47,7 +47,7 @@ def probe(study: StudyConfig) -> list[str]:
 def _logged(study: StudyConfig, folder: Path) -> bool:
     import wandb
 
-    from ipix_tune.tracking.runs import client_settings
+    from ipix_tune.tracking.client import client_settings
 
     run = wandb.init(
         project=study.logging.project,

@@ -5,8 +5,6 @@ Nothing that goes wrong here reaches a trial: the first failure is said once, th
 
 import logging
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,12 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.study_identity import identity
 from ipix_tune.tracking import pictures, shell_environment
 from ipix_tune.tracking import sweep as wandb_sweep
+from ipix_tune.tracking.client import INIT_S, ask_server, client_settings, first_line, teardown
 from ipix_tune.tracking.shell_environment import wandb_mode
 from ipix_tune.trainer.resources import Value
 from trainers.common.environment import git_commit, package_versions
 
 logger = logging.getLogger(__name__)
-
-FLUSH_S = 0.2
-"""Seconds after which a logged epoch is on disk."""
-ANSWER_S, INIT_S, FINISH_S = 5.0, 20.0, 20.0
-"""How long the server may take to answer at all, to open a run, and to take in the rest of one that ends. It is all on
-disk anyway."""
 
 
 class Tracker:
@@ -116,14 +109,14 @@ class Tracker:
         try:
             self._sweep = wandb_sweep.registered(self._folder, self._study, timeout_s=INIT_S)
         except Exception as error:
-            logger.warning("W&B makes no sweep, so runs are logged without one: %s", _first_line(error))
+            logger.warning("W&B makes no sweep, so runs are logged without one: %s", first_line(error))
 
     def _to_disk_only(self, reason: Exception) -> None:
         """Runs that are open go on in files of their own: a client that failed to open a run keeps its id."""
         self.unsent = True
         place = self._folder / "wandb"
-        logger.warning("W&B takes no runs, so they are logged to %s only: %s", place, _first_line(reason))
-        _teardown()
+        logger.warning("W&B takes no runs, so they are logged to %s only: %s", place, first_line(reason))
+        teardown()
         self._online.clear()
         for key in self._runs:
             self._runs[key] = self._init(key, mode="offline")
@@ -236,7 +229,7 @@ class Tracker:
         for key in list(self._runs):
             self.finish(key, state="interrupted", epochs=max(self._seen[key], default=0))
         if self._used:
-            self._guarded(_teardown)
+            self._guarded(teardown)
 
     def _guarded(self, call: Callable[[], object]) -> None:
         try:
@@ -247,50 +240,9 @@ class Tracker:
                 logger.warning("W&B failed, the study goes on without it where it fails: %s", error)
 
 
-def client_settings(*, sweep: str | None = None) -> Any:
-    """How W&B's client treats a run; ``sweep``: the id of the W&B sweep that it belongs to."""
-    import wandb
-
-    return wandb.Settings(
-        x_transaction_log_flush_interval=FLUSH_S,
-        console="off",
-        silent=True,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        x_save_requirements=False,  # for every run the client reads all packages; `origin` has the versions
-        disable_git=True,
-        disable_code=True,
-        init_timeout=INIT_S,
-        finish_timeout=FINISH_S,
-        finish_timeout_raises=True,
-        sweep_id=sweep,
-    )
-
-
 def score_key(epoch: int) -> str:
     """Name in a run's summary of the objective after so many epochs."""
     return f"score/{epoch}"
-
-
-def ask_server() -> None:
-    """Raises OSError where the server does not answer, which its client would take minutes to say."""
-    import wandb
-
-    try:
-        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=ANSWER_S).close()
-    except urllib.error.HTTPError as error:
-        if error.code >= 500:
-            raise
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _teardown() -> None:
-    import wandb
-
-    wandb.teardown()
 
 
 def origin_facts(*, world_size: int, host: str, split_hash: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage.atomic import replace_bytes
 from ipix_tune.storage.study_identity import identity
-from ipix_tune.tracking.runs import ask_server, score_key
+from ipix_tune.tracking.client import ask_server
+from ipix_tune.tracking.runs import score_key
 from trainers.common.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from ipix_tune.trainer.exported import Exported, Recipe
 from ipix_tune.trainer.interface import NO_DEFAULT, Checked, Config, Section
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common import section as sections
+from trainers.common.config_keys import get_dotted, keys_of, set_dotted
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import get_dotted, keys_of, set_dotted, validate
+from trainers.common.yaml_file import validate
 
 SEED = "seed"
 """Its own key beside `config`: a grid may run over it."""

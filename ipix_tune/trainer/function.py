@@ -23,9 +23,10 @@ from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told_epochs import ToldEpochs
 from trainers.common.atomic import replacing
+from trainers.common.config_faults import Lines
 from trainers.common.errors import ConfigError, did_you_mean
 from trainers.common.section import Section as BaseSection
-from trainers.common.yaml_file import Lines, validate
+from trainers.common.yaml_file import validate
 
 GIVEN: dict[str, Callable[..., object]] = {}
 """Functions that were handed over in this process, by the name that the study has for them."""

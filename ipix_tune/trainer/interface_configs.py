@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ipix_tune.trainer.exported import Exported, Recipe
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told import Config, Section
-from trainers.common.yaml_file import Lines
+from trainers.common.config_faults import Lines
 
 
 class Configs(Protocol):

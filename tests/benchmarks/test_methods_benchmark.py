@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.helpers.methods_table import render
 from benchmarks.methods import CAUSES, averages, config_of, methods
-from trainers.common.yaml_file import set_dotted
+from trainers.common.config_keys import set_dotted
 from trainers.config import TrainConfig
 
 

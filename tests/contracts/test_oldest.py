@@ -16,6 +16,7 @@ def test_every_lower_bound_is_a_version_that_is_tested():
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if "==" in line)
     tools = {
+        "coverage",
         "mypy",
         "ruff",
         "import-linter",

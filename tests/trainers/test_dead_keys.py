@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 from benchmarks.helpers.method_settings import SETTINGS, stages
 from tests.trainers.methods.test_every_method import KINDS, quick_ones
 from tests.trainers.runs import same_tensors, tiny
+from trainers.common.config_keys import set_dotted
 from trainers.common.depends_on import Above, OnlyIf
-from trainers.common.yaml_file import set_dotted
 from trainers.config import TrainConfig
 from trainers.dead_keys import conditions, dead_keys, normal_form, refused_keys, value_at, without_refused
 from trainers.loop.run import Run

@@ -14,10 +14,11 @@ from trainers.cli.dry_run import DryRun, WithDryRun
 from trainers.cli.progress import ProgressLine
 from trainers.cli.train_options import File, Overrides, RunDir, Seeds
 from trainers.common.base_files import resolved
+from trainers.common.config_keys import set_dotted
 from trainers.common.errors import ConfigError, TrainingError, UserError
 from trainers.common.object_uri import is_uri, without_query
 from trainers.common.shipped import found
-from trainers.common.yaml_file import parse_value, read, set_dotted, validate
+from trainers.common.yaml_file import parse_value, read, validate
 from trainers.config import TrainConfig
 from trainers.data.check import check_data
 from trainers.data.describe import data_lines

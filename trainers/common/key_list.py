@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from trainers.common.config_keys import sections_in
 from trainers.common.depends_on import OnlyIf
-from trainers.common.yaml_file import sections_in
 
 REQUIRED = "must be given"
 PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text", NoneType: "null", Any: "any value"}

@@ -21,7 +21,8 @@ from trainers.data.rng_streams import Stream, Walk
 from trainers.data.waiting import watched
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.interface.input_spec import RGB, InputSpec
-from trainers.interface.method import Needs, OnDemandCrops
+from trainers.interface.method import Needs
+from trainers.interface.step import OnDemandCrops
 
 if TYPE_CHECKING:
     from trainers.data.loader_config import LoaderConfig

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from trainers.data.bands import bands_array, bands_header, bands_remedy
+from trainers.data.band_files import bands_remedy
+from trainers.data.bands import bands_array, bands_header
 from trainers.data.fileend import may_be_cut_off
 from trainers.data.header import Header
 from trainers.data.layout import RGB_BANDS, Item

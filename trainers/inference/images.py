@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from trainers.common.errors import ConfigError
-from trainers.data.bands import ARRAY
+from trainers.data.band_files import ARRAY
 from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import read_split, split_path
 from trainers.inference.model import LoadedModel

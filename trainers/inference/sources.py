@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from trainers.common.config_keys import set_dotted
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.common.object_uri import is_uri, without_query
-from trainers.common.yaml_file import parse_value, read, set_dotted, validate
+from trainers.common.yaml_file import parse_value, read, validate
 from trainers.config import TrainConfig
 from trainers.loop import about_model, checkpoint_files
 

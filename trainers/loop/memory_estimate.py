@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from trainers.common.errors import UserError
 from trainers.config import TrainConfig
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.interface.method import AuxiliaryModule, Method, Needs, OnDemandCrops, Progress, Step
+from trainers.interface.method import AuxiliaryModule, Method, Needs
+from trainers.interface.step import OnDemandCrops, Progress, Step
 from trainers.loop.live_bytes import LiveBytes, ReadOnes
 from trainers.loop.method_kit import make_kit
 from trainers.loop.precision import autocast

@@ -20,7 +20,8 @@ from trainers.data.read import Reader
 from trainers.data.rng_streams import Stream, generator
 from trainers.interface.batch import SemiBatch
 from trainers.interface.epoch_record import EpochRecord
-from trainers.interface.method import AuxiliaryModule, Needs, Progress, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, Needs
+from trainers.interface.step import Progress, Step, StepOutput
 from trainers.loop import run_identity as identity
 from trainers.loop.compile import begin_step, compile_networks
 from trainers.loop.labelled_loss import make_labelled_loss

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainers.common.float32 import exact
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import Denominator
+from trainers.interface.step import Denominator
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from trainers.common.float32 import without_autocast
-from trainers.interface.method import Pair
+from trainers.interface.step import Pair
 from trainers.losses.functional import confidence
 from trainers.losses.pixel_softmax import PixelKl, PixelPearson
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from trainers.common.float32 import without_autocast
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import Denominator, HardPixels, alone
+from trainers.interface.method import alone
+from trainers.interface.step import Denominator, HardPixels
 from trainers.losses.functional import (
     cross_entropy,
     hard_pixels,
@@ -32,7 +33,7 @@ EPSILON = 1e-7
 
 
 class LabelledLoss:
-    """See `trainers.interface.method.LabelledLoss`.
+    """See `trainers.interface.step.LabelledLoss`.
 
     Args:
         config: the section `loss`.

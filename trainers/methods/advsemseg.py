@@ -12,7 +12,8 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
 from trainers.common.section import Section
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll, probabilities
 from trainers.methods.discriminators import (
     BETAS,

@@ -14,7 +14,8 @@ from trainers.common.section import Probability, Section
 from trainers.common.transfer import HostRead, to_device
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import class_sizes, pixel_nll, probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import half_box, image_generators

@@ -15,7 +15,8 @@ from trainers.common.transfer import to_device
 from trainers.data.views import OFFSETS
 from trainers.interface.batch import SemiBatch, View
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import labels_of
 from trainers.methods.heads import all_rows
 from trainers.methods.mixing import WORDS

@@ -12,7 +12,8 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
 from trainers.common.section import Section
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.adversarial import adversarial_noise

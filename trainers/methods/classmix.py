@@ -12,7 +12,8 @@ from trainers.common.section import Section
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pixel_nll, probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.mixing import chosen_classes

@@ -11,7 +11,8 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.data.views import neighbour
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import cross_entropy
 from trainers.methods.pseudo import Target, mixed_target
 from trainers.methods.supervised import Ohem, supervised_loss

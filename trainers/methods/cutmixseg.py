@@ -9,7 +9,8 @@ from pydantic import Field
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.methods.ema import Buffers, EmaTeacher
 from trainers.methods.pseudo import Target, mixed_target, pasted

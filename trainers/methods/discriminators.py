@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trainers.interface.batch import View
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import Pair
+from trainers.interface.step import Pair
 from trainers.losses.functional import is_class
 from trainers.models.upsample import Upsample
 

@@ -12,17 +12,8 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.data.read import planes_to_png
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import (
-    AuxiliaryModule,
-    MethodContext,
-    Needs,
-    Pair,
-    Stage,
-    Stateless,
-    Step,
-    StepOutput,
-    UnlabelledImages,
-)
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stage, Stateless, UnlabelledImages
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll
 from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
 from trainers.methods.labelling import below, copy_of, masks_from_tensors, predict, tensors_from_masks

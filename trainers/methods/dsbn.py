@@ -12,15 +12,8 @@ from torch import Tensor, nn
 
 from trainers.common.depends_on import OnlyIf
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import (
-    AuxiliaryModule,
-    MethodContext,
-    Needs,
-    Stage,
-    Step,
-    StepOutput,
-    UnlabelledImages,
-)
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stage, UnlabelledImages
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll
 from trainers.methods.labelling import below
 from trainers.methods.relabelling import Relabelling, RelabellingConfig

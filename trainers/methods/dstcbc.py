@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Needs, Stage, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import MethodContext, Needs, Stage, UnlabelledImages
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pixel_nll
 from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
 from trainers.methods.labelling import predict

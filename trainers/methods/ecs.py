@@ -13,7 +13,8 @@ from trainers.common.float32 import exact
 from trainers.common.section import Section
 from trainers.interface.batch import Labelled
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import cross_entropy, pixel_nll, probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.corrector import RIGHT, Corrector, corrections

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
-from trainers.interface.method import MethodContext, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import Buffers
 from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
-from trainers.interface.method import MethodContext, Needs, Pair, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.ema import Buffers, EmaTeacher

@@ -15,7 +15,8 @@ from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.heads import all_rows

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from trainers.data.views import neighbour
 from trainers.interface.batch import Unlabelled
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import Pair, Stateless
+from trainers.interface.method import Stateless
+from trainers.interface.step import Pair
 from trainers.losses.functional import labels_of
 from trainers.methods.ema import Buffers, EmaTeacher
 

@@ -15,7 +15,8 @@ from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import cross_entropy, probabilities
 from trainers.methods.heads import resized_labels
 from trainers.methods.mixing import centred_box, image_generators

@@ -16,7 +16,8 @@ from trainers.common.transfer import to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import is_class, pixel_nll
 from trainers.losses.ramps import cosine_ramp
 from trainers.methods.adversarial import adversarial_noise

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from trainers.common.section import Section
 from trainers.data.read import mask_to_png
 from trainers.interface.batch import Labelled
-from trainers.interface.method import MethodContext, Pair, Stateless, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import MethodContext, Stateless, UnlabelledImages
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.methods.labelling import below, copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.supervised import Ohem, supervised_loss
 

@@ -16,7 +16,8 @@ from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
 from trainers.interface.input_spec import InputSpec
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll, probabilities
 from trainers.methods.discriminators import (
     BETAS,

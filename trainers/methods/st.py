@@ -14,7 +14,8 @@ from trainers.common.transfer import to_device
 from trainers.data.views import normalise, random_box
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Needs, Stage, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import MethodContext, Needs, Stage, UnlabelledImages
+from trainers.interface.step import Step, StepOutput
 from trainers.methods.mixing import image_generators
 from trainers.methods.relabelling import Relabelling, RelabellingConfig
 from trainers.methods.supervised import supervised_loss

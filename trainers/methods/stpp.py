@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainers.interface.method import MethodContext, Step, StepOutput, UnlabelledImages
+from trainers.interface.method import MethodContext, UnlabelledImages
+from trainers.interface.step import Step, StepOutput
 from trainers.methods.labelling import below, copy_of, mean_iou, predict
 from trainers.methods.st import SelfTraining, SelfTrainingConfig
 

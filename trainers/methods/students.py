@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from trainers.data.read import planes_to_png
 from trainers.interface.batch import Labelled
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Stage, Step, UnlabelledImages
+from trainers.interface.method import MethodContext, Stage, UnlabelledImages
+from trainers.interface.step import Step
 from trainers.losses.functional import pixel_nll
 from trainers.methods.st import SelfTraining, SelfTrainingConfig
 from trainers.methods.supervised import supervised_loss

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
 from trainers.interface.batch import Labelled
-from trainers.interface.method import MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs, Stateless
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.labelled import LabelledLoss
 from trainers.losses.labelled_config import CROSS_ENTROPY, LossConfig
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, IF_PAIRS, NEVER, STRONG_VIEWS, TARGET

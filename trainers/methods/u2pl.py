@@ -14,7 +14,8 @@ from trainers.common.transfer import HostRead, to_device
 from trainers.data.views import neighbour
 from trainers.interface.batch import SemiBatch, Unlabelled
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Progress, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs
+from trainers.interface.step import Progress, Step, StepOutput
 from trainers.losses.functional import pixel_nll, probabilities
 from trainers.methods.bank import ClassBank
 from trainers.methods.ema import Buffers, EmaTeacher

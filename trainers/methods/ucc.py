@@ -16,7 +16,8 @@ from trainers.common.section import Section
 from trainers.common.transfer import HostRead
 from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Pair, Stateless, Step, StepOutput
+from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import class_sizes, pixel_nll
 from trainers.methods.mixing import image_generators
 from trainers.methods.supervised import Ohem, supervised_loss

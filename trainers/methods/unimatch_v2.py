@@ -11,7 +11,8 @@ from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
-from trainers.interface.method import MethodContext, Needs, Step, StepOutput
+from trainers.interface.method import MethodContext, Needs
+from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
 from trainers.methods.ema import EmaTeacher
 from trainers.methods.pseudo import Target, mixed_target, pasted

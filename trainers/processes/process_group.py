@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainers.common.errors import ConfigError
 from trainers.common.float32 import exact
-from trainers.interface.method import Denominator
+from trainers.interface.step import Denominator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class Process:
             dist.barrier()
 
     def denominator(self, mode: Literal["global", "device"]) -> Denominator:
-        """See `trainers.interface.method.Denominator`."""
+        """See `trainers.interface.step.Denominator`."""
 
         def divisor(count: Tensor) -> Tensor:
             total = exact(count.detach()).clone()

@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from trainers.common.config_keys import get_dotted, keys_of
 from trainers.common.errors import ConfigError, did_you_mean
-from trainers.common.yaml_file import get_dotted, keys_of
 
 OWN = ("epochs", "seed", "run_dir", "config")
 """Names that the study fills in."""

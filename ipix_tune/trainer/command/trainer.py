@@ -29,8 +29,10 @@ from ipix_tune.trainer.free import SEED, FreeTrainer
 from ipix_tune.trainer.interface import Checked, Config, Report, Section, SpaceError
 from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
+from trainers.common.config_faults import Lines
+from trainers.common.config_keys import keys_of
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import Lines, keys_of, validate
+from trainers.common.yaml_file import validate
 
 CHECK_S = 600.0
 """Longest time that `check` may take."""

@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ipix_tune.trainer.interface import NO_DEFAULT
+from trainers.common.config_keys import leaves, sections_in
 from trainers.common.errors import did_you_mean
 from trainers.common.key_list import Key, keys_in
-from trainers.common.yaml_file import leaves, sections_in
 from trainers.config import TrainConfig
 
 UNSEARCHABLE = {

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from trainers.common.config_keys import get_dotted
 from trainers.common.errors import did_you_mean
-from trainers.common.yaml_file import get_dotted
 
 _PATTERNS = (
     r"train/(loss|lr|skipped_images)",

@@ -1,8 +1,6 @@
 """Our own trainer behind the seam: the one place of the study's side that knows the training config."""
 
 import copy
-import hashlib
-import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,17 +14,19 @@ from ipix_tune.trainer.own.keys import (
     canonical,
     has_val,
     leaf_default,
-    method_keys,
     nearest_leaf,
     refusal,
     train_leaves,
 )
+from ipix_tune.trainer.own.method_section import drop_other_methods_keys, other_methods_key, own_keys
 from ipix_tune.trainer.own.metrics import metric_fault
 from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
-from trainers.common.errors import DataError, UserError
+from trainers.common.config_faults import Lines
+from trainers.common.config_keys import set_dotted
+from trainers.common.errors import DataError
 from trainers.common.object_uri import is_uri
-from trainers.common.yaml_file import Lines, set_dotted, validate
+from trainers.common.yaml_file import validate
 from trainers.config import TrainConfig
 from trainers.dead_keys import conditions, dead_keys, normal_form, refused_keys, why_dead, without_refused
 
@@ -83,28 +83,14 @@ class OwnTrainer:
             set_dotted(data, name, value)
         if "method.name" in values and isinstance(data.get("method"), dict):
             given = (section.get("method") or {}).get("name")
-            _drop_keys_of_other_methods(data["method"], choices.get("method.name", (given,)), section)
+            drop_other_methods_keys(data["method"], choices.get("method.name", (given,)), section)
         without_refused(data, values)
         return data
 
     def values_fault(
         self, section: Section, values: Mapping[str, Value], choices: Mapping[str, Sequence[Value]]
     ) -> tuple[str, str] | None:
-        known = method_keys()
-        method = values.get("method.name", (section.get("method") or {}).get("name"))
-        if method not in known:
-            return None
-        for name in values:
-            if not name.startswith("method.") or name.split(".")[1] in known[str(method)]:
-                continue
-            having = [one for one, keys in known.items() if name.split(".")[1] in keys]
-            if "method.name" in values:
-                having = [one for one in having if one in choices.get("method.name", ())]
-                cure = f"add only_if: {{method.name: [{', '.join(having)}]}}" if having else "remove it"
-            else:
-                cure = f"it belongs to {', '.join(having)}; remove it"
-            return name, f"{name} is not a key of method {method}; {cure}"
-        return None
+        return other_methods_key(section, values, choices)
 
     def validated(self, data: Any, *, source: str, lines: Lines) -> Config:
         return validate(TrainConfig, data, source=source, lines=lines)
@@ -138,8 +124,8 @@ class OwnTrainer:
         data = config.model_dump(mode="json")
         for name, value in changes.items():
             set_dotted(data, name, value)
-        if (own := method_keys().get(str(data["method"]["name"]))) is not None and "method.name" in changes:
-            data["method"] = {key: value for key, value in data["method"].items() if key in own}
+        if "method.name" in changes:
+            data["method"] = own_keys(data["method"])
         without_refused(data, changes)
         named = ", ".join(f"{name}={value}" for name, value in changes.items())
         return validate(TrainConfig, data, source=f"confirm ({named})", lines={})
@@ -246,22 +232,9 @@ class OwnTrainer:
         times: what was copied, moved or touched is the same.
 
         All files are read for it, once; what was found out is kept until a file changes (`trainers.data.facts`)."""
-        from trainers.data.copies import contents
-        from trainers.data.open import open_data
+        from ipix_tune.trainer.own.data_state import data_state
 
-        asked = own_config(config)
-        try:
-            data = open_data(asked.data, final=asked.evaluation.final, with_val=asked.data.val is not None)
-        except (UserError, OSError):
-            return ""
-        items = (*data.labelled, *data.unlabelled, *data.holdout, *data.val)
-        held = contents([path for item in items for path in (item.image, item.mask) if path is not None])
-        lines = sorted(
-            f"{item.name}\t{held[item.image].hex()}\t{item.mask_name}\t"
-            f"{'' if item.mask is None else held[item.mask].hex()}"
-            for item in items
-        )
-        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
+        return data_state(own_config(config))
 
     def recipe(
         self, config: Config, *, rows: Sequence[Mapping[str, Any]], confirmed: Any, seeds: int, give_back: bool | None
@@ -347,15 +320,3 @@ def _named(config: TrainConfig, name: str) -> Iterator[str]:
         for mark in declared.get(here, ()):
             todo += mark.named
             yield from mark.named
-
-
-def _drop_keys_of_other_methods(method: dict[str, Any], names: Iterable[Value], section: Section) -> None:
-    """Drop the keys that belong to methods of these names and that the chosen method does not have."""
-    known = method_keys()
-    own = known.get(str(method.get("name")))
-    if own is None:
-        return
-    others = set(itertools.chain.from_iterable(known.get(str(name), ()) for name in names))
-    for key in section.get("method") or {}:
-        if key not in own and key in others:
-            del method[key]

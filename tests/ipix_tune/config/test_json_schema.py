@@ -12,7 +12,7 @@ from ipix_tune.config.json_schema import schema_text, study_schema
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from tests.ipix_tune.studies import base
-from trainers.common.yaml_file import get_dotted
+from trainers.common.config_keys import get_dotted
 from trainers.methods.registry import BUILDERS
 
 SPACES = Path(__file__).parents[3] / "search_spaces"

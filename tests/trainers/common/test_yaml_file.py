@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainers.runs import tiny
+from trainers.common.config_keys import leaves, set_dotted
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import dump, leaves, load, parse, read_text, set_dotted, validate
+from trainers.common.yaml_file import dump, load, parse, read_text, validate
 from trainers.config import OptimConfig, ScheduleConfig, TrainConfig
 
 HEAD = "data: {name: digits, crop: 32, batch_size: 2}\nmethod: {name: unimatch}\n"

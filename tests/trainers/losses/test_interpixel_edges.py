@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.interface.method import Pair
+from trainers.interface.step import Pair
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.interpixel_config import InterPixelConfig
 

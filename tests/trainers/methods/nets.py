@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.interface.method import MethodContext, Progress, Step
+from trainers.interface.method import MethodContext
+from trainers.interface.step import Progress, Step
 from trainers.losses.interpixel_config import InterPixelConfig
 
 CLASSES, LOW, HIGH, SIDE = 3, 4, 5, 6

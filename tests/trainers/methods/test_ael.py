@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.common.errors import ConfigError
-from trainers.interface.method import OnDemandCrops
+from trainers.interface.step import OnDemandCrops
 from trainers.methods.ael import (
     COPY_PASTE,
     PARTNER,

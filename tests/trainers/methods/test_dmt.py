@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch
 from trainers.data.read import planes_from_png, planes_to_png
-from trainers.interface.method import Progress, Step
+from trainers.interface.step import Progress, Step
 from trainers.methods.dmt import PLANES, Dmt, DmtConfig
 
 B, IMAGES, LABELLED = 2, 5, 10

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, count_or_one
 from trainers.interface.batch import Labelled, SemiBatch
-from trainers.interface.method import Progress, Step
+from trainers.interface.step import Progress, Step
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.ecs import Ecs, EcsConfig
 

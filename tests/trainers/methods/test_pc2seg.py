@@ -10,7 +10,7 @@ from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients,
 from tests.trainers.methods.nets import CLASSES, count_or_one
 from trainers.common.errors import ConfigError
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
-from trainers.interface.method import Progress, Step
+from trainers.interface.step import Progress, Step
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.pc2seg import Pc2Seg, Pc2SegConfig
 

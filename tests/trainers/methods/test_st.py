@@ -12,7 +12,8 @@ from tests.trainers.methods.nets import CLASSES, SIDE, batch
 from trainers.common.errors import ConfigError
 from trainers.data.read import mask_from_png, mask_to_png
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled
-from trainers.interface.method import Needs, Progress, Stage, Step
+from trainers.interface.method import Needs, Stage
+from trainers.interface.step import Progress, Step
 from trainers.loop.stages import stage_epochs
 from trainers.methods.labelling import masks_from_tensors, mean_iou, predict, tensors_from_masks
 from trainers.methods.st import LABELLED, UNLABELLED, St, StConfig

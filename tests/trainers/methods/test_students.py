@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch
 from trainers.data.read import mask_from_png, planes_from_png
-from trainers.interface.method import Progress, Step
+from trainers.interface.step import Progress, Step
 from trainers.methods.labelling import predict
 from trainers.methods.st import UNLABELLED
 from trainers.methods.students import NaiveStudent, NaiveStudentConfig, NoisyStudent, NoisyStudentConfig

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import WIDTH, deep_kit, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, count_or_one, step_of
-from trainers.interface.method import Progress, Step
+from trainers.interface.step import Progress, Step
 from trainers.methods.mixing import image_generators
 from trainers.methods.u2pl import U2pl, U2plConfig, _on_this_process, quantile
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tests.trainers.methods.nets import SIDE, count_or_one, kit, net
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.interface.input_spec import InputSpec
-from trainers.interface.method import Progress, Step
+from trainers.interface.step import Progress, Step
 from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.fixmatch import FixMatchConfig
 from trainers.methods.registry import build_method

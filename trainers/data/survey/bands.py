@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.data.bands import bands_of
+from trainers.data.band_files import bands_of
 from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.opening import MeaningError
 from trainers.data.pixels import image_array

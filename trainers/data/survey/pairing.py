@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from trainers.common.errors import DataError
-from trainers.data.bands import ARRAY
+from trainers.data.band_files import ARRAY
 
 WORDS = frozenset(
     (
