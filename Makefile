@@ -30,7 +30,8 @@ coverage: $(PIECES:%=%/done)  ## the share of lines that the default tests run, 
 
 build/coverage/%/done: | .venv/.dev
 	@mkdir -p $(@D) && rm -f $(@D)/lines*
-	COVERAGE_FILE=$(CURDIR)/$(@D)/lines $(BIN)/python -m coverage run -m pytest -q -m "not slow and not gpu" $(wildcard tests/$*/test_*.py) || [ $$? = 5 ]
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+	  COVERAGE_FILE=$(CURDIR)/$(@D)/lines $(BIN)/python -m coverage run -m pytest -q -m "not slow and not gpu" $(wildcard tests/$*/test_*.py) || [ $$? = 5 ]
 	@touch $@
 
 docs: .venv/.docs  ## the documentation as a site, in site/, strictly and without a network

@@ -4,6 +4,7 @@
     python -m benchmarks.gpu_counts count --rows gpu_counts.jsonl --label after
     python -m benchmarks.gpu_counts fills --rows gpu_counts.jsonl
     python -m benchmarks.gpu_counts table --rows gpu_counts.jsonl --out benchmarks/results/gpu_counts_202611.md
+    python -m benchmarks.gpu_counts joined --rows joined.jsonl --out benchmarks/results/gpu_counts_202611.md
 
 For an older commit: `git worktree add`, copy `fake_cuda.py` and this file into its `benchmarks/`, take out of
 `fake_cuda.py` what that commit does not have (the table of upsampling weights), and run there.
@@ -131,6 +132,36 @@ def table(
 ) -> None:
     """Before and after, side by side."""
     out.write_text(page([json.loads(line) for line in rows.read_text().splitlines()]))
+
+
+@app.command()
+def joined(
+    rows: Annotated[Path, typer.Option(help="JSON lines that `count --label after` wrote.")],
+    out: Annotated[Path, typer.Option(help="The page to add them to.")],
+) -> None:
+    """Methods that joined after the older side."""
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    out.write_text(out.read_text().rstrip() + "\n\n" + joined_section(found))
+
+
+def joined_section(rows: list[dict[str, Any]]) -> str:
+    """The table of counts that have no older side."""
+    found = {(row["method"], row["deterministic"]): row for row in rows}
+    commits = ", ".join(sorted({row["commit"] for row in rows}))
+    lines = [
+        "## Methods that joined since",
+        "",
+        f"Commit {commits}, PyTorch {rows[0]['torch']}, in the same way; {date.today()}.",
+        "",
+        "| method | waits, deterministic mode (the default) | waits otherwise | operators, deterministic mode |",
+        "|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        cells = [found[name, True]["waits"], found[name, False]["waits"], found[name, True]["operators"]]
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    where = [f"{times} x `{place}` ({row['method']})" for row in rows for place, times in row["where"].items()]
+    lines += ["", f"Where the host waits: {'; '.join(where) or 'nowhere'}."]
+    return "\n".join(lines) + "\n"
 
 
 def page(rows: list[dict[str, Any]]) -> str:

@@ -83,18 +83,20 @@ def on_processes(
 def main(
     out: Annotated[Path, typer.Option(help="The page to write.")],
     method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+    crop: Annotated[int, typer.Option(help="Side of the crops; the counts do not depend on it.")] = 65,
 ) -> None:
-    """Count every method, and UniMatch with ResNet-50."""
+    """Count every method."""
     names = method or list(SETTINGS)
     both: tuple[Over, Over] = ("global", "device")
-    found = {(name, over): one for name, over, one in on_processes([(name, over) for name in names for over in both])}
+    asked = [(name, over) for name in names for over in both]
+    found = {(name, over): one for name, over, one in on_processes(asked, crop=crop)}
     lines = [
         "# Exchanges between processes and host waits of a step on several GPUs",
         "",
         f"`python -m benchmarks.process_counts`, PyTorch {torch.__version__}, {date.today()}; {os.cpu_count()} cores, "
         "no GPU: counted on two processes, on tensors that only say they are on one. The third step of each method on "
-        "`digits`, crop 65, 2 + 2 images a process, small network, deterministic mode. DDP's sums of gradients are "
-        "left out: no host waits for them.",
+        f"`digits`, crop {crop}, 2 + 2 images a process, small network, deterministic mode. DDP's sums of gradients "
+        "are left out: no host waits for them.",
         "",
         "| method | exchanges, `batch_norm: global` | `device` | host waits, `global` | `device` |",
         "|---|---:|---:|---:|---:|",

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 with contextlib.suppress(ModuleNotFoundError):  # where only the tests that need a GPU are run
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 
-    settings.register_profile("no timing", deadline=None)
+    slow = [HealthCheck.too_slow]  # a busy machine is no fault of a test
+    settings.register_profile("no timing", deadline=None, suppress_health_check=slow)
     settings.load_profile("no timing")
 
 S3_STARTS_S = 60

@@ -32,7 +32,7 @@ def test_every_command_is_a_target_of_the_makefile(jobs):
     asked = [
         re.fullmatch(r"make ([a-z-]+) PYTHON=python", command) for job in jobs.values() for command in commands(job)
     ]
-    assert {one[1] for one in asked} == {"test", "test-oldest", "docs"} <= targets
+    assert {one[1] for one in asked} == {"test", "test-oldest", "docs", "coverage"} <= targets
 
 
 def test_the_newest_versions_run_on_the_oldest_python_and_those_after_it(jobs):
@@ -45,3 +45,7 @@ def test_the_newest_versions_run_on_the_oldest_python_and_those_after_it(jobs):
 def test_the_oldest_versions_run_on_the_oldest_python(jobs):
     assert python_of(jobs["oldest"]) == lowest_python()
     assert commands(jobs["oldest"]) == ["make test-oldest PYTHON=python"]
+
+
+def test_coverage_runs_on_a_python_that_counts_lines_by_itself(jobs):
+    assert python_of(jobs["coverage"]) >= "3.12"
