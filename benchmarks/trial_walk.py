@@ -1,7 +1,11 @@
 """What a reader opens who follows one trial from its YAML line to its row in the report.
 
-    python -m benchmarks.trial_walk --steps steps.txt     # of this tree, and what is opened, in order
-    python -m benchmarks.trial_walk --tree ../older       # of another checkout, for comparison
+    python -m benchmarks.trial_walk read                      # the way that docs/explanation/one-trial.md shows
+    python -m benchmarks.trial_walk watch --steps steps.txt   # what a trial runs, and what is opened, in order
+    python -m benchmarks.trial_walk watch --tree ../older     # of another checkout, for comparison
+
+A page of the documentation goes along the way that a trial's numbers take; `read` counts what a reader of it opens.
+`watch` asks the program instead.
 
 One trial of two epochs is searched, trained, logged and reported by the tree's own command; every process is watched.
 Its point has numbers that nobody else has, and so have its scores. A reader who follows them opens a function when it
@@ -10,8 +14,10 @@ stands what ran at all: every function, when it is called for the first time. A 
 `ipix_tune.search` or `trainers.data`.
 """
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +28,10 @@ from typing import Annotated
 
 import typer
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+PAGE = Path("docs/explanation/one-trial.md")
+STEP = re.compile(r"^\| \d+ \| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
 HOOK = Path(__file__).with_name("helpers") / "walk_hook.py"
 PACKAGES = ("ipix_tune", "analysis", "trainers")
 POINT = {"interpixel.alpha: 0.0625": "interpixel.alpha: 0.0612347", "interpixel.tau: 0.8": "interpixel.tau: 0.8123457"}
@@ -113,20 +123,49 @@ def returns(opened: Sequence[Opened]) -> int:
     return found
 
 
-def main(
+def on_page(tree: Path) -> list[Opened]:
+    """The steps of the page, in order."""
+    return [Opened(file, function, "") for file, function in STEP.findall((tree / PAGE).read_text())]
+
+
+def is_there(tree: Path, step: Opened) -> bool:
+    """Whether the file has such a function, method or class."""
+    here: ast.AST = ast.parse((tree / step.file).read_text()) if (tree / step.file).exists() else ast.Module([], [])
+    for name in step.function.split("."):
+        within = ast.iter_child_nodes(here)
+        found = [one for one in within if isinstance(one, ast.FunctionDef | ast.ClassDef) and one.name == name]
+        if not found:
+            return False
+        here = found[0]
+    return True
+
+
+def row(label: str, opened: Sequence[Opened]) -> str:
+    """A row of the table: files, functions, rooms, returns."""
+    files = dict.fromkeys(one.file for one in opened)
+    each = ", ".join(f"{sum(file.startswith(f'{name}/') for file in files)} in {name}" for name in PACKAGES)
+    rooms = len({one.room for one in opened})
+    return f"| {label} | {len(files)} ({each}) | {len(opened)} | {rooms} | {returns(opened)} |"
+
+
+@app.command()
+def read(tree: Annotated[Path, typer.Option(help="A checkout.")] = Path()) -> None:
+    """Print the row of the way that the page shows."""
+    typer.echo(row("on the page", on_page(tree)))
+
+
+@app.command()
+def watch(
     tree: Annotated[Path, typer.Option(help="A checkout.")] = Path(),
     steps: Annotated[Path | None, typer.Option(help="A file for what is opened, in order.")] = None,
 ) -> None:
-    """Print the two rows of the table."""
+    """Print the rows of what follows the trial's numbers and of what runs."""
     followed, ran = walked(tree.resolve())
     for label, opened in (("follows the trial", followed), ("runs", ran)):
-        files = dict.fromkeys(one.file for one in opened)
-        each = ", ".join(f"{sum(file.startswith(f'{name}/') for file in files)} in {name}" for name in PACKAGES)
-        rooms = len({one.room for one in opened})
-        typer.echo(f"| {label} | {len(files)} ({each}) | {len(opened)} | {rooms} | {returns(opened)} |")
+        typer.echo(row(label, opened))
     if steps is not None:
         steps.write_text("".join(f"{one.file} {one.function} {one.number}\n" for one in followed))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
