@@ -20,7 +20,7 @@ A run of the confirmation has the job type `confirm` (a run of the search: `sear
     confirm         {arm, seed, plan, arms, order, prefer}
 
 ``arm`` and ``seed`` (0, 1, ...) say which run it is. The others are the same for all: ``plan`` is that of
-`analysis.stats.confirm.seed_race.RacePlan`, ``arms`` {name: {roles, of, changes, trial}} in the order of their making
+`analysis.stats.confirm.race_plan.RacePlan`, ``arms`` {name: {roles, of, changes, trial}} in the order of their making
 (`trial`: the key of the search's trial that it repeats), ``order`` the arms with the simplest first, ``prefer``
 "winner" or "simplest".
 

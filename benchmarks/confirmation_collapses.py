@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from analysis.stats.confirm.lost_runs import SPREADS
 from analysis.stats.confirm.new_run import LEVEL as NEW_RUN
+from analysis.stats.confirm.race_plan import RacePlan
 from analysis.stats.confirm.results import LEVEL, mean_of
-from analysis.stats.confirm.seed_race import RacePlan, leader, progress
+from analysis.stats.confirm.seed_race import leader, progress
 from analysis.stats.proportions import exact_interval
 from benchmarks.helpers.collapse_scenarios import DEPTH, EFFECTS, EXTENSIONS, RATES, SCENARIOS, WINNERS
 from benchmarks.helpers.confirmation_cells import enough

@@ -11,7 +11,8 @@ import typer
 
 from analysis.stats.confirm.lost_runs import lost_runs, typical_runs
 from analysis.stats.confirm.prediction import predict
-from analysis.stats.confirm.seed_race import RacePlan, progress
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import progress
 
 NOISE, DELTA, FIRST, SEEDS, RUNS = 0.45, 0.3, 3, 10, 3
 ARMS = (2, 5, 10)

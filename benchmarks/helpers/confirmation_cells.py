@@ -12,7 +12,8 @@ from scipy import stats
 
 from analysis.stats.confirm.error_schedule import Schedule
 from analysis.stats.confirm.group_sequential import crossing
-from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import Judgement, judge
 from analysis.stats.confirm.winner import choose
 from benchmarks.helpers.boundaries import critical_values
 from benchmarks.helpers.search_problems import problem, search_of, study_of

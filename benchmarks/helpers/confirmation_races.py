@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.confirm import lost_runs
-from analysis.stats.confirm.seed_race import RacePlan
+from analysis.stats.confirm.race_plan import RacePlan
 from benchmarks.helpers.boundaries import critical_values
 
 Array = NDArray[np.float64]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.stats.confirm.error_schedule import MOST_EXTENDED
-from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import Judgement, judge
 from ipix_tune.config.confirm_section import ConfirmError
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.storage.atomic import replace_bytes

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from analysis.stats.confirm.race_plan import RacePlan
 from analysis.stats.confirm.results import plan_of
-from analysis.stats.confirm.seed_race import RacePlan
 from ipix_tune.config.confirm_section import ConfirmError, confirm_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig

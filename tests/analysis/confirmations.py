@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.ingest.logged_run import LoggedRun
-from analysis.stats.confirm.seed_race import RacePlan
+from analysis.stats.confirm.race_plan import RacePlan
 
 SPACE = {"interpixel.alpha": {"kind": "loguniform", "low": 0.01, "high": 10.0, "step": None, "choices": None,
                               "only_if": None}}  # fmt: skip

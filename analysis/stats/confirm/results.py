@@ -13,7 +13,8 @@ from analysis.errors import PlanError
 from analysis.ingest.tables import Tables
 from analysis.stats import constraints
 from analysis.stats.confirm.lost_runs import Lost
-from analysis.stats.confirm.seed_race import Judgement, RacePlan, judge
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import Judgement, judge
 from analysis.stats.confirm.winner import Winner, choose
 from analysis.stats.distributions import student_above
 from analysis.stats.objective import sign_of

@@ -8,7 +8,8 @@ from analysis.stats.confirm.error_schedule import Schedule
 from analysis.stats.confirm.lost_runs import Lost, lost_runs, noise
 from analysis.stats.confirm.new_run import new_run
 from analysis.stats.confirm.outlook import chance_to_settle, chances, seeds_needed
-from analysis.stats.confirm.seed_race import RacePlan, judge
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import judge
 from analysis.stats.confirm.standing import standing
 from analysis.stats.confirm.winner import choose
 from analysis.stats.proportions import exact_interval

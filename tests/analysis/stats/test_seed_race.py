@@ -9,7 +9,8 @@ from scipy import stats
 
 from analysis.errors import PlanError
 from analysis.stats.confirm.error_schedule import PLAN, staged
-from analysis.stats.confirm.seed_race import RacePlan, judge
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import judge
 from analysis.stats.confirm.winner import choose
 
 PAIR = (("a", "b"),)

@@ -86,7 +86,7 @@ def test_an_override_sets_a_key_of_the_ablation(tmp_path):
 
 
 def test_a_study_may_ask_for_as_many_seeds_as_the_race_allows():
-    from analysis.stats.confirm.seed_race import MOST_SEEDS
+    from analysis.stats.confirm.race_plan import MOST_SEEDS
     from ipix_tune.config.confirm_config import ConfirmConfig
 
     assert ConfirmConfig(max_seeds=MOST_SEEDS).max_seeds == MOST_SEEDS

@@ -4,8 +4,9 @@ import shutil
 import pytest
 
 from analysis.ingest import tables
+from analysis.stats.confirm.error_schedule import MOST_EXTENDED
+from analysis.stats.confirm.race_plan import RacePlan
 from analysis.stats.confirm.results import confirmed
-from analysis.stats.confirm.seed_race import MOST_EXTENDED, RacePlan
 from ipix_tune.config.confirm_section import ConfirmError
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace

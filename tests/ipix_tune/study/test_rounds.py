@@ -2,7 +2,8 @@
 
 import random
 
-from analysis.stats.confirm.seed_race import RacePlan, judge
+from analysis.stats.confirm.race_plan import RacePlan
+from analysis.stats.confirm.seed_race import judge
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
