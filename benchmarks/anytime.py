@@ -26,6 +26,10 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
+from benchmarks.helpers.anytime_tables import BASE, RANDOM, REFERENCE, plot, render
+from benchmarks.helpers.anytime_tables import BUDGET as BUDGET  # given on to whoever races beside
+from benchmarks.helpers.anytime_tables import FAMILIES as FAMILIES
+from benchmarks.helpers.anytime_tables import Raw as Raw
 from benchmarks.helpers.priors import with_prior
 from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, problem, search_of, study_of, truth
 from ipix_tune.config.dimension_config import Dimension
@@ -35,13 +39,6 @@ from ipix_tune.search.samplers import optuna_sampler
 from ipix_tune.simulation.curve import Curve, Curves
 from ipix_tune.simulation.simulator import Simulated, Simulation
 from ipix_tune.trainer.resources import Value
-
-FAMILIES = ("power", "exponential", "mlp", "kernel", "digits")
-RANDOM = 512
-"""Random configurations whose best is the target."""
-BUDGET = 2160
-"""Epochs of all trials together, 80 trainings in full, after which a search ends without the target."""
-REFERENCE = "reference"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -148,7 +145,6 @@ def baseline(one: Problem, target: float, *, seed: int) -> Race:
     return one.race(study, target, sampler=optuna_sampler(study.sampler))
 
 
-BASE = "ASHA + TPE"
 SEARCHES: dict[str, Callable[[Problem, float], Race]] = {
     "random": lambda one, target: one.race(one.study(sampler="random", scheduler="none"), target),
     BASE: lambda one, target: baseline(one, target, seed=one.seed),
@@ -158,10 +154,6 @@ SEARCHES: dict[str, Callable[[Problem, float], Race]] = {
     "ours, misleading prior": lambda one, target: one.race(one.study(one.priors[False]), target),
 }
 """By the name in the tables: a search on a problem until its target."""
-
-Key = tuple[str, int, str]
-Raw = dict[Key, dict[str, Any]]
-"""Rows by family, seed and search."""
 
 
 def read_raw(file: Path) -> Raw:
@@ -229,8 +221,6 @@ def table(
     out: Annotated[Path, typer.Option(help="Markdown file to write; the plot goes beside it.")],
 ) -> None:
     """Write the tables and the curves of what has been measured."""
-    from benchmarks.helpers.anytime_tables import plot, render
-
     found = {key: row for file in raw for key, row in read_raw(file).items()}
     out.write_text(render(found, command=" ".join(["python -m benchmarks.anytime", *sys.argv[1:]])))
     plot(found, out.with_suffix(".png"))

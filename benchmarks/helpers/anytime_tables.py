@@ -10,8 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.anytime import BASE, BUDGET, FAMILIES, RANDOM, REFERENCE, Raw
 from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS
+
+FAMILIES = ("power", "exponential", "mlp", "kernel", "digits")
+RANDOM = 512
+"""Random configurations whose best is the target."""
+BUDGET = 2160
+"""Epochs of all trials together, 80 trainings in full, after which a search ends without the target."""
+REFERENCE = "reference"
+BASE = "ASHA + TPE"
+Key = tuple[str, int, str]
+Raw = dict[Key, dict[str, Any]]
+"""Rows by family, seed and search."""
 
 AT = (135, 270, 540, 1080, BUDGET)
 """Epochs of all trials at which the regret is told."""
