@@ -1,18 +1,22 @@
-"""What a command and a function as trainer cost beside the bare program, and how late an epoch is heard of.
+"""What a command and a function as trainer cost beside the bare program, per trial and per epoch, and how late an epoch
+is heard of.
 
     python -m benchmarks.trainer_overhead --out benchmarks/results/trainer_overhead_202611.md
 
 The program is `tests/ipix_tune/toy_trainer.py`, which waits in every epoch. Bare, by command and by function follow
-each other in every round; Ray is in none of them.
+each other in every round, each with few and with many epochs; Ray is in none of them.
 """
 
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +27,28 @@ from ipix_tune.trainer.function import hand_over
 from ipix_tune.trainer.interface import Epoch
 
 TOY = Path(__file__).parents[1] / "tests" / "ipix_tune" / "toy_trainer.py"
-PAUSE_S, EPOCHS, ROUNDS = 0.5, 10, 5
+PAUSE_S, FEW, MANY, ROUNDS = 0.5, 2, 12, 5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass
+class Cost:
+    """What runs of one kind and length took, in seconds.
+
+    Args:
+        wall: of a run.
+        cpu: of the trial's own process in a run; of what it started nothing.
+        late: from an epoch's writing until it was heard of.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+
+
+Costs = dict[tuple[str, int], Cost]
+"""By kind and number of epochs."""
 
 
 def waiting(config: dict[str, Any], report: Any) -> None:
@@ -35,29 +58,30 @@ def waiting(config: dict[str, Any], report: Any) -> None:
         report(epoch, {"val/dice": 0.5, "written": time.time()})
 
 
-def bare(folder: Path) -> float:
-    """Seconds of the program alone."""
+def bare(cost: Cost, epochs: int, folder: Path) -> None:
+    """The program alone."""
     folder.mkdir()
-    command = [sys.executable, str(TOY), "--epochs", str(EPOCHS), "--pause", str(PAUSE_S), "--out", str(folder)]
+    command = [sys.executable, str(TOY), "--epochs", str(epochs), "--pause", str(PAUSE_S), "--out", str(folder)]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    cost.wall.append(time.perf_counter() - began)
 
 
-def through(section: dict[str, Any], folder: Path) -> tuple[float, list[float]]:
-    """Seconds of a run through the seam, and how many seconds after its writing each epoch was heard of."""
-    trainer, late = trainer_of(section), []
+def through(cost: Cost, section: dict[str, Any], folder: Path) -> None:
+    """A run through the seam."""
+    trainer = trainer_of(section)
     config = trainer.validated(trainer.data_of(section, {}, {}), source="benchmark", lines={})
     written = folder / "run" / "metrics.jsonl"
 
     def report(epoch: Epoch) -> bool:
         at = epoch.metrics.get("written") or written.stat().st_mtime
-        late.append(time.time() - at)
+        cost.late.append(time.time() - at)
         return True
 
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     trainer.run(config, folder, report)
-    return time.perf_counter() - began, late
+    cost.wall.append(time.perf_counter() - began)
+    cost.cpu.append(time.process_time() - worked)
 
 
 @app.command()
@@ -65,50 +89,60 @@ def main(out: Annotated[Path, typer.Option(help="A Markdown file.")]) -> None:
     """Measure, and write the table."""
     command = {
         "command": [sys.executable, str(TOY), "--epochs", "{epochs}", "--pause", str(PAUSE_S), "--out", "{run_dir}"],
-        "epochs": EPOCHS,
         "metrics": {"jsonl": "{run_dir}/metrics.jsonl"},
         "score": "val/dice",
     }
-    function = {"function": hand_over(waiting), "epochs": EPOCHS, "score": "val/dice"}
-    alone: list[float] = []
-    found: dict[str, tuple[list[float], list[float]]] = {"command": ([], []), "function": ([], [])}
+    function = {"function": hand_over(waiting), "score": "val/dice"}
+    found: Costs = defaultdict(Cost)
+    loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as name:
         for number in range(ROUNDS):
-            alone.append(bare(Path(name) / f"bare{number}"))
-            for kind, section in (("command", command), ("function", function)):
-                seconds, late = through(section, Path(name) / f"{kind}{number}")
-                found[kind][0].append(seconds)
-                found[kind][1].extend(late)
-    out.write_text(_text(alone, found))
+            for epochs in (FEW, MANY):
+                where = Path(name) / f"{number}-{epochs}"
+                where.mkdir()
+                bare(found["bare", epochs], epochs, where / "bare")
+                for kind, section in (("command", command), ("function", function)):
+                    through(found[kind, epochs], {**section, "epochs": epochs}, where / kind)
+            loads.append(os.getloadavg()[0])
+    out.write_text(_text(found, loads))
     typer.echo(out.read_text())
 
 
-def _text(alone: list[float], found: dict[str, tuple[list[float], list[float]]]) -> str:
+def _line(kind: str, found: Costs) -> str:
     middle = statistics.median
-    rows = [
-        f"| {kind} | {middle(seconds):.2f} | {middle(seconds) / middle(alone):.2f} | {middle(late):.2f} "
-        f"({max(late):.2f}) |"
-        for kind, (seconds, late) in found.items()
-    ]
-    asked = {"epochs": EPOCHS, "pause_s": PAUSE_S, "rounds": ROUNDS}
+    few, many = found[kind, FEW], found[kind, MANY]
+    cells = [f"{middle(one.wall):.2f} ({min(one.wall):.2f} to {max(one.wall):.2f})" for one in (few, many)]
+    if kind == "bare":
+        return f"| {kind} | {' | '.join(cells)} | | | | |"
+    over = [middle(one.wall) - middle(found["bare", epochs].wall) for one, epochs in ((few, FEW), (many, MANY))]
+    each = (over[1] - over[0]) / (MANY - FEW)
+    late, cpu = [*few.late, *many.late], (middle(many.cpu) - middle(few.cpu)) / (MANY - FEW)
+    cells += [f"{over[0] - FEW * each:+.2f}", f"{each:+.3f}", f"{1000 * cpu:.1f}"]
+    return f"| {kind} | {' | '.join(cells)} | {middle(late):.2f} ({max(late):.2f}) |"
+
+
+def _text(found: Costs, loads: list[float]) -> str:
+    asked = {"pause_s": PAUSE_S, "epochs": [FEW, MANY], "rounds": ROUNDS}
     return "\n".join(
         [
             "# What the seam costs a trainer that is not ours",
             "",
-            f"A program that waits {PAUSE_S} s in each of {EPOCHS} epochs: alone, as a command, as a function.",
-            f"Medians over {ROUNDS} rounds, by turns.",
+            f"A program that waits {PAUSE_S} s in each of {FEW} or {MANY} epochs: alone, as a command, as a function.",
+            f"Medians over {ROUNDS} rounds (smallest to largest), by turns. What a run takes over the bare program has",
+            "a part per trial and a part per epoch: the line through both lengths.",
             "",
-            "| how | seconds a run | of the bare program's | an epoch is heard of after, seconds (longest) |",
-            "|---|---|---|---|",
-            f"| bare | {middle(alone):.2f} | 1 | |",
-            *rows,
+            f"| how | seconds, {FEW} epochs | seconds, {MANY} epochs | over bare: seconds a trial | seconds an epoch | "
+            "CPU of the trial's process, ms an epoch | an epoch is heard of after, seconds (longest) |",
+            "|---|---|---|---|---|---|---|",
+            *(_line(kind, found) for kind in ("bare", "command", "function")),
             "",
-            "The command's own part is a supervisor's start, a look at its metrics every half second and at its end",
-            "every fifth of one. A function runs in the trial's process, which has imported all that it needs; the",
-            "bare program starts Python.",
+            "The command's own part is a supervisor's start, a look at its metrics every quarter of a second, and at",
+            "its end every fifth of one. An epoch is told at the first look at which nothing new of it was written. A",
+            "function runs in the trial's process, which has imported all it needs; the bare program starts Python.",
             "",
             f"Command: `python -m benchmarks.trainer_overhead --out FILE`; {json.dumps(asked)}.",
-            f"{time.strftime('%Y-%m-%d')}; Python {platform.python_version()}; {platform.machine()}, 2 cores.",
+            f"{time.strftime('%Y-%m-%d')}; Python {platform.python_version()}; {platform.machine()}, "
+            f"{os.cpu_count()} cores, load {min(loads):.0f} to {max(loads):.0f}.",
             "",
         ]
     )

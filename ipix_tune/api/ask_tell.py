@@ -120,7 +120,7 @@ class AskTell:
         """See :meth:`OwnTrial.report`."""
         self._check(trial)
         if not 1 <= epoch <= trial.max_epochs:
-            raise ValueError(f"epoch {epoch}: allowed are 1 to {trial.max_epochs} (trainer.schedule.epochs)")
+            raise ValueError(f"epoch {epoch}: allowed are 1 to {trial.max_epochs} ({self._space.trainer.length_key})")
         self._tracker.log(trial.key, epoch=epoch, metrics={**metrics, self._study.objective.metric: score})
         told = {**metrics, self._study.objective.metric: score}
         self._store.measure(trial.key, told, last=epoch >= trial.max_epochs)

@@ -90,16 +90,15 @@ def recorded_curves(folder: Path, study: StudyConfig, *, epochs: int) -> Recorde
             f"{folder}: no trial ran all its epochs, so there is no whole curve; run some with "
             "--set scheduler.name=none"
         )
-    lengths = sorted({row["epochs"] for row in rows})
+    space, lengths = SearchSpace(study), sorted({row["epochs"] for row in rows})
     if lengths != [epochs]:
         raise CurvesError(
             f"{folder}: the recorded curves have {', '.join(map(str, lengths))} epochs, the study "
-            f"trainer.schedule.epochs = {epochs}; set it to the recorded length (and the grace period with it)"
+            f"{space.trainer.length_key} = {epochs}; set it to the recorded length (and the grace period with it)"
         )
     history: dict[str, dict[int, dict[str, Any]]] = {}
     for line in found.history.select(["run_id", "epoch", "time", metric]).to_pylist():
         history.setdefault(line["run_id"], {})[line["epoch"]] = line
-    space = SearchSpace(study)
     recorded = []
     for row in rows:
         lines = history.get(row["run_id"], {})

@@ -4,14 +4,16 @@ import json
 import sys
 import threading
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from ipix_tune.config.load_study import from_mapping
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.command.process import CommandFailed
 from ipix_tune.trainer.function import hand_over
-from tests.ipix_tune.toys import study
+from tests.ipix_tune.toys import study, wait_until
 from trainers.common.errors import ConfigError
 
 SAYS = """
@@ -26,6 +28,7 @@ if rank == 0:
         with open(f"{out}/metrics.jsonl", "a") as file:
             file.write(json.dumps({"epoch": epoch, "val/dice": epoch}) + "\\n")
 """
+TORCHRUN_TOY = str(Path(__file__).parents[1] / "torchrun_toy.py")
 MEETING = ["{nnodes}", "{node_rank}", "{master_addr}", "{master_port}"]
 
 
@@ -52,7 +55,7 @@ class Peer:
             if self.rank == 0:
                 trial.said.append(what)
                 trial.moved.notify_all()
-            assert trial.moved.wait_for(lambda: len(trial.said) > number or trial.left, timeout=60)
+            assert trial.moved.wait_for(lambda: len(trial.said) > number or trial.left, timeout=600)
             return trial.said[number] if len(trial.said) > number else None
 
     def end(self, *, after_s=0.0):
@@ -88,7 +91,7 @@ def over(given, folder, *, stop_after=None):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=600)
     assert not any(thread.is_alive() for thread in threads)
     return told, raised
 
@@ -172,3 +175,23 @@ def test_a_function_on_several_workers_is_stopped_on_all_at_once(tmp_path, stop_
     assert raised == {}
     assert [epoch for epoch, _ in told] == [*range(1, last + 1)]
     assert sorted(SEEN) == 2 * [last]
+
+
+@pytest.mark.slow
+def test_torchrun_joins_the_processes_of_two_nodes(tmp_path):
+    places = ["--nnodes", "{nnodes}", "--node-rank", "{node_rank}"]
+    places += ["--master-addr", "{master_addr}", "--master-port", "{master_port}", "--nproc-per-node", "1"]
+    script = [TORCHRUN_TOY, "--epochs", "{epochs}", "--lr", "0.5", "--out", "{run_dir}"]
+    given = command("") | {"command": [sys.executable, "-m", "torch.distributed.run", *places, *script], "stop_s": 10}
+    told, raised = over(given, tmp_path)
+    assert (told, raised) == ([(1, 0.5), (2, 1.0), (3, 1.5)], {})
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["ranks"] for row in rows] == [2, 2, 2]
+    assert wait_until(lambda: not left(tmp_path), 60)
+
+
+def left(folder):
+    """Processes whose command lines name the folder."""
+    found = psutil.process_iter(["cmdline", "status"])
+    named = [one for one in found if str(folder) in " ".join(one.info["cmdline"] or [])]
+    return [one for one in named if one.info["status"] != psutil.STATUS_ZOMBIE]
