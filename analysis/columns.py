@@ -8,6 +8,8 @@ A run's W&B config::
     search          {dotted name: value}           the searched leaves that are active in this trial
     space           {dotted name: {kind, low, high, step, choices, only_if}}
     trainer         the whole training config, nested
+    trains          {by, unpaired}                 by: the kind of trainer, such as command; unpaired: why no seeds can
+                                                   pair its runs, none where they can
     objective       {metric, mode, unit, second_objective: none or {metric, mode, unit}}
     constraints     {metric: {min, max, at_end}}   none without hard constraints
     scheduler       {name, grace_epochs, reduction, max_epochs, rungs, trials}    trials: at most

@@ -34,6 +34,12 @@ class Tables:
     history: pa.Table
     facts: dict[str, Any]
 
+    @property
+    def unpaired(self) -> str | None:
+        """Why runs of the study's trainer cannot be paired by seeds, so that nothing can be confirmed; None where they
+        can be, or the logs do not say."""
+        return (self.facts.get("trains") or {}).get("unpaired")
+
 
 def build_tables(logged: Sequence[LoggedRun]) -> Tables:
     """Tables of runs that this program logged; other runs are left out.
@@ -66,7 +72,7 @@ def written_by_us(logged: Sequence[LoggedRun]) -> list[LoggedRun]:
 
 def facts_of(run: LoggedRun) -> dict[str, Any]:
     """What all runs of the study, or of its confirmation, share, as one of them says it."""
-    names = ("study", "space", "scheduler", "classes", "objective", "constraints")
+    names = ("study", "space", "scheduler", "classes", "objective", "constraints", "trains")
     facts = {name: run.config.get(name) for name in names}
     if run.job_type == CONFIRM:
         facts[CONFIRM] = {name: run.config[CONFIRM][name] for name in ("plan", "arms", "order", "prefer")}

@@ -86,6 +86,7 @@ def render(
     from analysis.sections.pareto import pareto_sections
     from analysis.sections.search import search_sections
     from analysis.sections.surrogate import surrogate_sections
+    from analysis.sections.unanswered import for_this_trainer
     from analysis.stats.confirm.results import confirmed as confirmed_in
     from analysis.stats.sensitivity.cross_validation import fit_and_check
     from analysis.stats.sensitivity.external_evidence import confirmed_pairs
@@ -116,14 +117,17 @@ def render(
         tables=tables,
         answer=found,
         next_step=next_step(study, tables, place, confirmed),
-        sections=[
-            *confirmation,
-            *(images if confirmed is not None else ()),
-            *pareto,
-            *search,
-            *constraint_sections(study),
-            *(images if confirmed is None else ()),
-            *surrogate,
-        ],
+        sections=for_this_trainer(
+            [
+                *confirmation,
+                *(images if confirmed is not None else ()),
+                *pareto,
+                *search,
+                *constraint_sections(study),
+                *(images if confirmed is None else ()),
+                *surrogate,
+            ],
+            tables,
+        ),
         problems=problems,
     )

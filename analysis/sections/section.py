@@ -35,6 +35,10 @@ class Unanswered:
     """What is missing, with the counts that there are, as a sentence."""
     what_would: str
     """What the user has to run or to set to have an answer, as a sentence."""
+    by_pairs: bool = False
+    """Whether that is a confirmation, with seeds that pair its runs."""
+    of_ours: bool = False
+    """Whether only our own trainer leaves what would answer it."""
 
 
 Part = ReportSection | Unanswered

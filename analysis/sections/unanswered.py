@@ -1,6 +1,10 @@
 """Questions that a study cannot answer: for each, what is missing and what would answer it. No drawing, no HTML."""
 
-from analysis.sections.section import Unanswered
+from collections.abc import Iterable
+from dataclasses import replace
+
+from analysis.ingest.tables import Tables
+from analysis.sections.section import Part, Unanswered
 from analysis.stats.per_class import LEAST as LEAST_SEEDS
 from analysis.stats.rung_correlation import LEAST as LEAST_FULL
 from analysis.stats.sensitivity.cross_validation import Check
@@ -12,7 +16,20 @@ from analysis.stats.two_choices import Comparison
 from analysis.wording.rungs import why_no_fidelity
 from analysis.wording.sensitivity import say_collapsed
 
+OURS = "training config"
+"""What a study calls a config of our own trainer."""
 CONFIRM = "Confirm the study (a confirm section, then ipix-tune confirm)"
+
+
+def for_this_trainer(parts: Iterable[Part], tables: Tables) -> list[Part]:
+    """The parts of a report without questions that another trainer never answers; and where its runs cannot be paired,
+    that is said instead of the advice to confirm."""
+    by = (tables.facts.get("trains") or {}).get("by", OURS)
+    found = [one for one in parts if not (isinstance(one, Unanswered) and one.of_ours and by != OURS)]
+    if tables.unpaired is None:
+        return found
+    instead = f"Runs that are paired by seeds, which this study cannot have: {tables.unpaired}."
+    return [replace(one, what_would=instead) if isinstance(one, Unanswered) and one.by_pairs else one for one in found]
 
 
 def no_choice(title: str, name: str) -> Unanswered:
@@ -38,7 +55,7 @@ def no_pair(title: str, found: Comparison | None, *, first: str, second: str) ->
             "differ."
         )
     contrast = f"{CONFIRM} with the two as a contrast (confirm.contrast): paired seeds, all else equal."
-    return Unanswered(title=title, why=why, what_would=contrast)
+    return Unanswered(title=title, why=why, what_would=contrast, by_pairs=True)
 
 
 def no_fidelity(title: str, study: Study) -> Unanswered:
@@ -85,6 +102,7 @@ def no_seed_noise(title: str) -> Unanswered:
         title=title,
         why="No configuration was run with several seeds.",
         what_would=f"{CONFIRM}: it runs the leading configurations with paired seeds.",
+        by_pairs=True,
     )
 
 
@@ -100,6 +118,8 @@ def no_classes(title: str, *, confirmed: bool) -> Unanswered:
         what_would="More seeds (ipix-tune confirm --more-seeds), with classes scored in every run."
         if confirmed
         else f"{CONFIRM}: it runs such pairs.",
+        by_pairs=True,
+        of_ours=True,
     )
 
 
@@ -111,6 +131,7 @@ def no_images(title: str) -> Unanswered:
         "this disk.",
         what_would="A study with evaluation.pictures above 0, in which two configurations run all their epochs with "
         f"one seed; or {CONFIRM[0].lower()}{CONFIRM[1:]}.",
+        of_ours=True,
     )
 
 
@@ -120,6 +141,7 @@ def no_bands(title: str) -> Unanswered:
         title=title,
         why="Every configuration ran to the end with one seed at most.",
         what_would=f"{CONFIRM}, or search seed as a grid.",
+        by_pairs=True,
     )
 
 

@@ -48,6 +48,8 @@ def next_step(study: Study, tables: Tables, place: Path, found: Confirmed | None
             what=f"Go on with the search until a trial has run all {study.max_epochs} epochs.",
             command=f"ipix-tune sweep {place}/study.yaml --resume",
         )
+    if tables.unpaired is not None:
+        return NextStep(what=f"Nothing can be confirmed as it is: {tables.unpaired}. That makes it another study.")
     runs = ARMS * SEEDS
     return NextStep(
         what="Confirm the leading configurations against the defaults with paired seeds, before you believe an order "

@@ -105,10 +105,11 @@ def _trust(study: Study, tables: Tables, best: Trial, *, seeds: int, rivals: int
             "so that its score is too high on average. It is not confirmed: that takes a comparison over paired seeds."
         )
     gap = f" It leads the next by {abs(study.ranked[0].score - study.ranked[1].score):.2f}." if rivals > 1 else ""
+    several = "with several seeds" if tables.unpaired is None else "several times"
     return (
         f"One seed per configuration: the winner is provisional. It is the best of {rivals} that ran to the end, so "
-        f"its score is too high on average.{gap} {say_seeds(study, tables)} Train the leading configurations with "
-        "several seeds before you believe an order among them."
+        f"its score is too high on average.{gap} {say_seeds(study, tables)} Train the leading configurations {several} "
+        "before you believe an order among them."
     )
 
 

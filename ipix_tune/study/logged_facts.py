@@ -59,6 +59,7 @@ def _shared(
             "rungs": list(rungs),
         },
         "constraints": study.bounds,
+        "trains": {"by": space.trainer.kind, "unpaired": space.trainer.seeds()},
         "classes": list(classes),
         "origin": origin_facts(world_size=study.resources.workers, host=socket.gethostname(), split_hash=split_hash),
     }

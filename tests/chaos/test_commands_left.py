@@ -23,7 +23,7 @@ BUSY_S = 900
 def cluster(monkeypatch):
     """A head without CPUs, to which nodes are added."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     made.shutdown()
 

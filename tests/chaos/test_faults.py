@@ -130,7 +130,7 @@ def test_a_killed_training_worker_goes_on_by_itself(tmp_path, reference, cost):
 def cluster(monkeypatch):
     """A head without CPUs, to which nodes are added."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     made.shutdown()
 
@@ -162,7 +162,10 @@ def test_when_the_head_dies_the_driver_ends_and_a_resume_on_a_new_cluster_goes_o
     study_file, tmp_path, undisturbed, cost, monkeypatch
 ):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    place, old = tmp_path / "studies" / "tiny", Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    place, old = (
+        tmp_path / "studies" / "tiny",
+        Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}),
+    )
     process = sweep(study_file, "--address", old.address)
     in_the_middle(process, place)
     old.shutdown()
@@ -170,7 +173,7 @@ def test_when_the_head_dies_the_driver_ends_and_a_resume_on_a_new_cluster_goes_o
     output, _ = process.communicate(timeout=BUSY_S)
     assert process.returncode != 0
     assert "--resume" in output
-    new = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    new = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         ended(sweep(study_file, "--address", new.address, "--resume"))
     finally:

@@ -203,6 +203,15 @@ def test_the_price_is_in_this_studys_own_time():
     assert math.isclose(9 * 9 * 60 / 3600, 1.35)
 
 
+def test_a_trainer_that_takes_no_seed_is_not_told_to_confirm():
+    tables = build_tables(runs_of([trial(0, {epoch: 40.0 + epoch for epoch in range(1, 10)})]))
+    tables.facts["trains"] = {"by": "command", "unpaired": "the command takes no seed"}
+    step, said = next_step(from_tables(tables), tables, PLACE, None), answer(from_tables(tables), tables)
+    assert step.what.startswith("Nothing can be confirmed as it is: the command takes no seed.")
+    assert (step.command, step.price) == ("", "")
+    assert "several times before you believe" in said.trust
+
+
 def test_the_role_of_the_defaults_is_the_one_that_the_study_side_logs():
     from ipix_tune.study import confirm_arms as arms
 

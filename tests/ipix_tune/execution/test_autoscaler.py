@@ -55,16 +55,16 @@ class Autoscaled:
         start += [f"--temp-dir={self._temporary}", "--dashboard-agent-listen-port=0"]
         self._head = subprocess.Popen(
             start,
-            env={**os.environ, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"},
+            env={
+                **os.environ,
+                "RAY_FAKE_CLUSTER": "1",
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            },
             stdout=(folder / "ray.log").open("wb"),
             stderr=subprocess.STDOUT,
         )
-        wait_for(self._answers, seconds=BUSY_S, what="the head")
-
-    def _answers(self):
-        host, port = self.address.split(":")
-        with socket.socket() as tried:
-            return True if tried.connect_ex((host, int(port))) == 0 else None
+        wait_for(lambda: True if self.nodes() == 0 else None, seconds=BUSY_S, what="the head")
 
     def nodes(self):
         """How many nodes there are beside the head."""

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def cluster(monkeypatch):
     """A head without CPUs: a cluster that was scaled to zero."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     made.shutdown()
 
