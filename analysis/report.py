@@ -21,18 +21,25 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def report(
     studies: Annotated[
-        list[Path], typer.Argument(help="Folder of the study, such as studies/voc; several stand side by side.")
+        list[Path], typer.Argument(help="Folder of the study, such as studies/voc. Several are compared side by side.")
     ],
     online: Annotated[
         str | None,
-        typer.Option(metavar="ENTITY/PROJECT", help="Read runs from a W&B server too; a run in both is one run."),
+        typer.Option(
+            metavar="ENTITY/PROJECT",
+            help="ENTITY/PROJECT of a W&B server to read runs from too. A run that is in both counts once.",
+        ),
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Serve the page, and make it again as trials report.")] = False,
-    host: Annotated[str, typer.Option(help="With --live: where to listen; by default for this machine only.")] = LOCAL,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --live: 0 takes a free one.")] = 0,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the page at a local address, and update it as trials report.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="With --live: the address to listen on. Default: this machine only.")
+    ] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --live: the port. 0 takes a free one.")] = 0,
     every: Annotated[float, typer.Option(min=0.2, help="With --live: seconds between looks at the logs.")] = 5.0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write there instead of into the study's folder.")
+        Path | None, typer.Option(metavar="DIR", help="Folder to write into, instead of the study's.")
     ] = None,
     printed: Annotated[bool, typer.Option("--print", help="Also figures for a paper, in plots/print/.")] = False,
 ) -> None:

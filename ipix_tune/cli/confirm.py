@@ -22,26 +22,35 @@ def confirm(
     study: Annotated[Path, typer.Argument(help="Folder of a study that was searched, or its study file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the study's file, such as confirm.max_seeds=6."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a value of the study file, such as confirm.max_seeds=6; repeatable.",
+        ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster, or auto. Default: RAY_ADDRESS, else a Ray started on this machine."
+        ),
     ] = None,
     more_seeds: Annotated[
         int,
         typer.Option(
             "--more-seeds",
             metavar="N",
-            help="Extend the plan of a confirmation that has ended by N seeds; 0: do not.",
+            help="Extend a confirmation that has ended by N seeds.",
             min=0,
         ),
     ] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a confirmation that has begun.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a confirmation that has begun.")] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="With --resume: run those that failed once more, from where they were."),
+        typer.Option("--retry-failed", help="With --resume: run failed trials once more, from their checkpoints."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run at most, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its highest price, and run nothing.")
+    ] = False,
 ) -> None:
     """Re-train the best configs, the defaults and their ablations with paired seeds, until the verdicts are in."""
     from ipix_tune.config.confirm_section import ConfirmError

@@ -26,7 +26,7 @@ def export(
             "evaluated at the end; default: after a confirmation. --no-final: the run as the study made it.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="With the final recipe: how many runs to train.")] = SEEDS,
+    seeds: Annotated[int, typer.Option(min=1, help="With the final recipe: the number of seeds to train.")] = SEEDS,
     give_back: Annotated[
         bool | None,
         typer.Option(

@@ -12,7 +12,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def keys(
-    prefix: Annotated[str, typer.Argument(help="Only these, such as optim, method.conf_thresh or budget.")] = "",
+    prefix: Annotated[
+        str, typer.Argument(help="Only keys that begin so, such as optim, method.conf_thresh or budget.")
+    ] = "",
     out: Annotated[
         Path | None, typer.Option(help="Write the page of all keys (docs/reference/keys.md) there instead.")
     ] = None,

@@ -20,13 +20,18 @@ def simulate(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as scheduler.grace_epochs=5."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a value of the file, such as scheduler.grace_epochs=5; repeatable.",
+        ),
     ] = None,
     concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trials at once; default: resources.concurrent of the study.")
+        int | None,
+        typer.Option(min=1, help="Number of trials that run at once. Default: resources.concurrent of the study."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="With a family of curves: which of its members.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Parquet file for the incumbent over time.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="With a family of curves: the number of one of its members.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write: the best score so far, over time.")] = None,
 ) -> None:
     """Run a study on learning curves instead of trainings."""
     from ipix_tune.config.load_study import load

@@ -26,19 +26,26 @@ def sweep(
     file: Annotated[Path, typer.Argument(help="A study file, such as search_spaces/voc.yaml.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Laid over the file, such as trainer.data.root=/data/voc."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a value of the file, such as trainer.data.root=/data/voc; repeatable.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Another name for the study and its folder.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster, or auto; none: RAY_ADDRESS, else a Ray on this machine.")
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster, or auto. Default: RAY_ADDRESS, else a Ray started on this machine."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up the study where it stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the study where it stopped.")] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="With --resume: run those that failed once more, from where they were."),
+        typer.Option("--retry-failed", help="With --resume: run failed trials once more, from their checkpoints."),
     ] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Two tiny trials through every part, in <name>-smoke.")
+        bool, typer.Option("--smoke", help="Run two tiny trials through every stage, in the folder <name>-smoke.")
     ] = False,
     calibrate: Annotated[
         int | None,

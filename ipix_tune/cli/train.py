@@ -28,14 +28,17 @@ def train(
     file: File,
     run_dir: RunDir = None,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the run's folder.")] = False,
     seeds: Seeds = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that Ray Train starts; none: train in this one.")
+        int | None,
+        typer.Option(min=1, help="Number of processes, started by Ray Train. Default: train in this process."),
     ] = None,
     cpus_per_worker: Annotated[float, typer.Option(min=0.1)] = 1,
     gpus_per_worker: Annotated[float, typer.Option(min=0)] = 0,
-    address: Annotated[str | None, typer.Option(help="Ray cluster, or auto; none: a Ray on this machine.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster, or auto. Default: a Ray started on this machine.")
+    ] = None,
     wandb: Annotated[
         str, typer.Option(help="W&B: offline (to disk, no account), online or disabled; WANDB_MODE takes precedence.")
     ] = "offline",

@@ -29,8 +29,8 @@ def unsent(folder: Path) -> list[Path]:
 @app.command()
 def wandb_sync(
     study: Annotated[Path, typer.Argument(help="Folder of a study, or of a final training.")],
-    project: Annotated[str | None, typer.Option(help="Another project than the runs' own.")] = None,
-    entity: Annotated[str | None, typer.Option(help="Another entity than the runs' own.")] = None,
+    project: Annotated[str | None, typer.Option(help="Send to this project instead of the runs' own.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Send to this entity instead of the runs' own.")] = None,
 ) -> None:
     """Send a study's runs to W&B (WANDB_BASE_URL and WANDB_API_KEY say where and as whom). What was sent is not sent
     again."""

@@ -17,7 +17,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def validate(
     file: Annotated[Path, typer.Argument(help="A study file or a training config, YAML.")],
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, of a study file; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value of a study file; repeatable."),
     ] = None,
 ) -> None:
     """Check a study file or a training config."""

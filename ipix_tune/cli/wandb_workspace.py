@@ -20,7 +20,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def wandb_workspace(
     study: Annotated[Path, typer.Argument(help="A study's folder.")],
-    out: Annotated[Path | None, typer.Option(help="Write the specification here as JSON, and send nothing.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the workspace's specification to this JSON file, and send nothing.")
+    ] = None,
 ) -> None:
     """Save a workspace of the study on W&B: objective, parameters, KL against CR, rungs (WANDB_BASE_URL and
     WANDB_API_KEY say where and as whom). It shows the runs that are there: see wandb-sync."""

@@ -19,6 +19,7 @@ def test_every_lower_bound_is_a_version_that_is_tested():
         "coverage",
         "mypy",
         "ruff",
+        "check-jsonschema",
         "import-linter",
         "nbclient",
         "nbformat",

@@ -1,16 +1,29 @@
 """The files by which a public project is read, licensed, cited and released say the same, and name what exists."""
 
+import json
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from jsonschema.validators import validator_for
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 GITHUB = sorted((ROOT / ".github").rglob("*.yml"))
 OTHERS = [ROOT / "CITATION.cff", ROOT / ".pre-commit-config.yaml"]
+
+
+SCHEMAS = {
+    ".github/workflows/ci.yml": "github-workflows",
+    ".github/workflows/release.yml": "github-workflows",
+    ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config",
+    ".github/ISSUE_TEMPLATE/fault.yml": "github-issue-forms",
+    ".github/ISSUE_TEMPLATE/wish.yml": "github-issue-forms",
+    "CITATION.cff": "citation-file-format",
+}
 
 
 def targets():
@@ -37,6 +50,33 @@ def test_the_licence_is_the_same_everywhere():
 @pytest.mark.parametrize("path", GITHUB + OTHERS, ids=lambda path: path.name)
 def test_it_is_yaml(path):
     assert isinstance(loaded(path), dict)
+
+
+@pytest.fixture(scope="module")
+def schemas():
+    """The folder of schemas that check-jsonschema brings, so that none is fetched."""
+    pytest.importorskip("check_jsonschema", reason="the schemas are in check-jsonschema: pip install -e '.[dev]'")
+    return resources.files("check_jsonschema.builtin_schemas.vendor")
+
+
+def faults(schemas, name, content):
+    schema = json.loads((schemas / f"{SCHEMAS[name]}.json").read_text())
+    return [error.message for error in validator_for(schema)(schema).iter_errors(content)]
+
+
+def test_every_file_of_github_has_a_schema():
+    assert {str(path.relative_to(ROOT)) for path in GITHUB} | {"CITATION.cff"} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_file_is_valid_under_its_public_schema(schemas, name):
+    assert faults(schemas, name, loaded(ROOT / name)) == []
+
+
+def test_a_workflow_with_a_misspelt_key_is_not_valid(schemas):
+    workflow = loaded(ROOT / ".github/workflows/ci.yml")
+    workflow["jobs"]["docs"]["run-on"] = workflow["jobs"]["docs"].pop("runs-on")
+    assert faults(schemas, ".github/workflows/ci.yml", workflow)
 
 
 def test_contributing_names_every_target_of_the_makefile_and_no_other():

@@ -96,3 +96,11 @@ def test_the_dockerfile_copies_only_what_the_checkout_has():
     for line in (DEPLOY / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY"):
             assert all((DEPLOY.parent / name).exists() for name in line.split()[1:-1])
+
+
+def test_an_image_holds_nothing_that_git_ignores():
+    """`COPY . .` would take an environment and studies along."""
+    root = DEPLOY.parent
+    ignored = {line.strip("/") for line in (root / ".gitignore").read_text().split()}
+    left_out = (root / ".dockerignore").read_text().splitlines()[1:]
+    assert {line.removeprefix("**/") for line in left_out} == ignored

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from trainers.inference.sources import Which
 
 Model = Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")]
-Weights = Annotated[str | None, typer.Option(help="Which weights of a run's folder: last, or best on held-out images.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Which weights of a run's folder: of the last epoch, or of the best on held-out images."),
+]
 Sliding = Annotated[
     bool | None,
-    typer.Option("--sliding/--whole", help="Windows at 2/3 stride, or whole images; default: as the run evaluates."),
+    typer.Option(
+        "--sliding/--whole",
+        help="Sliding windows with a stride of 2/3 of their side, or whole images. Default: as the run evaluates.",
+    ),
 ]
 Window = Annotated[int | None, typer.Option(min=16, help="Side of the windows in pixels; default: data.crop.")]
-Scales = Annotated[str, typer.Option(help="Test-time augmentation: sizes that are averaged over, such as 0.75,1,1.25.")]
+Scales = Annotated[str, typer.Option(help="Test-time augmentation: average over these sizes, such as 0.75,1,1.25.")]
 Flip = Annotated[
     list[str] | None,
     typer.Option(help="Test-time augmentation: horizontal, vertical; repeatable, both are four views."),
@@ -35,7 +41,11 @@ Threads = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Laid over the run's config: data.*, evaluation.*, precision.*."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a value of the run's config, in data, evaluation or precision; repeatable.",
+    ),
 ]
 
 

@@ -51,16 +51,20 @@ def predict(
     scales: Scales = "1",
     flip: Flip = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images of equal size at once; default: as the run evaluates.")
+        int | None, typer.Option(min=1, help="Batch size, of images of equal size. Default: as the run evaluates.")
     ] = None,
     device: Device = None,
     threads: Threads = None,
     voc_server: Annotated[
-        str | None, typer.Option(help="comp5_test or comp6_test: masks where Pascal VOC's server wants them.")
+        str | None,
+        typer.Option(help="comp5_test or comp6_test: write masks in the folders that Pascal VOC's server expects."),
     ] = None,
     overrides: Overrides = None,
     redo: Annotated[
-        bool, typer.Option("--redo", help="Replace what other weights or options wrote into --out.")
+        bool,
+        typer.Option(
+            "--redo", help="Make all predictions again, and replace what other weights or options wrote into --out."
+        ),
     ] = False,
 ) -> None:
     """Predict images."""

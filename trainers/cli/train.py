@@ -41,7 +41,9 @@ def main(
     file: File,
     run_dir: RunDir = None,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the folder's checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Resume from the checkpoint in the run's folder.")
+    ] = False,
     seeds: Seeds = None,
     dry_run: Annotated[
         DryRun | None,
