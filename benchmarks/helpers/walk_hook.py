@@ -64,9 +64,9 @@ def parts(value: Any) -> list[Any]:
         return [getattr(value, one.name, None) for one in dataclasses.fields(value)]
     kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
     if kind in ("pyarrow.Table", "pyarrow.ChunkedArray") and len(value) <= MOST:
-        return value.to_pylist()
+        return list(value.to_pylist())
     if kind == "numpy.ndarray" and value.size <= MOST:
-        return value.ravel().tolist()
+        return list(value.ravel().tolist())
     if isinstance(getattr(type(value), "model_fields", None), dict):
         return [one for one in vars(value).values() if isinstance(one, float)]
     return []
@@ -143,4 +143,4 @@ class Finder:
 if __name__ == "sitecustomize":
     builtins.__note__ = note  # type: ignore[attr-defined]
     builtins.__hand_on__ = hand_on  # type: ignore[attr-defined]
-    sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder())
