@@ -1,10 +1,10 @@
 """ASHA whose rungs are keyed by the study's own trial keys, so that a resumed study can fill them again."""
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -54,6 +54,7 @@ class Asha(FIFOScheduler):
             rung *= reduction
         self._judges = {rung: position for position, rung in enumerate(self.rungs)}
         self._spared = dict.fromkeys(self.rungs, 0)
+        self._ordered: dict[int, list[float]] = {rung: [] for rung in self.rungs}
         self._passed: dict[int, set[str]] = {}
         self._stopped: dict[str, int] = {}
 
@@ -85,7 +86,8 @@ class Asha(FIFOScheduler):
     def forget(self, key: str) -> None:
         """A trial breaks a constraint: its scores are no bar for others, whose turn it was not to take."""
         for rung in self.rungs:
-            if self.rungs[rung].pop(key, None) is not None:
+            if (score := self.rungs[rung].pop(key, None)) is not None:
+                del self._ordered[rung][bisect_left(self._ordered[rung], score)]
                 self._spared[rung] -= not self._is_judged(key, rung)
             self._passed.get(rung, set()).discard(key)
 
@@ -111,26 +113,36 @@ class Asha(FIFOScheduler):
             return str(TrialScheduler.CONTINUE), None
         below = score * self._sign < self.cutoff(rung)
         self.rungs[rung][key] = score * self._sign
+        insort(self._ordered[rung], score * self._sign)
         self._spared[rung] += not self._is_judged(key, rung)
         return str(TrialScheduler.STOP if below else TrialScheduler.CONTINUE), rung
 
     def cutoff(self, rung: int) -> float:
         """The score, more being better, that the next one has to reach there."""
-        scores = list(self.rungs[rung].values())
-        return float(np.percentile(scores, 100 * (1 - 1 / self._reduction))) if scores else -math.inf
+        return quantile(self._ordered[rung], 1 - 1 / self._reduction) if self._ordered[rung] else -math.inf
 
     def _has_room(self, rung: int, key: str) -> bool:
         """Whether fewer than 1 in `reduction` of the rung's trials have gone on, or this is the best of them."""
         scores = self.rungs[rung]
         passed = len(self._passed.get(rung, ()))
         judged = len(scores) - self._spared[rung]
-        return passed * self._reduction < judged or scores[key] >= max(scores.values())
+        return passed * self._reduction < judged or scores[key] >= self._ordered[rung][-1]
 
     def _is_judged(self, key: str, rung: int) -> bool:
         """Whether the rung may stop the trial; scores of trials that it may not stop are among those it compares."""
         if self._brackets == 1:
             return True
         return bracket_of(trial_number(key), brackets=self._brackets, reduction=self._reduction) <= self._judges[rung]
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """NumPy's `percentile` of 100 ``share``, to the bit, of values in order. A rung is asked at every report, and need
+    not be sorted each time."""
+    place = (len(ordered) - 1) * (100 * share / 100)
+    below = math.floor(place)
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    part, apart = place - below, high - low
+    return high - apart * (1 - part) if part >= 0.5 else low + apart * part
 
 
 def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:

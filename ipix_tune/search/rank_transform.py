@@ -21,6 +21,8 @@ from ipix_tune.search.study_view import view
 
 AS_BEFORE = 2
 """Trials that say that a lead at one rung stays as large at the next, beside those that were seen at both."""
+SHOWN, BEST = 1000, 100
+"""Trials with a place that TPE is shown at most, and how many of these are the best."""
 FORGOTTEN = 4
 """Ended trials of a study after which it is shown half of the earlier ones."""
 
@@ -88,7 +90,19 @@ def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         [one.intermediate_values for one in shown], stopped=[one.state == TrialState.PRUNED for one in shown]
     )
     known = {one.number: where for one, where in zip(shown, found, strict=True) if where is not None}
-    return [_at(one, known[one.number]) if one.number in known else one for one in trials]
+    left_out = thinned_out(known)
+    return [_at(one, known[one.number]) if one.number in known else one for one in trials if one.number not in left_out]
+
+
+def thinned_out(known: Mapping[int, float]) -> set[int]:
+    """Which of these trials, places by number, TPE is not shown: of more than `SHOWN`, all but the `BEST` and others at
+    even distances from the best of them to the lowest. TPE looks at every trial for every proposal, so that its time
+    would grow with the square of their number; its good ones are 25 at most."""
+    if len(known) <= SHOWN:
+        return set()
+    others = sorted(known, key=lambda number: (-known[number], number))[BEST:]
+    kept = {others[index] for index in _even_distances(len(others), SHOWN - BEST)}
+    return set(others) - kept
 
 
 def breaks_constraint(trial: FrozenTrial) -> bool:

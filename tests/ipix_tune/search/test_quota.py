@@ -1,6 +1,10 @@
 import random
 
-from ipix_tune.search.asha import Asha
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipix_tune.search.asha import Asha, quantile
 from tests.ipix_tune.search.test_trial_store import report, trial_store
 
 
@@ -60,3 +64,19 @@ def test_after_a_replay_the_quota_is_as_full_as_in_the_unbroken_study(tmp_path):
     rebuilt.replay(trial_store(tmp_path).entries())
     assert rebuilt._passed == live._passed
     assert sum(map(len, live._passed.values())) > 1
+
+
+@given(scores=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), reduction=st.integers(2, 9))
+def test_the_cutoff_is_numpys_percentile_to_the_bit(scores, reduction):
+    share = 1 - 1 / reduction
+    assert quantile(sorted(scores), share) == float(np.percentile(scores, 100 * share))
+
+
+def test_the_cutoff_is_that_of_the_scores_which_the_rung_holds_also_after_some_were_forgotten():
+    rng, scheduler = random.Random(3), asha()
+    for number in range(60):
+        report(scheduler, f"t{number:04d}", 1, round(rng.random(), 1))
+        if number % 4 == 3:
+            scheduler.forget(f"t{rng.randrange(number):04d}")
+        scores = list(scheduler.rungs[1].values())
+        assert scheduler.cutoff(1) == float(np.percentile(scores, 100 * (1 - 1 / 3)))

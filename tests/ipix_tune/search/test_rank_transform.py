@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 from scipy import stats
 
-from ipix_tune.search.rank_transform import AS_BEFORE, expected_ends, place, places, ranked
+from ipix_tune.search import rank_transform
+from ipix_tune.search.rank_transform import (
+    AS_BEFORE,
+    BEST,
+    SHOWN,
+    expected_ends,
+    place,
+    places,
+    ranked,
+    thinned_out,
+)
 
 
 def test_a_place_is_the_middle_rank_of_scipy():
@@ -86,3 +96,31 @@ def test_the_trials_themselves_keep_their_scores_and_states():
     ranked(study.get_trials(deepcopy=False))
     assert [one.state for one in study.trials] == [one.state for one in own_study().trials]
     assert study.trials[0].value == 20.0
+
+
+def test_up_to_the_limit_every_trial_is_shown():
+    assert thinned_out({number: number / SHOWN for number in range(SHOWN)}) == set()
+
+
+def test_of_more_the_best_are_shown_and_of_the_others_some_at_even_distances():
+    count = 2503
+    known = {number: (number * 7 % count) / count for number in range(count)}
+    order = sorted(known, key=lambda number: -known[number])
+    shown = [position for position, number in enumerate(order) if number not in thinned_out(known)]
+    assert len(shown) == SHOWN
+    assert shown[:BEST] == list(range(BEST))
+    assert shown[-1] == count - 1
+    gaps = np.diff(shown[BEST:])
+    assert set(gaps) == {2, 3}
+
+
+def test_trials_without_a_place_are_shown_whatever_their_number(monkeypatch):
+    monkeypatch.setattr(rank_transform, "SHOWN", 6)
+    monkeypatch.setattr(rank_transform, "BEST", 2)
+    trials = [create_trial(state=TrialState.COMPLETE, value=1.0, intermediate_values={1: float(n)}) for n in range(12)]
+    trials += [create_trial(state=TrialState.FAIL), create_trial(state=TrialState.RUNNING)]
+    for number, one in enumerate(trials):
+        one.number = number
+    found = [one.number for one in ranked(trials)]
+    assert len(found) == 6 + 2
+    assert {11, 10, 0, 12, 13} <= set(found)
