@@ -119,7 +119,7 @@ class Problem:
 
     def study(self, search: Mapping[str, Dimension] | None = None, **settings: Any) -> StudyConfig:
         """A study of this problem; ``settings`` as `study_of` has them."""
-        given = {"sampler": "tpe", "scheduler": "asha", "trials": BUDGET, "seed": self.seed} | settings
+        given: dict[str, Any] = {"sampler": "tpe", "scheduler": "asha", "trials": BUDGET, "seed": self.seed} | settings
         return study_of(self.plain if search is None else search, **given)
 
 

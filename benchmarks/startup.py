@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.helpers.startup_tables import PARTS, TRIALS, page
+from ipix_tune.trainer.peers import Peers
 
 app = typer.Typer(add_completion=False)
 
@@ -107,7 +108,7 @@ def timed_over_workers(config: dict[str, Any]) -> None:
 
     began, work = time.time(), trainable._on_worker
 
-    def timed(config: dict[str, Any], send: Any) -> None:
+    def timed(config: dict[str, Any], send: Any, peers: Peers) -> None:
         notes = Notes(Path(os.environ["STARTUP_NOTES"]))
         notes._times["started"] = config["began"]
         notes.note("workers")
@@ -115,7 +116,7 @@ def timed_over_workers(config: dict[str, Any]) -> None:
         notes.note("imported")
         notes.watch()
         try:
-            work(config, send)
+            work(config, send, peers)
         finally:
             notes.stop()
 

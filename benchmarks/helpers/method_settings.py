@@ -112,7 +112,6 @@ SETTINGS = {
                 "multi_label": True,
                 "presence_start": 0,
                 "presence_thresh": 0.5,
-                "trust_thresh": 0.5,
                 "discriminator_width": 4,
             }
         },
