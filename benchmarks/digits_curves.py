@@ -2,6 +2,7 @@
 
     python -m benchmarks.digits_curves record --folder F      # goes on where it was left
     python -m benchmarks.digits_curves pack --folder F        # benchmarks/digits_curves.parquet
+    python -m benchmarks.digits_curves study --out S          # as a study's folder, for `ipix-tune simulate --curves S`
 
 The configurations are a scrambled Sobol sequence over the search space of `digits_curves.yaml`, the same ones every
 time. All are trained with seed 0 first, then every fifth with two more. `F/rows.jsonl` has a line a training: the
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 import typer
 from scipy.stats import qmc
 
+from analysis.ingest import tables
 from benchmarks.helpers.recorded_digits import RECORDED, STUDY
 from ipix_tune.config.dimension import from_unit
 from ipix_tune.config.dimension_config import Dimension
@@ -131,6 +133,39 @@ def pack(
     }
     pq.write_table(pa.table(columns), out, compression="zstd")
     typer.echo(f"{out}: {len(rows)} trainings of {len({row['configuration'] for row in rows})} configurations")
+
+
+@app.command()
+def study(
+    out: Annotated[Path, typer.Option(help="A folder, which gets tables/.")],
+    recorded: Annotated[Path, typer.Option(help="The packed table.")] = RECORDED,
+) -> None:
+    """Write the packed trainings as a study's tables, which `ipix-tune simulate --curves` takes. Trainings that failed
+    have no whole curve and are marked so."""
+    space = SearchSpace(load(STUDY))
+    runs, history = [], []
+    for number, row in enumerate(pq.read_table(recorded).to_pylist()):
+        run_id, values = f"digits-curves-t{number:04d}", json.loads(row["values"])
+        epoch_s = row["cpu_s"] / max(len(row["scores"]), 1)
+        runs.append(
+            {
+                "run_id": run_id,
+                "study": "digits-curves",
+                "phase": "search",
+                "trial": number,
+                "state": "complete" if row["failed"] is None else "failed",
+                "error": row["failed"],
+                "seed": row["seed"],
+                "epochs": len(row["scores"]),
+                "runtime_s": row["cpu_s"],
+                "config": json.dumps(space.to_data({"seed": row["seed"], **values})),
+                **{f"param.{name}": value for name, value in values.items()},
+            }
+        )
+        for epoch, score in enumerate(row["scores"], 1):
+            history.append({"run_id": run_id, "epoch": epoch, "time": epoch * epoch_s, "val/miou": score})
+    tables.save(tables.assemble(runs, pa.Table.from_pylist(history), {"study": "digits-curves"}), out)
+    typer.echo(f"{out}: {len(runs)} trainings; ipix-tune simulate {STUDY.name} --curves {out}")
 
 
 if __name__ == "__main__":
