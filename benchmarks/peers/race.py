@@ -56,15 +56,19 @@ class Agent:
     """
 
     def __init__(self, python: Path, script: str, errors: Path) -> None:
+        answers, end = os.pipe()
         with errors.open("a") as stream:
             self._process = subprocess.Popen(
-                [str(python), str(AGENTS / script)],
+                [str(python), str(AGENTS / script), str(end)],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=stream,
                 stderr=stream,
+                pass_fds=[end],
                 text=True,
                 env={**{key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}, "OMP_NUM_THREADS": "1"},
             )
+        os.close(end)
+        self._answers = os.fdopen(answers)
         self._errors = errors
         self.cpu = 0.0
         """CPU seconds of the process so far."""
@@ -77,6 +81,7 @@ class Agent:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._answers.close()
 
     def question(self, **question: Any) -> Any:
         """Its answer.
@@ -85,13 +90,12 @@ class Agent:
             PeerError: it has none.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise PeerError(f"it ended; see {self._errors}") from None
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         answer = json.loads(line) if line else {"error": f"it ended; see {self._errors}"}
         if "error" in answer:
             raise PeerError(answer["error"])

@@ -34,9 +34,8 @@ Start = Callable[..., Search]
 
 
 def serve(searches: Mapping[str, Start]) -> None:
-    """Answer until the input ends. What the project prints goes to the errors."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    """Answer until the input ends, on a pipe of its own, whose number is the argument: projects print what they like."""
+    answers = os.fdopen(int(sys.argv[1]), "w")
     search: Search | None = None
     for line in sys.stdin:
         question = json.loads(line)
