@@ -49,21 +49,42 @@ PEERS = {
 }
 
 
-def measure(one: Problem, name: str, target: float, *, folder: Path, limit_s: float) -> dict[str, Any]:
+class Agents:
+    """The processes of the searches, each begun when it is first asked for and kept for the next problem."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._agents: dict[str, Agent] = {}
+
+    def of(self, peer: Peer) -> Agent:
+        if peer.script not in self._agents:
+            python = python_of(peer.environment, self._folder / "environments")
+            errors = self._folder / "errors" / f"{Path(peer.script).stem}.log"
+            errors.parent.mkdir(parents=True, exist_ok=True)
+            self._agents[peer.script] = Agent(python, peer.script, errors)
+        return self._agents[peer.script]
+
+    def end(self, *scripts: str) -> None:
+        """End these, or all."""
+        for script in scripts or list(self._agents):
+            self._agents.pop(script).end()
+
+
+def measure(one: Problem, name: str, target: float, *, agents: Agents, limit_s: float) -> dict[str, Any]:
     """The row of one peer on one problem.
 
     Raises:
-        PeerError: the search failed.
+        PeerError: the search failed; its process has been ended.
     """
     peer = PEERS[name]
-    python = python_of(peer.environment, folder / "environments")
-    errors = folder / "errors" / f"{one.family}-{one.seed}-{name.replace(' ', '_').replace(',', '')}.log"
-    errors.parent.mkdir(parents=True, exist_ok=True)
     search = one.plain if peer.prior is None else one.priors[peer.prior]
     centers = {key: dimension.prior.center for key, dimension in search.items() if dimension.prior is not None}
-    with Agent(python, peer.script, errors) as agent:
-        race = PeerRace(problem=one, agent=agent, race=Race(target=target), limit_s=limit_s)
+    race = PeerRace(problem=one, agent=agents.of(peer), race=Race(target=target), limit_s=limit_s)
+    try:
         found = race.run(peer.variant, search=search, prior=centers or None)
+    except PeerError:
+        agents.end(peer.script)
+        raise
     row = as_row(one, name, found)
     return row | {"cut": True} if race.cut and not found.won else row
 
@@ -85,6 +106,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     raw = folder / "raw.jsonl"
     found = read_raw(raw)
+    agents = Agents(folder)
     for seed in range(first_seed, first_seed + repetitions):
         for family in families.split(","):
             one = Problem(family, seed)
@@ -92,9 +114,10 @@ def run(
                 with threadpool_limits(1):
                     target = reference_of(found, raw, one)["target"]
                     try:
-                        write_row(found, raw, measure(one, name, target, folder=folder, limit_s=limit_s))
+                        write_row(found, raw, measure(one, name, target, agents=agents, limit_s=limit_s))
                     except PeerError as error:
                         print(f"{family} {seed} {name}: {error}", file=sys.stderr, flush=True)
+    agents.end()
 
 
 @app.callback()

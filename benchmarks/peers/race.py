@@ -13,8 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from benchmarks.anytime import BUDGET, Ended, Problem, Race
 from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS
@@ -73,12 +72,8 @@ class Agent:
         self.cpu = 0.0
         """CPU seconds of the process so far."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._answers.close()

@@ -52,9 +52,13 @@ def script(tmp_path):
 
 def followed(script, *, target, variant="pausing", **settings):
     one = Problem("power", 3)
-    with Agent(Path(sys.executable), str(script), script.with_suffix(".log")) as agent:
-        race = PeerRace(problem=one, agent=agent, race=Race(target=target), **settings)
-        return race.run(variant, search=one.plain, prior=None)
+    agent = Agent(Path(sys.executable), str(script), script.with_suffix(".log"))
+    try:
+        return PeerRace(problem=one, agent=agent, race=Race(target=target), **settings).run(
+            variant, search=one.plain, prior=None
+        )
+    finally:
+        agent.end()
 
 
 def test_a_configuration_that_was_paused_goes_on_at_no_cost_for_what_it_has_behind_it(script):

@@ -34,7 +34,7 @@ Start = Callable[..., Search]
 
 
 def serve(searches: Mapping[str, Start]) -> None:
-    """Answer until the input ends, on a pipe of its own, whose number is the argument: projects print what they like."""
+    """Answer until the input ends, on a pipe whose number is the argument: projects print what they like elsewhere."""
     answers = os.fdopen(int(sys.argv[1]), "w")
     search: Search | None = None
     for line in sys.stdin:
