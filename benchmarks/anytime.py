@@ -150,6 +150,7 @@ SEARCHES: dict[str, Callable[[Problem, float], Race]] = {
     BASE: lambda one, target: baseline(one, target, seed=one.seed),
     "ASHA + TPE, another seed": lambda one, target: baseline(one, target, seed=one.seed + 100_000),
     "ours, no prior": lambda one, target: one.race(one.study(), target),
+    "ours, no prior, quota: false": lambda one, target: one.race(one.study(quota=False), target),
     "ours, good prior": lambda one, target: one.race(one.study(one.priors[True]), target),
     "ours, misleading prior": lambda one, target: one.race(one.study(one.priors[False]), target),
 }

@@ -75,7 +75,7 @@ def render(found: Raw, *, command: str) -> str:
         f"{FLOOR} epochs. Median [quartiles] over problems; `never`: not within {BUDGET} epochs (they count as the",
         "largest). `/ ASHA + TPE`: ratio of the medians, on the problems that both ran. `regret at` so many epochs:",
         "median of the way from the best so far to the target, as a share of that from the median random one.",
-        "`CPU s`: median of a whole run, the trainings of mlp and kernel included.",
+        "`CPU s`: median of a whole run, trainings of mlp and kernel included. `cut off`: by the limit of CPU time.",
         "",
     ]
     for family in FAMILIES:
@@ -108,7 +108,9 @@ def _row(found: Raw, family: str, search: str, seeds: list[int], base: list[int]
     curves = [regrets(row, found[family, row["seed"], REFERENCE], AT) for row in rows]
     medians = np.median(np.array(curves), axis=0)
     cpu = float(np.median([row["seconds"] for row in rows]))
-    never = sum(math.isinf(one) for one in took)
+    never = str(sum(math.isinf(one) for one in took))
+    if cut := sum(bool(row.get("cut")) for row in rows):
+        never += f", {cut} of them cut off"
     shown = " | ".join(f"{one:.3f}" for one in medians)
     ratio = _ratio(found, family, search, [seed for seed in seeds if seed in base])
     return f"| {search} | {len(seeds)} | {middle} [{low}, {high}] | {never} | {ratio} | {shown} | {cpu:.1f} |"
