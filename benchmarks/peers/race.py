@@ -91,7 +91,7 @@ class Agent:
         except BrokenPipeError:
             raise PeerError(f"it ended; see {self._errors}") from None
         line = self._answers.readline()
-        answer = json.loads(line) if line else {"error": f"it ended; see {self._errors}"}
+        answer: Any = json.loads(line) if line else {"error": f"it ended; see {self._errors}"}
         if "error" in answer:
             raise PeerError(answer["error"])
         self.cpu = answer["cpu"]
