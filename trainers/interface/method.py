@@ -199,9 +199,12 @@ class Method(Protocol):
 
 
 class Stateless:
-    """For a method that is nothing but its losses, or part of it: each line that is not its own."""
+    """For a method that is nothing but its losses, or part of it: each line that is not its own. Its student is what
+    is evaluated and scored."""
 
     needs: Needs
+    student: nn.Module
+    eval_network: str = "student"
 
     def stages(self) -> tuple[Stage, ...]:
         return (Stage(share=1.0, needs=self.needs),)
@@ -217,6 +220,9 @@ class Stateless:
 
     def after_step(self) -> None:
         """Nothing moves but the student."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student}
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {}

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
@@ -82,17 +82,12 @@ class AdvSemSeg(Stateless):
     one, in a third pass.
     """
 
-    eval_network = "student"
-
     def __init__(self, config: AdvSemSegConfig, kit: MethodContext) -> None:
         self.config, self.pairs, self.classes = config, kit.pairs, kit.num_classes
         self.needs = Needs(unlabelled=True, strong=int(kit.pairs), boxes=0)
         self.student = kit.student
         self.discriminator = kit.build(lambda: PixelDiscriminator(kit.num_classes, width=config.discriminator_width))
         self.training_discriminator = kit.in_ddp(self.discriminator)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         lr = self.config.discriminator_lr

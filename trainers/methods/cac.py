@@ -1,12 +1,12 @@
 """CAC: equal features of a pixel in two contexts, the surer one leading (methods: section 25.4)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
@@ -15,15 +15,15 @@ from trainers.common.transfer import to_device
 from trainers.data.views import OFFSETS
 from trainers.interface.batch import SemiBatch, View
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.method import MethodContext, Needs
 from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import labels_of
 from trainers.methods.heads import all_rows
 from trainers.methods.mixing import WORDS
-from trainers.methods.projection import ProjectionHead, contrast_nll, pooled, whole_cells
+from trainers.methods.projection import Projected, contrast_nll, pooled, whole_cells
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
-from trainers.models.interface import Features, SegmentationModel
+from trainers.models.interface import Features
 
 Count = Annotated[int, Field(ge=1)]
 CONTRAST = OnlyIf({"contrast_weight": Above(0)})
@@ -74,7 +74,7 @@ class _Crop(NamedTuple):
     ignore: Tensor
 
 
-class Cac(Stateless):
+class Cac(Projected):
     """L = L_x + w (L_12 + L_21). An unlabelled image is seen in two crops of one scale that overlap, each mirrored or
     not and with colour changes of its own. In cells of 8 x 8 pixels, z being the projected features, c the classes and
     p the confidences of a crop:
@@ -90,21 +90,12 @@ class Cac(Stateless):
     takes both directions, each over the pixels of the overlap on which the other crop is surer.
     """
 
-    eval_network = "student"
-
     def __init__(self, config: CacConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
+        super().__init__(kit, config.projection_width)
+        self.config = config
         self.needs = Needs(unlabelled=True, strong=1, boxes=0, overlap=config.overlap_min)
-        inputs = cast(SegmentationModel, kit.student).fused_channels
-        self.head = kit.build(lambda: ProjectionHead(inputs, config.projection_width))
         self.bank: list[tuple[Tensor, Tensor]] = []
         """Features (K, W) and classes (K,) of earlier steps, the newest last."""
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
-
-    def trained(self) -> dict[str, AuxiliaryModule]:
-        return {"projection": AuxiliaryModule(module=self.head)}
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

@@ -110,7 +110,6 @@ class Cct(Stateless):
     """
 
     needs = Needs(unlabelled=True)
-    eval_network = "student"
 
     def __init__(self, config: CctConfig, kit: MethodContext) -> None:
         self.config, self.kinds = config, config.decoders()
@@ -120,9 +119,6 @@ class Cct(Stateless):
         width, classes = student.context_channels, kit.num_classes
         self.decoders = kit.build(lambda: Decoders(auxiliary_decoder(width, classes) for _ in self.kinds))
         self.training_decoders = kit.in_ddp(self.decoders)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {"decoders": AuxiliaryModule(module=self.decoders, in_ddp=True)}

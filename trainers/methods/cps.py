@@ -51,8 +51,6 @@ class Cps(Stateless):
     once the soft teacher.
     """
 
-    eval_network = "student"
-
     def __init__(self, config: CpsConfig, kit: MethodContext) -> None:
         self.config = config
         self.student, self.peer = kit.student, kit.peer()

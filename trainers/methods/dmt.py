@@ -16,9 +16,9 @@ from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Sta
 from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll
 from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
-from trainers.methods.labelling import below, copy_of, masks_from_tensors, predict, tensors_from_masks
+from trainers.methods.labelling import after_labels, below, copy_of, masks_from_tensors, predict, tensors_from_masks
 from trainers.methods.supervised import Ohem, supervised_loss
-from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.methods.unused import LABELLED_OFFLINE, NEVER, STRONG_VIEWS
 from trainers.models.interface import SegmentationModel
 
 Gamma = Annotated[float, Field(ge=0)]
@@ -30,13 +30,7 @@ PLANES = 4
 class DmtConfig(Section):
     """DMT."""
 
-    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
-        STRONG_VIEWS: NEVER,
-        CUTMIX: NEVER,
-        EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
-        TARGET: NEVER,
-        FEATURE_STREAM: NEVER,
-    }
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {**LABELLED_OFFLINE, STRONG_VIEWS: NEVER}
 
     name: Literal["dmt"]
     agreement_gamma: Gamma = 5.0
@@ -87,8 +81,6 @@ class Dmt(Stateless):
     than cross-entropy counts by the share of labelled pixels.
     """
 
-    eval_network = "student"
-
     def __init__(self, config: DmtConfig, kit: MethodContext) -> None:
         self.config, self.kit = config, kit
         self.student, self.peer = kit.student, kit.peer()
@@ -102,15 +94,13 @@ class Dmt(Stateless):
         self.needs = self.stages()[0].needs
 
     def stages(self) -> tuple[Stage, ...]:
-        config, count = self.config, self.config.iterations
-        share = 1 / (count + 1) if config.supervised_share is None else config.supervised_share
-        more = config.unlabelled_batches
+        config, more = self.config, self.config.unlabelled_batches
         first = Needs(unlabelled=False)
         later = Needs(unlabelled=True, unlabelled_batches=more, pseudo_planes=PLANES)
         if config.stage_length == "passes":
             first = replace(first, labelled_batches=1 + more, epoch_images=self.kit.labelled)
             later = replace(later, epoch_images=self.kit.unlabelled * (1 + more) // more)
-        return (Stage(share=share, needs=first), *[Stage(share=(1 - share) / count, needs=later, fresh=False)] * count)
+        return after_labels(first, later, count=config.iterations, share=config.supervised_share)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "peer": self.peer}

@@ -15,11 +15,11 @@ from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stage, UnlabelledImages
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll
-from trainers.methods.labelling import below
+from trainers.methods.labelling import after_labels, below
 from trainers.methods.relabelling import Relabelling, RelabellingConfig
 from trainers.methods.separate_norm import SeparateNorm
 from trainers.methods.supervised import supervised_loss
-from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, TARGET
+from trainers.methods.unused import LABELLED_OFFLINE
 from trainers.models.interface import SegmentationModel
 
 REVERSE = -log(1e-4)
@@ -29,12 +29,7 @@ REVERSE = -log(1e-4)
 class DsbnConfig(RelabellingConfig):
     """DSBN, the simple baseline with strong data augmentation."""
 
-    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
-        CUTMIX: NEVER,
-        EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
-        TARGET: NEVER,
-        FEATURE_STREAM: NEVER,
-    }
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = LABELLED_OFFLINE
 
     name: Literal["dsbn"]
     separate_norm: bool = True
@@ -88,13 +83,11 @@ class Dsbn(Relabelling):
         return {"norms": AuxiliaryModule(module=norms, backbone=backbone if inside else None)}
 
     def stages(self) -> tuple[Stage, ...]:
-        count, share = self.config.rounds, self.config.supervised_share
-        share = 1 / (count + 1) if share is None else share
         first, later = Needs(unlabelled=False), Needs(unlabelled=True, strong=1, boxes=0)
         if self.config.stage_length == "passes":
             first = replace(first, labelled_batches=2, epoch_images=self.kit.labelled)
             later = replace(later, epoch_images=2 * self.kit.unlabelled)
-        return (Stage(share=share, needs=first), *[Stage(share=(1 - share) / count, needs=later, fresh=False)] * count)
+        return after_labels(first, later, count=self.config.rounds, share=self.config.supervised_share)
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
         super().begin(stage, images)

@@ -14,22 +14,16 @@ from trainers.interface.method import MethodContext, Needs, Stage, UnlabelledIma
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pixel_nll
 from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
-from trainers.methods.labelling import predict
+from trainers.methods.labelling import after_labels, predict
 from trainers.methods.relabelling import Relabelling, RelabellingConfig
 from trainers.methods.supervised import supervised_loss
-from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.methods.unused import LABELLED_OFFLINE, NEVER, STRONG_VIEWS
 
 
 class DstCbcConfig(RelabellingConfig):
     """DST-CBC."""
 
-    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
-        STRONG_VIEWS: NEVER,
-        CUTMIX: NEVER,
-        EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
-        TARGET: NEVER,
-        FEATURE_STREAM: NEVER,
-    }
+    others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {**LABELLED_OFFLINE, STRONG_VIEWS: NEVER}
 
     name: Literal["dstcbc"]
     scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
@@ -74,13 +68,11 @@ class DstCbc(Relabelling):
         self.needs = self.stages()[0].needs
 
     def stages(self) -> tuple[Stage, ...]:
-        count, share = self.config.iterations, self.config.supervised_share
-        share = 1 / (count + 1) if share is None else share
         first, later = Needs(unlabelled=False), Needs(unlabelled=True)
         if self.config.stage_length == "passes":
             first = replace(first, labelled_batches=2, epoch_images=self.kit.labelled)
             later = replace(later, epoch_images=2 * self.kit.unlabelled)
-        return (Stage(share=share, needs=first), *[Stage(share=(1 - share) / count, needs=later, fresh=False)] * count)
+        return after_labels(first, later, count=self.config.iterations, share=self.config.supervised_share)
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
         best = self.best

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.float32 import exact
@@ -76,17 +76,12 @@ class Ecs(Stateless):
     finds nothing to correct.
     """
 
-    eval_network = "student"
-
     def __init__(self, config: EcsConfig, kit: MethodContext) -> None:
         self.config, self.kit, self.student = config, kit, kit.student
         self.needs = Needs(unlabelled=True, labelled_strong=int(config.corrector_view == "strong"))
         bands = cast(SegmentationModel, kit.student).input_spec.bands
         self.corrector = kit.build(lambda: Corrector(kit.num_classes, width=config.corrector_width, bands=bands))
         self.training_corrector = kit.in_ddp(self.corrector)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {

@@ -77,7 +77,6 @@ class Gct(Stateless):
     """
 
     needs = Needs(unlabelled=True)
-    eval_network = "student"
 
     def __init__(self, config: GctConfig, kit: MethodContext) -> None:
         self.config, self.pairs = config, kit.pairs

@@ -1,4 +1,5 @@
-"""Offline labelling: class probabilities of a whole image, agreement of two masks, and stored masks as tensors."""
+"""Offline labelling: class probabilities of a whole image, agreement of two masks, stored masks as tensors, and the
+trainings between which it is done."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.common.float32 import exact
+from trainers.interface.method import Needs, Stage
 from trainers.losses.functional import probabilities
 
 
@@ -62,6 +64,16 @@ def masks_from_tensors(state: Mapping[str, Tensor]) -> dict[int, bytes]:
         masks[place] = whole[begin : begin + size]
         begin += size
     return masks
+
+
+def after_labels(first: Needs, later: Needs, *, count: int, share: float | None) -> tuple[Stage, ...]:
+    """A training on labels, and ``count`` further ones of equal length, each with the weights of the one before.
+
+    Args:
+        share: of all epochs, of the first one; None: as much as each later one.
+    """
+    share = 1 / (count + 1) if share is None else share
+    return (Stage(share=share, needs=first), *[Stage(share=(1 - share) / count, needs=later, fresh=False)] * count)
 
 
 def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,11 +2,11 @@
 (methods: section 25.3)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.common.depends_on import Above, OnlyIf
 from trainers.common.errors import ConfigError
@@ -15,17 +15,17 @@ from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stateless
+from trainers.interface.method import MethodContext, Needs
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import probabilities
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.heads import all_rows
 from trainers.methods.mixing import image_generators
-from trainers.methods.projection import ProjectionHead, contrast_nll, pooled, whole_cells
+from trainers.methods.projection import Projected, contrast_nll, pooled, whole_cells
 from trainers.methods.pseudo import Target
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import CUTMIX, FEATURE_STREAM, NEVER, TARGET
-from trainers.models.interface import Features, SegmentationModel
+from trainers.models.interface import Features
 
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -62,7 +62,7 @@ class Pc2SegConfig(Section):
     """Mine hard pixels in the supervised loss; none: plain cross-entropy."""
 
 
-class Pc2Seg(Stateless):
+class Pc2Seg(Projected):
     """L = L_x + w_c r(it) L_c + w_p L_p, of a weak and a strong view of one crop:
 
     - L_c = mean over pixels without padding of sum_c (softmax q_s - sg softmax q_w)^2.
@@ -78,18 +78,10 @@ class Pc2Seg(Stateless):
     """
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
-    eval_network = "student"
 
     def __init__(self, config: Pc2SegConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
-        inputs = cast(SegmentationModel, kit.student).fused_channels
-        self.head = kit.build(lambda: ProjectionHead(inputs, config.projection_width))
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
-
-    def trained(self) -> dict[str, AuxiliaryModule]:
-        return {"projection": AuxiliaryModule(module=self.head)}
+        super().__init__(kit, config.projection_width)
+        self.config = config
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

@@ -1,6 +1,8 @@
 """Pixels compared by what a small head makes of the decoder's features, in cells of several pixels (methods: sections
 25.3 and 25.4)."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 from trainers.common.errors import ConfigError
 from trainers.common.float32 import exact, without_autocast
 from trainers.interface.labels import IGNORE
+from trainers.interface.method import AuxiliaryModule, MethodContext, Stateless
+from trainers.models.interface import SegmentationModel
 
 PAIRS = 2**24
 """Anchors times keys that are compared at a time: 64 MiB in float32."""
@@ -27,6 +31,22 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(exact(self.project(features)), dim=1)
+
+
+class Projected(Stateless):
+    """A method with such a head beside its student.
+
+    Args:
+        width: of the head's answers.
+    """
+
+    def __init__(self, kit: MethodContext, width: int) -> None:
+        self.kit, self.student = kit, kit.student
+        inputs = cast(SegmentationModel, kit.student).fused_channels
+        self.head = kit.build(lambda: ProjectionHead(inputs, width))
+
+    def trained(self) -> dict[str, AuxiliaryModule]:
+        return {"projection": AuxiliaryModule(module=self.head)}
 
 
 def pooled(maps: Tensor, *, side: int, cell: int, method: str) -> Tensor:

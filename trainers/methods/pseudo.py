@@ -134,8 +134,6 @@ class Teacher:
 class PseudoLabelMethod(Stateless):
     """The state of a method whose only state is its teacher."""
 
-    eval_network = "student"
-
     def __init__(self, config: TeacherConfig, *, student: nn.Module) -> None:
         self.student = student
         self.teacher = Teacher(config, student)

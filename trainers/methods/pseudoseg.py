@@ -119,8 +119,6 @@ class PseudoSeg(Stateless):
     pixel, which no longer say how pixels compare.
     """
 
-    eval_network = "student"
-
     def __init__(self, config: PseudoSegConfig, kit: MethodContext) -> None:
         self.config, self.kit, self.student = config, kit, kit.student
         self.needs = Needs(unlabelled=True, strong=1, boxes=0, presence=config.image_labels)
@@ -136,9 +134,6 @@ class PseudoSeg(Stateless):
             )
         )
         self.heads = cast(PseudoSegHeads, heads)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {"heads": AuxiliaryModule(module=self.heads)}

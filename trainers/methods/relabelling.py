@@ -35,16 +35,11 @@ class Relabelling(Stateless):
     """Keeps the pseudo-masks, the frozen network that made them where the inter-pixel loss wants a teacher, and the
     best weights where these label. A method says what its stages are and which pixels keep their label."""
 
-    eval_network = "student"
-
     def __init__(self, config: RelabellingConfig, kit: MethodContext) -> None:
         self.config, self.kit, self.student = config, kit, kit.student
         self.masks: dict[int, bytes] = {}
         self.labeller: nn.Module | None = None
         self.best: tuple[float, dict[str, Tensor]] | None = None
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
         labeller = copy_of(self.student)

@@ -19,7 +19,7 @@ from trainers.interface.step import Step, StepOutput
 from trainers.methods.mixing import image_generators
 from trainers.methods.relabelling import Relabelling, RelabellingConfig
 from trainers.methods.supervised import supervised_loss
-from trainers.methods.unused import CUTMIX, EPOCH_BASE, FEATURE_STREAM, NEVER, STRONG_VIEWS, TARGET
+from trainers.methods.unused import LABELLED_OFFLINE, STRONG_VIEWS
 from trainers.models.interface import SegmentationModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -32,11 +32,8 @@ class SelfTrainingConfig(RelabellingConfig):
     """What ST and ST++ share."""
 
     others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {
+        **LABELLED_OFFLINE,
         STRONG_VIEWS: OnlyIf({"method.strong": ("unlabelled", "both")}),
-        CUTMIX: NEVER,
-        EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
-        TARGET: NEVER,
-        FEATURE_STREAM: NEVER,
     }
 
     conf_thresh: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.common.depends_on import OnlyIf
 from trainers.common.section import Section
@@ -63,8 +63,6 @@ class Supervised(Stateless):
     """L = L_x. With the inter-pixel loss attached, an unlabelled batch comes along: its weak view teaches, without
     gradient and in eval mode, and its strong view (without CutMix) learns."""
 
-    eval_network = "student"
-
     def __init__(self, config: SupervisedConfig, kit: MethodContext) -> None:
         self.config = config
         self.student = kit.student
@@ -85,6 +83,3 @@ class Supervised(Stateless):
         logits = student(batch.labelled.image)
         loss = supervised_loss(logits, batch.labelled, step, self.config.ohem)
         return StepOutput(terms={"supervised": loss}, weights={"supervised": 1.0}, pairs=pairs)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student}

@@ -9,8 +9,6 @@ from trainers.methods.ema import EmaTeacher
 class EmaMethod(Stateless):
     """Moves the teacher after every step, offers both networks for evaluation, and keeps the teacher's state."""
 
-    eval_network = "student"
-
     def __init__(self, student: nn.Module, teacher: EmaTeacher) -> None:
         self.student = student
         self.teacher = teacher

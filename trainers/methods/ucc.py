@@ -58,7 +58,6 @@ class Ucc(Stateless):
     """
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
-    eval_network = "student"
 
     def __init__(self, config: UccConfig, kit: MethodContext) -> None:
         self.config, self.kit = config, kit

@@ -35,4 +35,11 @@ EPOCH_BASE = ("schedule.epoch_base",)
 
 NEVER = OnlyIf()
 IF_BOXES = OnlyIf({"views.cutmix_p": Above(0)})
+LABELLED_OFFLINE = {
+    CUTMIX: NEVER,
+    EPOCH_BASE: OnlyIf({"method.stage_length": "equal"}),
+    TARGET: NEVER,
+    FEATURE_STREAM: NEVER,
+}
+"""Of methods that label all images between trainings, and whose `stage_length` says how long an epoch is."""
 IF_PAIRS = OnlyIf({"interpixel.alpha": Above(0)})

@@ -78,18 +78,15 @@ def expected(twin, weights, data, *, thresh=0.2, unlabelled=True):
 @pytest.mark.parametrize("unlabelled", [True, False])
 def test_terms_and_gradients_are_those_of_the_equations(unlabelled):
     model, data = deep_net(), batch(0)
-    method, twin = built(model, trust_thresh=0.4, unlabelled_predictions=unlabelled), copy.deepcopy(model)
+    weights = {"labelled_adversarial": 0.3, "unlabelled_adversarial": 0.2, "self_training": 0.5}
+    given = {f"{name}_weight": weight for name, weight in weights.items()}
+    method = built(model, trust_thresh=0.4, unlabelled_predictions=unlabelled, **given)
+    twin = copy.deepcopy(model)
     own = copy.deepcopy(method.discriminator)
     terms, trusted = expected(twin, dict(own.named_parameters()), data, thresh=0.4, unlabelled=unlabelled)
     assert 0 < int(trusted.sum()) < trusted.numel() * 0.9
     output = method.losses(step_of(model, data))
-    assert output.weights == {
-        "supervised": 1,
-        "labelled_adversarial": 0.01,
-        "unlabelled_adversarial": 0.001,
-        "self_training": 0.1,
-        "discriminator": 1,
-    }
+    assert output.weights == {"supervised": 1, "discriminator": 1, **weights}
     for name, term in terms.items():
         assert float(output.terms[name].detach()) == pytest.approx(float(term.detach()), rel=1e-9), name
     sum(output.weights[name] * term for name, term in output.terms.items()).backward()

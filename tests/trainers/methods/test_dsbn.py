@@ -147,6 +147,14 @@ def test_the_pull_is_towards_the_weights_that_the_training_began_with():
     assert math.isfinite(expected)
 
 
+def test_there_is_a_training_for_every_round_and_passes_have_their_lists_length():
+    stages = made(deep_net(), rounds=2, supervised_share=0.5, stage_length="passes").stages()
+    assert [(stage.share, stage.fresh) for stage in stages] == [(0.5, True), (0.25, False), (0.25, False)]
+    assert [stage.needs.epoch_images for stage in stages] == [3, 2 * IMAGES, 2 * IMAGES]
+    assert [stage.needs.strong for stage in stages] == [0, 1, 1]
+    assert [stage.share for stage in made(deep_net(), rounds=2).stages()] == pytest.approx([1 / 3] * 3)
+
+
 def test_every_pixel_keeps_the_label_that_the_last_student_gives_it():
     model = shuffled(deep_net(), 2)
     method = made(model)

@@ -31,7 +31,7 @@ def quick_ones(names, quick=KINDS):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-LATER = {"st", "dstcbc", "dsbn"}
+LATER = {"st", "dstcbc", "dsbn", "dmt", "naive_student", "noisy_student"}
 """Methods whose last stage is compared over processes; the first is supervised training."""
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
 
@@ -94,9 +94,13 @@ def last_step(run):
     stage = len(run.stages) - 1
     run.method.begin(stage, lambda places: iter(()))
     batch = in_double(next(iter(run._loader_of(run.stages[stage].needs, None).epoch(0))))
-    count, unlabelled = len(batch.labelled.image), batch.unlabelled
-    drawn = torch.randint(0, 11, (WORLD * count, 32, 32), generator=torch.Generator().manual_seed(3))
-    pseudo = drawn[run.process.rank * count :][:count].masked_fill(unlabelled.view.ignore == IGNORE, IGNORE)
+    unlabelled, mine = batch.unlabelled, []
+    count, planes = len(unlabelled.view.weak), run.stages[stage].needs.pseudo_planes
+    for plane in range(planes):  # a class, and where there are more planes a confidence or a probability behind each
+        generator, most = torch.Generator().manual_seed(3 + plane), 256 if plane % 2 else 11
+        drawn = torch.randint(0, most, (WORLD * count, 32, 32), generator=generator)[run.process.rank * count :][:count]
+        mine.append(drawn.masked_fill(unlabelled.view.ignore == IGNORE, IGNORE))
+    pseudo = mine[0] if planes == 1 else torch.stack(mine, dim=1)
     batch = dataclasses.replace(batch, unlabelled=dataclasses.replace(unlabelled, pseudo=pseudo))
     step = run._step(batch)
     return dataclasses.replace(step, progress=dataclasses.replace(step.progress, stage=stage))

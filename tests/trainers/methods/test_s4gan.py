@@ -96,12 +96,13 @@ def compare(output, terms, ours, twins):
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_terms_and_gradients_are_those_of_the_equations(dropout):
     model, data = deep_net(), batch(0)
-    method, twin = between(model, data, discriminator_dropout=dropout), copy.deepcopy(model)
+    given = {"feature_matching_weight": 0.4, "self_training_weight": 0.7}
+    method, twin = between(model, data, discriminator_dropout=dropout, **given), copy.deepcopy(model)
     own = copy.deepcopy(method.discriminator)
     terms, scores = expected(method, twin, dict(own.named_parameters()), data, method.config.trust_thresh)
     assert sum(one > method.config.trust_thresh for one in scores) == 1
     output = method.losses(step_of(model, data))
-    assert output.weights == {"supervised": 1, "feature_matching": 0.1, "self_training": 1, "discriminator": 1}
+    assert output.weights == {"supervised": 1, "feature_matching": 0.4, "self_training": 0.7, "discriminator": 1}
     compare(output, terms, (model, method.discriminator), (twin, own))
 
 
