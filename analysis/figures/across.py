@@ -37,7 +37,7 @@ def course(study: Study) -> list[tuple[float, float]]:
     """The score of the best configuration at full length, by the rule of `analysis.stats.best`, after so many epochs of
     all trials together, which count when their trial ends; up to the end of the search."""
     second = None if study.second_objective is None else study.second_objective.sign
-    found = Standings(max_epochs=study.max_epochs, sign=study.sign, second_sign=second)
+    found = Standings(max_epochs=study.max_epochs, sign=study.sign, second_sign=second, barred=study.barred)
     steps: list[tuple[float, float]] = []
     spent = 0
     for trial in sorted(study.trials, key=lambda trial: trial.ended_at):

@@ -46,7 +46,8 @@ def incumbents(study: Study, ended: Sequence[Trial]) -> list[tuple[float, float]
     """After every trial that ran all its epochs: its place in the order of the ends, from 1, and the score of the best
     configuration by then, a mean over the seeds that had ended."""
     second_sign = None if study.second_objective is None else study.second_objective.sign
-    found, steps = Standings(max_epochs=study.max_epochs, sign=study.sign, second_sign=second_sign), []
+    found = Standings(max_epochs=study.max_epochs, sign=study.sign, second_sign=second_sign, barred=study.barred)
+    steps: list[tuple[float, float]] = []
     for place, trial in enumerate(ended, 1):
         if trial.scored is not None and found.add(trial.scored) and found.best is not None and found.best.full:
             steps.append((float(place), found.best.score))

@@ -62,6 +62,8 @@ class Effect:
     kind: Kind
     max_epochs: int
     splits: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+    """Which of the two breaks a constraint of that study, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ def pooled(effects: Sequence[float], *, delta: float, level: float = LEVEL) -> P
 
 def contrasts(entries: Sequence[Entered]) -> list[Contrast]:
     """Those that two studies or more confirmed with one metric: the same two names, and where a name stands for keys
-    that were set, the same keys."""
+    that were set, the same keys. Names that stand for other keys elsewhere are another contrast there."""
     found: dict[tuple[str, str, str, str], list[tuple[Effect, tuple[Any, Any]]]] = {}
     for entry in entries:
         for (first, second), effect, meaning in _effects(entry):
@@ -144,15 +146,16 @@ def contrasts(entries: Sequence[Entered]) -> list[Contrast]:
             found.setdefault(key, []).append((effect, meaning))
     made = []
     for (metric, _, first, second), known in found.items():
-        same = [effect for effect, meaning in known if meaning == known[0][1]]
-        if len({one.label for one in same}) < 2:
-            continue
-        others = [effect.label for effect, meaning in known if meaning != known[0][1]]
-        answer = pooled([one.effect for one in same], delta=min(one.delta for one in same))
-        notes = tuple(_differences(same, others))
-        made.append(
-            Contrast(first=first, second=second, metric=metric, effects=tuple(same), pooled=answer, notes=notes)
-        )
+        for shared in dict.fromkeys(meaning for _, meaning in known):
+            same = [effect for effect, meaning in known if meaning == shared]
+            if len({one.label for one in same}) < 2:
+                continue
+            others = [effect.label for effect, meaning in known if meaning != shared]
+            answer = pooled([one.effect for one in same], delta=min(one.delta for one in same))
+            notes = tuple(_differences(same, others))
+            made.append(
+                Contrast(first=first, second=second, metric=metric, effects=tuple(same), pooled=answer, notes=notes)
+            )
     return made
 
 
@@ -190,6 +193,11 @@ def _effect(
         kind=kinds.get(verdict.kind, verdict.kind) if turned else verdict.kind,
         max_epochs=found.max_epochs,
         splits=tuple(dict.fromkeys(split for arm in arms for split in arm.splits)),
+        broken=tuple(
+            f"{arm.name} breaks a constraint of {entry.label}, and could not be chosen there: {arm.breaks}"
+            for arm in arms
+            if arm.breaks
+        ),
     )
 
 
@@ -218,6 +226,7 @@ def _differences(effects: Sequence[Effect], others: Sequence[str]) -> Iterator[s
     deltas = sorted({one.delta for one in effects})
     if len(deltas) > 1:
         yield f"they differ in delta: {', '.join(f'{one:g}' for one in deltas)}; the smallest is taken"
+    yield from (note for one in effects for note in one.broken)
     if others:
         yield f"left out, since these names stand for other keys there: {', '.join(others)}"
 

@@ -4,7 +4,7 @@ simulation and the keeping of checkpoints share. Stdlib only."""
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 from analysis.stats.non_dominated import non_dominated
 
@@ -32,7 +32,9 @@ def chance_of(values: Mapping[str, Any], seed: Hashable) -> Hashable:
     return seed
 
 
-NEVER = ("failed", "infeasible")
+INFEASIBLE: Final = "infeasible"
+"""State of a trial that broke a constraint of the study."""
+NEVER = ("failed", INFEASIBLE)
 """States of trials that never compete."""
 
 
@@ -97,8 +99,9 @@ class Standings:
     2. Only scores at the same budget are compared. Once a trial is complete and has a score for its last epoch, only
        such trials compete. Until then, those compete that have a score after the highest epoch that has any; later
        epochs without a score change nothing.
-    3. A failed trial never competes, whatever it scored before, nor does one that breaks a constraint (infeasible). A
-       stopped one competes only while none is complete.
+    3. A failed trial never competes, whatever it scored before, nor does one that breaks a constraint (infeasible), nor
+       any other run of its configuration: a mean over the seeds that kept the constraint would look too good. A stopped
+       one competes only while none is complete.
     4. With two objectives, a trial competes only if both are known. The front is that of `non_dominated` over the
        means, and the best is its end with the best first objective.
     5. Of equal means the one with the better second objective comes first, then the one with the earliest trial.
@@ -107,10 +110,14 @@ class Standings:
         max_epochs: full length of a trial.
         sign: of the first objective; 1 where more is better, else -1.
         second_sign: the same of the second objective; None where there is none.
+        barred: configurations of which some run breaks a constraint, as :attr:`Scored.settings`.
     """
 
-    def __init__(self, *, max_epochs: int, sign: int, second_sign: int | None = None) -> None:
+    def __init__(
+        self, *, max_epochs: int, sign: int, second_sign: int | None = None, barred: Collection[Hashable] = ()
+    ) -> None:
         self._max_epochs, self._sign, self._second_sign = max_epochs, sign, second_sign
+        self._barred = frozenset(barred)
         self._level = (False, 0)
         self._runs: dict[Hashable, dict[Hashable, Scored]] = {}
         self._standing: dict[Hashable, Standing] = {}
@@ -118,7 +125,9 @@ class Standings:
 
     def add(self, trial: Scored) -> bool:
         """Take in a trial, or a newer score of one; returns whether it competes."""
-        if trial.state in NEVER or (self._second_sign is not None and trial.second_score is None):
+        if trial.state in NEVER or trial.settings in self._barred:
+            return False
+        if self._second_sign is not None and trial.second_score is None:
             return False
         level = (trial.state == "complete" and trial.epoch == self._max_epochs, trial.epoch)
         if level < self._level:
@@ -168,10 +177,20 @@ class Standings:
         return [one for one, on in zip(ranked, non_dominated(points), strict=True) if on]
 
 
-def standings(trials: Iterable[Scored], *, max_epochs: int, sign: int, second_sign: int | None = None) -> Standings:
-    """See :class:`Standings`; in whatever order the trials come, the result is the same."""
-    found = Standings(max_epochs=max_epochs, sign=sign, second_sign=second_sign)
-    for trial in trials:
+def standings(
+    trials: Iterable[Scored],
+    *,
+    max_epochs: int,
+    sign: int,
+    second_sign: int | None = None,
+    barred: Collection[Hashable] = (),
+) -> Standings:
+    """See :class:`Standings`; in whatever order the trials come, the result is the same. Configurations of infeasible
+    ones among them are barred too."""
+    known = list(trials)
+    broke = {*barred, *(trial.settings for trial in known if trial.state == INFEASIBLE)}
+    found = Standings(max_epochs=max_epochs, sign=sign, second_sign=second_sign, barred=broke)
+    for trial in known:
         found.add(trial)
     return found
 
@@ -184,6 +203,7 @@ def contenders(
     max_epochs: int,
     sign: int,
     second_sign: int | None = None,
+    barred: Collection[Hashable] = (),
 ) -> set[int]:
     """Numbers of the ended trials that the study may still name at its end, as the best, as one of the ``top`` or on
     the front. Whatever the other trials will score, no other one that has ended by now can be named.
@@ -195,21 +215,23 @@ def contenders(
         ended: trials that will not run any more.
         unsettled: configurations without seed, as :attr:`Scored.settings`.
         top: how many of the leading configurations will be named, at least 1.
-        max_epochs: as for :class:`Standings`, and so are the signs.
+        max_epochs: as for :class:`Standings`, and so are the signs and ``barred``.
     """
     groups: dict[Hashable, list[Scored]] = {}
     settled: list[Scored] = []
-    for trial in ended:
+    known = list(ended)
+    broke = {*barred, *(trial.settings for trial in known if trial.state == INFEASIBLE)}
+    for trial in known:
         if trial.settings in unsettled:
             groups.setdefault(trial.settings, []).append(trial)
         else:
             settled.append(trial)
-    fixed = standings(settled, max_epochs=max_epochs, sign=sign, second_sign=second_sign)
+    fixed = standings(settled, max_epochs=max_epochs, sign=sign, second_sign=second_sign, barred=broke)
     kept = {one.number for one in fixed.ranked()[:top]}
     if second_sign is not None:
         kept |= {one.number for one in fixed.front()}
     for group in groups.values():
-        alone = standings(group, max_epochs=max_epochs, sign=sign, second_sign=second_sign).best
+        alone = standings(group, max_epochs=max_epochs, sign=sign, second_sign=second_sign, barred=broke).best
         if alone is not None:
             kept.add(alone.number)
     return kept

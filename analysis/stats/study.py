@@ -10,7 +10,17 @@ from typing import Any
 from analysis.columns import CONFIRM, PARAM_PREFIX, Phase
 from analysis.compute.cache import Digested
 from analysis.ingest.tables import Tables
-from analysis.stats.best import SEEDS, Scored, Settings, Standing, Standings, chance_of, settings_of, standings
+from analysis.stats.best import (
+    INFEASIBLE,
+    SEEDS,
+    Scored,
+    Settings,
+    Standing,
+    Standings,
+    chance_of,
+    settings_of,
+    standings,
+)
 from analysis.stats.objective import Objective, sign_of
 from analysis.units import Metric
 
@@ -136,7 +146,13 @@ class Study(Digested):
             max_epochs=self.max_epochs,
             sign=self.sign,
             second_sign=None if self.second_objective is None else self.second_objective.sign,
+            barred=self.barred,
         )
+
+    @cached_property
+    def barred(self) -> frozenset[Settings]:
+        """Configurations of which some run breaks a constraint of the study."""
+        return frozenset(trial.settings for trial in self.trials if trial.state == INFEASIBLE)
 
     @cached_property
     def ranked(self) -> tuple[Standing, ...]:

@@ -51,6 +51,7 @@ class StudyCallback(TrainerCallback):  # type: ignore[misc]
             self._tell(state, control, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def _tell(self, state: Any, control: Any, checkpoint: Path | None) -> None:
+        """On every worker of a trial, since none but the first learns otherwise that the training ends."""
         metrics, self._metrics = self._metrics, {}
-        if state.is_world_process_zero and self._report(round(state.epoch), metrics, checkpoint=checkpoint):
+        if self._report(round(state.epoch), metrics, checkpoint=checkpoint):
             control.should_training_stop = True

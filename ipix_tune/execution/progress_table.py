@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.columns import CONFIRM, Phase, State
-from analysis.stats.best import Scored, Settings, Standings, contenders, standings
+from analysis.stats.best import INFEASIBLE, Scored, Settings, Standings, contenders, settings_of, standings
 from analysis.stats.objective import Objective, sign_of
 from analysis.units import is_percent, stated
 from ipix_tune.search.trial_record import scored, trial_number
@@ -54,7 +54,7 @@ class TrialRow:
         return scored(
             key,
             self.values,
-            state="infeasible" if self.infeasible else self.state,
+            state=INFEASIBLE if self.infeasible else self.state,
             epoch=self.scored_epoch,
             score=self.score,
             second_score=self.second_score,
@@ -85,7 +85,12 @@ class ProgressTable:
 
     def standings(self) -> Standings:
         """The configurations that compete so far, by the rule of `analysis.stats.best`."""
-        return standings(self._scored(self.rows), **self.rule)
+        return standings(self._scored(self.rows), barred=self._barred(), **self.rule)
+
+    def _barred(self) -> set[Settings]:
+        """Configurations of which some run breaks a constraint."""
+        broke = (row for row in self.rows.values() if row.infeasible or row.state == INFEASIBLE)
+        return {settings_of(row.values) for row in broke}
 
     @property
     def rule(self) -> Rule:
@@ -117,7 +122,7 @@ class ProgressTable:
     def contenders(self, *, unsettled: Collection[Settings], top: int = 1) -> set[str]:
         """Keys of those of them that the study may still name at its end: see `analysis.stats.best.contenders`."""
         keys = self._keys()
-        found = contenders(self._scored(self.ended()), unsettled=unsettled, top=top, **self.rule)
+        found = contenders(self._scored(self.ended()), unsettled=unsettled, top=top, barred=self._barred(), **self.rule)
         return {keys[number] for number in found}
 
     def count(self, *states: State) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.stats.best import Standings
+from analysis.stats.best import INFEASIBLE, Standings, settings_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import BudgetConfig, StudyConfig
 from ipix_tune.search.regret_stop import RegretStop
@@ -89,7 +89,8 @@ def ended_since_improvement(entries: Sequence[TrialRecord], *, max_epochs: int, 
     Args:
         entries: trials in the order in which they ended.
     """
-    found, bar, since = Standings(max_epochs=max_epochs, sign=sign), None, 0
+    barred = {settings_of(entry.values) for entry in entries if entry.state == INFEASIBLE}
+    found, bar, since = Standings(max_epochs=max_epochs, sign=sign, barred=barred), None, 0
     for entry in entries:
         since += 1
         if entry.scored is None or not found.add(entry.scored) or found.best is None or not found.best.full:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.stats.best import DRAW_SEED, SEED, SEEDS, standings
+from analysis.stats.best import DRAW_SEED, INFEASIBLE, SEED, SEEDS, settings_of, standings
 from ipix_tune.config.confirm_section import ConfirmError, confirm_of, defaults_of
 from ipix_tune.config.dimension import every_value, same
 from ipix_tune.config.search_space import SearchSpace
@@ -64,12 +64,14 @@ def leaders(study: StudyConfig, entries: "Iterable[TrialRecord]", *, top: int, m
         top: how many at most.
         max_epochs: full length of a trial.
     """
-    by_number = {one.scored.number: one for one in entries if one.scored is not None}
+    known = list(entries)
+    by_number = {one.scored.number: one for one in known if one.scored is not None}
     found = standings(
         (one.scored for one in by_number.values() if one.scored is not None),
         max_epochs=max_epochs,
         sign=study.objective.sign,
         second_sign=study.objective.second_sign,
+        barred={settings_of(one.values) for one in known if one.state == INFEASIBLE},
     )
     return [by_number[one.number] for one in found.ranked()[:top] if one.full]
 

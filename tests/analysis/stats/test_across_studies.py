@@ -66,6 +66,22 @@ def test_names_that_stand_for_other_keys_in_another_study_are_left_out_and_said(
     assert found.notes == ("left out, since these names stand for other keys there: other",)
 
 
+def test_the_studies_that_agree_on_what_names_stand_for_are_pooled_whichever_is_named_first():
+    other = {**ARMS, BARE: {**ARMS[BARE], "changes": {"interpixel.alpha": 0.01}}}
+    entries = [entered("other", tables(arms=other)), *(entered(f"s{n}", tables(seed=n)) for n in (1, 2))]
+    found = of(contrasts(entries), BARE, DEFAULTS)
+    assert [one.label for one in found.effects] == ["s1", "s2"]
+    assert found.notes == ("left out, since these names stand for other keys there: other",)
+
+
+def test_a_configuration_that_breaks_a_constraint_of_a_study_is_named_beside_its_contrast():
+    first, second = studies(2.0, 3.0)
+    arms = [dataclasses.replace(arm, breaks="too large" * (arm.name == TOP)) for arm in first.confirmed.arms]
+    broke = dataclasses.replace(first, confirmed=dataclasses.replace(first.confirmed, arms=tuple(arms)))
+    found = of(contrasts([broke, second]), TOP, DEFAULTS)
+    assert found.notes == ("top 1 breaks a constraint of s0, and could not be chosen there: too large",)
+
+
 def test_effects_that_do_not_differ_say_nothing_of_how_far_studies_differ():
     found = pooled([1.5, 1.5], delta=0.3)
     assert (found.low, found.high, found.kind) == (-np.inf, np.inf, "undecided")

@@ -35,6 +35,18 @@ def test_a_failed_trial_never_competes():
     assert best([run(0, 90.0, state="failed")]) is None
 
 
+def test_a_configuration_of_which_one_run_breaks_a_constraint_does_not_compete_by_the_others():
+    kept, broke = run(0, 90.0), run(1, 95.0, seed=1, state="infeasible", epoch=2)
+    for order in ([kept, broke], [broke, kept]):
+        assert best([*order, run(2, 10.0, config="b")]) == (2, 10.0)
+        assert best(order) is None
+
+
+def test_where_the_only_complete_one_breaks_a_constraint_stopped_ones_compete():
+    broke = [run(0, 90.0), run(1, 95.0, seed=1, state="infeasible")]
+    assert best([*broke, run(2, 10.0, config="b", state="stopped", epoch=3)]) == (2, 10.0)
+
+
 def test_a_stopped_trial_competes_only_while_none_is_complete():
     stopped = run(0, 90.0, state="stopped", epoch=3)
     assert best([stopped]) == (0, 90.0)
@@ -88,7 +100,8 @@ def trials_of(drawn):
 
 def by_definition(trials, *, sign, second_sign):
     """All that compete, best first, as (number, mean), and the numbers on the front."""
-    able = [one for one in trials if one.state not in ("failed", "infeasible")]
+    barred = {one.settings for one in trials if one.state == "infeasible"}
+    able = [one for one in trials if one.state != "failed" and one.settings not in barred]
     able = [one for one in able if second_sign is None or one.second_score is not None]
     full = [one for one in able if one.state == "complete" and one.epoch == FULL]
     top = max((one.epoch for one in able), default=0)
@@ -130,7 +143,7 @@ def test_the_order_the_best_and_the_front_are_those_of_the_definition_whatever_o
 @settings(deadline=None, max_examples=200)
 def test_what_the_study_names_at_its_end_was_a_contender_from_its_end_on(top, second_sign, drawn, data):
     rule = {"max_epochs": FULL, "sign": 1, "second_sign": second_sign}
-    trials = [one for one in trials_of(drawn) if one.state in ("complete", "stopped", "failed")]
+    trials = [one for one in trials_of(drawn) if one.state in ("complete", "stopped", "failed", "infeasible")]
     order = data.draw(st.permutations(trials))
     last = standings(order, **rule)
     named = {one.number for one in last.ranked()[:top]}
