@@ -1,6 +1,7 @@
 """The page of all commands, from the typer apps themselves."""
 
 import importlib
+import re
 from typing import Any
 
 import typer
@@ -36,7 +37,9 @@ def _section(called: str, command: Any) -> list[str]:
 
 
 def _name(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """On one line, as a cell of a table. What may be given several times is <path> ...; typer writes <list[Path]>."""
+    several = re.sub(r"<list\[(\w+)\]>", lambda found: f"<{found[1].lower()}> ...", text)
+    return " ".join(several.split()).replace("|", "\\|")
 
 
 def _cell(text: str) -> str:
