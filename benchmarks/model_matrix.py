@@ -145,7 +145,7 @@ def _measure(methods: list[str], network: str, rows: Path) -> None:
         except Exception as error:
             typer.echo(f"two processes on {network}: {error}")
         for method in methods:
-            row: dict[str, Any] = {"method": method, "network": network}
+            row: dict[str, Any] = {"method": method, "network": network, "commit": git_commit()}
             row |= _tried(stepped, method, network, folder / f"{method}, steps")
             row |= _tried(compared, method, network, folder)
             with rows.open("a") as file:
@@ -165,7 +165,10 @@ def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Opti
     """Write what was measured."""
     found = [json.loads(line) for line in rows.read_text().splitlines()]
     by_cell = {(row["method"], row["network"]): row for row in found}
-    methods = list(dict.fromkeys(row["method"] for row in found))
+    from tests.trainers.methods.test_every_method import METHODS
+
+    methods = [*METHODS, *sorted({row["method"] for row in found} - METHODS.keys())]
+    commits = ", ".join(dict.fromkeys(str(row.get("commit", "not known")) for row in found))
     versions = package_versions()
     kept = ", ".join(
         f"{name} {versions[name]}" for name in ("torch", "segmentation-models-pytorch", "timm") if name in versions
@@ -174,7 +177,7 @@ def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Opti
         "# Every method on three kinds of network",
         "",
         "`python -m benchmarks.model_matrix measure --rows model_matrix.jsonl`, then `table`; 2 cores, no GPU, "
-        f"{date.today():%Y-%m-%d}, commit {git_commit()}, {kept}.",
+        f"{date.today():%Y-%m-%d}, commit {commits}, {kept}.",
         "",
         f"`digits`, crops of {CROP} pixels, {BATCH} + {BATCH} images, inter-pixel loss on (alpha 1, tau 0.05), random "
         "weights. A cell says: the inter-pixel loss in the last step; whether a run that was stopped and taken up has "
@@ -189,7 +192,10 @@ def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Opti
         f"| {one} | {' | '.join(_cell(by_cell.get((one, network))) for network in NETWORKS)} |" for one in methods
     ]
     whole = sum(_holds(row) for row in found)
-    lines += ["", f"{whole} of {len(found)} cells hold in all three respects (difference below {LARGEST:.0e}).", ""]
+    lines += ["", f"{whole} of {len(found)} cells hold in all three respects (difference below {LARGEST:.0e})."]
+    if missing := len(methods) * len(NETWORKS) - len(by_cell):
+        lines.append(f"{missing} cells are not measured; the command above goes on with them.")
+    lines.append("")
     out.write_text("\n".join(lines))
     typer.echo(str(out))
 
