@@ -20,6 +20,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ import typer
 from torch.multiprocessing.spawn import spawn
 
 from benchmarks.helpers.method_settings import ALL_ON
-from trainers.common.environment import git_commit, package_versions
+from trainers.common.environment import git_commit
 from trainers.config import TrainConfig
 
 SLIM = {"decoder_intermediate_channels": [16, 16, 32, 32], "decoder_fusion_channels": 32}
@@ -165,14 +166,9 @@ def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Opti
     """Write what was measured."""
     found = [json.loads(line) for line in rows.read_text().splitlines()]
     by_cell = {(row["method"], row["network"]): row for row in found}
-    from tests.trainers.methods.test_every_method import METHODS
-
-    methods = [*METHODS, *sorted({row["method"] for row in found} - METHODS.keys())]
+    methods = [*ALL_ON, *sorted({row["method"] for row in found} - ALL_ON.keys())]
     commits = ", ".join(dict.fromkeys(str(row.get("commit", "not known")) for row in found))
-    versions = package_versions()
-    kept = ", ".join(
-        f"{name} {versions[name]}" for name in ("torch", "segmentation-models-pytorch", "timm") if name in versions
-    )
+    kept = ", ".join(f"{name} {version(name)}" for name in ("torch", "segmentation-models-pytorch", "timm"))
     lines = [
         "# Every method on three kinds of network",
         "",

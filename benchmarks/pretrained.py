@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ import torch
 import typer
 from scipy import stats
 
-from trainers.common.environment import git_commit, package_versions
+from trainers.common.environment import git_commit
 from trainers.config import TrainConfig
 from trainers.loop.fit import fit
 
@@ -124,7 +125,6 @@ def table(rows: Rows, out: Annotated[Path, typer.Option(help="A Markdown file.")
     differences = [scores["pretrained"][seed] - scores["from scratch"][seed] for seed in seeds]
     mean, error = statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(seeds))
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(seeds) - 1)) * error
-    versions = package_versions()
     lines = [
         f"# `digits` with ImageNet's weights of {ENCODER} against from scratch",
         "",
@@ -140,9 +140,11 @@ def table(rows: Rows, out: Annotated[Path, typer.Option(help="A Markdown file.")
         ),
         "",
         f"Mean difference {mean:+.2f} points ({LEVEL:.0%} interval {mean - half:.2f} to {mean + half:.2f}, Student's t "
-        f"over {len(seeds)} pairs).",
+        f"over {len(seeds)} pairs). {EPOCHS * STEPS} steps are few: how much of it stays after a long training was not "
+        "measured.",
         "",
-        f"Learning rates were tried on seed {TRIED_ON}, and the best on 60 held-out scenes taken for each side:",
+        f"Learning rates were tried on seed {TRIED_ON}, and the best on 60 held-out scenes taken for each side"
+        + (" (the highest that was tried):" if set(best.values()) == {max(RATES)} else ":"),
         "",
         "| rate | pretrained | from scratch |",
         "|---|---|---|",
@@ -153,8 +155,8 @@ def table(rows: Rows, out: Annotated[Path, typer.Option(help="A Markdown file.")
         "",
         "Commands: `python -m benchmarks.pretrained measure --rows pretrained.jsonl`, then `table`; "
         f"{sum(row['cpu_s'] for row in found) / 60:.0f} minutes of one core.",
-        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {versions['torch']}, "
-        f"segmentation-models-pytorch {versions['segmentation-models-pytorch']}, timm {versions['timm']}; "
+        f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, torch {version('torch')}, "
+        f"segmentation-models-pytorch {version('segmentation-models-pytorch')}, timm {version('timm')}; "
         f"{platform.machine()}, {os.cpu_count()} cores, no GPU; commit {git_commit()}.",
         "",
     ]
