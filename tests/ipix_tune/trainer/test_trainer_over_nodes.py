@@ -110,7 +110,7 @@ def command(code, **more):
         "epochs": 3,
         "metrics": {"jsonl": "{run_dir}/metrics.jsonl"},
         "score": "val/dice",
-        "stop_s": 1,
+        "stop_s": 30,
         **more,
     }
 
