@@ -84,7 +84,8 @@ def _scripts(folder: Path) -> None:
     others = {one.name: one.value for one in entry_points(group="console_scripts") if one.name in ("ray", "torchrun")}
     for name, value in (own | others).items():
         module, _, function = value.partition(":")
-        text = f"#!{folder / 'python'}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        begins = f"#!{folder / 'python'}\nimport sys\nfrom {module} import {function}\n"
+        text = f"{begins}if __name__ == '__main__':\n    sys.exit({function}())\n"  # processes are started from it too
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
 
