@@ -81,8 +81,30 @@ def collapsed(scores: Array, seen: Mask, delta: float, spreads: float = lost_run
     middle = np.minimum(runs // 2, scores.shape[2] - 1)
     typical = np.take_along_axis(ranked, middle[:, :, None], axis=2)[:, :, 0]
     own = np.where(runs >= lost_runs.OWN, lost_runs.MAD * _median_above(ranked, middle, typical), 0)
-    least = typical - np.maximum(spreads * np.maximum(shared, own), lost_runs.DELTAS * delta)
-    return np.asarray(seen & (runs >= lost_runs.FEWEST)[:, :, None] & (scores < least[:, :, None]))
+    width = np.maximum(spreads * np.maximum(shared, own), lost_runs.DELTAS * delta)
+    apart = np.zeros(runs.shape, dtype=bool)
+    for first in range(lost_runs.FEWEST, scores.shape[2] - 1):
+        best = runs - first
+        may = ~apart & (first > middle) & (best >= 2) & (4 * best >= runs)
+        if may.any():
+            gap, spread, median = _best_runs(ranked, runs, first)
+            wide = np.maximum(np.maximum(lost_runs.APART * shared, spreads * spread), lost_runs.DELTAS * delta)
+            now = may & (gap > wide)
+            typical, width, apart = np.where(now, median, typical), np.where(now, wide, width), apart | now
+    return np.asarray(seen & (runs >= lost_runs.FEWEST)[:, :, None] & (scores < (typical - width)[:, :, None]))
+
+
+def _best_runs(ranked: Array, runs: NDArray[np.int_], first: int) -> tuple[Array, Array, Array]:
+    """(repetitions, arms), of the runs ranked from ``first`` on: their gap to the others, their standard deviation and
+    their high median. Where there are fewer than two, of no use."""
+    index = np.arange(ranked.shape[2])
+    known = (index >= first) & (index < runs[:, :, None])
+    best, count = np.where(known, ranked, 0), np.maximum(known.sum(axis=2), 2)
+    around = np.where(known, best - (best.sum(axis=2) / count)[:, :, None], 0)
+    at = np.clip(first + (runs - first) // 2, 0, ranked.shape[2] - 1)
+    middle = np.take_along_axis(ranked, at[:, :, None], axis=2)[:, :, 0]
+    gap = np.where(known[:, :, first], best[:, :, first], -np.inf) - ranked[:, :, first - 1]
+    return gap, np.sqrt((around**2).sum(axis=2) / (count - 1)), middle
 
 
 def _median_above(ranked: Array, middle: NDArray[np.int_], typical: Array) -> Array:

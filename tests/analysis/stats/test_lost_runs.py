@@ -55,6 +55,28 @@ def test_a_run_far_below_its_arm_has_collapsed_and_one_far_above_has_not(sign, d
     assert (found["a"].collapsed, found["b"].collapsed) == ((3,), ())
 
 
+@pytest.mark.parametrize("collapsed", [4, 5, 6])
+def test_runs_that_collapsed_are_found_where_they_are_most_of_the_arm(collapsed):
+    scores = normal(a=0, b=0, seeds=9)
+    for seed in range(collapsed):
+        scores["a"][seed] -= 5 + 0.8 * seed
+    found = lost_runs(scores, delta=0.3)
+    assert (found["a"].collapsed, found["b"].collapsed) == (tuple(range(collapsed)), ())
+
+
+def test_one_run_that_stands_far_above_its_arm_does_not_make_the_others_collapsed_ones():
+    scores = normal(a=0, b=0)
+    scores["a"][3] += 8
+    assert lost_runs(scores, delta=0.3)["a"].collapsed == ()
+
+
+@pytest.mark.parametrize("seeds", [9, 10, 30])
+def test_of_arms_of_normal_noise_hardly_a_run_is_said_to_have_collapsed(seeds):
+    rng = np.random.default_rng(3)
+    arms = [{arm: dict(enumerate(rng.normal(70, 1, seeds))) for arm in "ab"} for _ in range(300)]
+    assert sum(one.count for scores in arms for one in lost_runs(scores, delta=0.1).values()) <= 0.001 * 600 * seeds
+
+
 def test_what_is_within_five_delta_of_the_median_has_not_collapsed_however_small_the_noise():
     scores = scores_of(a=[70, 70, 70, 68.6], b=[70, 70, 70, 68.4])
     found = lost_runs(scores, delta=0.3)
