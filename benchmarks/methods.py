@@ -127,11 +127,14 @@ def one(name: str, alpha: float) -> None:
 
 
 @app.command()
-def cost(rows: Annotated[Path, typer.Option(help="JSON lines to add to; what it has is not measured again.")]) -> None:
+def cost(
+    rows: Annotated[Path, typer.Option(help="JSON lines to add to; what it has is not measured again.")],
+    only: Annotated[list[str] | None, typer.Option(help="One method; more than once for more. Default: all.")] = None,
+) -> None:
     """Measure what a step of every method costs."""
     known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
     done = {(row["method"], row["alpha"]) for row in known}
-    for name in methods():
+    for name in only or methods():
         for alpha in (0.0, 1.0):
             if (name, alpha) in done:
                 continue
