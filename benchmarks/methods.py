@@ -154,6 +154,9 @@ CAUSES: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("meanteacher", 1, {"method.consistency_weight": 1.0}),
     ("pseudoseg", 1, {}),
     ("pseudoseg", 1, {"method.pseudo_weight": 0.0}),
+    ("pc2seg", 1, {}),
+    ("pc2seg", 1, {"method.consistency_weight": 1.0}),
+    ("pc2seg", 1, {"method.contrast_weight": 0.0}),
 )
 """Method, seed and what is set otherwise than in the study. What decays do is in the table."""
 
