@@ -13,20 +13,21 @@ from trainers.losses.functional import class_sizes
 WORDS = 2**32
 
 
-def image_generators(batch: SemiBatch, stream: int) -> list[np.random.Generator]:
+def image_generators(batch: SemiBatch, stream: int, *, count: int | None = None) -> list[np.random.Generator]:
     """One for each of this process's unlabelled images.
 
     Args:
         stream: tells the draws of one method apart; another stream gives other draws.
+        count: of these images; None: as many as there are labelled ones.
     """
-    return [np.random.default_rng([*divmod(batch.seed, WORDS), stream, place]) for place in _places(batch)]
+    return [np.random.default_rng([*divmod(batch.seed, WORDS), stream, place]) for place in _places(batch, count)]
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def noise(batch: SemiBatch, like: Tensor, stream: int) -> Tensor:
     """Standard normal numbers of the shape and type of ``like`` (B, ...), on its device."""
     drawn = []
-    for place in _places(batch):
+    for place in _places(batch, None):
         generator = torch.Generator(like.device)
         generator.manual_seed(
             int(np.random.SeedSequence([*divmod(batch.seed, WORDS), stream, place]).generate_state(1)[0])
@@ -35,8 +36,8 @@ def noise(batch: SemiBatch, like: Tensor, stream: int) -> Tensor:
     return torch.stack(drawn)
 
 
-def _places(batch: SemiBatch) -> range:
-    count = len(batch.labelled.image)
+def _places(batch: SemiBatch, count: int | None) -> range:
+    count = len(batch.labelled.image) if count is None else count
     return range(batch.rank * count, (batch.rank + 1) * count)
 
 

@@ -148,7 +148,7 @@ class SelfTraining(Relabelling):
         spec = cast(SegmentationModel, self.student).input_spec
         bands = 3 if spec.bands == 1 else spec.bands  # a network of one band sees the grey of three
         holes, fills = [], []
-        for rng in image_generators(batch, stream):
+        for rng in image_generators(batch, stream, count=len(images)):
             drawn = rng.random() < config.cutout_p
             area = (config.cutout_area_min, config.cutout_area_max)
             box = random_box(rng, side, area=area, ratio_min=config.cutout_ratio_min)

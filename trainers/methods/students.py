@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainers.data.read import planes_to_png
 from trainers.interface.batch import Labelled
 from trainers.interface.labels import IGNORE
-from trainers.interface.method import MethodContext, Stage, UnlabelledImages
+from trainers.interface.method import MethodContext, Needs, Stage, UnlabelledImages
 from trainers.interface.step import Step
 from trainers.losses.functional import pixel_nll
 from trainers.methods.st import SelfTraining, SelfTrainingConfig
@@ -27,6 +27,9 @@ class RoundsConfig(SelfTrainingConfig):
     """R: how often the last student labels all images and another one is trained; R + 1 trainings in all."""
     student_weights: Literal["fresh", "teacher"] = "fresh"
     """Weights with which a student begins: fresh ones, or those of the one that labelled."""
+    unlabelled_batches: Annotated[int, Field(ge=1, le=16)] = 1
+    """Pseudo-labelled images for each labelled one in the later trainings' batches; 3: a quarter of a batch is labelled,
+    which then has four times `data.batch_size` images."""
 
 
 class NaiveStudentConfig(RoundsConfig):
@@ -57,8 +60,17 @@ class NaiveStudent(SelfTraining):
         super().__init__(config, kit)
 
     def stages(self) -> tuple[Stage, ...]:
-        fresh = self.config.student_weights == "fresh"
-        return tuple(replace(stage, fresh=fresh) for stage in super().stages())
+        fresh, more = self.config.student_weights == "fresh", self.config.unlabelled_batches
+        first, *later = (replace(stage, fresh=fresh) for stage in super().stages())
+        return first, *(replace(one, needs=self._more(one.needs, more)) for one in later)
+
+    def _more(self, needs: Needs, more: int) -> Needs:
+        """So many pseudo-labelled images for each labelled one. An epoch that is a pass over the unlabelled list is
+        shorter then."""
+        if more == 1:
+            return needs
+        images = None if needs.epoch_images is None else self.kit.unlabelled * (1 + more) // more
+        return replace(needs, unlabelled_batches=more, epoch_images=images)
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
         self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)

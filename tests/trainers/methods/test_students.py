@@ -105,6 +105,34 @@ def test_there_is_a_training_more_than_rounds_and_students_start_as_asked():
     assert {one.needs.pseudo_planes for one in stages} == {2 * K}
 
 
+def test_a_batch_of_the_later_trainings_has_more_pseudo_labelled_images_where_asked():
+    first, second = (one.needs for one in naive(deep_net(), rounds=1, unlabelled_batches=3).stages())
+    assert (first.unlabelled_batches, second.unlabelled_batches, second.labelled_batches) == (1, 3, 1)
+    needs = naive(deep_net(), unlabelled_batches=2, stage_length="passes").stages()[1].needs
+    assert needs.epoch_images == IMAGES * 3 // 2
+
+
+def test_three_pseudo_labelled_images_for_each_labelled_one_count_in_one_mean_each_with_a_box_of_its_own():
+    model, made = deep_net(), batch(1)
+    parts = [batch(1, seed=seed).unlabelled for seed in range(3)]
+    view = dataclasses.replace(
+        made.unlabelled.view,
+        weak=torch.cat([one.view.weak for one in parts]),
+        strong=(torch.cat([one.view.strong[0] for one in parts]),),
+        ignore=torch.cat([one.view.ignore for one in parts]),
+    )
+    pseudo = torch.randint(0, CLASSES, (3 * B, SIDE, SIDE), generator=torch.Generator().manual_seed(1))
+    data = dataclasses.replace(made, unlabelled=dataclasses.replace(made.unlabelled, view=view, pseudo=pseudo))
+    method, twin = naive(model, unlabelled_batches=3, cutout_p=1.0), copy.deepcopy(model).train()
+    images, hole = method.cut(view.strong[0], data, UNLABELLED)
+    assert len({tuple(one.flatten().tolist()) for one in hole}) > 1
+    logits = twin(torch.cat([data.labelled.image, images]))
+    target = torch.cat([data.labelled.mask, pseudo.masked_fill(hole, 255)])
+    expected = F.cross_entropy(logits, target, ignore_index=255)
+    found = method.losses(step_in(1, model, data)).terms["self_training"]
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("begins", ["fresh", "teacher"])
 def test_a_student_with_its_teachers_weights_has_those_of_the_best_where_that_one_labels(begins):
     model = shuffled(deep_net(), 2)
