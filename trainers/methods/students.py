@@ -28,8 +28,8 @@ class RoundsConfig(SelfTrainingConfig):
     student_weights: Literal["fresh", "teacher"] = "fresh"
     """Weights with which a student begins: fresh ones, or those of the one that labelled."""
     unlabelled_batches: Annotated[int, Field(ge=1, le=16)] = 1
-    """Pseudo-labelled images for each labelled one in the batches of the later trainings. With 3 a quarter of a batch is
-    labelled, and it has four times `data.batch_size` images."""
+    """Pseudo-labelled images for each labelled one in the batches of the later trainings. With 3 a quarter of a batch
+    is labelled, and it has four times `data.batch_size` images."""
 
 
 class NaiveStudentConfig(RoundsConfig):
