@@ -30,6 +30,8 @@ def _choices(command: str) -> list[tuple[str, str]]:
 def test_a_documented_command_is_taken(given, tmp_path):
     name, *words = shlex.split(re.sub(r"[\[\]]", "", given).replace("PATH", str(tmp_path)), comments=True)
     module = importlib.import_module(name)
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{name}.__main__")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer()

@@ -11,7 +11,7 @@ import wandb
 from analysis.ingest.wandb_files import read_folder
 from ipix_tune.cli.upload import unsent
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.tracking import runs as tracking
+from ipix_tune.tracking import client
 from ipix_tune.tracking.runs import Tracker
 from tests.ipix_tune.studies import base
 from trainers.common.errors import UserError
@@ -124,7 +124,7 @@ def no_server(request, monkeypatch):
             threading.Thread(target=say_502, args=(listening,), daemon=True).start()
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-        monkeypatch.setattr(tracking, "ANSWER_S", 1.0)
+        monkeypatch.setattr(client, "ANSWER_S", 1.0)
         wandb.teardown()
         yield
     wandb.teardown()

@@ -145,6 +145,9 @@ def test_in_float32_value_and_gradient_are_near_those_of_the_equations(problem, 
         all(abs(softmax(p[b, :, i, j].astype(float)).max() - config.tau) > 1e-6 for b, i, j in np.ndindex(box.shape))
     )
     expected, slope = reference(p.astype(float), q.astype(float), ignore, box, config)
+    rounding = 2e-7 * np.abs(q).max() * np.random.default_rng(0).choice([-1, 1], q.shape)
+    moved = reference(p.astype(float), q.astype(float) + rounding, ignore, box, config)[1]
+    assume(np.abs(moved - slope).max() <= 1e-4 * np.abs(slope).max() + 1e-5)  # a correlation of what hardly varies
     assert value == pytest.approx(expected, rel=1e-3, abs=1e-4)
     np.testing.assert_allclose(gradient, slope, atol=1e-3 * np.abs(slope).max() + 1e-4)
 
