@@ -38,7 +38,8 @@ class Autoscaled:
         place = {"type": "fake_multinode", "gcs_address": self.address, "head_node_id": FAKE_HEAD_NODE_ID}
         head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
         worker = {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": NODES}
-        config = {
+        defaults = Path(ray.__file__).parent / "autoscaler/_private/readonly/defaults.yaml"
+        config = YAML(typ="safe").load(defaults) | {
             "cluster_name": "fake",
             "max_workers": NODES,
             "provider": place | {"disable_node_updaters": True, "disable_launch_config_check": True},
