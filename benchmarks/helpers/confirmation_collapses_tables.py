@@ -111,15 +111,10 @@ def _extended(cells: Cells) -> list[str]:
         for scenario in SCENARIOS
     ]  # fmt: skip
     stops = " and then to ".join(map(str, EXTENSIONS))
-    races = [
-        f"{cells[name]['n']:,}"
-        for name in (f"extended-{effect}-{SCENARIOS[0]}" for effect in (0.0, 0.6))
-        if name in cells
-    ]
-    return [
-        f"## One comparison, extended to {stops} seeds while undecided", "",
-        f"Races a cell at 0 and at +0.6: {', '.join(races)}.", "", *_table(head, rows),
-    ]  # fmt: skip
+    names = [f"extended-{effect}-{SCENARIOS[0]}" for effect in (0.0, 0.6)]
+    races = ", ".join(f"{cells[name]['n']:,}" for name in names if name in cells)
+    title = f"## One comparison, extended to {stops} seeds while undecided"
+    return [title, "", f"Races a cell at 0 and at +0.6: {races}.", "", *_table(head, rows)]
 
 
 def _means(cells: Cells) -> list[str]:
