@@ -21,7 +21,8 @@ def page(found: Cells) -> str:
         "# Verdicts when runs collapse: before and after",
         "",
         "Two arms or eleven, noise 0.45 of which pairs share 30 % of the variance, 3 to 10 seeds, delta 0.3,",
-        f"error 5 %; {repetitions:,} races a cell unless said. Collapses: -5 to -10, uniform. Skewed: an exponential tail.",
+        f"error 5 %; {repetitions:,} races a cell unless said. Collapses: -5 to -10, uniform. Skewed: an exponential "
+        "tail.",
         "Before: commit 76f6436. The truth is the mean difference of runs that did not collapse; with collapses in",
         "both arms or shared it is that of all runs too, with collapses in one arm the earlier rule estimates another.",
         "Figures in percent, standard error at most 1.1; before → after.",
