@@ -63,11 +63,17 @@ def config_of(name: str, alpha: float) -> TrainConfig:
     return validate(TrainConfig, trainer, source=str(STUDY))
 
 
+LONGER = 10
+"""A timed run is so many times as long, so that the first training of a method in stages has steps enough."""
+
+
 class Stepper:
     """Takes steps of one run, epoch after epoch, on the clock."""
 
     def __init__(self, name: str, alpha: float, folder: Path) -> None:
-        self.run = Run(config_of(name, alpha), folder / f"{name}-{alpha:g}")
+        config = config_of(name, alpha)
+        longer = config.schedule.model_copy(update={"epochs": LONGER * config.schedule.epochs})
+        self.run = Run(config.model_copy(update={"schedule": longer}), folder / f"{name}-{alpha:g}")
         self.tally = Tally(self.run.process)
         self.batches: Any = iter(())
         self.epoch = 0
