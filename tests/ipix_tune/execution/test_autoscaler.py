@@ -28,7 +28,9 @@ NODES = 2
 
 class Autoscaled:
     """A head without CPUs and its autoscaler, which may add `NODES` nodes of one CPU. Ray's `AutoscalingCluster` ends
-    every Ray of the machine, also those that are not its own; this one does not."""
+    every Ray of the machine, also those that are not its own; this one does not. It is the autoscaler's version 1, which
+    does not tell what nodes it may add, so that a study asks for no more than there is room for: version 2 needs a file
+    that Ray's wheel does not hold for nodes that are processes."""
 
     def __init__(self, folder):
         with socket.socket() as free:
@@ -117,6 +119,6 @@ def test_an_autoscaler_adds_nodes_for_a_study_from_zero_and_takes_them_away_afte
         at_once = max(at_once, len(commands(tmp_path)))
         time.sleep(1)
     assert output.ended() == 0, output.text
-    assert at_once == NODES
+    assert 1 <= at_once <= NODES
     assert {entry.state for entry in entries(Path(tmp_path / "studies" / "toy")).values()} == {"complete"}
     wait_for(lambda: cluster.nodes() == 0 or None, seconds=BUSY_S, what="the end of idle nodes")
