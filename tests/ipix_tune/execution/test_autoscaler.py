@@ -29,8 +29,8 @@ NODES = 2
 class Autoscaled:
     """A head without CPUs and its autoscaler, which may add `NODES` nodes of one CPU. Ray's `AutoscalingCluster` ends
     every Ray of the machine, also those that are not its own; this one does not. It is version 1 of the autoscaler,
-    which does not tell what nodes it may add, so that a study asks for no more than there is room for: version 2 needs a
-    file that Ray's wheel does not hold for nodes that are processes."""
+    which does not tell what nodes it may add, so that a study asks for no more than there is room for. Version 2 needs
+    a file for such nodes that Ray's wheel does not hold."""
 
     def __init__(self, folder):
         with socket.socket() as free:
