@@ -20,12 +20,14 @@ def probe(study: StudyConfig) -> list[str]:
         what was cleared, a line each.
 
     Raises:
-        ConfigError: W&B refuses the project, the entity or a setting, or its file does not hold what was logged.
+        ConfigError: W&B's client cannot be imported, it refuses the project, the entity or a setting, or its file does
+            not hold what was logged.
     """
     lines = clear()
     check_logged(study)
     if wandb_mode(study.logging) == "disabled":
         return lines
+    _check_import()
     with tempfile.TemporaryDirectory(prefix="ipix-tune-probe-") as folder:
         try:
             logged = _logged(study, Path(folder))
@@ -42,6 +44,18 @@ def probe(study: StudyConfig) -> list[str]:
             "constraints.txt names the one that is tested"
         )
     return lines
+
+
+def _check_import() -> None:
+    """A client that is absent or broken is no fault of the project's name."""
+    try:
+        import wandb  # noqa: F401
+    except Exception as error:  # a package that it needs may be too new for it, and fail in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"W&B's client cannot be imported: {reason}. A study logs its runs with it, offline too. Install the "
+            "version that is tested: pip install -c constraints.txt wandb"
+        ) from None
 
 
 def _logged(study: StudyConfig, folder: Path) -> bool:

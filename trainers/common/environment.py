@@ -7,7 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "ray", "optuna", "wandb", "pyarrow")
+PACKAGES = (
+    *("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pillow"),
+    *("ray", "optuna", "wandb", "pyarrow"),
+)
+"""Distributions whose version can move a run's scores, or says how they were searched and logged."""
 
 
 def describe(device: str | None = None) -> dict[str, Any]:
@@ -23,6 +27,7 @@ def describe(device: str | None = None) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
+    """Versions of `PACKAGES`, by distribution; one that is not installed is left out."""
     found = {}
     for name in PACKAGES:
         try:

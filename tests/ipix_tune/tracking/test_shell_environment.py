@@ -66,6 +66,15 @@ def test_a_setting_that_wandb_refuses_is_named_before_the_first_trial(tmp_path):
     assert not (tmp_path / "small").exists()
 
 
+def test_a_client_that_cannot_be_imported_is_no_refused_project(monkeypatch, request):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as Python marks a module that is not to be found
+    with pytest.raises(
+        ConfigError, match=r"W&B's client cannot be imported: ModuleNotFoundError: .*pip install"
+    ) as told:
+        probe(study(request))
+    assert "logging.project" not in str(told.value)
+
+
 @pytest.mark.parametrize("project", ["team/voc", "voc:1", "a#b", "50%", "what?", "a\\b", "x" * 129, ""])
 def test_a_project_that_wandb_refuses_is_no_valid_study(project, request):
     with pytest.raises(ValueError, match=r"logging\.project"):
