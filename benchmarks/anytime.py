@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +29,8 @@ from benchmarks.helpers.anytime_tables import BASE, RANDOM, REFERENCE, plot, ren
 from benchmarks.helpers.anytime_tables import BUDGET as BUDGET  # given on to whoever races beside
 from benchmarks.helpers.anytime_tables import FAMILIES as FAMILIES
 from benchmarks.helpers.anytime_tables import Raw as Raw
-from benchmarks.helpers.priors import with_prior
-from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, problem, search_of, study_of, truth
+from benchmarks.helpers.member import Member
+from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, study_of, truth
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
@@ -68,26 +67,8 @@ class Race:
         return bool(self.ended) and max(self.ended, key=lambda end: end.score).worth >= self.target
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One member of a family, its target, and what the searches start from."""
-
-    family: str
-    seed: int
-
-    @cached_property
-    def curves(self) -> Curves:
-        return problem(self.family, self.seed)
-
-    @cached_property
-    def plain(self) -> dict[str, Dimension]:
-        return search_of(self.curves)
-
-    @cached_property
-    def priors(self) -> dict[bool, dict[str, Dimension]]:
-        """The space with the good prior (True), and with the misleading one."""
-        rng = random.Random(self.seed)
-        return {good: with_prior(self.curves, self.plain, good=good, rng=rng) for good in (True, False)}
+class Problem(Member):
+    """One member of a family, its target, and races on it."""
 
     def worth(self, values: Mapping[str, Value]) -> float:
         return truth(self.curves, values)

@@ -13,9 +13,7 @@ import json
 import math
 import platform
 import random
-import shlex
 import statistics
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -26,10 +24,10 @@ from typing import Annotated, Any
 import typer
 from threadpoolctl import threadpool_limits
 
+from benchmarks.helpers.command_line import called, run_command, written
 from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, problem, search_of, study_of
 from benchmarks.helpers.trained_curves import TrainedCurves, space_of
 from benchmarks.search_quality import worth
-from ipix_tune.cli import exit_codes
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import BudgetConfig, StudyConfig
 from ipix_tune.search.budget import budget_of
@@ -160,13 +158,8 @@ def main(
             rows += found
             with raw.open("a") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in found)
-    text = render(rows, command=shlex.join(["python", "-m", "benchmarks.regret_stop", *sys.argv[1:]]))
-    if out is not None:
-        out.write_text(text)
-    print(text)
+    written(render(rows, command=called("regret_stop")), out)
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    exit_codes.run(app)
+    run_command(main)

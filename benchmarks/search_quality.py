@@ -13,11 +13,8 @@ score; a real training's configuration the mean of three others with other seeds
 import json
 import math
 import platform
-import random
-import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -28,10 +25,10 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.helpers.priors import with_prior
-from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, FAMILIES, FULL_TRIALS, problem, search_of, study_of
+from benchmarks.helpers.command_line import called, run_command, written
+from benchmarks.helpers.member import Member
+from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, FAMILIES, FULL_TRIALS, problem, study_of
 from benchmarks.helpers.trained_curves import TrainedCurves
-from ipix_tune.cli import exit_codes
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
@@ -68,30 +65,12 @@ def epochs_to(target: float, study: StudyConfig, curves: Curves, *, sampler: Bas
     return outcome.epochs if reached(outcome) else math.inf
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One member of a family, and what the searches start from."""
-
-    family: str
-    seed: int
-
-    @cached_property
-    def curves(self) -> Curves:
-        return problem(self.family, self.seed)
-
-    @cached_property
-    def plain(self) -> dict[str, Dimension]:
-        return search_of(self.curves)
+class Repetition(Member):
+    """The searches on one member of a family."""
 
     @cached_property
     def target(self) -> tuple[float, float]:
         return random_search(self.plain, self.curves, seed=self.seed)
-
-    @cached_property
-    def priors(self) -> dict[bool, dict[str, Dimension]]:
-        """The space with the good prior (True), and with the misleading one."""
-        rng = random.Random(self.seed)
-        return {good: with_prior(self.curves, self.plain, good=good, rng=rng) for good in (True, False)}
 
     def baseline(self, sampler: str, *, seed: int) -> float:
         """Optuna's own sampler under plain ASHA."""
@@ -124,7 +103,7 @@ class Problem:
 EARLIER_TRIALS = 32
 BASE, AGAIN = "ASHA + TPE", "ASHA + TPE, another seed"
 GOOD, MISLEADING = "ours, good prior", "ours, misleading prior"
-METHODS: dict[str, Callable[[Problem], float]] = {
+METHODS: dict[str, Callable[[Repetition], float]] = {
     "random": lambda one: one.target[1],
     "ASHA + random": lambda one: one.baseline("random", seed=one.seed),
     BASE: lambda one: one.baseline("tpe", seed=one.seed),
@@ -150,7 +129,7 @@ def read_raw(file: Path) -> Raw:
 
 def measure(raw: Raw, file: Path | None, *, family: str, seed: int) -> None:
     """Add what is missing of one repetition, and write it down at once; epochs are null where there was no end."""
-    one = Problem(family, seed)
+    one = Repetition(family, seed)
     for method, search in METHODS.items():
         if (family, seed, method) in raw:
             continue
@@ -224,7 +203,7 @@ def _goals(rows: list[dict[str, float]], medians: Mapping[str, float]) -> list[s
     return [
         f"- Good prior, goal at most 1/8 of random's compute: 1/{gain:.1f}, {'met' if gain >= 8 else 'missed'}.",
         f"- Misleading prior, goal at most 1.5 times ASHA + TPE's: {at_median}.",
-        f"  Problem by problem {told},",
+        f"  Repetition by problem {told},",
         f"  so *never above* is {'met' if above == 0 else 'missed'}.",
         f"  By chance alone ({AGAIN}): {_against_base(rows, AGAIN)[1]}.",
     ]
@@ -276,13 +255,8 @@ def main(
         family: [{method: done[family, seed, method] for method in METHODS} for seed in seeds]
         for family in families.split(",")
     }
-    text = render(results, command=shlex.join(["python", "-m", "benchmarks.search_quality", *sys.argv[1:]]))
-    if out is not None:
-        out.write_text(text)
-    print(text)
+    written(render(results, command=called("search_quality")), out)
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    exit_codes.run(app)
+    run_command(main)

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.helpers.command_line import run_command
 from benchmarks.helpers.search_problems import EPOCHS, problem, search_of, study_of
-from ipix_tune.cli import exit_codes
 from ipix_tune.simulation.simulator import Simulation
 
 AT_ONCE = 64
@@ -35,6 +35,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    exit_codes.run(app)
+    run_command(main)

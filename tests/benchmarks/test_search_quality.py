@@ -19,7 +19,7 @@ from benchmarks.search_quality import (
     GOOD,
     METHODS,
     MISLEADING,
-    Problem,
+    Repetition,
     epochs_to,
     measure,
     quartiles,
@@ -54,7 +54,7 @@ def test_a_misleading_prior_is_worse_than_a_good_one():
 
 @pytest.mark.parametrize("family", ["power", "kernel"])
 def test_a_search_ends_with_the_first_full_trial_that_is_worth_the_target(family):
-    one = Problem(family, 2)
+    one = Repetition(family, 2)
     study = one._study(one.plain, sampler="random", quota=False)
     whole = Simulation(study, one.curves, max_epochs=EPOCHS, concurrent=CONCURRENT)
     ended = whole.run(until=lambda so_far: len(so_far.ended) == 6).ended
@@ -94,7 +94,7 @@ def test_the_baseline_is_optunas_own_tpe_under_plain_asha(monkeypatch):
     monkeypatch.setattr(
         search_quality, "epochs_to", lambda target, study, curves, sampler: seen.append((study, sampler)) or 1.0
     )
-    one = Problem("power", 7)
+    one = Repetition("power", 7)
     one.__dict__["target"] = (0.0, 1.0)
     one.baseline("tpe", seed=7)
     study, sampler = seen[0]

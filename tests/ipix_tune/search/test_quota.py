@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipix_tune.search.asha import Asha, quantile
-from tests.ipix_tune.search.test_trial_store import report, trial_store
+from tests.ipix_tune.search.test_trial_store import report, run_trials, trial_store
 
 
 def asha(*, quota=True):
@@ -52,14 +52,7 @@ def test_a_report_that_comes_again_is_answered_as_before_and_fills_no_place():
 def test_after_a_replay_the_quota_is_as_full_as_in_the_unbroken_study(tmp_path):
     rng = random.Random(2)
     store, live = trial_store(tmp_path), asha()
-    for _ in range(6):
-        key, _ = store.next()
-        for epoch in range(1, 10):
-            score = rng.random() + epoch
-            store.record(key, epoch=epoch, score=score)
-            if report(live, key, epoch, score) == "STOP":
-                store.end(key, state="stopped")
-                break
+    run_trials(store, live, epochs=9, score=lambda number, epoch: rng.random() + epoch)
     rebuilt = asha()
     rebuilt.replay(trial_store(tmp_path).entries())
     assert rebuilt._passed == live._passed

@@ -251,16 +251,21 @@ def report(scheduler, key, epoch, score, trial_id=None):
     return scheduler.on_trial_result(None, Trial(key, trial_id or key), {"epoch": epoch, "objective": score})
 
 
-def test_rungs_after_a_replay_equal_those_of_the_unbroken_study(tmp_path):
-    store, live = trial_store(tmp_path), asha()
-    for number in range(6):
+def run_trials(store, scheduler, *, epochs, score, trials=6):
+    """One after the other, until ASHA stops them or they have ``epochs``; ``score`` of number and epoch."""
+    for number in range(trials):
         key, _ = store.next()
-        for epoch in (1, 2, 3):
-            score = float((number * 7) % 5 + epoch)
-            store.record(key, epoch=epoch, score=score)
-            if report(live, key, epoch, score) == "STOP":
+        for epoch in range(1, epochs + 1):
+            reached = score(number, epoch)
+            store.record(key, epoch=epoch, score=reached)
+            if report(scheduler, key, epoch, reached) == "STOP":
                 store.end(key, state="stopped")
                 break
+
+
+def test_rungs_after_a_replay_equal_those_of_the_unbroken_study(tmp_path):
+    store, live = trial_store(tmp_path), asha()
+    run_trials(store, live, epochs=3, score=lambda number, epoch: float((number * 7) % 5 + epoch))
     rebuilt = asha()
     rebuilt.replay(trial_store(tmp_path).entries())
     assert rebuilt.rungs == live.rungs
