@@ -22,6 +22,8 @@ from tests.trainers.runs import in_double, in_float64
 from trainers.interface.batch import SemiBatch
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
+from trainers.models.build import build_model
+from trainers.models.model_config import ModelConfig
 from trainers.processes.process_group import Process
 
 WORLD, STEPS = 2, 5
@@ -42,6 +44,8 @@ gradient that is 0 by its own size, 1e-8."""
 SHARES, UNSURE = ("cutmixseg", "classmix"), {"method": {"conf_thresh": 0.15}}
 SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch", "unimatch_v2")
 DINOV2 = {"model": {"name": "dinov2_dpt", "size": "tiny"}, "data": {"crop": 28}, **OTHERS["adamw"]}
+COMMON_ENCODER = ("meanteacher", "cps+cutmix")
+"""Methods whose networks have a frozen encoder in common: an average's, and a second trained network's."""
 
 
 def trained(name, folder, sections, *, images=4, steps=STEPS):
@@ -129,9 +133,19 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def frozen(tmp_path_factory):
+    """Settings of an encoder that stays, with weights from a file, so that a second network's are equal."""
+    file = tmp_path_factory.mktemp("weights") / "small.pth"
+    network = build_model(ModelConfig(backbone="small", weights="none"), num_classes=2, seed=0)
+    torch.save(network.backbone.state_dict(), file)
+    return {"model": {"freeze": True, "weights": str(file)}}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, frozen):
     """With the default settings; started once."""
     wanted = [*((name, "", {}) for name in SEVERAL_NETWORKS), ("unimatch_v2", "dinov2", DINOV2)]
+    wanted += [(name, "frozen", frozen) for name in COMMON_ENCODER]
     return together(tmp_path_factory.mktemp("two"), wanted)
 
 
@@ -154,6 +168,21 @@ def test_so_does_unimatch_v2_with_its_own_network(two, tmp_path, one_thread):
     assert "backbone.pos_embed" in alone[1]["student"]
     for rank in range(WORLD):
         assert_alike(alone, two(rank, "unimatch_v2", "dinov2"))
+
+
+@pytest.mark.parametrize("name", COMMON_ENCODER)
+def test_a_frozen_encoder_in_common_stays_and_all_else_trains_as_on_one_process(
+    name, two, frozen, tmp_path, one_thread
+):
+    before, after = alone = trained(name, tmp_path, frozen)
+    of_encoder = [key for key in after["student"] if key.startswith("backbone.")]
+    assert of_encoder
+    for rank in range(WORLD):
+        held = two(rank, name, "frozen")
+        assert_alike(alone, held)
+        assert all(torch.equal(held[1]["student"][key], before["student"][key]) for key in of_encoder)
+    if name == "cps+cutmix":
+        assert all(torch.equal(after["peer"][key], after["student"][key]) for key in of_encoder)
 
 
 @pytest.fixture(scope="module")
