@@ -27,7 +27,8 @@ from analysis.stats.study import Study, Trial
 from benchmarks.helpers.objectives import EPOCHS, TOP, Objective, ObjectiveCurves, objectives
 from benchmarks.helpers.search_problems import study_of
 from benchmarks.helpers.sensitivity_tables import GRACE, KINDS, render
-from ipix_tune.config.dimension import describe, distribution
+from ipix_tune.config.dimension import describe
+from ipix_tune.config.search_space import distribution
 from ipix_tune.search.rungs import rungs
 from ipix_tune.simulation.simulator import Simulation
 

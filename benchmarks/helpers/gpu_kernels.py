@@ -55,7 +55,7 @@ def _pixel_kl(crop: int, kind: torch.dtype, device: str) -> tuple[Callable[[], N
 
 def _confusion(asked: Asked) -> Callable[[], Any]:
     """Three quarters of the pixels are of one class, as on VOC."""
-    from trainers.loop.metrics import confusion_matrix
+    from trainers.loop.evaluate import confusion_matrix
 
     generator = torch.Generator().manual_seed(0)
     pixels = 2**16 if asked.cpu else 2**22

@@ -20,8 +20,8 @@ from trainers.data.layout import Item, Layout, cache_folder, plain_columns
 from trainers.data.lists import read_split
 from trainers.data.read import Reader
 from trainers.data.scenes import LISTS, Scenes, cached_scenes
+from trainers.loop.evaluate import confusion_matrix
 from trainers.loop.fit import numerics
-from trainers.loop.metrics import confusion_matrix
 from trainers.loop.run import Run
 
 SCENES = 500

@@ -1,15 +1,12 @@
-"""One search dimension: what it can take, and how Optuna or a plain generator draws from it."""
+"""One search dimension: what it can take, how a plain generator draws from it, and its scale between 0 and 1."""
 
 import math
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.trainer.resources import Value
-
-if TYPE_CHECKING:
-    import optuna
 
 
 def same(a: object, b: object) -> bool:
@@ -23,7 +20,7 @@ def contains(dimension: Dimension, value: object) -> bool:
         return any(same(value, one) for one in dimension.choice)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    low, high = _ends(dimension)
+    low, high = ends(dimension)
     if not low <= value <= high:
         return False
     if dimension.quniform is not None:
@@ -50,14 +47,15 @@ def describe_range(dimension: Dimension) -> str:
     return f"{dimension.kind} {list(getattr(dimension, dimension.kind))}"
 
 
-def _ends(dimension: Dimension) -> tuple[float, float]:
+def ends(dimension: Dimension) -> tuple[float, float]:
+    """Both ends of a range."""
     low, high = getattr(dimension, dimension.kind)[:2]
     return low, high
 
 
 def end_values(dimension: Dimension) -> tuple[Value, ...]:
     """All choices, or both ends of a range."""
-    return dimension.choice if dimension.choice is not None else _ends(dimension)
+    return dimension.choice if dimension.choice is not None else ends(dimension)
 
 
 def is_discrete(dimension: Dimension) -> bool:
@@ -73,37 +71,8 @@ def every_value(dimension: Dimension) -> Iterator[Value]:
         for k in range(round((high - low) / step) + 1):
             yield float(f"{low + k * step:.12g}")
     else:
-        low, high = _ends(dimension)
+        low, high = ends(dimension)
         yield from range(int(low), int(high) + 1)
-
-
-def suggest(trial: "optuna.Trial", name: str, dimension: Dimension) -> Value:
-    value: Value
-    if dimension.choice is not None:
-        value = trial.suggest_categorical(name, dimension.choice)
-    elif dimension.kind in ("int", "logint"):
-        low, high = _ends(dimension)
-        value = trial.suggest_int(name, int(low), int(high), log=dimension.kind == "logint")
-    elif dimension.quniform is not None:
-        low, high, step = dimension.quniform
-        value = trial.suggest_float(name, low, high, step=step)
-    else:
-        low, high = _ends(dimension)
-        value = trial.suggest_float(name, low, high, log=dimension.kind == "loguniform")
-    return value
-
-
-def distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if dimension.choice is not None:
-        return CategoricalDistribution(dimension.choice)
-    low, high = _ends(dimension)
-    if dimension.kind in ("int", "logint"):
-        return IntDistribution(int(low), int(high), log=dimension.kind == "logint")
-    if dimension.quniform is not None:
-        return FloatDistribution(low, high, step=dimension.quniform[2])
-    return FloatDistribution(low, high, log=dimension.kind == "loguniform")
 
 
 def to_unit(dimension: Dimension, value: float) -> float:
@@ -115,7 +84,7 @@ def to_unit(dimension: Dimension, value: float) -> float:
 
 def from_unit(dimension: Dimension, unit: float) -> Value:
     """The value of a range at ``unit``; of a stepped range the one whose cell it falls into."""
-    low, high = _ends(dimension)
+    low, high = ends(dimension)
     scaled_low, scaled_high = _scaled_ends(dimension)
     scaled = scaled_low + unit * (scaled_high - scaled_low)
     value = math.exp(scaled) if dimension.kind.startswith("log") else scaled
@@ -133,7 +102,7 @@ def _scaled(dimension: Dimension, value: float) -> float:
 
 
 def _scaled_ends(dimension: Dimension) -> tuple[float, float]:
-    low, high = _ends(dimension)
+    low, high = ends(dimension)
     half = dimension.quniform[2] / 2 if dimension.quniform is not None else 0.5 * (dimension.kind in ("int", "logint"))
     return _scaled(dimension, low - half), _scaled(dimension, high + half)
 
@@ -143,7 +112,7 @@ def sample(rng: random.Random, dimension: Dimension, *, corners: bool) -> Value:
         return rng.choice(end_values(dimension))
     if dimension.choice is not None or dimension.quniform is not None:
         return rng.choice(list(every_value(dimension)))
-    low, high = _ends(dimension)
+    low, high = ends(dimension)
     if dimension.kind == "int":
         return rng.randint(int(low), int(high))
     if dimension.kind == "uniform":
@@ -156,8 +125,8 @@ def describe(dimension: Dimension) -> dict[str, Any]:
     ranged = dimension.choice is None
     return {
         "kind": dimension.kind,
-        "low": _ends(dimension)[0] if ranged else None,
-        "high": _ends(dimension)[1] if ranged else None,
+        "low": ends(dimension)[0] if ranged else None,
+        "high": ends(dimension)[1] if ranged else None,
         "step": dimension.quniform[2] if dimension.quniform is not None else None,
         "choices": None if ranged else list(dimension.choice or ()),
         "only_if": dimension.only_if,

@@ -34,7 +34,7 @@ class SearchSpace:
 
     def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
         """Active leaves and their values, asked of Optuna one after the other (define by run)."""
-        return self.draw(lambda name, dimension: dimensions.suggest(trial, name, dimension))
+        return self.draw(lambda name, dimension: suggest(trial, name, dimension))
 
     def sample(self, rng: random.Random, *, corners: bool = False) -> dict[str, Value]:
         """One independent draw without Optuna; with ``corners`` ranges give only their ends."""
@@ -125,7 +125,7 @@ class SearchSpace:
 
     def fixed_distributions(self) -> "dict[str, optuna.distributions.BaseDistribution]":
         """Optuna's distribution of every dimension, active or not."""
-        return {name: dimensions.distribution(dimension) for name, dimension in self.dimensions.items()}
+        return {name: distribution(dimension) for name, dimension in self.dimensions.items()}
 
     def grid(self) -> dict[str, list[Value]]:
         """Every value of every dimension, for a grid search.
@@ -170,6 +170,33 @@ class SearchSpace:
             return
         for value in dimensions.every_value(dimension):
             yield from self._extend({**values, name: value}, others)
+
+
+def suggest(trial: "optuna.Trial", name: str, dimension: Dimension) -> Value:
+    """The value that Optuna's sampler gives one dimension of a trial."""
+    if dimension.choice is not None:
+        value: Value = trial.suggest_categorical(name, dimension.choice)
+        return value
+    low, high = dimensions.ends(dimension)
+    if dimension.kind in ("int", "logint"):
+        return trial.suggest_int(name, int(low), int(high), log=dimension.kind == "logint")
+    if dimension.quniform is not None:
+        return trial.suggest_float(name, low, high, step=dimension.quniform[2])
+    return trial.suggest_float(name, low, high, log=dimension.kind == "loguniform")
+
+
+def distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+    """What Optuna draws from in :func:`suggest`."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if dimension.choice is not None:
+        return CategoricalDistribution(dimension.choice)
+    low, high = dimensions.ends(dimension)
+    if dimension.kind in ("int", "logint"):
+        return IntDistribution(int(low), int(high), log=dimension.kind == "logint")
+    if dimension.quniform is not None:
+        return FloatDistribution(low, high, step=dimension.quniform[2])
+    return FloatDistribution(low, high, log=dimension.kind == "loguniform")
 
 
 def _conditions(dimension: Dimension) -> str:

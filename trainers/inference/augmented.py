@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trainers.common.errors import ConfigError
 from trainers.inference.model import LoadedModel
-from trainers.loop.evaluate import brought_to, class_scores
+from trainers.loop.class_scores import brought_to, class_scores
 
 Flip = Literal["horizontal", "vertical"]
 _SIDE: dict[str, int] = {"horizontal": -1, "vertical": -2}

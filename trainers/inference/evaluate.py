@@ -20,8 +20,8 @@ from trainers.inference.augmented import NONE, Augmentation, predicted
 from trainers.inference.bootstrap import RESAMPLES, image_intervals
 from trainers.inference.images import Images, listed_images, names_of
 from trainers.inference.model import LoadedModel, load_model
+from trainers.loop.evaluate import Absent, boundary_counts, confusion_matrix, scores
 from trainers.loop.fit import numerics
-from trainers.loop.metrics import Absent, boundary_counts, confusion_matrix, scores
 from trainers.loop.out_of_memory import smaller_evaluation, told
 
 BOUNDARY = 0.02

@@ -21,7 +21,7 @@ from trainers.data.voc import CLASSES as VOC
 from trainers.inference.palette import palette_of
 from trainers.inference.sources import Which, config_of, find
 from trainers.interface.input_spec import InputSpec
-from trainers.loop.evaluate import brought_to, class_scores
+from trainers.loop.class_scores import brought_to, class_scores
 from trainers.loop.method_kit import make_kit
 from trainers.methods.registry import build_method
 from trainers.models.interface import SegmentationModel

@@ -1,7 +1,10 @@
-"""Evaluation on whole images or sliding windows (methods: section 20); each image counted once over all processes."""
+"""Evaluation on a list of images (methods: section 20): pixels are counted by true and predicted class, each image once
+over all processes, and scores are made of the counts. Counts are int64 and may be summed; scores are in percent."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +17,11 @@ from trainers.data.evaluation import eval_batches
 from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.interface.input_spec import RGB, InputSpec
-from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
-from trainers.loop.precision import autocast
+from trainers.interface.labels import IGNORE
+from trainers.loop.class_scores import brought_to, class_scores
 from trainers.processes.process_group import Process
 
+Absent = Literal["skip", "zero"]
 Watch = Callable[[Tensor, Tensor], None]
 """Called on every process with each batch of its share, in order: predicted and true classes (B, H, W) int64, 255 =
 ignore, at the images' own size."""
@@ -87,60 +91,84 @@ def evaluate(
     return found
 
 
-def class_scores(network: nn.Module, images: Tensor, *, config: TrainConfig, num_classes: int) -> Tensor:
-    """What the class of every pixel is the largest of, (B, C, h, w), as the config evaluates: logits of whole images,
-    or sums of softmax over windows; h x w is the images' size times `evaluation.scale`.
+def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Counts (num_classes, num_classes) int64, rows true, columns predicted; pixels with target 255 are left out.
+
+    By `bincount`, which counts in a GPU's shared memory and, of integers, is allowed in deterministic mode, where a
+    scatter would sort and have one warp go through all pixels of a pair of classes. The host waits for it twice.
+    """
+    last = num_classes**2
+    cell = torch.where(target == IGNORE, last, target * num_classes + prediction).flatten()
+    return torch.bincount(cell, minlength=last + 1)[:last].view(num_classes, num_classes)
+
+
+def boundary_width(height: int, width: int, share: float) -> int:
+    """Pixels of a boundary's band: ``share`` of the image's diagonal, rounded, and at least 1."""
+    return max(1, round(share * math.hypot(height, width)))
+
+
+def boundary_counts(prediction: Tensor, target: Tensor, num_classes: int, *, share: float) -> Tensor:
+    """What boundary IoU is made of: (2, num_classes) int64, the intersection and the union of the two bands.
+
+    A class's band is the part of its mask from which something else, or the outside of the image, is at most d pixels
+    away along rows and columns (the larger of the two distances): the mask without its d-fold erosion by a square of
+    3 x 3 pixels. d is `boundary_width`. Cheng et al., Boundary IoU, CVPR 2021, with a share of 0.02. Pixels with target
+    255 are of no class in either map. The intersection of a class whose masks agree in the whole band is its union.
 
     Args:
-        images: (B, bands, H, W) normalised.
+        prediction, target: classes (B, H, W) int64; all images of one size.
+        share: of the image's diagonal, above 0.
     """
-    with autocast(images.device.type, config.precision.amp):
-        seen = rescaled(images, config.evaluation.scale)
-        if config.evaluation.mode == "sliding":
-            return window_sums(network, seen, window=config.data.crop, num_classes=num_classes)
-        logits: Tensor = network.forward(seen)
-        return logits
+    ignored = target == IGNORE
+    maps = torch.stack([target, torch.where(ignored, IGNORE, prediction)])
+    inside = _in_band(maps, boundary_width(target.shape[-2], target.shape[-1], share))
+    truth, found = torch.where(inside & ~ignored, maps, num_classes)
+    size = num_classes + 1
+    counts = torch.bincount((truth * size + found).flatten(), minlength=size**2).view(size, size)
+    intersection = counts.diag()[:-1]
+    return torch.stack([intersection, counts.sum(0)[:-1] + counts.sum(1)[:-1] - intersection])
 
 
-def rescaled(images: Tensor, scale: float) -> Tensor:
-    """Images (B, 3, H, W) with sides ``scale`` times as long, rounded; bilinear, antialiased."""
-    if scale == 1:
-        return images
-    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
-    return F.interpolate(images, size=size, mode="bilinear", antialias=True)
+def _in_band(maps: Tensor, reach: int) -> Tensor:
+    """Where a window of ``reach`` pixels to each side holds another value or the outside: (2, B, H, W) bool."""
+    padded = F.pad(maps.flatten(0, 1).float(), (reach,) * 4, value=-1.0)  # the outside is a value of its own
+    window = 2 * reach + 1
+    ends = torch.stack([padded, -padded], dim=1)
+    highest, lowest = F.max_pool2d(F.max_pool2d(ends, (1, window), stride=1), (window, 1), stride=1).unbind(dim=1)
+    return (highest != -lowest).view_as(maps)
 
 
-def brought_to(classes: Tensor, size: torch.Size) -> Tensor:
-    """Classes (B, h, w) int64 at another size, each pixel that of the nearest one."""
-    if classes.shape[-2:] == size:
-        return classes
-    rows, columns = (
-        ((2 * torch.arange(new, device=classes.device) + 1) * old // (2 * new)).clamp(max=old - 1)
-        for new, old in zip(size, classes.shape[-2:], strict=True)
-    )
-    return classes[:, rows][:, :, columns]
+def scores(confusion: Tensor, *, absent: Absent, prefix: str, boundary: Tensor | None = None) -> dict[str, float]:
+    """All scores of summed counts, in percent, named as `trainers.interface.epoch_record` lists them.
 
+    Of a class with TP pixels found, FP wrongly given to it and FN missed, IoU is TP / (TP + FP + FN) and Dice, the same
+    as F1, is 2 TP / (2 TP + FP + FN). A class that occurs in neither prediction nor target has neither; ``zero`` counts
+    it as 0 in the means. Where nothing was counted at all the means are NaN: no score is not 0.
 
-def window_starts(length: int, *, window: int) -> list[int]:
-    """Where windows begin along one side: every int(2/3 window) pixels, the last one shifted inwards."""
-    if length <= window:
-        return [0]
-    starts = list(range(0, length - window, int(window * 2 / 3)))
-    return [*starts, length - window]
+    Args:
+        confusion: of :func:`confusion_matrix`, (C, C).
+        boundary: of :func:`boundary_counts`, (2, C); None: no boundary IoU.
+    """
+    counts = confusion.double().cpu()
+    intersection = counts.diag()
+    pixels = counts.sum(0) + counts.sum(1)
+    present = pixels > 0
+    iou = 100 * intersection / (pixels - intersection).clamp(min=1)
+    dice = 200 * intersection / pixels.clamp(min=1)
 
+    def mean(values: Tensor, among: Tensor) -> float:
+        considered = values[among] if absent == "skip" else values
+        return float(considered.mean()) if counts.any() else math.nan
 
-def predict_sliding(network: nn.Module, images: Tensor, *, window: int, num_classes: int) -> Tensor:
-    """Classes (B, H, W): the largest of :func:`window_sums` of images (B, 3, H, W)."""
-    return window_sums(network, images, window=window, num_classes=num_classes).max(dim=1).indices
-
-
-def window_sums(network: nn.Module, images: Tensor, *, window: int, num_classes: int) -> Tensor:
-    """The sum of softmax over all windows of images (B, 3, H, W), (B, C, H, W) float32."""
-    count, _, height, width = images.shape
-    total = torch.zeros(count, num_classes, height, width, device=images.device)
-    for top in window_starts(height, window=window):
-        for left in window_starts(width, window=window):
-            rows, columns = slice(top, top + window), slice(left, left + window)
-            logits: Tensor = network.forward(images[..., rows, columns])
-            total[..., rows, columns] += logits.float().softmax(dim=1)
-    return total
+    found = {
+        f"{prefix}/miou": mean(iou, present),
+        f"{prefix}/dice": mean(dice, present),
+        f"{prefix}/accuracy": float(100 * intersection.sum() / counts.sum()) if counts.any() else math.nan,
+        f"{prefix}/absent_classes": float((~present).sum()),
+        **{f"{prefix}/iou/{index}": float(iou[index]) for index in range(len(iou)) if present[index]},
+        **{f"{prefix}/dice/{index}": float(dice[index]) for index in range(len(iou)) if present[index]},
+    }
+    if boundary is not None:
+        band = boundary.double().cpu()
+        found[f"{prefix}/boundary_iou"] = mean(100 * band[0] / band[1].clamp(min=1), band[1] > 0)
+    return found

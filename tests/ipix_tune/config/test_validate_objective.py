@@ -6,7 +6,7 @@ from torch import eye
 from ipix_tune.config.load_study import load
 from tests.ipix_tune.studies import base, write
 from trainers.common.errors import ConfigError
-from trainers.loop.metrics import scores
+from trainers.loop.evaluate import scores
 
 
 def study(folder, metric, **evaluation):

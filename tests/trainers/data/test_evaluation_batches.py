@@ -7,7 +7,7 @@ from PIL import Image
 from trainers.data import evaluation
 from trainers.data.layout import Item
 from trainers.data.read import Reader
-from trainers.loop.metrics import confusion_matrix
+from trainers.loop.evaluate import confusion_matrix
 
 SIZES = [(20, 24), (20, 24), (24, 20), (20, 24), (16, 16), (16, 16), (16, 16)]
 

@@ -24,8 +24,8 @@ from trainers.inference.images import listed_images
 from trainers.inference.model import load_model
 from trainers.inference.predict import predict
 from trainers.interface.epoch_record import METRICS, read_records
+from trainers.loop.evaluate import confusion_matrix, scores
 from trainers.loop.fit import fit
-from trainers.loop.metrics import confusion_matrix, scores
 
 
 def logged(run, prefix):

@@ -26,8 +26,8 @@ from trainers.inference.model import load_model
 from trainers.inference.predict import predict
 from trainers.inference.write import Outputs, write_predictions
 from trainers.interface.epoch_record import METRICS, read_records
+from trainers.loop.evaluate import scores
 from trainers.loop.fit import fit
-from trainers.loop.metrics import scores
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from torch import nn
 from tests.trainers.runs import tiny
 from trainers.data.layout import Item
 from trainers.data.read import Reader
-from trainers.loop.evaluate import brought_to, evaluate, rescaled
+from trainers.loop.class_scores import brought_to, rescaled
+from trainers.loop.evaluate import evaluate
 from trainers.processes.process_group import current
 
 

@@ -8,8 +8,8 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 from torch import nn
 
-from trainers.loop.evaluate import predict_sliding, window_starts
-from trainers.loop.metrics import boundary_counts, confusion_matrix, scores
+from trainers.loop.class_scores import predict_sliding, window_starts
+from trainers.loop.evaluate import boundary_counts, confusion_matrix, scores
 from trainers.loop.optim import build_optimizer
 
 
