@@ -8,6 +8,7 @@ from there. A row that failed counts as one that was tried.
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -48,15 +49,20 @@ def run(
     times: Annotated[int, typer.Option(min=1, help="Rows of every fault.")] = 10,
     only: Annotated[str, typer.Option(help="Only tests whose names hold this.")] = "",
     at_once: Annotated[int, typer.Option(min=1, help="Faults side by side; much of each is waiting.")] = 1,
+    begin_for_s: Annotated[
+        float, typer.Option(min=0, help="Begin none after so many seconds; end what runs.")
+    ] = math.inf,
 ) -> None:
     """Do the faults until each has been done so many times."""
+    last_begin = time.monotonic() + begin_for_s
     tests = [test for test in collected() if only in test]
     kept = rows.with_name(f"{rows.stem}-undisturbed-{str(git_commit())[:7]}")
     running: dict[Future[Row], str] = {}
     with ThreadPoolExecutor(at_once) as pool:
         while True:
             done = [*read(rows), *({"test": test} for test in running.values())]
-            if len(running) < at_once and (test := due(done, tests, times=times)) is not None:
+            room = len(running) < at_once and time.monotonic() < last_begin
+            if room and (test := due(done, tests, times=times)) is not None:
                 running[pool.submit(tried, test, kept=kept)] = test
                 continue
             if not running:
