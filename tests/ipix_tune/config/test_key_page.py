@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
+from typer.testing import CliRunner
 
+from ipix_tune.cli.keys import app
 from ipix_tune.config.key_page import TRAINING, all_keys, in_words, keys_below, page
 from ipix_tune.trainer.own.keys import train_leaves
 from trainers.common.depends_on import OnlyIf
@@ -80,3 +82,19 @@ def test_a_key_that_no_search_may_vary_says_so():
 def test_a_prefix_that_is_none_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match=r'method\.clip_norm: no key .*did you mean "optim.clip_norm"'):
         keys_below("method.clip_norm")
+
+
+def test_the_command_prints_the_keys_below_a_prefix_with_their_meaning():
+    found = CliRunner().invoke(app, ["budget.trials"])
+    assert found.exit_code == 0
+    assert "\nbudget.trials\n" in found.output
+    assert "optim.lr" not in found.output
+
+
+def test_the_command_writes_the_page_of_all_keys_and_of_no_part(tmp_path):
+    out = tmp_path / "keys.md"
+    assert CliRunner().invoke(app, ["--out", str(out)]).exit_code == 0
+    assert out.read_text() == page()
+    refused = CliRunner().invoke(app, ["optim", "--out", str(out)])
+    assert isinstance(refused.exception, ConfigError)
+    assert "leave the prefix out" in str(refused.exception)
