@@ -30,7 +30,8 @@ FLOOR = (CONCURRENT * EPOCHS) - CONCURRENT + 1
 
 
 def regrets(row: Mapping[str, Any], reference: Mapping[str, Any], at: Sequence[int]) -> list[float]:
-    """The regret of a search's best after so many epochs; 1 before a trial of full length has ended."""
+    """The regret of a search's best after so many epochs; 1 before a trial of full length has ended, not a number after
+    a search was cut off."""
     target, median = reference["target"], reference["median"]
     found, best, regret = [], -math.inf, 1.0
     ended = list(row["ended"])
@@ -39,7 +40,7 @@ def regrets(row: Mapping[str, Any], reference: Mapping[str, Any], at: Sequence[i
             _, score, worth = ended.pop(0)
             if score > best:
                 best, regret = score, max((target - worth) / (target - median), 0.0)
-        found.append(regret)
+        found.append(math.nan if row.get("cut") and epochs > row["epochs"] else regret)
     return found
 
 
@@ -75,7 +76,8 @@ def render(found: Raw, *, command: str) -> str:
         f"{FLOOR} epochs. Median [quartiles] over problems; `never`: not within {BUDGET} epochs (they count as the",
         "largest). `/ ASHA + TPE`: ratio of the medians, on the problems that both ran. `regret at` so many epochs:",
         "median of the way from the best so far to the target, as a share of that from the median random one.",
-        "`CPU s`: median of a whole run, trainings of mlp and kernel included. `cut off`: by the limit of CPU time.",
+        "`CPU s`: median of a whole run, trainings of mlp and kernel included. `cut off`: by the limit of CPU time; of",
+        "such a search nothing is told after the first of its cuts.",
         "",
     ]
     for family in FAMILIES:
@@ -103,15 +105,16 @@ def render(found: Raw, *, command: str) -> str:
 
 def _row(found: Raw, family: str, search: str, seeds: list[int], base: list[int]) -> str:
     took = [reached(found, family, seed, search) for seed in seeds]
-    low, middle, high = (_shown(one) for one in quartiles(took))
     rows = [found[family, seed, search] for seed in seeds]
+    least = min([row["epochs"] for row in rows if row.get("cut")], default=BUDGET)
+    low, middle, high = (_shown(one, least) for one in quartiles(took))
     curves = [regrets(row, found[family, row["seed"], REFERENCE], AT) for row in rows]
     medians = np.median(np.array(curves), axis=0)
     cpu = float(np.median([row["seconds"] for row in rows]))
     never = str(sum(math.isinf(one) for one in took))
     if cut := sum(bool(row.get("cut")) for row in rows):
         never += f", {cut} of them cut off"
-    shown = " | ".join(f"{one:.3f}" for one in medians)
+    shown = " | ".join("–" if math.isnan(one) else f"{one:.3f}" for one in medians)
     ratio = _ratio(found, family, search, [seed for seed in seeds if seed in base])
     return f"| {search} | {len(seeds)} | {middle} [{low}, {high}] | {never} | {ratio} | {shown} | {cpu:.1f} |"
 
@@ -125,8 +128,9 @@ def _ratio(found: Raw, family: str, search: str, seeds: list[int]) -> str:
     return "∞" if math.isinf(its) else f"{its / base:.2f}"
 
 
-def _shown(epochs: float) -> str:
-    return f"> {BUDGET}" if math.isinf(epochs) else f"{epochs:.0f}"
+def _shown(epochs: float, least: int) -> str:
+    """``least``: epochs after which the target had not been reached for sure."""
+    return f"> {least}" if math.isinf(epochs) else f"{epochs:.0f}"
 
 
 def plot(found: Raw, out: Path) -> None:

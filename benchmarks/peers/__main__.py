@@ -16,6 +16,7 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from benchmarks.anytime import FAMILIES, Problem, Race, Raw, as_row, read_raw, reference_of, write_row
+from benchmarks.helpers.anytime_tables import REFERENCE
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.race import Agent, PeerError, PeerRace
 
@@ -37,6 +38,7 @@ PEERS = {
     "Optuna TPE, successive halving": Peer(environment="optuna", script="with_optuna.py", variant="halving"),
     "Optuna TPE, Hyperband": Peer(environment="optuna", script="with_optuna.py", variant="hyperband"),
     "Syne Tune ASHA": Peer(environment="syne_tune", script="with_syne_tune.py", variant="asha"),
+    "Syne Tune ASHA, promotion": Peer(environment="syne_tune", script="with_syne_tune.py", variant="asha promotion"),
     "Syne Tune MOBSTER": Peer(environment="syne_tune", script="with_syne_tune.py", variant="mobster"),
     "Syne Tune Hyper-Tune": Peer(environment="syne_tune", script="with_syne_tune.py", variant="hypertune"),
     "Syne Tune DyHPO": Peer(environment="syne_tune", script="with_syne_tune.py", variant="dyhpo"),
@@ -89,6 +91,14 @@ def measure(one: Problem, name: str, target: float, *, agents: Agents, limit_s: 
     return row | {"cut": True} if race.cut and not found.won else row
 
 
+def take_reference(found: Raw, raw: Path, one: Problem, files: list[Path]) -> None:
+    """Take the problem's target from another file; it is the same wherever it is computed."""
+    key = (one.family, one.seed, REFERENCE)
+    rows = [row for file in files if (row := read_raw(file).get(key)) is not None]
+    if rows and key not in found:
+        write_row(found, raw, rows[0])
+
+
 def _missing(found: Raw, one: Problem, names: list[str]) -> list[str]:
     return [name for name in names if (one.family, one.seed, name) not in found]
 
@@ -101,6 +111,9 @@ def run(
     repetitions: Annotated[int, typer.Option(min=1)] = 10,
     first_seed: Annotated[int, typer.Option(min=0)] = 0,
     limit_s: Annotated[float, typer.Option(help="CPU seconds after which a search's process is cut off.")] = 1800.0,
+    references: Annotated[
+        list[Path] | None, typer.Option(help="Raw files of `benchmarks.anytime` that have targets already.")
+    ] = None,
 ) -> None:
     """Run what is missing, all families and searches of a repetition before the next."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +123,10 @@ def run(
     for seed in range(first_seed, first_seed + repetitions):
         for family in families.split(","):
             one = Problem(family, seed)
-            for name in _missing(found, one, searches.split(";")):
+            wanted = _missing(found, one, searches.split(";"))
+            if wanted:
+                take_reference(found, raw, one, references or [])
+            for name in wanted:
                 with threadpool_limits(1):
                     target = reference_of(found, raw, one)["target"]
                     try:

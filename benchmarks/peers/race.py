@@ -70,7 +70,8 @@ class Agent:
         self._answers = os.fdopen(answers)
         self._errors = errors
         self.cpu = 0.0
-        """CPU seconds of the process so far."""
+        """CPU seconds of the process so far; its imports are no part of any race."""
+        self._answer()
 
     def end(self) -> None:
         """End the process."""
@@ -90,6 +91,9 @@ class Agent:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise PeerError(f"it ended; see {self._errors}") from None
+        return self._answer()
+
+    def _answer(self) -> Any:
         line = self._answers.readline()
         answer: Any = json.loads(line) if line else {"error": f"it ended; see {self._errors}"}
         if "error" in answer:
@@ -105,6 +109,7 @@ class _Trial:
     done: int = 0
     told: int = 0
     until: int = 0
+    runs: bool = False
 
     def news(self) -> list[float]:
         """Scores that have not been told."""
@@ -153,10 +158,12 @@ class PeerRace:
                 active = {name: values[name] for name in space.active(values)}
                 self._trials[number] = _Trial(values=active, curve=self.problem.curves.curve(active))
             trial = self._trials[number]
+            if trial.runs:
+                raise PeerError(f"it asks for configuration {number}, which is being trained")
             if until <= trial.done:
                 self.agent.question(tell=[number, until, [trial.curve.scores[until - 1]]])
                 continue
-            trial.until = until
+            trial.until, trial.runs = until, True
             self._push(now, number)
             busy += 1
         return busy
@@ -178,6 +185,7 @@ class PeerRace:
             self.race.ended.append(Ended(epochs=self.race.epochs, score=score, worth=worth))
         further = self.agent.question(tell=[number, trial.done, trial.news()])
         if further is None:
+            trial.runs = False
             return 1
         trial.until = further
         self._push(now, number)

@@ -17,6 +17,35 @@ def test_the_regret_is_that_of_the_best_by_score_and_not_of_the_best_by_worth():
     assert regrets(row, REFERENCE, (104, 105, 139, 150, 160)) == [1.0, 0.5, 0.75, 0.75, 0.0]
 
 
+def test_a_search_that_was_cut_off_has_no_regret_after_its_cut():
+    row = {"ended": [[105, 60.0, 60.0]], "cut": True, "epochs": 130}
+    found = regrets(row, REFERENCE, (104, 130, 131))
+    assert found[:2] == [1.0, 0.5]
+    assert math.isnan(found[2])
+
+
+def test_the_table_says_no_more_of_a_search_that_was_cut_off_than_it_saw():
+    key = ("power", 0)
+    row = {"family": "power", "seed": 0, "ended": [[105, 60.0, 60.0]], "seconds": 1.0}
+    found = {
+        (*key, "reference"): {"family": "power", "seed": 0, **REFERENCE},
+        (*key, "slow"): {**row, "search": "slow", "reached": None, "epochs": 300, "cut": True},
+        (*key, "in full"): {**row, "search": "in full", "reached": None, "epochs": 2160},
+    }
+    slow, whole = (line for line in render(found, command="").splitlines() if line.startswith(("| slow", "| in full")))
+    assert [cell.strip() for cell in slow.split("|")][3:11] == [
+        "> 300 [> 300, > 300]",
+        "1, 1 of them cut off",
+        "–",
+        "0.500",
+        "0.500",
+        "–",
+        "–",
+        "–",
+    ]
+    assert "> 2160 [> 2160, > 2160]" in whole
+
+
 def test_a_race_is_won_by_what_a_user_would_take():
     race = Race(target=80.0, ended=[Ended(epochs=105, score=90.0, worth=79.0)])
     race.ended.append(Ended(epochs=110, score=89.0, worth=85.0))

@@ -1,10 +1,12 @@
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.anytime import Problem, Race
+from benchmarks.anytime import Problem, Race, read_raw
 from benchmarks.helpers.search_problems import EPOCHS
+from benchmarks.peers.__main__ import take_reference
 from benchmarks.peers.race import AGENTS, Agent, PeerError, PeerRace, neutral
 
 PAUSING = """
@@ -36,10 +38,16 @@ class Search:
             self.again.append(number)
         assert len(scores) == (1 if epoch == 1 else epoch - 1)
 
+class Twice(Search):
+    # asks for the same configuration again while it is being trained
+    def ask(self):
+        self.again = [0] if self.values else []
+        return super().ask()
+
 def fails(**settings):
     raise ValueError("no such search here")
 
-serve({{"pausing": Search, "fails": fails}})
+serve({{"pausing": Search, "fails": fails, "twice": Twice}})
 """
 
 
@@ -78,6 +86,28 @@ def test_a_peers_race_ends_with_what_is_worth_the_target(script):
 def test_a_peers_failure_is_told(script):
     with pytest.raises(PeerError, match="no such search here"):
         followed(script, target=55.0, variant="fails")
+
+
+def test_a_configuration_is_not_trained_twice_at_the_same_time(script):
+    with pytest.raises(PeerError, match="configuration 0, which is being trained"):
+        followed(script, target=55.0, variant="twice")
+
+
+def test_what_a_projects_import_takes_is_no_part_of_a_race(script):
+    agent = Agent(Path(sys.executable), str(script), script.with_suffix(".log"))
+    try:
+        assert agent.cpu > 0
+    finally:
+        agent.end()
+
+
+def test_a_target_is_taken_from_another_file_where_it_has_been_computed(tmp_path):
+    row = {"family": "power", "seed": 3, "search": "reference", "target": 60.0, "median": 30.0}
+    other, raw = tmp_path / "ours.jsonl", tmp_path / "raw.jsonl"
+    other.write_text(json.dumps(row) + "\n")
+    found: dict = {}
+    take_reference(found, raw, Problem("power", 3), [tmp_path / "none.jsonl", other])
+    assert read_raw(raw) == found == {("power", 3, "reference"): row}
 
 
 def test_a_space_is_described_with_its_conditions():

@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 
 class Search(Protocol):
@@ -34,9 +34,11 @@ Start = Callable[..., Search]
 
 
 def serve(searches: Mapping[str, Start]) -> None:
-    """Answer until the input ends, on a pipe whose number is the argument: projects print what they like elsewhere."""
+    """Answer until the input ends, on a pipe whose number is the argument: projects print what they like elsewhere. The
+    first line comes unasked, when the project has been imported, and says what that took."""
     answers = os.fdopen(int(sys.argv[1]), "w")
     search: Search | None = None
+    _write(answers, None)
     for line in sys.stdin:
         question = json.loads(line)
         try:
@@ -54,5 +56,9 @@ def serve(searches: Mapping[str, Start]) -> None:
             answers.write(json.dumps({"error": traceback.format_exc(limit=-3)}) + "\n")
             answers.flush()
             continue
-        answers.write(json.dumps({"answer": answer, "cpu": time.process_time()}) + "\n")
-        answers.flush()
+        _write(answers, answer)
+
+
+def _write(answers: TextIO, answer: Any) -> None:
+    answers.write(json.dumps({"answer": answer, "cpu": time.process_time()}) + "\n")
+    answers.flush()

@@ -1,7 +1,9 @@
 """Syne Tune's ASHA, MOBSTER, Hyper-Tune and DyHPO, asked and told as its own tuner does (`syne_tune/tuner.py`).
 
-Rungs after 1, 3, 9 epochs; otherwise as they come. Its spaces have no conditions: every dimension is searched, and one
-that is inactive has no effect.
+Rungs after 1, 3, 9 epochs; DyHPO's are those of its own default, after 1, 3, 5 and so on. ASHA runs as it comes (a
+trial is stopped) and with `type="promotion"` (a trial is paused, and goes on when it is among the best), MOBSTER and
+Hyper-Tune with the latter, as in the project's own experiments with them; Hyper-Tune with all four brackets. Otherwise
+as they come. Its spaces have no conditions: every dimension is searched, and one that is inactive has no effect.
 """
 
 import logging
@@ -87,8 +89,9 @@ if __name__ == "__main__":
     serve(
         {
             "asha": _starter(ASHA, reduction_factor=3),
-            "mobster": _starter(MOBSTER, reduction_factor=3),
-            "hypertune": _starter(HyperTune, reduction_factor=3, brackets=4),
+            "asha promotion": _starter(ASHA, reduction_factor=3, type="promotion"),
+            "mobster": _starter(MOBSTER, reduction_factor=3, type="promotion"),
+            "hypertune": _starter(HyperTune, reduction_factor=3, type="promotion", brackets=4),
             "dyhpo": _starter(DyHPO),
         }
     )
