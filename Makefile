@@ -3,8 +3,8 @@ BIN := .venv/bin
 
 .PHONY: demo test test-slow test-oldest coverage docs dist clean
 
-demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set
-	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml
+demo: .venv/.demo  ## search, confirmation, report and export on the embedded data set; again: goes on where it was
+	$(BIN)/python -m ipix_tune.sweep search_spaces/digits.yaml $(if $(wildcard studies/digits/study.yaml),--resume)
 	@echo "report:      studies/digits/report.html"
 	@echo "best config: studies/digits/best.yaml   (train it: $(BIN)/ipix-tune train studies/digits/best.yaml --seeds 3)"
 

@@ -171,6 +171,8 @@ def _run(
             _say(console, f"go on with: {again}")
     if unconfirmed is not None:
         _say(console, unconfirmed, style="yellow")
+        if not smoke:
+            _say(console, f"once that is mended, confirm it with: {again}")
     if outcome.by_user:
         sys.exit(130)
     if outcome.cut_short is not None or outcome.scored == 0 or unconfirmed is not None or not made:

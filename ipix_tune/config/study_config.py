@@ -72,11 +72,12 @@ class NoImprovement(Section):
     """End the search when it has stopped getting better."""
 
     trials: Annotated[int, Field(ge=1)]
-    """So many trials in a row, stopped ones among them, ..."""
+    """The search ends after so many trials in a row without an improvement; stopped trials count. Several dozen: ten in
+    a row are often bad luck (docs/explanation/search.md, "When to stop")."""
     by: Annotated[float, Field(ge=0)] = 0.5
-    """... none of which ran to its end and was better than the best before by more than this, in units of the
-    objective. The default is about what seeds differ by in the published logs of UniMatch on Pascal VOC: smaller
-    improvements may be luck."""
+    """What counts as an improvement: a trial that ran to its end and is better than the best before it by more than
+    this, in units of the objective. The default is about what seeds differ by in the published logs of UniMatch on
+    Pascal VOC: smaller improvements may be luck."""
 
 
 class BudgetConfig(Section):
@@ -128,7 +129,7 @@ class StudyConfig(Section):
     trainer: dict[str, Any]
     """The training config, as far as it is fixed."""
     search: dict[str, Dimension]
-    """Dimensions by the dotted name of a training config leaf."""
+    """What varies: a dimension for each dotted name of a training config key, such as `optim.lr`."""
     points: list[dict[str, Value]] = Field(default_factory=list)
     """Configurations to try first; the shipped studies put the paper's defaults here."""
     warm_start: list[str] = Field(default_factory=list)

@@ -101,7 +101,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
                 raise
             raise ClusterError(
                 "Ray did not start on this machine in the time that it allows itself: the machine is too busy, or has "
-                "too little memory. Try again when it has less to do; nothing has begun"
+                "too little memory. Try again when it has less to do"
             ) from None
     try:
         yield

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -90,6 +91,14 @@ def test_the_dockerfile_names_the_packages_version_and_a_python_that_is_supporte
     assert f"ipix-tune:{project['version']}" in text
     minor = re.search(r"^FROM python:3\.(\d+)\.\d+-", text, re.MULTILINE)[1]
     assert f"Programming Language :: Python :: 3.{minor}" in project["classifiers"]
+
+
+def test_the_image_is_given_the_packages_that_shipped_studies_need():
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", "")
+    command = [sys.executable, "-c", re.search(r'RUN python -c "(.*?)" >', text)[1]]
+    printed = subprocess.run(command, cwd=DEPLOY.parent, capture_output=True, text=True, check=True).stdout
+    names = {re.split(r"[\[<>=]", line)[0] for line in printed.splitlines()}
+    assert {"torch", "ray", "optuna", "timm", "segmentation-models-pytorch"} <= names
 
 
 def test_the_dockerfile_copies_only_what_the_checkout_has():

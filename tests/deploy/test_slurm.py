@@ -96,7 +96,7 @@ def test_the_slurm_script_runs_a_study_on_two_nodes(short_folder):
 @pytest.fixture
 def started(tmp_path):
     """What the script starts, a line a command: Slurm, Ray and our own commands are stand-ins that say their words."""
-    for name in ("srun", "ray", "python", "ipix-tune", "timeout"):
+    for name in ("srun", "ray", "python", "ipix-tune", "timeout", "apptainer"):
         command(tmp_path / "bin" / name, SAYS)
     command(tmp_path / "bin" / "scontrol", SCONTROL)
     script = (DEPLOY / "slurm.sh").read_text().replace("source .venv/bin/activate", ":")
@@ -106,13 +106,15 @@ def started(tmp_path):
         "SLURM_JOB_NODELIST": "two",
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_PER_TASK": "32",
-        "SLURM_GPUS_PER_NODE": "4",
     }
 
-    def start(*words):
+    def start(*words, gpus=(("SLURM_GPUS_PER_NODE", "4"),), container=""):
         here = script.replace("studies=/shared/studies", f"studies={tmp_path}")
+        here = here.replace("container=()", f"container=({container})")
         shell = ["bash", "-s", "--", *words]
-        ended = subprocess.run(shell, input=here, text=True, env=environment, capture_output=True, check=True)
+        ended = subprocess.run(
+            shell, input=here, text=True, env=environment | dict(gpus), capture_output=True, check=True
+        )
         return ended.stdout.splitlines()
 
     return start
@@ -127,6 +129,24 @@ def study_command(lines):
 def test_a_step_asks_for_the_gpus_that_the_job_asked_for(started):
     (step,) = (line for line in started() if line.startswith("srun"))
     assert "--gpus-per-node=4" in step.split()
+
+
+def test_a_step_asks_for_the_gpus_of_a_job_that_asked_by_gres(started):
+    (step,) = (line for line in started(gpus=[("SLURM_GPUS_ON_NODE", "4")]) if line.startswith("srun"))
+    assert "--gres=gpu:4" in step.split()
+
+
+def test_a_job_without_gpus_asks_for_none(started):
+    (step,) = (line for line in started(gpus=()) if line.startswith("srun"))
+    assert "gpu" not in step
+
+
+def test_a_container_runs_ray_and_the_study(started):
+    said = started("confirm", container="apptainer exec --nv ipix-tune.sif")
+    begins = "apptainer exec --nv ipix-tune.sif"
+    assert f"{begins} ray start --head --block --port 20001 --num-cpus 32" in said
+    assert sum(line.startswith("srun") and f"{begins} ray start --block" in line for line in said) == 1
+    assert said[-1].startswith(f"{begins} ipix-tune confirm ")
 
 
 def test_a_second_submission_resumes_the_study(started, tmp_path):

@@ -31,6 +31,7 @@ class DrawConfig(Section):
     labelled: Annotated[int, Field(ge=1)]
     """How many images keep their labels. Splits of one seed are nested from small to large."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Which images keep their labels: another seed draws others."""
 
 
 class BaseDataConfig(Section):
@@ -53,6 +54,7 @@ class BaseDataConfig(Section):
     train: str | None = None
     """Instead of the two: one list of all training images with masks, from which `draw` takes the labelled ones."""
     draw: DrawConfig | None = None
+    """How many images of `train` keep their labels, and which; needed with `train`."""
     list_encoding: str = "utf-8"
     """Encoding of split files that begin with no byte order mark; with one they are read by it (UTF-8, 16 and 32)."""
     val: str | None = None

@@ -15,6 +15,7 @@ class FolderConfig(BaseDataConfig):
 
     name: Literal["folder"]
     root: str
+    """Folder to which the paths in the lists are relative, or the URI of one or of an archive in object storage."""
     num_classes: Annotated[int, Field(ge=2, le=255)]
     """Classes, background included; mask values 0 .. num_classes - 1, and 255 = ignore. Where `classes` names them it
     may be left out."""

@@ -76,9 +76,10 @@ class AelConfig(Section):
     """Classes that are not pasted: the background on VOC; [0, 1, 2, 8, 10] on Cityscapes (the code has these five on
     both)."""
     copy_paste_scale_min: Annotated[float, Field(gt=0), OnlyIf({"copy_paste_p": Above(0)})] = 0.1
-    """The image that an object is taken from is resized by a factor drawn from here ..."""
+    """Smallest factor by which the image is resized that an object is taken from; it takes the place of
+    `views.scale_min` there."""
     copy_paste_scale_max: Annotated[float, Field(gt=0), OnlyIf({"copy_paste_p": Above(0)})] = 2.0
-    """... to here, in place of `views.scale_min` and `views.scale_max`."""
+    """Largest factor by which that image is resized; it takes the place of `views.scale_max` there."""
     adaptive_sampling: Annotated[bool, OnlyIf({"consistency_weight": Above(0)})] = True
     """Pixels train by chance, the more often the weaker their class."""
     sampling_class: Annotated[Literal["student", "teacher"], OnlyIf({"adaptive_sampling": True})] = "student"

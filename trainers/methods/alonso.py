@@ -54,11 +54,13 @@ class AlonsoConfig(Section):
     """`none`: nothing before `pseudo_start`, as the paper; `gaussian`: a ramp up to it, and ClassMix only after it, as
     the code."""
     entropy_weight: Weight = 0.01
-    """lambda_ent."""
+    """lambda_ent, weight of the entropy of the student's predictions on strong views."""
     contrast_weight: Weight = 0.1
-    """lambda_contr."""
+    """lambda_contr, weight of the contrastive loss between pixel features and those in the bank."""
     contrast_start: Annotated[Share, CONTRAST] = 0.0133
+    """Share of the training before the contrastive loss begins."""
     bank_start: Annotated[Share, CONTRAST] = 0.0067
+    """Share of the training before the bank is filled."""
     memory_size: Annotated[int, Field(ge=2), CONTRAST] = 256
     """Vectors kept of each class."""
     quality_thresh: Annotated[Share, CONTRAST] = 0.95

@@ -69,9 +69,10 @@ class CctConfig(Section):
     object_mask: Annotated[Number, SOME_USE] = 2
     """Decoders of features without objects."""
     drop_min: Annotated[Share, OnlyIf({"feature_drop": Above(0)})] = 0.7
-    """Of the largest activity in an image, the share from which on it is dropped: drawn from `drop_min`, ..."""
+    """Places are dropped whose activity reaches a share of the image's largest. The share is drawn anew for each batch,
+    from this value on."""
     drop_max: Annotated[float, Field(gt=0, le=1), OnlyIf({"feature_drop": Above(0)})] = 0.9
-    """... to `drop_max`."""
+    """The share is drawn up to this value."""
     noise: Annotated[float, Field(ge=0), OnlyIf({"feature_noise": Above(0)})] = 0.3
     """Largest noise as a share of the feature."""
     dropout_p: Annotated[Share, OnlyIf({"dropout": Above(0)})] = 0.5

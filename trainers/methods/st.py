@@ -45,7 +45,7 @@ class SelfTrainingConfig(RelabellingConfig):
     cutout_area_min: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.02
     """Smallest area of that box as a share of the crop."""
     cutout_area_max: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.4
-    """Largest area."""
+    """Largest area of that box as a share of the crop."""
     cutout_ratio_min: Annotated[float, Field(gt=0, le=1), OnlyIf({"cutout_p": Above(0)})] = 0.3
     """Aspect ratio is drawn from [r, 1 / r]."""
     stage_length: Literal["equal", "passes"] = "equal"

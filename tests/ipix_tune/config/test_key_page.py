@@ -1,5 +1,6 @@
 """`ipix-tune keys` and docs/reference/keys.md say of every key what the code that reads files does with it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,6 +50,13 @@ def test_every_leaf_of_the_training_config_is_listed_with_its_meaning():
     listed = all_keys()[TRAINING]
     assert {key.name for key in listed} >= set(train_leaves())
     assert [key.name for key in listed if not key.meaning] == []
+
+
+def test_every_meaning_can_be_read_alone():
+    """What is said of all keys, such as why one cannot be searched, is no meaning, nor is half a sentence."""
+    said_of_all = r"(Cannot be searched:|Has an effect only where).*"
+    meanings = {key.name: re.sub(said_of_all, "", key.meaning).strip() for keys in all_keys().values() for key in keys}
+    assert [name for name, said in meanings.items() if not said or said.startswith("...")] == []
 
 
 def test_a_number_has_its_range_and_its_default():
