@@ -2,7 +2,7 @@
 
     python -m benchmarks.trial_walk read                      # the way that docs/explanation/one-trial.md shows
     python -m benchmarks.trial_walk watch --steps steps.txt   # what a trial runs, and what is opened, in order
-    python -m benchmarks.trial_walk watch --tree ../older     # of another checkout, for comparison
+    python -m benchmarks.trial_walk watch --tree ../older --study older.yaml     # of another checkout, for comparison
 
 A page of the documentation goes along the way that a trial's numbers take; `read` counts what a reader of it opens.
 `watch` asks the program instead.
@@ -36,13 +36,14 @@ HOOK = Path(__file__).with_name("helpers") / "walk_hook.py"
 PACKAGES = ("ipix_tune", "analysis", "trainers")
 POINT = {"interpixel.alpha: 0.0625": "interpixel.alpha: 0.0612347", "interpixel.tau: 0.8": "interpixel.tau: 0.8123457"}
 """The study's own point, and the one whose numbers are followed."""
+UNCONFIRMED = "confirm.after_search=false"
+"""Only for a study file that asks for a confirmation after the search: before 0.2 there was no such key."""
 ONE_TRIAL = [
     "budget.trials=1",
     "trainer.schedule.epochs=2",
     "trainer.schedule.steps_per_epoch=2",
     "trainer.evaluation.every=1",
     "scheduler.grace_epochs=1",
-    "confirm.after_search=false",
 ]
 
 
@@ -60,17 +61,21 @@ class Opened:
         return self.file.rpartition("/")[0]
 
 
-def walked(tree: Path) -> tuple[list[Opened], list[Opened]]:
-    """What follows the trial, and all that ran, each in the order of first calls; files relative to ``tree``."""
+def walked(tree: Path, study: Path) -> tuple[list[Opened], list[Opened]]:
+    """What follows the trial, and all that ran, each in the order of first calls; files relative to ``tree``.
+
+    Args:
+        study: a study file with the point `POINT`.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "hook").mkdir()
         (folder / "out").mkdir()
         (folder / "hook" / "sitecustomize.py").write_text(HOOK.read_text())
-        text = (tree / "search_spaces" / "digits.yaml").read_text()
+        text = study.read_text()
         for own, followed in POINT.items():
             if own not in text:
-                raise typer.BadParameter(f"{tree}/search_spaces/digits.yaml has no line {own!r}", param_hint="--tree")
+                raise typer.BadParameter(f"{study} has no line {own!r}", param_hint="--study")
             text = text.replace(own, followed)
         (folder / "study.yaml").write_text(text)
         watched = {
@@ -79,7 +84,7 @@ def walked(tree: Path) -> tuple[list[Opened], list[Opened]]:
             "IPIX_WALK_OUT": str(folder / "out"),
             "IPIX_WALK_PACKAGES": " ".join(PACKAGES),
         }
-        changes = [f"storage={folder}/studies", *ONE_TRIAL]
+        changes = [f"storage={folder}/studies", *ONE_TRIAL, *([UNCONFIRMED] if "after_search" in text else [])]
         subprocess.run(
             [sys.executable, "-m", "ipix_tune.sweep", f"{folder}/study.yaml", *(f"--set={one}" for one in changes)],
             cwd=tree,
@@ -157,10 +162,11 @@ def read(tree: Annotated[Path, typer.Option(help="A checkout.")] = Path()) -> No
 @app.command()
 def watch(
     tree: Annotated[Path, typer.Option(help="A checkout.")] = Path(),
+    study: Annotated[Path | None, typer.Option(help="A study file; the tree's search_spaces/digits.yaml.")] = None,
     steps: Annotated[Path | None, typer.Option(help="A file for what is opened, in order.")] = None,
 ) -> None:
     """Print the rows of what follows the trial's numbers and of what runs."""
-    followed, ran = walked(tree.resolve())
+    followed, ran = walked(tree.resolve(), study or tree / "search_spaces" / "digits.yaml")
     for label, opened in (("follows the trial", followed), ("runs", ran)):
         typer.echo(row(label, opened))
     if steps is not None:

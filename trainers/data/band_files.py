@@ -139,6 +139,8 @@ def _bands_last(path: Path, item: Item, found: NDArray[Any]) -> NDArray[Any]:
 def _of_tiff(path: Path, item: Item, file: Any) -> tuple[Stored, Load]:
     pages = _whole_pages(file)
     first = pages[0]
+    further = len(file.pages) > 1 or bool(first.subifds)
+    refuse_reduced(path, item, subfile=int(first.subfiletype), further=further)
     axes = {"YXS": None, "SYX": (1, 2, 0)}
     if len(pages) > 1:
         alike = {(page.axes, page.shape, str(page.dtype)) for page in pages}
@@ -185,6 +187,20 @@ def _of_tiff(path: Path, item: Item, file: Any) -> tuple[Stored, Load]:
 
 def _whole_pages(file: Any) -> list[Any]:
     return [page for page in file.pages if not int(page.subfiletype) & PARTS_OF_A_PAGE] or [file.pages[0]]
+
+
+def refuse_reduced(path: Path, item: Item, *, subfile: int, further: bool) -> None:
+    """Raises MeaningError where a TIFF begins with a reduced copy of another picture in it, as raw files of cameras do.
+
+    Args:
+        subfile: kind of the first picture, by the tag NewSubfileType.
+        further: there are other pictures.
+    """
+    if subfile & 1 and further:
+        raise MeaningError(
+            f"{path}: begins with a reduced copy of a picture that lies further within, as raw files of cameras do "
+            f"{at(item)}; write the picture itself as a file, such as a PNG"
+        )
 
 
 def at(item: Item) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError, opened
 from trainers.data.orientation import orientation_of
-from trainers.data.pixels import shade_step
+from trainers.data.pixels import highest_shade
 
 
 def read_otherwise(items: Iterable[Item], *, exif: Literal["apply", "ignore"]) -> str | None:
@@ -30,7 +30,7 @@ def read_otherwise(items: Iterable[Item], *, exif: Literal["apply", "ignore"]) -
                         return f"{path} by its EXIF orientation ({orientation})"
                     if path == item.image and image.mode.startswith(("I", "F")):
                         return f"{path} by its depth (mode {image.mode}), which was cut off at 255"
-                    if path == item.mask and shade_step(image) > 1:
+                    if path == item.mask and highest_shade(image) < 255:
                         return f"{path} by its depth of 2 or 4 bits, which was spread over 0 .. 255"
             except CorruptError:
                 continue

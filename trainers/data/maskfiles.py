@@ -42,7 +42,7 @@ class MaskFiles:
         assert item.mask is not None
         self._images[item.mask].add(item.image)
         with opened(item.mask, item) as image:
-            if image.format in LOSSY:
+            if image.format in LOSSY or image.info.get("compression") == "jpeg":
                 self._lossy.append(item.mask)
             palette = image.getpalette("RGB") if image.mode == "P" else None
         if palette is None or item.decoding.label_map is not None or item.label_ids:
@@ -107,8 +107,8 @@ class MaskFiles:
         lines = [one for one in (self._by_colour, self._differ) if one is not None]
         if self._lossy:
             lines.append(
-                f"warning: {len(self._lossy)} masks are JPEG files, which do not keep values, first {self._lossy[0]}: "
-                "near edges they may hold other classes; store masks as PNG"
+                f"warning: {len(self._lossy)} masks are compressed as JPEG, which does not keep values, first "
+                f"{self._lossy[0]}: near edges they may hold other classes; store masks as PNG"
             )
         shared = {mask: images for mask, images in self._images.items() if len(images) > 1}
         if shared:

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from trainers.data.band_files import bands_remedy
+from trainers.data.band_files import bands_remedy, refuse_reduced
 from trainers.data.bands import bands_array, bands_header
 from trainers.data.fileend import may_be_cut_off
 from trainers.data.header import Header
@@ -30,7 +30,7 @@ from trainers.data.opening import CorruptError, MeaningError, opened
 from trainers.data.orientation import ORIENTATION, load_turned, orientation_of, turned
 from trainers.data.tifftags import first, tiff_tag
 
-BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT, SUBFILE = 258, 262, 277, 339, 254
+BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT, SUBFILE, SUBDIRECTORIES = 258, 262, 277, 339, 254, 330
 """Tags of TIFF."""
 WHITE_IS_ZERO, SIGNED = 0, 2
 COLOUR_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
@@ -80,7 +80,7 @@ def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
     with _understood(path, item) as image:
         _refuse_pages(path, image, item)
         _refuse_bands(path, image, item)
-        step, turn = shade_step(image), load_turned(image, item)
+        highest, turn = highest_shade(image), load_turned(image, item)
         if colours:
             return turned(_colours(path, image, item), turn)
         if tiff_tag(image, PHOTOMETRIC, 1) == WHITE_IS_ZERO and image.mode == "L":
@@ -90,7 +90,9 @@ def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
         values = np.array(image)
         if image.mode == "1":
             values = values.astype(np.uint8)
-        return turned(values // step if step > 1 else values, turn)
+        if highest < 255:
+            values = np.rint(values * (highest / 255)).astype(np.uint8)
+        return turned(values, turn)
 
 
 @contextlib.contextmanager
@@ -167,7 +169,10 @@ def _refuse_unread(path: Path, image: Image.Image, item: Item) -> None:
 def _refuse_pages(path: Path, image: Image.Image, item: Item) -> None:
     """Animations and stacks, of which Pillow gives the first page. Reduced copies of a page, masks of one, previews of
     a photograph and layers of a drawing are no pages."""
-    if image.format in ("MPO", "PSD") or not getattr(image, "is_animated", False):
+    if image.format in ("MPO", "PSD"):
+        return
+    refuse_reduced(path, item, subfile=tiff_tag(image, SUBFILE, 0), further=_has_further_pictures(image))
+    if not getattr(image, "is_animated", False):
         return
     pages = int(getattr(image, "n_frames", 1))
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -179,6 +184,11 @@ def _refuse_pages(path: Path, image: Image.Image, item: Item) -> None:
         pages = whole
     if pages > 1:
         raise MeaningError(f"{path}: {pages} pages, of which one would be read {_at(item)}; write a file for each page")
+
+
+def _has_further_pictures(image: Image.Image) -> bool:
+    """Whether a TIFF has pictures besides its first one, as pages or below it."""
+    return bool(getattr(image, "is_animated", False)) or tiff_tag(image, SUBDIRECTORIES, 0) > 0
 
 
 def _refuse_bands(path: Path, image: Image.Image, item: Item) -> None:
@@ -236,9 +246,14 @@ def _grey(path: Path, image: Image.Image, item: Item) -> NDArray[np.uint8]:
     return np.rint((values.astype(np.float64) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
 
 
-def shade_step(image: Image.Image) -> int:
-    """Pillow spreads grey of 2 and 4 bits over 0 .. 255; by how much, where a mask's values are wanted as stored."""
-    return {"L;2": 85, "L;4": 17}.get(_raw_mode(image)[:3], 1) if image.mode == "L" else 1
+def highest_shade(image: Image.Image) -> int:
+    """The highest grey that the file can store. Pillow spreads grey of 2 and 4 bits over 0 .. 255, and of a PGM whose
+    header says less; of a mask the values are wanted as stored."""
+    if image.mode != "L":
+        return 255
+    if isinstance(image, PpmImagePlugin.PpmImageFile) and isinstance(arguments := image.tile[0].args, tuple):
+        return min(int(arguments[-1]), 255)
+    return {"L;2": 3, "L;4": 15}.get(_raw_mode(image)[:3], 255)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps, PngImagePlugin
 
 from trainers.common.errors import DataError
@@ -243,6 +244,26 @@ def test_a_pyramid_is_one_image(rng, tmp_path):
     assert np.array_equal(read(tmp_path / "cog.tif")[..., 0], np.asarray(whole))
 
 
+@pytest.mark.parametrize("below", [True, False], ids=["as a raw file of a camera has it", "as a further page"])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_a_tiff_that_begins_with_a_reduced_copy_is_refused_by_name(below, bands, rng, tmp_path):
+    pixels = rng.integers(0, 256, (24, 32, bands)).astype(np.uint8)
+    path = tmp_path / "a.dng"
+    with tifffile.TiffWriter(path) as file:
+        options = {"photometric": "rgb", "extrasamples": ["unassalpha"][: bands - 3]}
+        file.write(pixels[::4, ::4].copy(), subfiletype=1, subifds=int(below), **options)
+        file.write(pixels, subfiletype=0, **options)
+    if bands == 4 and not below:
+        assert read_image(item(path, bands=4)).shape == (4, 24, 32)  # which takes the whole page
+        return
+    for look in (lambda one: read_header(path, one), read_image):
+        with pytest.raises(MeaningError, match=r"begins with a reduced copy .*list.txt:7"):
+            look(item(path, **({"bands": bands} if bands > 3 else {})))
+    if bands == 3:
+        with pytest.raises(MeaningError, match="begins with a reduced copy"):
+            read_mask(item(tmp_path / "b.png", path))
+
+
 @pytest.mark.parametrize(("orientation", "kind"), list(itertools.product(range(9), ["png", "tif", "jpg", "webp"])))
 def test_an_image_is_turned_as_viewers_show_it_or_left_as_stored(orientation, kind, rng, tmp_path):
     stored_pixels = rng.integers(0, 256, (8, 16, 3)).astype(np.uint8)
@@ -317,6 +338,16 @@ def test_a_mask_of_few_bits_holds_the_indices_that_are_stored(bits, kind, rng, t
         Image.fromarray(values.astype(bool)).save(path)
     else:
         path.write_bytes(grey_png(values, bits))
+    assert np.array_equal(read_mask(item(path, path)).numpy(), values)
+
+
+@pytest.mark.parametrize("highest", [1, 2, 7, 100, 254, 255])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_mask_in_a_pgm_holds_the_stored_indices_whatever_its_header_calls_white(highest, plain, rng, tmp_path):
+    values = rng.integers(0, highest + 1, (8, 8)).astype(np.uint8)
+    path = tmp_path / "m.pgm"
+    text = " ".join(map(str, values.ravel())).encode()
+    path.write_bytes((b"P2" if plain else b"P5") + b"\n8 8\n%d\n" % highest + (text if plain else values.tobytes()))
     assert np.array_equal(read_mask(item(path, path)).numpy(), values)
 
 

@@ -101,13 +101,14 @@ def test_palettes_that_differ_between_masks_are_warned_about(said):
     assert "the palettes of the masks differ" in line
 
 
-def test_masks_in_jpeg_files_are_warned_about_also_where_their_values_are_classes(said):
+@pytest.mark.parametrize(("kind", "options"), [("jpg", {"quality": 100}), ("tif", {"compression": "jpeg"})])
+def test_masks_compressed_as_jpeg_are_warned_about_also_where_their_values_are_classes(said, kind, options):
     (line,) = said(
-        lambda path, values, number: Image.fromarray(np.full_like(values, number % 2)).save(path, quality=100),
-        mask="masks/{}.jpg",
+        lambda path, values, number: Image.fromarray(np.full_like(values, number % 2)).save(path, **options),
+        mask=f"masks/{{}}.{kind}",
         num_classes=40,
     )
-    assert line.startswith("warning: 6 masks are JPEG files, which do not keep values")
+    assert line.startswith("warning: 6 masks are compressed as JPEG, which does not keep values")
 
 
 def test_one_mask_for_several_images_is_warned_about(said):
