@@ -6,7 +6,7 @@ has a score is given the final score that it would likely have had, and shown by
 """
 
 import copy
-import itertools
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,30 +38,38 @@ def expected_ends(curves: Sequence[Mapping[int, float]], rungs: Sequence[int]) -
         curves: scores by epoch.
         rungs: the epochs at which curves are compared, in order, the full length last.
     """
-    lines = []
-    for here, there in itertools.pairwise(rungs):
-        at_both = np.array([(one[here], one[there]) for one in curves if here in one and there in one])
-        if not len(at_both):
-            lines.append((0.0, 1.0, 0.0))
-            continue
-        means = at_both.mean(axis=0)
-        x, y = (at_both - means).T
-        usual = AS_BEFORE * np.var([one[here] for one in curves if here in one])
-        slope = (x @ y + usual) / (x @ x + usual) if usual > 0 else 1.0
-        lines.append((float(means[0]), float(slope), float(means[1])))
-    return [_expected_end(one, rungs, lines) for one in curves]
+    return [None if math.isnan(end) else end for end in _ends(curves, rungs).tolist()]
 
 
-def _expected_end(
-    curve: Mapping[int, float], rungs: Sequence[int], lines: Sequence[tuple[float, float, float]]
-) -> float | None:
-    reached = [index for index, rung in enumerate(rungs) if rung in curve]
-    if not reached:
-        return None
-    score = curve[rungs[reached[-1]]]
-    for mean, slope, next_mean in lines[reached[-1] :]:
-        score = next_mean + slope * (score - mean)
-    return score
+def _ends(curves: Sequence[Mapping[int, float]], rungs: Sequence[int]) -> np.ndarray:
+    """As :func:`expected_ends`, (curves,); not a number where a curve reached no rung."""
+    scores = np.array([[one.get(rung, math.nan) for rung in rungs] for one in curves]).reshape(-1, len(rungs))
+    known = ~np.isnan(scores)
+    ends = np.full(len(curves), math.nan)
+    for here in range(len(rungs)):
+        reached = known[:, here]
+        ends[reached] = scores[reached, here]
+        if here + 1 < len(rungs):
+            mean, slope, next_mean = _line(scores[:, here : here + 2])
+            ends = next_mean + slope * (ends - mean)
+    return ends
+
+
+def _line(scores: np.ndarray) -> tuple[float, float, float]:
+    """From one rung to the next: the mean there of the curves that have both, the slope, and their mean at the next.
+
+    Args:
+        scores: (curves, 2), not a number where a curve did not come so far.
+    """
+    known = ~np.isnan(scores)
+    at_both = scores[known.all(axis=1)]
+    if not len(at_both):
+        return 0.0, 1.0, 0.0
+    means = at_both.mean(axis=0)
+    x, y = (at_both - means).T
+    usual = AS_BEFORE * np.var(scores[known[:, 0], 0])
+    slope = (x @ y + usual) / (x @ x + usual) if usual > 0 else 1.0
+    return float(means[0]), float(slope), float(means[1])
 
 
 def places(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) -> list[float | None]:
@@ -69,9 +77,12 @@ def places(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) ->
     curves were ``stopped``, and the longest curve's end."""
     rungs = {max(one) for one, early in zip(curves, stopped, strict=True) if early and one}
     rungs.add(max((max(one) for one in curves if one), default=0))
-    ends = expected_ends(curves, sorted(rungs))
-    ordered = sorted(end for end in ends if end is not None)
-    return [None if end is None else place(end, ordered) for end in ends]
+    ends = _ends(curves, sorted(rungs))
+    known = ~np.isnan(ends)
+    ordered = np.sort(ends[known])
+    below = np.searchsorted(ordered, ends, side="left") + np.searchsorted(ordered, ends, side="right")
+    found = below / (2 * max(len(ordered), 1))
+    return [where if has else None for where, has in zip(found.tolist(), known.tolist(), strict=True)]
 
 
 def place(score: float, ordered: Sequence[float]) -> float:
@@ -100,7 +111,8 @@ def thinned_out(known: Mapping[int, float]) -> set[int]:
     would grow with the square of their number; its good ones are 25 at most."""
     if len(known) <= SHOWN:
         return set()
-    others = sorted(known, key=lambda number: (-known[number], number))[BEST:]
+    numbers = np.array(list(known))
+    others = numbers[np.lexsort((numbers, -np.array(list(known.values()))))][BEST:].tolist()
     kept = {others[index] for index in _even_distances(len(others), SHOWN - BEST)}
     return set(others) - kept
 
@@ -115,6 +127,15 @@ def _at(trial: FrozenTrial, where: float) -> FrozenTrial:
     changed.state = TrialState.COMPLETE
     changed.value = where
     return changed
+
+
+def _kinds(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Of the trials that ended, the first with each set of dimensions."""
+    first: dict[frozenset[str], FrozenTrial] = {}
+    for one in trials:
+        if one.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            first.setdefault(frozenset(one.distributions), one)
+    return list(first.values())
 
 
 class RankedSampler(BaseSampler):
@@ -144,7 +165,8 @@ class RankedSampler(BaseSampler):
         return [self._past[index] for index in _even_distances(len(self._past), count)]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._model.infer_relative_search_space(self._shown(study, trial), trial)
+        # Optuna's groups of dimensions depend on which sets of them occur, and it goes through all trials to find these
+        return self._model.infer_relative_search_space(view(self._shown(study, trial), _kinds), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

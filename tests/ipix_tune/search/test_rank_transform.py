@@ -13,6 +13,7 @@ from ipix_tune.search.rank_transform import (
     AS_BEFORE,
     BEST,
     SHOWN,
+    RankedSampler,
     expected_ends,
     place,
     places,
@@ -124,3 +125,22 @@ def test_trials_without_a_place_are_shown_whatever_their_number(monkeypatch):
     found = [one.number for one in ranked(trials)]
     assert len(found) == 6 + 2
     assert {11, 10, 0, 12, 13} <= set(found)
+
+
+@given(st.lists(st.sets(st.sampled_from("abcde"), min_size=1), max_size=12), st.integers(0, 2))
+def test_the_groups_of_dimensions_are_those_that_optuna_finds_in_all_trials(sets, running):
+    study = optuna.create_study()
+    for number, names in enumerate(sets):
+        state = TrialState.RUNNING if number < running else TrialState.PRUNED
+        ranges = {name: optuna.distributions.FloatDistribution(0, 1) for name in sorted(names)}
+        study.add_trial(create_trial(state=state, params=dict.fromkeys(ranges, 0.5), distributions=ranges))
+
+    def groups(sampler):
+        sampler.infer_relative_search_space(study, study.trials[0])
+        return [set(one) for one in model._search_space_group.search_spaces]
+
+    model = optuna.samplers.TPESampler(multivariate=True, group=True)
+    if sets:
+        ours = groups(RankedSampler(model))
+        model = optuna.samplers.TPESampler(multivariate=True, group=True)
+        assert ours == groups(model)

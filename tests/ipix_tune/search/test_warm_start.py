@@ -110,7 +110,7 @@ def test_every_other_proposal_is_made_without_the_earlier_trials(tmp_path):
     shown = []
 
     class Model(optuna.samplers.RandomSampler):
-        def infer_relative_search_space(self, whole, trial):
+        def sample_relative(self, whole, trial, search_space):
             shown.append(sum(one.number < 0 for one in whole.get_trials(deepcopy=False)))
             return {}
 
