@@ -32,8 +32,8 @@ Row = Mapping[str, Any]
 TESTS = "tests/chaos/test_faults.py"
 LONGEST_S = 1800
 """After so long a test counts as failed."""
-TOLD = 300
-"""Characters of a failure that a row keeps."""
+TOLD, SHOWN = 3000, 300
+"""Characters of a failure that a row keeps, and that the page shows."""
 
 INTRODUCTION = """Real studies, real kills, on one machine. A row counts as right when the study ended with the
 configurations, the curves (bit for bit), the best configuration and the tables of the undisturbed study, made from its
@@ -121,6 +121,7 @@ def tried(test: str, *, kept: Path) -> dict[str, Any]:
             "--basetemp",
             str(Path(folder) / "tests"),
             "--show-capture=no",
+            "-vv",
             "--fault-rows",
             str(costs),
             "--undisturbed",
@@ -194,7 +195,7 @@ def _failures(rows: Sequence[Row]) -> list[str]:
     failed = [row for row in rows if not row["passed"]]
     if not failed:
         return []
-    return ["What failed:", "", *(f"- {row['test']} ({row['at']}): {row['failure']}" for row in failed), ""]
+    return ["What failed:", "", *(f"- {row['test']} ({row['at']}): {str(row['failure'])[:SHOWN]}" for row in failed), ""]
 
 
 if __name__ == "__main__":

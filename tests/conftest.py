@@ -23,6 +23,8 @@ with contextlib.suppress(ModuleNotFoundError):  # where only the tests that need
 
 S3_STARTS_S = 60
 
+pytest.register_assert_rewrite("tests.ipix_tune.running", "tests.chaos.watch")  # what failed there is told with values
+
 
 def pytest_collection_modifyitems(items):
     """Tests marked `gpu` are skipped where PyTorch finds no CUDA device, instead of failing one by one."""

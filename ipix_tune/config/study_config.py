@@ -124,8 +124,8 @@ class LoggingConfig(Section):
 class StudyConfig(Section):
     """One study, whole."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name of the study and of its folder."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Name of the study and of its folder; the ids of its W&B runs begin with it, which may have 128 characters."""
     trainer: dict[str, Any]
     """The training config, as far as it is fixed."""
     search: dict[str, Dimension]

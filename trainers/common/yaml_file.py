@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedOrderedMap, CommentedSeq, CommentedSet, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from trainers.common.config_faults import Lines, fault
 from trainers.common.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+STANDARD = "tag:yaml.org,2002:"
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
@@ -24,12 +25,16 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], 
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.y*ml"))) if path.parent.is_dir() else ""
         raise ConfigError(f"{path}: no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     return read_text(text, source=str(path))
 
 
@@ -37,6 +42,8 @@ def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str
     """Parse a YAML text as :func:`read` does a file; ``source`` stands for the file in messages."""
     try:
         tree = YAML(typ="rt").load(text)
+    except RecursionError:
+        raise ConfigError(f"{source}: {_TOO_DEEP}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark is not None else source
@@ -47,7 +54,11 @@ def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str
         found = "nothing" if tree is None else "a list" if isinstance(tree, CommentedSeq) else "one value"
         raise ConfigError(f"{source}: expected keys and values at the top, found {found}")
     lines: dict[tuple[str | int, ...], int] = {}
-    data = _plain(tree, (), lines)
+    try:
+        data = _plain(tree, (), lines)
+    except _TagError as error:
+        where = source if error.line is None else f"{source}:{error.line}"
+        raise ConfigError(f"{where}: {error}") from None
     return data, lines
 
 
@@ -55,11 +66,30 @@ def parse_value(text: str, *, source: str) -> Any:
     """One YAML value, as on a command line: ``1e-4``, ``[1, 2]``, ``{a: 1}``, ``text``."""
     try:
         return _plain(YAML(typ="rt").load(text), (), {})
-    except YAMLError:
+    except (YAMLError, RecursionError):
         raise ConfigError(f"{source}: {text!r} is not a YAML value") from None
+    except _TagError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+_TOO_DEEP = "not valid YAML: brackets within brackets, too deep to be read"
+
+
+class _TagError(Exception):
+    """A value has a tag of YAML, such as !!python/object: files here hold plain values alone."""
+
+    def __init__(self, tag: str, line: int | None) -> None:
+        super().__init__(f"the tag {tag} has no meaning here; write the value without it")
+        self.line = line
 
 
 def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Any:
+    tag = str(node.tag.value or "") if isinstance(node, CommentedMap | CommentedSeq | TaggedScalar) else ""
+    if isinstance(node, CommentedOrderedMap | CommentedSet | bytes):
+        tag = "!!omap" if isinstance(node, CommentedOrderedMap) else "!!binary" if isinstance(node, bytes) else "!!set"
+    if tag not in ("", f"{STANDARD}str", f"{STANDARD}map", f"{STANDARD}seq"):
+        place = getattr(node, "lc", None)
+        raise _TagError(tag.replace(STANDARD, "!!"), None if place is None or place.line is None else place.line + 1)
     if isinstance(node, CommentedMap):
         for key in node:
             if key in node.lc.data:
@@ -77,7 +107,7 @@ def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, 
         return int(node)
     if isinstance(node, float):
         return float(node)
-    return str(node)
+    return str(node.value if isinstance(node, TaggedScalar) else node)
 
 
 def load(path: str | Path, model: type[Model]) -> Model:

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from tests.trainers.runs import tiny
 from trainers.common.config_keys import leaves, set_dotted
 from trainers.common.errors import ConfigError
-from trainers.common.yaml_file import dump, load, parse, read_text, validate
+from trainers.common.yaml_file import dump, load, parse, parse_value, read_text, validate
 from trainers.config import OptimConfig, ScheduleConfig, TrainConfig
 
 HEAD = "data: {name: digits, crop: 32, batch_size: 2}\nmethod: {name: unimatch}\n"
@@ -148,12 +150,53 @@ def test_an_optional_number_is_as_strict_as_any_other(text):
         parse(f"clip_norm: {text}\n", OptimConfig, source="cfg.yaml")
 
 
-def test_a_file_that_is_not_text_is_named(tmp_path):
-    (tmp_path / "cfg.yaml").write_bytes(b"\xff\xfe\x00lr")
-    with pytest.raises(ConfigError, match=r"cfg.yaml: cannot be read: "):
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252"])
+def test_a_file_in_another_encoding_is_named_with_the_byte_and_the_remedy(tmp_path, encoding):
+    (tmp_path / "cfg.yaml").write_bytes("seed: 1  # Größe\n".encode(encoding))
+    with pytest.raises(ConfigError, match=r"cfg.yaml: byte 0x\w\w at \d+ is not UTF-8; save the file as UTF-8"):
         load(tmp_path / "cfg.yaml", TrainConfig)
-    with pytest.raises(ConfigError, match="cannot be read"):
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load(tmp_path, TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("value", "tag"),
+    [
+        ("!!python/object/apply:os.system [touch hacked]", "!!python/object/apply:os.system"),
+        ("!Ref a", "!Ref"),
+        ("!env {HOME: 1}", "!env"),
+        ("!!set {x, y}", "!!set"),
+        ("!!omap [x: 1]", "!!omap"),
+        ("!!binary aGk=", "!!binary"),
+    ],
+)
+def test_a_tag_of_yaml_is_refused_by_name(value, tag):
+    with pytest.raises(ConfigError, match=rf"f.yaml(:2)?: the tag {tag} has no meaning here"):
+        read_text(f"a: 1\nb: {value}\n", source="f.yaml")
+    with pytest.raises(ConfigError, match=f"the tag {tag} has"):
+        parse_value(value, source="--set b")
+
+
+def test_a_tag_that_says_what_a_value_is_anyway_is_read():
+    assert read_text('b: [!!str 5, !!int "5", !!float 5, !!map {x: 1}]', source="f.yaml")[0] == {
+        "b": ["5", 5, 5.0, {"x": 1}]
+    }
+
+
+def test_brackets_without_end_are_refused():
+    with pytest.raises(ConfigError, match="too deep to be read"):
+        read_text("a: " + "[" * 5000, source="f.yaml")
+
+
+@given(text=st.text(alphabet="a1: -[]{}!&*#|>'\"%@`\n\t,?~", max_size=30))
+def test_any_text_is_data_or_a_named_error(text):
+    with contextlib.suppress(ConfigError):
+        read_text(text, source="f.yaml")
+    with contextlib.suppress(ConfigError):
+        parse_value(text, source="--set a")
 
 
 nested = st.recursive(
