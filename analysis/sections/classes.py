@@ -98,5 +98,5 @@ def _drawn(found: ClassChanges, figures: Figures) -> Path:
         for one in found.classes
     ]
     title = f"{found.first.called} minus {found.second.called}, {found.seeds} paired seeds"
-    unit = "change of IoU in points, intervals for all classes at once"
+    unit = "change of IoU in points, simultaneous intervals"
     return figures.drawn("classes", partial(forest.draw, lines, title=title, unit=unit))

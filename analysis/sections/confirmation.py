@@ -132,7 +132,8 @@ def notes_on(found: Confirmed) -> tuple[str, ...]:
         notes.append(
             f"On the {_validation(found)}, evaluated once at each run's end, typical runs, with "
             f"simultaneous 95 % confidence intervals of the means: {'; '.join(official)}. The winner was chosen "
-            f"by {found.metric}, which goes along with these, so its own is not an untouched estimate."
+            f"by {found.metric}. Configurations that do well there tend to do well here, so the winner's mean may be "
+            "slightly too good."
         )
     return tuple(notes)
 

@@ -262,7 +262,7 @@ def say_classes(found: ClassChanges) -> str:
     lose = [one.name for one in found.classes if one.high < 0]
     text = (
         f"IoU of {found.first.called} minus {found.second.called}, paired over {found.seeds} seeds; the intervals hold "
-        f"for all {len(found.classes)} classes at once. "
+        f"simultaneously for all {len(found.classes)} classes. "
         f"Gains: {listed(gain) or 'none for sure'}. Losses: {listed(lose) or 'none for sure'}."
     )
     if found.left_out:

@@ -169,11 +169,11 @@ def _finding(
     room = MOST_EXTENDED - schedule.last
     if room <= 0:
         return f"{begin}: the plan's seeds are spent, and no plan may have more than {MOST_EXTENDED}"
-    spent = f"{begin}: the plan's seeds are spent; confirm --more-seeds goes on validly"
+    spent = f"{begin}: the plan's seeds are spent. confirm --more-seeds adds some, and the intervals still hold"
     if needed is None:
         return spent
-    allowed = f", where {room} are allowed" if needed[1] is None or needed[1] > room else ""
-    return f"{spent}, and likely needs {_between(needed)} more{allowed}"
+    allowed = f", and {room} are allowed" if needed[1] is None or needed[1] > room else ""
+    return f"{spent}; likely {_between(needed)} more are needed{allowed}"
 
 
 def _between(needed: tuple[int, int | None]) -> str:

@@ -233,8 +233,8 @@ def test_a_spent_plan_settles_nothing_and_names_more_seeds_with_their_uncertaint
     least, most = needed_by_draws(OPEN, schedule, delta=0.3)
     assert low == pytest.approx(least, abs=1)
     assert high == pytest.approx(most, rel=0.15)
-    assert f"likely needs {low} to {high} more" in found.words
-    assert "confirm --more-seeds goes on validly" in found.words
+    assert f"likely {low} to {high} more are needed" in found.words
+    assert "confirm --more-seeds adds some, and the intervals still hold" in found.words
     assert "about" not in found.words
 
 
@@ -244,7 +244,7 @@ def test_more_seeds_than_a_plan_may_have_are_not_advised():
     scores = scores_of(a=70 + differences[:30], b=[70] * 30)
     found = judge(scores, RacePlan(max_seeds=30, comparisons=(("a", "b"),))).verdicts[0]
     assert min(found.seeds_needed) > 30
-    assert "more, where 30 are allowed" in found.words
+    assert "more are needed, and 30 are allowed" in found.words
     scores = scores_of(a=70 + differences, b=[70] * 60)
     spent = judge(scores, RacePlan(max_seeds=30, extensions=(60,), comparisons=(("a", "b"),))).verdicts[0]
     assert "the plan's seeds are spent, and no plan may have more than 60" in spent.words
