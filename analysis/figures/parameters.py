@@ -25,7 +25,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
     with style.themed(theme):
         figure, grid = style.new(2.9 * columns, 2.4 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False, sharey=True)
         panels = list(grid.flat)
-        budgets = sorted({trial.epochs for trial in scored})
+        budgets = study.lengths()
         norm = (
             BoundaryNorm([*(b - 0.5 for b in budgets), budgets[-1] + 0.5], 256)
             if 1 < len(budgets) <= 8
@@ -66,7 +66,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
             axes.set_visible(False)
         for axes in grid[:, 0]:
             axes.set_ylabel(style.unit(study.metric))
-        if dots is not None:
+        if dots is not None and len(budgets) > 1:
             bar = figure.colorbar(dots, ax=grid, shrink=0.85, pad=0.02)
             if len(budgets) <= 8:
                 bar.set_ticks(budgets, labels=[str(budget) for budget in budgets])
@@ -78,7 +78,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
             ncols=min(len(states), 3) or 1,
         )
         figure.suptitle(
-            f"Last score against every parameter (n = {len(scored)} trials, of different budgets)", x=0.01, ha="left",
+            f"Last score against every parameter (n = {len(scored)} trials, {study.lengths_each()})", x=0.01, ha="left",
             fontsize=1.15 * theme.font,
         )  # fmt: skip
     return figure

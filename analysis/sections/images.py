@@ -1,5 +1,6 @@
 """Sections on single images, and on how the winner trained."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -62,9 +63,9 @@ def _images(found: ImageChanges | None, tables: Tables, figures: Figures) -> Par
     if rows:
         classes = tuple(tables.facts.get("classes") or ())
         figure = figures.drawn("images", partial(pictures.draw, rows, first=first, second=second, classes=classes))
-    most = min(LISTED, len(found.images) // 2)
-    listed = (*found.images[:most], *found.images[len(found.images) - most :])
-    cells = [(one.name, f"{one.first:.1f}", f"{one.second:.1f}", f"{one.change:+.1f}") for one in listed]
+    cells = [
+        (one.name, f"{one.first:.1f}", f"{one.second:.1f}", f"{one.change:+.1f}") for one in ends(found.images, LISTED)
+    ]
     return ReportSection(
         title=title,
         reading=say_images(found),
@@ -74,6 +75,11 @@ def _images(found: ImageChanges | None, tables: Tables, figures: Figures) -> Par
         notes=(say_shown(found, gains=len(gains), losses=len(losses), with_pictures=len(seen)),) if rows else (),
         table=(("image", first, second, "change"), *cells),
     )
+
+
+def ends(images: Sequence[ImageChange], most: int) -> Sequence[ImageChange]:
+    """The first and the last ``most`` of them, each once."""
+    return images if len(images) <= 2 * most else (*images[:most], *images[-most:])
 
 
 def _row(found: ImageChanges, one: ImageChange) -> pictures.Row | None:

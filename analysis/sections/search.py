@@ -43,10 +43,12 @@ def search_sections(study: Study, figures: Figures, confirmed: Sequence[External
         found += [
             ReportSection(
                 title="How did the score change with each parameter?",
-                reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score.",
+                reading="Compare dots of one colour only: a darker dot ran fewer epochs, and had less time to score."
+                if len(study.lengths()) > 1
+                else "Each dot is a trial.",
                 figure=figures.drawn("parameters", partial(parameters.draw, study)),
-                alt="Scatter of every parameter against the last score, coloured by epochs",
-                n=f"{trials}, of different budgets",
+                alt="Scatter of every parameter against the last score",
+                n=f"{trials}, {study.lengths_each()}",
                 notes=notes,
             ),
             ReportSection(
@@ -54,7 +56,7 @@ def search_sections(study: Study, figures: Figures, confirmed: Sequence[External
                 reading="Each line is a trial; a line that breaks has a parameter that was not active in it.",
                 figure=figures.drawn("parallel", partial(parallel.draw, study)),
                 alt="Parallel coordinates of all trials",
-                n=f"{trials}, of different budgets",
+                n=f"{trials}, {study.lengths_each()}",
                 notes=notes,
                 interactive="parallel",
             ),

@@ -203,6 +203,15 @@ class Study(Digested):
         """Score after ``epoch`` by trial number, of all trials that got there."""
         return {trial.number: trial.curve[epoch] for trial in self.trials if epoch in trial.curve}
 
+    def lengths(self) -> tuple[int, ...]:
+        """Epochs that trials with a score ran, each number once."""
+        return tuple(sorted({trial.epochs for trial in self.trials if trial.curve}))
+
+    def lengths_each(self) -> str:
+        """How long trials with a score ran, in words."""
+        found = self.lengths()
+        return f"{found[0]} epoch{'s' * (found[0] != 1)} each" if len(found) == 1 else "of different budgets"
+
     def budgets(self) -> tuple[int, ...]:
         """Epochs at which trials can be compared: the rungs, and the full length."""
         return tuple(sorted({*self.rungs, self.max_epochs}))

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from analysis.columns import PICTURES
 from analysis.ingest.held_out import FILE, read_held_out
 from ipix_tune.storage.object_store import Store
 from trainers.interface.held_out_file import due, file_of
+from trainers.interface.labels import IGNORE
 
 KEY = PICTURES.rstrip("/")
 """Name in W&B's history."""
@@ -35,7 +39,9 @@ def left_by(config: dict[str, Any], epoch: int) -> bytes | None:
 
 
 def images_of(data: bytes, classes: Sequence[str], *, most: int) -> list[Any]:
-    """W&B's images: a fixed few of the held-out ones, with truth and prediction as masks, by class names.
+    """W&B's images: a fixed few of the held-out ones, with truth and prediction as masks, by class names. Smaller ones
+    have a black margin, ignored in both masks, on the right and below: W&B shows a list of images in the first one's
+    size.
 
     Args:
         most: how many, evenly spread over those that have pictures.
@@ -43,23 +49,29 @@ def images_of(data: bytes, classes: Sequence[str], *, most: int) -> list[Any]:
     import wandb
 
     found = read_held_out(data)
-    labels = dict(enumerate(classes)) | {255: "ignore"}
+    labels = dict(enumerate(classes)) | {IGNORE: "ignore"}
     names = [found.names[place] for place in found.shown]
     count = min(most, len(names))
     chosen = [names[(2 * place + 1) * len(names) // (2 * count)] for place in range(count)]
-    pictures = [found.picture(name) for name in chosen]
+    pictures = [one for one in map(found.picture, chosen) if one is not None]
+    size = tuple(np.max([one.truth.shape for one in pictures], axis=0)) if pictures else ()
     return [
         wandb.Image(
-            one.image,
+            _framed(one.image, size, 0),
             caption=one.name,
             masks={
-                "prediction": {"mask_data": one.prediction, "class_labels": labels},
-                "ground_truth": {"mask_data": one.truth, "class_labels": labels},
+                "prediction": {"mask_data": _framed(one.prediction, size, IGNORE), "class_labels": labels},
+                "ground_truth": {"mask_data": _framed(one.truth, size, IGNORE), "class_labels": labels},
             },
         )
         for one in pictures
-        if one is not None
     ]
+
+
+def _framed(pixels: NDArray[np.uint8], size: tuple[int, ...], value: int) -> NDArray[np.uint8]:
+    """(H, W, ...) brought to ``size`` with a margin of ``value`` below and on the right."""
+    margins = [(0, side - own) for side, own in zip(size, pixels.shape, strict=False)]
+    return np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - len(size)), constant_values=value)
 
 
 def keep(data: bytes, run: Any) -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import jaccard_score
 
 from analysis.ingest.held_out import FILE, HeldOut, held_out_of, read_held_out
 from analysis.ingest.tables import Tables
-from analysis.sections.images import image_sections
+from analysis.sections.images import ends, image_sections
 from analysis.sections.section import ReportSection, Unanswered
 from analysis.stats.per_image import baseline, image_changes, image_scores
 from analysis.stats.study import from_tables
@@ -135,6 +135,11 @@ def test_the_sections_have_pictures_and_the_winners_training(study_dir, figures)
     assert "25 % of the pixels were in Omega" in training.reading
     assert "The class with the lowest IoU is cat (10.0)" in training.reading
     assert ("ground", "90.0", "90.0") in training.table
+
+
+def test_of_few_images_the_table_lists_all_and_of_many_both_ends():
+    assert ends(range(5), 3) == range(5)
+    assert ends(range(9), 3) == (0, 1, 2, 6, 7, 8)
 
 
 def test_without_files_it_is_said_what_would_answer_the_question(study_dir, tmp_path, undrawn):

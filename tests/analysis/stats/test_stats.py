@@ -126,6 +126,19 @@ def test_a_parameters_axis_spans_its_range_and_not_what_was_tried(tmp_path):
             assert axes.get_xscale() == ("log" if dimension["kind"].startswith("log") else "linear")
 
 
+@pytest.mark.parametrize(
+    ("epochs", "said", "scales"), [((9, 9), "9 epochs each", 0), ((9, 3), "of different budgets", 1)]
+)
+def test_the_scatter_tells_epochs_by_colour_only_where_they_differ(epochs, said, scales, undrawn):
+    study = study_of([trial(number, dict.fromkeys(range(1, 1 + last), 40.0)) for number, last in enumerate(epochs)])
+    figure = parameters.draw(study, style.LIGHT)
+    assert said in figure.get_suptitle()
+    assert sum(axes.get_ylabel() == "epochs run" for axes in figure.axes) == scales
+    part = next(one for one in search_sections(study, undrawn) if one.title.startswith("How did the score change"))
+    assert said in part.n
+    assert ("darker" in part.reading) == bool(scales)
+
+
 def test_a_choice_that_was_never_tried_cannot_be_compared():
     assert compare(study_of([trial(0, full(40.0))]), "interpixel.distance", first="kl", second="cr") is None
 

@@ -1,9 +1,12 @@
 """Held-out images on their way from a trial's folder to W&B's files."""
 
 import copy
+import io
+import itertools
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
 from analysis.ingest.held_out import FILE, held_out_of
@@ -11,7 +14,7 @@ from analysis.ingest.tables import history_of
 from analysis.ingest.wandb_files import read_folder
 from ipix_tune.config.study_config import ResourcesConfig, StudyConfig
 from ipix_tune.execution.trainable import trial_config
-from ipix_tune.tracking.pictures import KEY, left_by
+from ipix_tune.tracking.pictures import KEY, images_of, left_by
 from ipix_tune.tracking.runs import Tracker
 from tests.ipix_tune.studies import base
 from tests.trainers.runs import tiny
@@ -68,6 +71,48 @@ def test_wandb_has_images_with_masks_by_class_names_and_the_report_finds_their_f
     assert np.array_equal(np.asarray(Image.open(path)), shown.truth)
     assert found.epoch == 2
     assert (files / FILE).is_file()
+
+
+def png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    return stream.getvalue()
+
+
+def held_out(sizes):
+    """A file of held-out images of these sizes, all of class 1, predicted as 2."""
+    images = [
+        [png(np.full((*size, 3), 9, np.uint8)), *(png(np.full(size, label, np.uint8)) for label in (1, 2))]
+        for size in sizes
+    ]
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        epoch=1,
+        names=[f"{number}.png" for number in range(len(sizes))],
+        counts=np.zeros((len(sizes), 3, 2), np.int64),
+        shown=range(len(sizes)),
+        files=np.frombuffer(b"".join(itertools.chain(*images)), np.uint8),
+        lengths=[[len(one) for one in three] for three in images],
+    )
+    return stream.getvalue()
+
+
+def test_wandb_gets_images_of_several_sizes_in_one_with_ignored_margins(tmp_path, caplog):
+    run = wandb.init(mode="offline", dir=tmp_path)
+    try:
+        images = images_of(held_out([(4, 6), (5, 3)]), CLASSES, most=2)
+        run.log({KEY: images})
+    finally:
+        run.finish()
+    assert "do not match" not in caplog.text
+    assert [one.image.size for one in images] == [(6, 5), (6, 5)]
+    shown = np.asarray(images[1].image.convert("RGB"))
+    assert np.all(shown[:5, :3] == 9)
+    assert np.all(shown[:, 3:] == 0)
+    masks = [np.asarray(Image.open(path)) for path in tmp_path.glob("wandb/offline-run-*/files/**/*.mask.png")]
+    assert [mask.shape for mask in masks] == 4 * [(5, 6)]
+    assert sorted(np.unique(mask).tolist() for mask in masks) == [[1, 255], [1, 255], [2, 255], [2, 255]]
 
 
 def test_pictures_that_cannot_be_read_cost_no_row(trial, tmp_path):

@@ -4,7 +4,7 @@ In float64, so that all that is left of a difference is an error: in float32 sum
 thresholds after a step or two, and Adam's first step is the sign of a gradient, also where that is 0 but for rounding
 (a bias before batch norm).
 
-    python -m tests.trainers.methods.test_two_processes_train    # the differences of every method, as a table
+    python -m tests.trainers.methods.test_two_processes_train [METHOD ...]    # differences of every method, as a table
 """
 
 import sys
@@ -267,13 +267,15 @@ def test_a_batch_in_double_keeps_masks_and_boxes_as_they_are(tmp_path):
 
 
 def main():
-    """Print, for every method with the default settings, the largest difference of each part."""
+    """Print, for every named method (none: all) with the default settings, the largest difference of
+    each part."""
     torch.set_num_threads(1)
+    names = sys.argv[1:] or list(ALL_ON)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        two = together(folder, [(name, "", {}) for name in ALL_ON])
+        two = together(folder, [(name, "", {}) for name in names])
         sys.stdout.write(f"after {STEPS} steps, torch {torch.__version__}\n| method | difference |\n|---|---|\n")
-        for name in ALL_ON:
+        for name in names:
             alone = trained(name, folder / name, {})
             ranks = [apart(alone, two(rank, name)) for rank in range(WORLD)]
             parts = {part: max(rank[part] for rank in ranks) for part in ranks[0]}
