@@ -195,7 +195,12 @@ def _failures(rows: Sequence[Row]) -> list[str]:
     failed = [row for row in rows if not row["passed"]]
     if not failed:
         return []
-    return ["What failed:", "", *(f"- {row['test']} ({row['at']}): {str(row['failure'])[:SHOWN]}" for row in failed), ""]
+    return [
+        "What failed:",
+        "",
+        *(f"- {row['test']} ({row['at']}): {str(row['failure'])[:SHOWN]}" for row in failed),
+        "",
+    ]
 
 
 if __name__ == "__main__":
