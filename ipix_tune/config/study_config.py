@@ -1,6 +1,8 @@
 """The study file, typed. The training config inside it (`trainer`) is partial: `search` fills the rest."""
 
 import math
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -99,6 +101,18 @@ class BudgetConfig(Section):
     running ones go on to their end."""
 
 
+def _place(storage: str) -> str:
+    """A folder with `~` as a shell reads it, or a URI as it is."""
+    if "\0" in storage:
+        raise ValueError("a path has no zero byte")
+    if found := re.search(r"\$\w+|\$\{", storage):
+        raise ValueError(
+            f"{found[0]} is not replaced in a study file; write the path, or give it with --set, where the shell "
+            "replaces it"
+        )
+    return str(Path(storage).expanduser()) if storage.startswith("~") else storage
+
+
 def _taken_by_wandb(name: str) -> str:
     """A name of a W&B project or entity; W&B refuses some characters."""
     refused = sorted(set(name) & set("/\\#?%:"))
@@ -151,7 +165,7 @@ class StudyConfig(Section):
     on_out_of_memory: Literal["fail", "accumulate"] = "fail"
     """What becomes of a trial whose first steps do not fit into the device's memory. `accumulate`: it starts once more
     with twice the parts (optim.accumulate) at the same batch size, and its config in the logs says so."""
-    storage: str = "studies"
+    storage: Annotated[str, Field(min_length=1), AfterValidator(_place)] = "studies"
     """Folder that all nodes share, or the URI of an object storage (s3://bucket/folder); the study lives in
     <storage>/<name>."""
     record: str = "journal"

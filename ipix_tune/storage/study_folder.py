@@ -64,8 +64,12 @@ def refuse(study: StudyConfig, *, resume: bool, copy: ObjectCopy | None = None) 
         return
     folder = study_folder(study)
     file = folder / STUDY
+    try:
+        begun, taken = file.is_file(), folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be read: {error.strerror}; give another --set storage=...") from None
     if resume:
-        if not file.is_file():
+        if not begun:
             raise FolderError(f"{folder}: there is no study to resume; leave out --resume to start it")
         before = load(file).model_dump(mode="json", exclude=set(CHANGEABLE))
         after = study.model_dump(mode="json", exclude=set(CHANGEABLE))
@@ -74,7 +78,7 @@ def refuse(study: StudyConfig, *, resume: bool, copy: ObjectCopy | None = None) 
                 f"{folder} holds another study; it differs in {'; '.join(changed[:8])}. Resume with the study "
                 f"file that it was started with ({file}), or give this one another --name"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif taken:
         raise FolderError(
             f"{folder} exists. Continue that study with --resume, or give this one another name with --name"
         )

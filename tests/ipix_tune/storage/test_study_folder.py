@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 
 from ipix_tune.config.study_config import StudyConfig
@@ -153,3 +154,25 @@ def test_a_folder_that_is_refused_is_refused_before_data_and_ray_are_asked(tmp_p
 def test_asking_whether_a_study_may_begin_writes_nothing(tmp_path):
     study_folder.refuse(study(tmp_path), resume=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tilde_is_the_users_home_and_a_variable_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert study_folder.study_folder(study("~/studies")).parent == tmp_path / "studies"
+    assert study("s3://bucket/~a").storage == "s3://bucket/~a"
+    for given in ("$HOME/studies", "/data/${USER}"):
+        with pytest.raises(ValidationError, match="is not replaced in a study file"):
+            study(given)
+
+
+@pytest.mark.parametrize("given", ["", "a\0b"])
+def test_what_names_no_folder_is_refused(given):
+    with pytest.raises(ValidationError):
+        study(given)
+
+
+def test_a_path_that_cannot_be_looked_at_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for given in (tmp_path / ("y" * 300), tmp_path / "loop"):
+        with pytest.raises(FolderError, match=r"cannot be (read|made): .*give another --set storage="):
+            study_folder.prepare(study(given), resume=False)
