@@ -72,7 +72,7 @@ def _effects(found: Confirmed, axes: Axes, theme: style.Theme) -> None:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     better = "above 0: the first is better" if found.sign == 1 else "signs turned, so that above 0 the first is better"
     axes.set_xlabel(f"paired difference in {found.metric}; {better}")
-    axes.set_title(f"Differences, {1 - found.plan.error:.0%} intervals together\nband: within {shown}")
+    axes.set_title(f"Differences, simultaneous {1 - found.plan.error:.0%} intervals\nband: within {shown}")
 
 
 def _count(number: int) -> str:
