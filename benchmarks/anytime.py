@@ -132,6 +132,16 @@ SEARCHES: dict[str, Callable[[Problem, float], Race]] = {
     "ASHA + TPE, another seed": lambda one, target: baseline(one, target, seed=one.seed + 100_000),
     "ours, no prior": lambda one, target: one.race(one.study(), target),
     "ours, no prior, quota: false": lambda one, target: one.race(one.study(quota=False), target),
+    "ours, surrogate": lambda one, target: one.race(one.study(sampler="surrogate"), target),
+    "ours, freeze and thaw": lambda one, target: one.race(
+        one.study(sampler="surrogate", scheduler="freeze_thaw"), target
+    ),
+    "ours, freeze and thaw, good prior": lambda one, target: one.race(
+        one.study(one.priors[True], sampler="surrogate", scheduler="freeze_thaw"), target
+    ),
+    "ours, freeze and thaw, misleading prior": lambda one, target: one.race(
+        one.study(one.priors[False], sampler="surrogate", scheduler="freeze_thaw"), target
+    ),
     "ours, good prior": lambda one, target: one.race(one.study(one.priors[True]), target),
     "ours, misleading prior": lambda one, target: one.race(one.study(one.priors[False]), target),
 }

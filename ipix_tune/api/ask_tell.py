@@ -66,6 +66,11 @@ class AskTell:
                 f"storage: {study.storage}: ask and tell writes into a folder, and makes no copy in object storage; "
                 "give a folder, or run the study with run()"
             )
+        if study.scheduler.name == "freeze_thaw":
+            raise UserError(
+                "scheduler.name = freeze_thaw has trials that it stopped go on later, which a loop of your own would "
+                "have to do; use asha or none with ask and tell, or run the study with run()"
+            )
         self._stack = contextlib.ExitStack()
         try:
             self._begin(study)
@@ -74,8 +79,9 @@ class AskTell:
             raise
 
     def _begin(self, study: StudyConfig) -> None:
-        from ipix_tune.search.asha import Asha, build_scheduler
+        from ipix_tune.search.asha import Asha
         from ipix_tune.search.budget import budget_of
+        from ipix_tune.search.schedulers import build_scheduler
         from ipix_tune.search.trial_store import TrialStore
         from ipix_tune.storage import study_folder
         from ipix_tune.study.logged_facts import facts_of_search
@@ -89,16 +95,19 @@ class AskTell:
         begun = (place / study_folder.STUDY).is_file()
         place = self._stack.enter_context(study_folder.prepared(study, resume=begun))
         self._store = TrialStore(
-            place, study, self._space, total=self._plan.trials, there=study_folder.trials_of(place, None)
+            place,
+            study,
+            self._space,
+            total=self._plan.trials,
+            max_epochs=self._plan.max_epochs,
+            there=study_folder.trials_of(place, None),
         )
         self._facts = facts_of_search(study, self._space, self._plan)
         self._tracker = Tracker(place, study, self._facts.shared, describe=self._facts.describe)
         self._stack.callback(self._tracker.close)
         self._budget = budget_of(study, self._space, self._store, max_epochs=self._plan.max_epochs)
-        scheduler: Any = build_scheduler(study, max_epochs=self._plan.max_epochs)
+        scheduler: Any = build_scheduler(study, self._store, max_epochs=self._plan.max_epochs)
         self._asha: Asha | None = scheduler if isinstance(scheduler, Asha) else None
-        if self._asha is not None:
-            self._asha.replay(self._store.entries())
 
     def ask(self) -> OwnTrial | None:
         """The next trial; one that was open when the study was closed comes again first."""

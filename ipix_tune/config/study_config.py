@@ -43,9 +43,10 @@ class ConstraintConfig(Section):
 class SamplerConfig(Section):
     """Where new configurations come from."""
 
-    name: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
-    """`tpe`: tree-structured Parzen estimator; `gp`: Gaussian process; `cmaes`: evolution strategy; `grid`: every
-    value of discrete dimensions; docs/explanation/search.md compares them."""
+    name: Literal["tpe", "surrogate", "random", "gp", "cmaes", "grid"] = "tpe"
+    """`tpe`: tree-structured Parzen estimator; `surrogate`: the report's surrogate of score over configuration and
+    epochs; `gp`: Gaussian process over complete trials; `cmaes`: evolution strategy; `grid`: every value of discrete
+    dimensions; docs/explanation/search.md compares them."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes what the sampler draws."""
     startup_trials: Annotated[int, Field(ge=0)] = 10
@@ -55,8 +56,10 @@ class SamplerConfig(Section):
 class SchedulerConfig(Section):
     """Which trials go on. Fidelity is the epoch; the full length is `trainer.schedule.epochs`."""
 
-    name: Literal["asha", "none"] = "asha"
-    """`asha`: asynchronous successive halving stops the worse trials at rungs; `none`: every trial runs in full."""
+    name: Literal["asha", "freeze_thaw", "none"] = "asha"
+    """`asha`: asynchronous successive halving stops the worse trials at rungs; `freeze_thaw`: every trial is stopped at
+    its rung, and the surrogate has those go on later that are worth it (with sampler.name: surrogate); `none`: every
+    trial runs in full."""
     grace_epochs: Annotated[int, Field(ge=1)] = 1
     """No trial is stopped before it has run this many epochs: the first rung."""
     reduction: Annotated[int, Field(ge=2)] = 3

@@ -16,6 +16,7 @@ from ipix_tune.config.objective_config import ObjectiveConfig
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_objective import check_objective
+from ipix_tune.config.validate_scheduler import check_scheduler
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.interface import Config, SpaceError, Trainer
 from ipix_tune.trainer.resources import Value
@@ -47,6 +48,7 @@ def check_study(study: StudyConfig, *, source: str, lines: Lines) -> StudyConfig
         }
     )
     check_objective(study, trainer)
+    check_scheduler(study)
     space = SearchSpace(study)
     for name, dimension in study.search.items():
         _check_dimension(space, name, dimension)

@@ -9,7 +9,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from analysis.stats.objective import sign_of
-from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rungs import bracket_of
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_record import TrialRecord, trial_number
@@ -143,17 +142,3 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
     part, apart = place - below, high - low
     return high - apart * (1 - part) if part >= 0.5 else low + apart * part
-
-
-def build_scheduler(study: StudyConfig, *, max_epochs: int) -> TrialScheduler:
-    """The study's scheduler, with empty rungs."""
-    if study.scheduler.name == "none":
-        return FIFOScheduler()
-    return Asha(
-        mode=study.objective.mode,
-        max_epochs=max_epochs,
-        grace_epochs=study.scheduler.grace_epochs,
-        reduction=study.scheduler.reduction,
-        quota=study.scheduler.quota,
-        brackets=study.scheduler.brackets,
-    )

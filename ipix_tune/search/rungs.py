@@ -19,6 +19,17 @@ def rungs(study: StudyConfig, *, max_epochs: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def ladder(study: StudyConfig, *, max_epochs: int) -> tuple[int, ...]:
+    """Epochs at which curves are compared, whether or not a scheduler decides there: grace * reduction^k below the full
+    length, and the full length."""
+    found = []
+    rung = study.scheduler.grace_epochs
+    while rung < max_epochs:
+        found.append(rung)
+        rung *= study.scheduler.reduction
+    return (*found, max_epochs)
+
+
 def bracket_shares(brackets: int, *, reduction: int) -> tuple[float, ...]:
     """The share of all trials that each bracket has. A trial of bracket b is judged from the (b + 1)-th rung on.
 

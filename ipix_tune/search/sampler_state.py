@@ -17,6 +17,7 @@ from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import FrozenTrial, create_trial
 
 from ipix_tune.search.rank_transform import RankedSampler
+from ipix_tune.search.surrogate_sampler import SurrogateSampler
 from ipix_tune.search.unique_sampler import WholeSampler
 
 KERNEL = ("inverse_squared_lengthscales", "kernel_scale", "noise_var")
@@ -79,6 +80,9 @@ def _state(part: BaseSampler) -> dict[str, Any]:
         found["groups"] = [
             {name: distribution_to_json(one) for name, one in group.items()} for group in _grouped(part)._search_spaces
         ]
+    if isinstance(part, SurrogateSampler):
+        theta = part.surrogate.theta
+        found["surrogate"] = [None if theta is None else theta.tolist(), part.surrogate.rows]
     if isinstance(part, GPSampler):
         found["fits"] = {name: _fits(getattr(part, name)) for name in FITS}
     return found
@@ -96,6 +100,9 @@ def _restore(part: BaseSampler, state: dict[str, Any]) -> None:
         _grouped(part)._search_spaces = [
             {name: json_to_distribution(text) for name, text in group.items()} for group in state["groups"]
         ]
+    if isinstance(part, SurrogateSampler):
+        theta, part.surrogate.rows = state["surrogate"]
+        part.surrogate.theta = None if theta is None else np.array(theta)
     if isinstance(part, GPSampler):
         for name in FITS:
             setattr(part, name, _fitted(state["fits"][name]))

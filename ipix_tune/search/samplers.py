@@ -12,6 +12,7 @@ from ipix_tune.search.prior_sampler import MixedSampler
 from ipix_tune.search.pruned_motpe import FrontSampler
 from ipix_tune.search.rank_transform import RankedSampler
 from ipix_tune.search.sampler_state import JsonCmaEsSampler, set_state, state_of
+from ipix_tune.search.surrogate_sampler import SurrogateSampler
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.storage.atomic import FolderError, replace_bytes
 from ipix_tune.storage.journal_file import WAIT_S
@@ -28,11 +29,17 @@ def build_sampler(
     space: SearchSpace,
     past: Sequence[optuna.trial.FrozenTrial] = (),
     *,
+    levels: Sequence[int],
+    sign: int = 1,
     two_objectives: bool = False,
 ) -> optuna.samplers.BaseSampler:
-    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with even
-    draws and with the priors; in a discrete space every sampler is wrapped, so that no configuration is asked twice
+    """The study's sampler. ``levels``: the epochs at which curves are compared (`rungs.ladder`); ``sign``: 1 where more
+    is better, else -1. TPE is shown trials by their places where there is one objective, and takes turns with even
+    draws and with the priors, and so does the surrogate; in a discrete space every sampler is wrapped, so that no configuration is asked twice
     while others remain. A grid is enqueued; nothing is left to sample."""
+    if config.name == "surrogate":
+        model = SurrogateSampler(space, levels=levels, sign=sign, seed=config.seed)
+        return MixedSampler(space, model, seed=config.seed)
     sampler = optuna_sampler(config, two_objectives=two_objectives)
     if config.name == "tpe" and not two_objectives:
         sampler = RankedSampler(sampler, past)

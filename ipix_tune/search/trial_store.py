@@ -19,6 +19,7 @@ from analysis.stats.best import Settings, settings_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.crash_repair import finish_ask, reopened
+from ipix_tune.search.curve_surrogate import CurveSurrogate
 from ipix_tune.search.recorded_trials import (
     AGAIN,
     CAUSE,
@@ -33,8 +34,11 @@ from ipix_tune.search.recorded_trials import (
     unreported,
 )
 from ipix_tune.search.repeated_error import DATA
+from ipix_tune.search.rungs import ladder
 from ipix_tune.search.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
+from ipix_tune.search.surrogate_sampler import SurrogateSampler
 from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.search.warm_start import past_trials
 from ipix_tune.storage.optuna_storage import open_record, told
 from ipix_tune.storage.study_identity import check_record, identity
@@ -57,6 +61,7 @@ class TrialStore:
         study: the study file.
         space: its search space.
         total: trials that the study may start in all; 0: it is only looked at.
+        max_epochs: full length of a trial, for samplers that compare curves.
         clock: seconds, from any start.
         rounds: gives the configurations of the next round from all trials so far, or none when no more are wanted;
             asked when no trial is waiting or running. Then the sampler is not used.
@@ -75,6 +80,7 @@ class TrialStore:
         space: SearchSpace,
         *,
         total: int,
+        max_epochs: int = 1,
         clock: Callable[[], float] = time.monotonic,
         rounds: Callable[[Sequence[TrialRecord]], Sequence[dict[str, Value]]] | None = None,
         letter: str = "t",
@@ -84,7 +90,10 @@ class TrialStore:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._space = space
-        self._total = total
+        self._total, self._max_epochs = total, max_epochs
+        self.thaw: Callable[[bool], str | None] | None = None
+        """Set by a scheduler that has stopped trials go on: gives the key of one, or None where a new one is worth
+        more; it is told whether a new one may begin."""
         self._sampler_file = None if folder is None else folder / SAMPLER
         self._rounds = rounds
         self._letter = letter
@@ -167,7 +176,7 @@ class TrialStore:
     @property
     def waits(self) -> bool:
         """Whether running trials decide if there will be others."""
-        return self._rounds is not None and bool(self._open)
+        return (self._rounds is not None or self.thaw is not None) and bool(self._open)
 
     @property
     def _waiting(self) -> int:
@@ -194,6 +203,9 @@ class TrialStore:
             trial, values = reopened(self._study, self._space, self._again.pop(0))
         elif self._rounds is not None and not self._begin_round():
             return None
+        elif (key := self._thawed(begin=begin and self.remaining > 0)) is not None:
+            self._offer(next(one for one in latest_trials(self._study) if key_of(one, self._letter) == key))
+            trial, values = reopened(self._study, self._space, self._again.pop())
         elif begin and self.remaining > 0:
             trial = self._study.ask()
             values = self._space.suggest(trial)
@@ -204,6 +216,16 @@ class TrialStore:
         key = key_of(self._frozen(trial), self._letter)
         self._open[key] = trial
         return key, values
+
+    def _thawed(self, *, begin: bool) -> str | None:
+        return None if self.thaw is None else self.thaw(begin)
+
+    @property
+    def surrogate(self) -> CurveSurrogate:
+        """What the sampler `surrogate` has learned."""
+        sampler = self._study.sampler
+        assert isinstance(sampler, WholeSampler) and isinstance(sampler.inner, SurrogateSampler)
+        return sampler.inner.surrogate
 
     def offer_again(self, wanted: Callable[[TrialRecord], bool]) -> list[str]:
         """Offer trials that failed once more, before any new one, each under its own key and so from its own last
@@ -217,22 +239,27 @@ class TrialStore:
             entry = record_of(trial, self._letter)
             if trial.state != TrialState.FAIL or not wanted(entry):
                 continue
-            kept = (SECOND_SCORE, MEASURED, "retries")
-            attributes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
-            self._study.add_trial(
-                optuna.trial.create_trial(
-                    state=TrialState.RUNNING,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    intermediate_values=trial.intermediate_values,
-                    user_attrs={**attributes, AGAIN: trial.user_attrs.get(AGAIN, trial.number)},
-                    system_attrs=trial.system_attrs,
-                )
-            )
-            self._again.append(self._study.get_trials(deepcopy=False)[-1].number)
-            self._ended = [one for one in self._ended if one.key != entry.key]
+            self._offer(trial)
             keys.append(entry.key)
         return keys
+
+    def _offer(self, trial: optuna.trial.FrozenTrial) -> None:
+        """A further trial of Optuna's under the key of this one, which has ended."""
+        kept = (SECOND_SCORE, MEASURED, "retries")
+        attributes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=trial.params,
+                distributions=trial.distributions,
+                intermediate_values=trial.intermediate_values,
+                user_attrs={**attributes, AGAIN: trial.user_attrs.get(AGAIN, trial.number)},
+                system_attrs=trial.system_attrs,
+            )
+        )
+        self._again.append(self._study.get_trials(deepcopy=False)[-1].number)
+        key = key_of(trial, self._letter)
+        self._ended = [one for one in self._ended if one.key != key]
 
     def _save_sampler(self, number: int) -> None:
         if self._sampler_file is not None and self._rounds is None:
@@ -340,5 +367,10 @@ class TrialStore:
         self, study: StudyConfig, past: Sequence[optuna.trial.FrozenTrial] = ()
     ) -> optuna.samplers.BaseSampler:
         return build_sampler(
-            study.sampler, self._space, past, two_objectives=study.objective.second_objective is not None
+            study.sampler,
+            self._space,
+            past,
+            levels=ladder(study, max_epochs=self._max_epochs),
+            sign=study.objective.sign,
+            two_objectives=study.objective.second_objective is not None,
         )

@@ -37,6 +37,11 @@ class WholeSampler(BaseSampler):
         self._distributions = space.fixed_distributions()
         self._plan: tuple[int, dict[str, Value]] = (-1, {})
 
+    @property
+    def inner(self) -> BaseSampler:
+        """Where configurations come from."""
+        return self._inner
+
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Value]:
         """One configuration as ``inner`` would give it."""
         searched = self._inner.infer_relative_search_space(study, trial)

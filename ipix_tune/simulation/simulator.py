@@ -44,7 +44,8 @@ class IncumbentChange:
 
 @dataclass(kw_only=True)
 class Simulated:
-    """What a simulated study came to. ``rungs`` as in `Asha`; empty without it."""
+    """What a simulated study came to. ``rungs``: the scores at every rung by trial key, the sign such that more is
+    better; empty without a scheduler."""
 
     entries: "list[TrialRecord]" = field(default_factory=list)
     rungs: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -90,9 +91,9 @@ class Simulation:
     ) -> None:
         from analysis.stats.best import Standings
         from ipix_tune.config.search_space import SearchSpace
-        from ipix_tune.search.asha import build_scheduler
         from ipix_tune.search.budget import budget_of
         from ipix_tune.search.ray_searcher import TrialStoreSearcher
+        from ipix_tune.search.schedulers import build_scheduler
         from ipix_tune.search.trial_store import TrialStore
 
         if study.objective.second_objective is not None:
@@ -105,7 +106,7 @@ class Simulation:
                 f"constraints: {', '.join(study.constraints)}: the curves of a simulation know the score alone; "
                 "simulate without them with --set constraints={}"
             )
-        sign = study.objective.sign
+        sign, self._study = study.objective.sign, study
         self._standings = Standings(max_epochs=max_epochs, sign=sign)
         self._max_epochs = max_epochs
         self._ends = float("inf") if study.budget.hours is None else study.budget.hours * 3600
@@ -117,11 +118,12 @@ class Simulation:
             study,
             space,
             total=study.budget.trials,
+            max_epochs=max_epochs,
             clock=lambda: self._outcome.seconds,
             sampler=sampler,
         )
         self._budget = budget_of(study, space, self._trials, max_epochs=max_epochs)
-        self._scheduler: Any = build_scheduler(study, max_epochs=max_epochs)
+        self._scheduler: Any = build_scheduler(study, self._trials, max_epochs=max_epochs)
         self._searcher = TrialStoreSearcher(
             self._trials,
             trial_config=self._handed_out,
@@ -135,7 +137,7 @@ class Simulation:
 
     def run(self, *, until: Callable[[Simulated], bool] | None = None) -> Simulated:
         """To the end of the budget, or until ``until`` has seen enough; trials that are cut off stay open."""
-        from ipix_tune.search.asha import Asha
+        from ipix_tune.search.rungs import rungs
 
         outcome = self._outcome
         self._start_trials(0.0)
@@ -151,7 +153,11 @@ class Simulation:
             else:
                 self._start_trials(now)
         outcome.entries = self._trials.entries()
-        outcome.rungs = self._scheduler.rungs if isinstance(self._scheduler, Asha) else {}
+        sign, scored = self._study.objective.sign, [one for one in outcome.entries if one.state != "infeasible"]
+        outcome.rungs = {
+            rung: {one.key: sign * one.scores[rung] for one in scored if rung in one.scores}
+            for rung in rungs(self._study, max_epochs=self._max_epochs)
+        }
         return outcome
 
     @property
@@ -168,7 +174,8 @@ class Simulation:
             key = config["key"]
             values = self._values.pop(key)
             curve = self._curves.curve(values)
-            self._push(now, _Running(tune_id=f"trial-{self._order}", key=key, values=values, curve=curve), 1)
+            begun = max(self._trials.entry(key).scores, default=0)
+            self._push(now, _Running(tune_id=f"trial-{self._order}", key=key, values=values, curve=curve), begun + 1)
             self._outcome.busiest = max(self._outcome.busiest, len(self._heap))
 
     def _push(self, now: float, running: _Running, epoch: int) -> None:

@@ -73,7 +73,8 @@ def run(
         if (idle := space.trainer.idle(first, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
         plan = make_plan(study)
-        trials = TrialStore(place, study, space, total=plan.trials, there=study_folder.trials_of(place, copy))
+        there = study_folder.trials_of(place, copy)
+        trials = TrialStore(place, study, space, total=plan.trials, max_epochs=plan.max_epochs, there=there)
         for line in offer_failed(trials, space.trainer, first, resume=resume, retry_failed=retry_failed, lost=True):
             say(console, line)
         return _search(study, space, plan, trials, place, copy, console=console)
@@ -103,15 +104,13 @@ def _search(
     *,
     console: Console,
 ) -> Outcome:
-    from ipix_tune.search.asha import Asha, build_scheduler
     from ipix_tune.search.budget import budget_of
     from ipix_tune.search.samplers import SAMPLER
+    from ipix_tune.search.schedulers import build_scheduler
     from ipix_tune.storage.optuna_storage import JOURNAL
     from ipix_tune.study.kept_checkpoints import needed_of_search
 
-    scheduler = build_scheduler(study, max_epochs=plan.max_epochs)
-    if isinstance(scheduler, Asha):
-        scheduler.replay(trials.entries())
+    scheduler = build_scheduler(study, trials, max_epochs=plan.max_epochs)
     progress = progress_of(study, trials.entries(), total=plan.trials, max_epochs=plan.max_epochs, phase="search")
     budget = budget_of(study, space, trials, max_epochs=plan.max_epochs)
     work = Work(

@@ -2,7 +2,7 @@
 
 The hyperparameters are drawn too: by elliptical slice sampling (Murray, Adams and MacKay 2010) around a Laplace
 approximation (as in Nishihara, Murray and Adams 2014), so that intervals hold what is not known of noise, smoothness
-and relevance. Functions are drawn by Matheron's rule (Wilson et al. 2020). Same trials and seed, same draws.
+and relevance. Functions are drawn in `posterior_function`. Same trials and seed, same draws.
 """
 
 import math
@@ -13,12 +13,12 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve
 from threadpoolctl import threadpool_limits
 
 from analysis.compute.process_pool import Here
 from analysis.stats.sensitivity.anova_basis import Floats
-from analysis.stats.sensitivity.gp_likelihood import LEVEL_VARIANCE, Hyper, Model, factor
+from analysis.stats.sensitivity.gp_likelihood import Hyper, Model
+from analysis.stats.sensitivity.posterior_function import Conditioned, Function, Normals, normals
 from analysis.stats.sensitivity.surrogate_data import Data
 
 DRAWS, BURN_IN = 200, 40
@@ -47,12 +47,12 @@ def draw(data: Data, mode: Floats, *, draws: int = DRAWS, seed: int = 0, pool: E
     rng = np.random.default_rng(seed)
     with threadpool_limits(1, user_api="blas"):
         hypers = _hypers(Model(data.basis, data.rows), mode, draws=draws, rng=rng)
-    normals = [_normals(data, rng) for _ in hypers]
+    numbers = [_normals(data, rng) for _ in hypers]
     shares = [slice(start, start + PORTION) for start in range(0, draws, PORTION)]
     found = [
         one
         for part in (pool or Here()).map(
-            _functions, repeat(data), [hypers[share] for share in shares], [normals[share] for share in shares]
+            _functions, repeat(data), [hypers[share] for share in shares], [numbers[share] for share in shares]
         )
         for one in part
     ]
@@ -117,52 +117,28 @@ def _slice(
         angle = rng.uniform(low, high)
 
 
-Normals = tuple[float, Floats, Floats, Floats]
-"""Standard normal numbers of one draw: of the level, of the weights, of the runs, and of the rows."""
-
-
 def _normals(data: Data, rng: np.random.Generator) -> Normals:
-    return (
-        rng.standard_normal(),
-        rng.standard_normal(data.basis.width),
-        rng.standard_normal(len(data.trials)),
-        rng.standard_normal(len(data.rows.scores)),
-    )
+    return normals(rng, width=data.basis.width, trials=len(data.trials), rows=len(data.rows.scores))
 
 
 def _functions(
-    data: Data, hypers: Sequence[Floats], normals: Sequence[Normals]
+    data: Data, hypers: Sequence[Floats], numbers: Sequence[Normals]
 ) -> list[tuple[float, Floats, Floats, float, Floats]]:
     """A draw of level, weights, ends, noise and what seeds differ by at every level for each theta."""
     model, features = Model(data.basis, data.rows), data.basis.joined(data.rows.singles)
+    found, known, posterior = [], None, None
     with threadpool_limits(1, user_api="blas"):
-        return [
-            _function(model, data, features, model.hyper(theta), numbers)
-            for theta, numbers in zip(hypers, normals, strict=True)
-        ]
+        for theta, own in zip(hypers, numbers, strict=True):
+            if posterior is None or theta is not known:
+                known, posterior = theta, Conditioned(model, features, theta)
+            found.append(_in_unit(posterior.draw(own), posterior.hyper, data))
+    return found
 
 
-def _function(
-    model: Model, data: Data, features: Floats, hyper: Hyper, normals: Normals
-) -> tuple[float, Floats, Floats, float, Floats]:
-    """By Matheron's rule: a draw from the prior, moved by what the scores differ from its scores."""
-    rows, scale = data.rows, data.scale
-    for_level, for_weights, for_runs, for_rows = normals
-    variances = model.prior_variances(hyper)
-    level = math.sqrt(LEVEL_VARIANCE) * for_level
-    weights = np.sqrt(variances) * for_weights
-    runs = math.sqrt(hyper.run) * for_runs
-    other = factor(model.other_covariance(hyper)) @ for_rows
-    simulated = level + (features @ weights + runs)[rows.who] + other
-    lower = factor(model.covariance(hyper))
-    pull = cho_solve((lower, True), rows.scores - simulated, check_finite=False)
-    by_trial = np.add.reduceat(pull, rows.starts)
-    level += LEVEL_VARIANCE * pull.sum()
-    weights = weights + variances * (features.T @ by_trial)
-    runs = runs + hyper.run * by_trial
-    top = data.centers[-1]
-    ends = level + features @ weights + runs
+def _in_unit(function: Function, hyper: Hyper, data: Data) -> tuple[float, Floats, Floats, float, Floats]:
+    """In the study's unit."""
+    top, scale = data.centers[-1], data.scale
     noise = scale * math.sqrt(hyper.noise)
-    left = np.array([rows.distance[data.at == level].max() for level in range(len(data.levels))])
+    left = np.array([data.rows.distance[data.at == level].max() for level in range(len(data.levels))])
     apart = scale * np.sqrt(hyper.run + hyper.run_drift * left + hyper.noise)
-    return top + scale * level, scale * weights, top + scale * ends, noise, apart
+    return top + scale * function.level, scale * function.weights, top + scale * function.ends, noise, apart
