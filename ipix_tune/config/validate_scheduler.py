@@ -21,8 +21,8 @@ def check_scheduler(study: StudyConfig) -> None:
         return
     if sampler != "surrogate":
         raise SpaceError(
-            f"scheduler.name = freeze_thaw with sampler.name = {sampler}: the surrogate decides which trial goes on, so "
-            "it has to learn from all of them; set sampler.name: surrogate, or scheduler.name: asha",
+            f"scheduler.name = freeze_thaw with sampler.name = {sampler}: the surrogate decides which trial goes on, "
+            "so it has to learn from all of them; set sampler.name: surrogate, or scheduler.name: asha",
             path=("scheduler", "name"),
         )
     if scheduler.brackets > 1:

@@ -40,6 +40,8 @@ class TrialRow:
     second_score: float | None = None
     retries: int = 0
     error: str | None = None
+    paused: bool = False
+    """It was stopped, and may go on."""
     infeasible: bool = False
     """It has told that it breaks a constraint, and ends."""
 
@@ -48,6 +50,11 @@ class TrialRow:
         self.epoch = epoch
         if score is not None and math.isfinite(score):
             self.scored_epoch, self.score, self.second_score = epoch, score, second_score
+
+    @property
+    def shown(self) -> str:
+        """The state as a person sees it."""
+        return "paused" if self.paused else self.state
 
     def scored(self, key: str) -> Scored | None:
         """The trial in the form that `analysis.stats.best` compares; None without a score."""
@@ -146,7 +153,7 @@ class ProgressTable:
             )
         infeasible = f"{counts['infeasible']} infeasible, " if counts["infeasible"] else ""
         parts = [
-            f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} stopped, "
+            f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} {self._stopped}, "
             f"{infeasible}{counts['failed']} failed), {counts['running']} running"
         ]
         found = self.standings()
@@ -166,6 +173,10 @@ class ProgressTable:
         if not math.isnan(eta) and done < self.total:
             parts.append(f"about {_duration(eta)} to go")
         return "; ".join(parts)
+
+    @property
+    def _stopped(self) -> str:
+        return "paused" if any(row.paused for row in self.rows.values()) else "stopped"
 
     def table(self) -> Table:
         """The live table."""
@@ -187,7 +198,7 @@ class ProgressTable:
             style = "bold green" if key in leading else "" if row.state == "running" else "dim"
             table.add_row(
                 key,
-                row.state + (f" (retry {row.retries})" if row.retries else ""),
+                row.shown + (f" (retry {row.retries})" if row.retries else ""),
                 f"{row.epoch}/{self.max_epochs}",
                 "" if row.score is None else f"{row.score:.2f}",
                 *([] if self.second_objective is None else [_number(row.second_score)]),
@@ -216,8 +227,10 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
-    def started(self, key: str) -> None:
-        self._line(f"{key} starts: {describe(self.progress.rows[key].values)}")
+    def started(self, key: str, *, again: bool = False) -> None:
+        row = self.progress.rows[key]
+        how = f"goes on after epoch {row.epoch}" if again else f"starts: {describe(row.values)}"
+        self._line(f"{key} {how}")
 
     def epoch(self, key: str) -> None:
         row = self.progress.rows[key]
@@ -234,7 +247,7 @@ class Display:
     def ended(self, key: str) -> None:
         row = self.progress.rows[key]
         reason = f": {row.error}" if row.error else ""
-        self._line(f"{key} {row.state} after {row.epoch}/{self.progress.max_epochs} epochs{reason}")
+        self._line(f"{key} {row.shown} after {row.epoch}/{self.progress.max_epochs} epochs{reason}")
         self._line(self.progress.headline())
 
     def _line(self, text: str) -> None:

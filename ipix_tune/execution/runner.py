@@ -26,6 +26,8 @@ from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.function import GIVEN
 from ipix_tune.trainer.resources import Value
 
+ANY = -1
+"""Tune's word for as many trials as the searcher gives."""
 TOLD = 5
 """Trials that a message names at most."""
 
@@ -98,8 +100,9 @@ class Runner:
         from ipix_tune.search.ray_searcher import TrialStoreSearcher
 
         study, work = self._study, self._work
+        thaws = work.trials.thaw is not None
         with Display(work.progress, self._console) as display, self._stop.on_signals(self._console):
-            if not work.trials.remaining or self._stop.stop_all():
+            if not work.trials.goes_on or self._stop.stop_all():
                 return
             callback = TuneCallback(
                 work.trials,
@@ -113,6 +116,7 @@ class Runner:
                     study.stop_after_same_error, fitted=work.progress.count("complete", "stopped", "infeasible") > 0
                 ),
                 on_alike=self._stop.failed_alike,
+                thaws=thaws,
             )
             searcher = TrialStoreSearcher(
                 work.trials,
@@ -127,11 +131,11 @@ class Runner:
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=work.scheduler,
-                    max_concurrent_trials=work.trials.remaining,  # actors started side by side; the searcher counts
-                    num_samples=work.trials.remaining,
+                    max_concurrent_trials=max(work.trials.remaining, 1),  # actors started side by side
+                    num_samples=ANY if thaws else work.trials.remaining,  # the searcher says when there are no more
                     reuse_actors=not _needs_new_processes(study),
                     trial_name_creator=_key_of,
-                    trial_dirname_creator=_key_of,
+                    trial_dirname_creator=_folder_of,
                 ),
                 run_config=tune.RunConfig(
                     name=f"session-{int(time.time())}",
@@ -166,11 +170,13 @@ class Runner:
 
     def _trial_ended(self, key: str) -> None:
         if self._study.keep_checkpoints != "all":
-            disposable = self._work.progress.ended() - self._needed()
+            paused = {key for key, row in self._work.progress.rows.items() if row.paused}
+            disposable = self._work.progress.ended() - self._needed() - paused
             self._checkpoints.remove(of=disposable)
             self._copies.remove_checkpoints(of=disposable)
         self._copies.save_end(key)
-        self._logs.ended(key)
+        if not self._work.progress.rows[key].paused:
+            self._logs.ended(key)
 
     def _needed(self) -> set[str]:
         """Keys of the trials whose checkpoints stay; those that failed go on from them when they are offered again."""
@@ -223,6 +229,11 @@ class Runner:
 
 def _key_of(trial: Any) -> str:
     return str(trial.config["key"])
+
+
+def _folder_of(trial: Any) -> str:
+    """Tune's own folder of a trial. One that goes on after it was stopped is another trial to Tune."""
+    return f"{_key_of(trial)}-{trial.trial_id}"
 
 
 def _actor_resources(study: StudyConfig) -> dict[str, float]:

@@ -29,6 +29,8 @@ class TuneCallback(Callback):
         on_storage_fault: called with the reason when a trial could not write to the study's storage.
         alike: counts failures with the same error.
         on_alike: called with the reason when there were too many of them in a row.
+        thaws: a trial that the scheduler stopped may go on later, so that its W&B run stays open until the study ends:
+            W&B's client takes a run's id once in a process.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class TuneCallback(Callback):
         on_storage_fault: Callable[[str], None],
         alike: Alike | None = None,
         on_alike: Callable[[str], None] = lambda reason: None,
+        thaws: bool = False,
     ) -> None:
         self._trials = trials
         self._tracker = tracker
@@ -52,6 +55,7 @@ class TuneCallback(Callback):
         self._on_step = on_step
         self._on_storage_fault = on_storage_fault
         self._alike, self._on_alike = alike or Alike(0), on_alike
+        self._thaws = thaws
         self._ended: set[str] = set()
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
@@ -63,8 +67,9 @@ class TuneCallback(Callback):
         key = trial.config["key"]
         if key in self._display.progress.rows and self._display.progress.rows[key].state == "running":
             return
+        again = key in self._display.progress.rows
         self._open(trial)
-        self._display.started(key)
+        self._display.started(key, again=again)
 
     def _open(self, trial: Any) -> TrialRow:
         """The trial's row, made with its W&B run where there is none yet: a trial whose process dies, or whose node
@@ -72,6 +77,7 @@ class TuneCallback(Callback):
         key = trial.config["key"]
         row = self._display.progress.rows.get(key)
         if row is None or row.state != "running":
+            self._ended.discard(key)
             values, past = self._values[key], self._trials.entry(key)
             row = TrialRow(values=values, retries=past.retries)
             epoch = max(past.scores, default=0)
@@ -124,19 +130,23 @@ class TuneCallback(Callback):
         self._end(key, "failed", reason, OTHER)
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
-        """Trials that are still open were cut off by the user or the time budget; their runs are closed as such."""
+        """Trials that are still open were cut off by the user or the time budget; their runs are closed as such, and so
+        are those of trials that might have gone on."""
         for key, row in self._display.progress.rows.items():
             if row.state == "running":
                 row.state = "interrupted"
+                self._finish(key, row)
+            elif row.paused:
                 self._finish(key, row)
 
     def _end(self, key: str, state: State, error: str | None, cause: str | None) -> None:
         row = self._display.progress.rows[key]
         if row.state != "running":
             return
-        row.state, row.error = state, error
+        row.state, row.error, row.paused = state, error, self._thaws and state == "stopped"
         self._display.progress.finished_here += 1
-        self._finish(key, row)
+        if not row.paused:
+            self._finish(key, row)
         if state != "interrupted":
             self._trials.end(key, state=state, error=error, cause=cause)
             if (reason := self._alike.ended(state=state, error=error, cause=cause)) is not None:

@@ -1,9 +1,11 @@
 """What a search knows of its trials' curves: the report's surrogate of score over configuration and budget
 (`analysis.stats.sensitivity.gp_likelihood`), conditioned on the trials as they stand.
 
-It differs from the report's fit in three ways, since it is asked at every report: the hyperparameters stand at their
-mode, which is sought again when the rows have grown by `GROWTH`; scores far below the usual ones count as less low,
-so that a run that collapsed does not decide what the others are compared by; and of many trials the leading ones stay.
+It differs from the report's fit, since it is asked at every report and has no end of a study to look back from. The
+hyperparameters stand at their mode, which is sought again when the rows have grown by `GROWTH`. Scores far below the
+usual ones count as less low, so that a run that collapsed does not decide what the others are compared by. Every rung
+has a unit of its own: where scores at the first differ by little and those at the end by much, the little says nothing
+of the much. Of many trials the leading ones stay.
 """
 
 import math
@@ -30,6 +32,8 @@ ITERATIONS = 60
 """Steps of the search for the mode, at most; it begins at the last one."""
 MOST, LEADING = 250, 150
 """Trials that count at most, and how many of them are the leading ones; the others are taken at even distances."""
+AS_BEFORE = 4
+"""Trials that say that scores differ at a rung as much as at the one before, beside those that were seen at both."""
 LOWEST = 2.0
 """How far below the median of its rung a score counts at most, in units of the distance from there to the 95 %
 quantile."""
@@ -118,7 +122,7 @@ class CurveSurrogate:
         rows = Rows(
             who=who,
             distance=distances[at],
-            scores=scores / (float(scores.std()) or 1.0),
+            scores=_in_units(scores, who, at),
             singles=tuple(self._basis.single(i, places[:, i], active[:, i]) for i in range(len(self._basis.axes))),
             extra=np.zeros(len(scores)),
         )
@@ -213,6 +217,22 @@ class Posterior:
     def _guess(self, function: Function) -> Guess:
         ends = {one.key: float(end) for one, end in zip(self._known.records, function.ends, strict=True)}
         return Guess(function=function, ends=ends)
+
+
+def _in_units(scores: Floats, who: NDArray[np.int64], at: NDArray[np.int64]) -> Floats:
+    """Scores of each rung in its own unit: what trials differ by at the first; from there by how much more the same
+    trials differ at the next, since those that go on are a selection."""
+    unit, found = float(scores[at == at.min()].std()) or 1.0, np.empty_like(scores)
+    before: dict[int, float] = {}
+    for level in np.unique(at):
+        own = dict(zip(who[at == level].tolist(), scores[at == level].tolist(), strict=True))
+        both = [trial for trial in own if trial in before]
+        if both and (usual := float(np.var([before[trial] for trial in both]))) > 0:
+            now = float(np.var([own[trial] for trial in both]))
+            unit *= math.sqrt((len(both) * now + AS_BEFORE * usual) / ((len(both) + AS_BEFORE) * usual))
+        found[at == level] = scores[at == level] / unit
+        before = own
+    return found / (float(found.std()) or 1.0)
 
 
 def _centered(scores: Floats, *, low: NDArray[np.bool_]) -> Floats:

@@ -33,10 +33,18 @@ def build_sampler(
     sign: int = 1,
     two_objectives: bool = False,
 ) -> optuna.samplers.BaseSampler:
-    """The study's sampler. ``levels``: the epochs at which curves are compared (`rungs.ladder`); ``sign``: 1 where more
-    is better, else -1. TPE is shown trials by their places where there is one objective, and takes turns with even
-    draws and with the priors, and so does the surrogate; in a discrete space every sampler is wrapped, so that no configuration is asked twice
-    while others remain. A grid is enqueued; nothing is left to sample."""
+    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with even
+    draws and with the priors, and so does the surrogate; in a discrete space every sampler is wrapped, so that no
+    configuration is asked twice while others remain. A grid is enqueued; nothing is left to sample.
+
+    Args:
+        config: the study's `sampler`.
+        space: its search space.
+        past: trials of earlier studies.
+        levels: the epochs at which curves are compared (`rungs.ladder`).
+        sign: 1 where more is better, else -1.
+        two_objectives: whether there are two.
+    """
     if config.name == "surrogate":
         model = SurrogateSampler(space, levels=levels, sign=sign, seed=config.seed)
         return MixedSampler(space, model, seed=config.seed)

@@ -174,6 +174,11 @@ class TrialStore:
         return len(self._again) + max(fresh, 0)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether there is a trial to be handed out now: a new one, or one that goes on."""
+        return self.remaining > 0 or self._thawed(begin=False) is not None
+
+    @property
     def waits(self) -> bool:
         """Whether running trials decide if there will be others."""
         return (self._rounds is not None or self.thaw is not None) and bool(self._open)
@@ -224,7 +229,8 @@ class TrialStore:
     def surrogate(self) -> CurveSurrogate:
         """What the sampler `surrogate` has learned."""
         sampler = self._study.sampler
-        assert isinstance(sampler, WholeSampler) and isinstance(sampler.inner, SurrogateSampler)
+        assert isinstance(sampler, WholeSampler)
+        assert isinstance(sampler.inner, SurrogateSampler)
         return sampler.inner.surrogate
 
     def offer_again(self, wanted: Callable[[TrialRecord], bool]) -> list[str]:
