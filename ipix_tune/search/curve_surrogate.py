@@ -10,11 +10,13 @@ of the much. Of many trials the leading ones stay.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from analysis.stats.sensitivity.anova_basis import Basis, Floats
 from analysis.stats.sensitivity.gp_likelihood import Model, Rows
@@ -89,7 +91,7 @@ class CurveSurrogate:
         count = sum(level in one.scores for one in scored for level in self._levels)
         if len(scored) >= LEAST and (self.theta is None or count >= self.rows * GROWTH):
             known = self._gathered(scored)
-            with threadpool_limits(1, user_api="blas"):
+            with _one_thread():
                 self.theta = find_mode(Model(self._basis, known.rows), start=self.theta, iterations=ITERATIONS)
             self.rows = count
         return self.theta is not None
@@ -98,7 +100,7 @@ class CurveSurrogate:
         """What follows from the trials; there must be a mode."""
         assert self.theta is not None
         known = self._gathered(self.scored(records))
-        with threadpool_limits(1, user_api="blas"):
+        with _one_thread():
             features = self._basis.joined(known.rows.singles)
             conditioned = Conditioned(Model(self._basis, known.rows), features, self.theta)
         return Posterior(self, known, conditioned)
@@ -204,19 +206,30 @@ class Posterior:
         even between 0 and 1. So most proposals use what is known, and trials that run side by side differ."""
         rows, count = self._known.rows, len(self._known.records)
         numbers = normals(rng, width=len(self._mean.weights), trials=count, rows=len(rows.scores))
-        with threadpool_limits(1, user_api="blas"):
+        with _one_thread():
             drawn = self._conditioned.draw(numbers)
         return self._guess(self._mean.towards(drawn, rng.random() ** 2))
 
     def maximum(self, guess: Guess, rng: np.random.Generator) -> tuple[dict[str, Value], float]:
         """The best configuration if the guess is right, and what it would come to."""
-        with threadpool_limits(1, user_api="blas"):
+        with _one_thread():
             place, value = self._surrogate.maximum(guess.function, self._leaders, rng)
         return self._surrogate.values(place), value
 
     def _guess(self, function: Function) -> Guess:
         ends = {one.key: float(end) for one, end in zip(self._known.records, function.ends, strict=True)}
         return Guess(function=function, ends=ends)
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries, which takes longer than a decision
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """The matrices are small, and several threads do not give the same bits everywhere."""
+    found: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
+    return found
 
 
 def _in_units(scores: Floats, who: NDArray[np.int64], at: NDArray[np.int64]) -> Floats:

@@ -39,6 +39,7 @@ class FreezeThaw(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._surrogate_now, self._seed, self._records = surrogate, seed, records
         self._rungs, self._full = tuple(levels[:-1]), levels[-1]
+        self._decided: tuple[tuple[bool, int, int, int], str | None] | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         told = TrialMessage.from_result(result)
@@ -65,10 +66,25 @@ class FreezeThaw(FIFOScheduler):
             return None
         if surrogate.theta is None:
             return None if begin else max(stopped, key=surrogate.standing).key
+        rows = sum(len(one.scores) for one in records)
+        moment = (begin, len(records), len(stopped), rows)
+        if self._decided is None or self._decided[0] != moment:
+            self._decided = moment, self._drawn(surrogate, records, stopped, begin=begin, rows=rows)
+        return self._decided[1]
+
+    def _drawn(
+        self,
+        surrogate: CurveSurrogate,
+        records: Sequence[TrialRecord],
+        stopped: Sequence[TrialRecord],
+        *,
+        begin: bool,
+        rows: int,
+    ) -> str | None:
         posterior = surrogate.given(records)
         if not begin:
             return self._most_likely(posterior.mean, stopped, records)
-        rng = np.random.default_rng([self._seed, 4, len(records), sum(len(one.scores) for one in records)])
+        rng = np.random.default_rng([self._seed, 4, len(records), rows])
         guess = posterior.draw(rng)
         best = self._best_end(guess, records)
         chosen, most = None, _gain(posterior.maximum(guess, rng)[1], best, left=self._full)
