@@ -50,7 +50,7 @@ class SamplerConfig(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes what the sampler draws."""
     startup_trials: Annotated[int, Field(ge=0)] = 10
-    """Random trials before the model takes over (tpe, gp, cmaes)."""
+    """Random trials before the model takes over (tpe, surrogate, gp, cmaes)."""
 
 
 class SchedulerConfig(Section):

@@ -27,8 +27,6 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.trainer.resources import Value
 
-LEAST = 8
-"""Trials with a score at a rung, before which nothing is modelled."""
 GROWTH = 1.3
 ITERATIONS = 60
 """Steps of the search for the mode, at most; it begins at the last one."""
@@ -70,9 +68,11 @@ class CurveSurrogate:
         space: its search space.
         levels: the rungs and the full length, in epochs, ascending.
         sign: 1 where more is better, else -1.
+        least: trials with a score at a rung, before which nothing is modelled; 2 at least.
     """
 
-    def __init__(self, space: SearchSpace, *, levels: Sequence[int], sign: int) -> None:
+    def __init__(self, space: SearchSpace, *, levels: Sequence[int], sign: int, least: int) -> None:
+        self._least = max(least, 2)
         self._space, self._levels, self._sign = space, tuple(levels), sign
         self._basis = Basis(space.describe())
         self._ranged = np.array([axis.choices is None for axis in self._basis.axes])
@@ -89,7 +89,7 @@ class CurveSurrogate:
         """Seek the mode where there are enough new scores; whether there is one."""
         scored = self.scored(records)
         count = sum(level in one.scores for one in scored for level in self._levels)
-        if len(scored) >= LEAST and (self.theta is None or count >= self.rows * GROWTH):
+        if len(scored) >= self._least and (self.theta is None or count >= self.rows * GROWTH):
             known = self._gathered(scored)
             with _one_thread():
                 self.theta = find_mode(Model(self._basis, known.rows), start=self.theta, iterations=ITERATIONS)

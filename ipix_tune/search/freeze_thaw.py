@@ -51,7 +51,11 @@ class FreezeThaw(FIFOScheduler):
         """Whether the trial goes on at once: CONTINUE or STOP."""
         if epoch not in self._rungs:
             return CONTINUE
-        records = [_reported(one, epoch, score) if one.key == key else one for one in self._records()]
+        records = self._records()
+        known = next((one for one in records if one.key == key), None)
+        if known is not None and epoch in known.scores:  # reported again after the driver died: it was decided then
+            return STOP if known.stops == epoch == max(known.scores) else CONTINUE
+        records = [_reported(one, epoch, score) if one.key == key else one for one in records]
         return CONTINUE if self._chosen(records, begin=True) == key else STOP
 
     def thaw(self, begin: bool) -> str | None:

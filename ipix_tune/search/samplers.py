@@ -29,7 +29,7 @@ def build_sampler(
     space: SearchSpace,
     past: Sequence[optuna.trial.FrozenTrial] = (),
     *,
-    levels: Sequence[int],
+    levels: Sequence[int] = (1,),
     sign: int = 1,
     two_objectives: bool = False,
 ) -> optuna.samplers.BaseSampler:
@@ -46,7 +46,7 @@ def build_sampler(
         two_objectives: whether there are two.
     """
     if config.name == "surrogate":
-        model = SurrogateSampler(space, levels=levels, sign=sign, seed=config.seed)
+        model = SurrogateSampler(space, levels=levels, sign=sign, least=config.startup_trials, seed=config.seed)
         return MixedSampler(space, model, seed=config.seed)
     sampler = optuna_sampler(config, two_objectives=two_objectives)
     if config.name == "tpe" and not two_objectives:

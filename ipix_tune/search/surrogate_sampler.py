@@ -24,11 +24,12 @@ class SurrogateSampler(BaseSampler):
         space: the search space.
         levels: the rungs and the full length, in epochs, ascending.
         sign: 1 where more is better, else -1.
+        least: trials with a score before it learns from them.
         seed: of the draws.
     """
 
-    def __init__(self, space: SearchSpace, *, levels: Sequence[int], sign: int, seed: int) -> None:
-        self.surrogate = CurveSurrogate(space, levels=levels, sign=sign)
+    def __init__(self, space: SearchSpace, *, levels: Sequence[int], sign: int, least: int, seed: int) -> None:
+        self.surrogate = CurveSurrogate(space, levels=levels, sign=sign, least=least)
         self._space = space
         self._rng = np.random.default_rng([seed, 3])
         self._alone = RandomSampler(seed=seed)

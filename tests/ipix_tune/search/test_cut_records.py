@@ -5,9 +5,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.asha import build_scheduler
 from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.samplers import SAMPLER
+from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.optuna_storage import JOURNAL
@@ -18,6 +18,7 @@ TRIALS, EPOCHS = 6, 4
 
 
 def study(sampler, quota, points=()):
+    scheduler = "freeze_thaw" if sampler == "surrogate" else "asha"
     rates = {"choice": [0.1, 0.3, 0.8]} if sampler == "grid" else {"uniform": [0, 1]}
     decays = {"choice": [0.9]} if sampler == "grid" else {"uniform": [0.9, 0.99]}
     changes = {
@@ -29,7 +30,7 @@ def study(sampler, quota, points=()):
         "points": list(points),
         "budget": {"trials": TRIALS},
         "sampler": {"name": sampler, "startup_trials": 3},
-        "scheduler": {"grace_epochs": 1, "reduction": 2, "quota": quota},
+        "scheduler": {"name": scheduler, "grace_epochs": 1, "reduction": 2, "quota": quota},
     }
     return StudyConfig.model_validate(base() | changes)
 
@@ -38,9 +39,8 @@ def run(folder, config):
     """One trial at a time, as Tune goes about it; a trial that is taken up reports all its epochs again. Returns the
     sampler's file as it was written, by the number of records that stood then."""
     space, samplers = SearchSpace(config), {}
-    store = TrialStore(folder, config, space, total=TRIALS)
-    scheduler = build_scheduler(config, max_epochs=EPOCHS)
-    scheduler.replay(store.entries())
+    store = TrialStore(folder, config, space, total=TRIALS, max_epochs=EPOCHS)
+    scheduler = build_scheduler(config, store, max_epochs=EPOCHS)
     handed_out = {}
     searcher = TrialStoreSearcher(
         store,
@@ -84,7 +84,13 @@ POINTS = [
 
 @pytest.mark.parametrize(
     ("sampler", "quota", "points"),
-    [("tpe", True, ()), ("tpe", False, POINTS), ("random", True, POINTS), ("grid", False, ())],
+    [
+        ("tpe", True, ()),
+        ("tpe", False, POINTS),
+        ("random", True, POINTS),
+        ("grid", False, ()),
+        pytest.param("surrogate", False, POINTS, marks=pytest.mark.slow),
+    ],
 )
 def test_a_driver_that_dies_after_any_record_changes_no_trial(tmp_path, sampler, quota, points):
     config, whole = study(sampler, quota, points), tmp_path / "whole"

@@ -109,7 +109,7 @@ def test_the_remaining_budget_survives_reopening(tmp_path):
     assert trial_store(tmp_path, total=5).remaining == 2
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "surrogate", "random", "gp", "cmaes"])
 def test_the_next_suggestion_after_reopening_is_the_one_that_would_have_come(tmp_path, sampler):
     def run(store, trials):
         found = []
@@ -368,7 +368,7 @@ def test_a_study_whose_sampler_file_is_lost_or_old_gives_no_trial_twice(tmp_path
 
 @pytest.mark.parametrize("record", ["journal", "sqlite"])
 @pytest.mark.parametrize(
-    "sampler", ["tpe", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cmaes", "random", "gp"))]
+    "sampler", ["tpe", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cmaes", "random", "gp", "surrogate"))]
 )
 @pytest.mark.parametrize("before", [0, 6])
 def test_a_trial_that_was_asked_but_not_written_is_the_undisturbed_studys(tmp_path, record, sampler, before):

@@ -37,7 +37,7 @@ def asked(trials, *, sampler="tpe", search=None, folder=None, points=(), seed=0)
     return found
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", pytest.param("gp", marks=pytest.mark.slow), "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "surrogate", "random", pytest.param("gp", marks=pytest.mark.slow), "cmaes"])
 def test_a_discrete_space_is_asked_through_before_anything_repeats(sampler):
     found = asked(24, sampler=sampler)
     assert len({tuple((name, str(value)[:5]) for name, value in one) for one in found}) == 24

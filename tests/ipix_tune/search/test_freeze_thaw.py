@@ -1,0 +1,169 @@
+from collections import Counter
+
+import pytest
+
+from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.search.freeze_thaw import FreezeThaw
+from ipix_tune.search.schedulers import build_scheduler
+from ipix_tune.search.trial_store import TrialStore
+from ipix_tune.simulation.parametric_curves import ParametricCurves
+from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.trainer.interface import SpaceError
+from tests.ipix_tune.search.test_curve_surrogate import SEARCH, records, surrogate
+from tests.ipix_tune.studies import base
+
+EPOCHS = 9
+
+
+def study(**changes):
+    data = {
+        "search": SEARCH,
+        "points": [],
+        "budget": {"trials": 24},
+        "sampler": {"name": "surrogate", "startup_trials": 6},
+        "scheduler": {"name": "freeze_thaw", "grace_epochs": 1, "reduction": 3},
+    }
+    return StudyConfig.model_validate(base() | data | changes)
+
+
+class Counted:
+    """Curves that count how often a configuration is begun."""
+
+    search = None
+
+    def __init__(self, config):
+        self._curves = ParametricCurves(SearchSpace(config), shape="power", mode="max", epochs=EPOCHS, seed=0)
+
+    def curve(self, values):
+        return self._curves.curve(values)
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    config = study()
+    return Simulation(config, Counted(config), max_epochs=EPOCHS, concurrent=3).run()
+
+
+def test_all_trials_of_the_budget_begin_and_no_epoch_is_paid_for_twice(outcome):
+    assert len(outcome.entries) == 24
+    assert outcome.epochs == sum(max(one.scores) for one in outcome.entries)
+
+
+def test_every_trial_is_frozen_at_a_rung_or_has_run_in_full(outcome):
+    assert {max(one.scores) for one in outcome.entries} <= {1, 3, EPOCHS}
+    assert {one.state for one in outcome.entries} == {"complete", "stopped"}
+
+
+def test_fewer_trials_go_on_the_higher_the_rung(outcome):
+    reached = [len(outcome.rungs[1]), len(outcome.rungs[3]), Counter(one.state for one in outcome.entries)["complete"]]
+    assert reached[0] == 24
+    assert 1 <= reached[2] <= reached[1] < reached[0] / 2
+
+
+def test_a_study_does_not_end_while_a_frozen_trial_is_likely_to_become_the_best(outcome):
+    model = surrogate(least=6)
+    model.fit(outcome.entries)
+    judge = FreezeThaw(lambda: model, levels=(1, 3, EPOCHS), seed=0, records=lambda: outcome.entries)
+    assert judge.thaw(begin=False) is None
+
+
+def scheduler(known, *, least=5, seed=0):
+    model = surrogate(least=least)
+    model.fit(known)
+    return FreezeThaw(lambda: model, levels=(1, 3, EPOCHS), seed=seed, records=lambda: known)
+
+
+def test_before_anything_is_modelled_a_trial_is_frozen_and_a_new_one_begins():
+    known = records(4)
+    judge = scheduler(known, least=20)
+    assert judge.decide("t0000", 1, known[0].scores[1] + 1) == "CONTINUE"  # a score that the record has: decided before
+    assert judge.thaw(begin=True) is None
+
+
+def test_where_none_may_begin_and_none_is_complete_the_leading_trial_goes_on():
+    known = records(8, reached=lambda number: (1,))
+    best = max(known, key=lambda one: one.scores[1])
+    assert scheduler(known, least=20).thaw(begin=False) == best.key
+
+
+def test_the_same_record_gives_the_same_decision():
+    known = records(40, reached=lambda number: (1, 3)[: 1 + (number % 4 == 0)])
+    found = {scheduler(known).thaw(begin=True) for _ in range(3)}
+    assert len(found) == 1
+
+
+def test_an_outstanding_trial_goes_on_rather_than_a_new_one_beginning():
+    known = records(40, reached=lambda number: (1,))
+    raised = known[7].scores[1] + 60
+    known[7].scores[1] = raised
+    wins = [scheduler(known, seed=seed).thaw(begin=True) for seed in range(12)]
+    assert wins.count(known[7].key) >= 10
+
+
+def test_a_trial_is_not_judged_between_rungs_nor_at_its_end():
+    judge = scheduler(records(20))
+    assert [judge.decide("t0099", epoch, 0.0) for epoch in (2, 4, EPOCHS)] == ["CONTINUE"] * 3
+
+
+def test_a_trial_that_goes_on_keeps_its_key_and_its_epochs_and_takes_nothing_of_the_budget(tmp_path):
+    config = study()
+    store = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    key, values = store.next()
+    store.record(key, epoch=1, score=2.0)
+    store.end(key, state="stopped")
+    store.thaw = lambda begin: key
+    assert store.next() == (key, values)
+    assert store.entry(key).scores == {1: 2.0}
+    assert store.remaining == 4
+    assert [one.state for one in store.entries()] == ["running"]
+
+
+def test_a_driver_that_dies_while_a_thawed_trial_runs_takes_it_up_again(tmp_path):
+    config = study()
+    store = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    key, values = store.next()
+    store.record(key, epoch=1, score=2.0)
+    store.end(key, state="stopped")
+    store.thaw = lambda begin: key
+    store.next()
+    store.record(key, epoch=2, score=3.0)
+    again = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    assert again.next() == (key, values)
+    assert again.entry(key).scores == {1: 2.0, 2: 3.0}
+
+
+def test_the_scheduler_is_asked_by_the_store(tmp_path):
+    config = study()
+    store = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    assert isinstance(build_scheduler(config, store, max_epochs=EPOCHS), FreezeThaw)
+    assert store.thaw is not None
+    assert not store.waits
+    store.next()
+    assert store.waits
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sampler": {"name": "tpe"}}, "set sampler.name: surrogate"),
+        ({"scheduler": {"name": "freeze_thaw", "brackets": 2}}, "scheduler.brackets = 2"),
+        (
+            {"objective": {"second_objective": {"metric": "time/step_ms", "mode": "min"}}},
+            "the surrogate has one objective",
+        ),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused_with_the_way_out(changes, said):
+    from ipix_tune.config.validate_scheduler import check_scheduler
+
+    with pytest.raises(SpaceError, match=said):
+        check_scheduler(study(**changes))
+
+
+def test_a_command_that_cannot_go_on_is_refused():
+    from ipix_tune.config.validate_scheduler import check_scheduler
+
+    asked = study().model_copy(update={"trainer": {"command": "python train.py"}})
+    with pytest.raises(SpaceError, match=r"trainer\.resume"):
+        check_scheduler(asked)
