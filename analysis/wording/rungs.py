@@ -81,8 +81,8 @@ def say_fidelity(found: Fidelity | None, study: Study) -> str:
     text = " ".join(_say_rung(rung, found, first=rung is found.rungs[0]) for rung in found.rungs)
     if found.selected:
         text += (
-            f" These {found.trials} trials are a selection: ASHA stopped others, so that winners that it stopped are "
-            "not among them, and the correlation among all configurations may be another."
+            f" These {found.trials} trials are a selection: the scheduler stopped others, so that winners that it "
+            "stopped are not among them, and the correlation among all configurations may be another."
         )
     early = [rung for rung in found.rungs if rung.too_early]
     if early and early[0] is found.rungs[0]:

@@ -189,7 +189,7 @@ def say_pair(one: ExternalPair) -> str:
 
 
 def say_stopped(found: Sequence[Stopped], surrogate: Surrogate) -> str:
-    """What ASHA stopped too early."""
+    """What the scheduler stopped too early."""
     if not found:
         return "No trial was stopped, or none ran to the end to compare with."
     early = [one for one in found if one.chance > LIKELY]

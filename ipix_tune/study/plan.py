@@ -20,11 +20,14 @@ from ipix_tune.trainer.interface import Timing
 from ipix_tune.trainer.resources import Value
 from trainers.common.object_uri import without_query
 
+PRIORED = ("tpe", "surrogate")
+"""Samplers that draw from priors too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A study before it starts. ``epochs_expected`` is None without early stopping. ``device``: a line about that of a
-    trial."""
+    """A study before it starts. ``epochs_expected`` is None where nothing is known of it. ``device``: a line about that
+    of a trial."""
 
     study: StudyConfig
     trials: int
@@ -74,7 +77,7 @@ def make_plan(
             reduction=study.scheduler.reduction,
             brackets=study.scheduler.brackets,
         )
-        if levels
+        if levels and study.scheduler.name == "asha"
         else None,
         fit=None if cluster is None else fit_resources(study.resources, cluster=cluster, nodes=nodes),
         device=space.trainer.device(drawn, study.resources),
@@ -150,7 +153,7 @@ def _trials(plan: Plan) -> str:
     if plan.grid_size is not None:
         parts.append(f"the grid has {plan.grid_size} configurations")
     if believed := sum(dimension.prior is not None for dimension in study.search.values()):
-        unused = "" if study.sampler.name == "tpe" else f", which {study.sampler.name} does not use"
+        unused = "" if study.sampler.name in PRIORED else f", which {study.sampler.name} does not use"
         parts.append(f"priors on {believed} of {len(study.search)} dimensions{unused}")
     if study.budget.hours is not None:
         parts.append(f"no new one after {study.budget.hours:g} h")
@@ -163,6 +166,8 @@ def _rungs(plan: Plan) -> str:
         return f"none: every trial runs all {plan.max_epochs} epochs"
     listed = ", ".join(map(str, stops))
     scheduler = plan.study.scheduler
+    if scheduler.name == "freeze_thaw":
+        return f"after epoch {listed} of {plan.max_epochs} a trial is frozen; the surrogate says which goes on"
     kinds = "" if scheduler.brackets == 1 else f"; {scheduler.brackets} brackets, the first judged at all rungs"
     return f"after epoch {listed} of {plan.max_epochs}; about 1 in {scheduler.reduction} goes on{kinds}"
 
