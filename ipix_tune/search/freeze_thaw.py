@@ -22,22 +22,24 @@ class FreezeThaw(FIFOScheduler):
     that is taken up again decides as it would have.
 
     Args:
-        surrogate: gives the sampler's, which seeks its hyperparameters whenever it proposes a configuration.
+        fitted: gives the sampler's surrogate, fitted to these trials and kept so.
         levels: the rungs and the full length, in epochs, ascending.
         seed: of the draws.
         records: gives all trials as they are.
+        may_begin: whether the study has room for a new configuration.
     """
 
     def __init__(
         self,
-        surrogate: Callable[[], CurveSurrogate],
+        fitted: Callable[[Sequence[TrialRecord]], CurveSurrogate],
         *,
         levels: Sequence[int],
         seed: int,
         records: Callable[[], Sequence[TrialRecord]],
+        may_begin: Callable[[], bool],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._surrogate_now, self._seed, self._records = surrogate, seed, records
+        self._fitted, self._seed, self._records, self._may_begin = fitted, seed, records, may_begin
         self._rungs, self._full = tuple(levels[:-1]), levels[-1]
         self._decided: tuple[tuple[bool, int, int, int], str | None] | None = None
 
@@ -56,15 +58,16 @@ class FreezeThaw(FIFOScheduler):
         if known is not None and epoch in known.scores:  # reported again after the driver died: it was decided then
             return STOP if known.stops == epoch == max(known.scores) else CONTINUE
         records = [_reported(one, epoch, score) if one.key == key else one for one in records]
-        return CONTINUE if self._chosen(records, begin=True) == key else STOP
+        return CONTINUE if self._chosen(records, begin=self._may_begin()) == key else STOP
 
     def thaw(self, begin: bool) -> str | None:
         """Key of the stopped trial that goes on; None: a new configuration is worth more. Where none may ``begin``
-        any more, a trial goes on that is likely to become the best; None: there is none."""
+        any more, a trial goes on that may become better than those that run and the best complete one; None: there is
+        none."""
         return self._chosen(self._records(), begin=begin)
 
     def _chosen(self, records: Sequence[TrialRecord], *, begin: bool) -> str | None:
-        surrogate = self._surrogate_now()
+        surrogate = self._fitted(records)
         stopped = [one for one in surrogate.scored(records) if one.state == "stopped"]
         if not stopped:
             return None
@@ -86,11 +89,13 @@ class FreezeThaw(FIFOScheduler):
         rows: int,
     ) -> str | None:
         posterior = surrogate.given(records)
+        rng = np.random.default_rng([self._seed, 4, len(records), len(stopped), rows])
         if not begin:
-            return self._most_likely(posterior.mean, stopped, records)
-        rng = np.random.default_rng([self._seed, 4, len(records), rows])
+            running = [one for one in records if one.state == "running"]
+            guess = posterior.draw(rng) if running else posterior.mean
+            return _better(guess, stopped, than=_best_end(guess, [*_complete(records), *running]))
         guess = posterior.draw(rng)
-        best = self._best_end(guess, records)
+        best = _best_end(guess, _complete(records))
         chosen, most = None, _gain(posterior.maximum(guess, rng)[1], best, left=self._full)
         for one in stopped:
             if one.key not in guess.ends:
@@ -100,15 +105,19 @@ class FreezeThaw(FIFOScheduler):
                 chosen, most = one.key, gain
         return chosen
 
-    def _most_likely(self, mean: Guess, stopped: Sequence[TrialRecord], records: Sequence[TrialRecord]) -> str | None:
-        ends = {one.key: mean.ends[one.key] for one in stopped if one.key in mean.ends}
-        chosen = max(ends, key=ends.__getitem__, default=None)
-        best = self._best_end(mean, records)
-        return chosen if chosen is not None and (best is None or ends[chosen] > best) else None
 
-    def _best_end(self, guess: Guess, records: Sequence[TrialRecord]) -> float | None:
-        ends = [guess.ends[one.key] for one in records if one.state == "complete" and one.key in guess.ends]
-        return max(ends, default=None)
+def _better(guess: Guess, stopped: Sequence[TrialRecord], *, than: float | None) -> str | None:
+    ends = {one.key: guess.ends[one.key] for one in stopped if one.key in guess.ends}
+    chosen = max(ends, key=ends.__getitem__, default=None)
+    return chosen if chosen is not None and (than is None or ends[chosen] > than) else None
+
+
+def _complete(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [one for one in records if one.state == "complete"]
+
+
+def _best_end(guess: Guess, records: Sequence[TrialRecord]) -> float | None:
+    return max((guess.ends[one.key] for one in records if one.key in guess.ends), default=None)
 
 
 def _gain(end: float, best: float | None, *, left: int) -> tuple[float, float]:

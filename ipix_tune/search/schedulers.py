@@ -21,10 +21,11 @@ def build_scheduler(study: StudyConfig, trials: TrialStore, *, max_epochs: int) 
         return FIFOScheduler()
     if study.scheduler.name == "freeze_thaw":
         frozen = FreezeThaw(
-            lambda: trials.surrogate,
+            trials.fitted_surrogate,
             levels=ladder(study, max_epochs=max_epochs),
             seed=study.sampler.seed,
             records=trials.entries,
+            may_begin=lambda: trials.remaining > 0,
         )
         trials.thaw = frozen.thaw
         return frozen

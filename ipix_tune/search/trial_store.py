@@ -225,13 +225,18 @@ class TrialStore:
     def _thawed(self, *, begin: bool) -> str | None:
         return None if self.thaw is None else self.thaw(begin)
 
-    @property
-    def surrogate(self) -> CurveSurrogate:
-        """What the sampler `surrogate` has learned."""
+    def fitted_surrogate(self, records: Sequence[TrialRecord]) -> CurveSurrogate:
+        """What the sampler `surrogate` learns from these trials. The sampler's file has it, so that whoever takes the
+        study up knows as much."""
         sampler = self._study.sampler
         assert isinstance(sampler, WholeSampler)
         assert isinstance(sampler.inner, SurrogateSampler)
-        return sampler.inner.surrogate
+        surrogate = sampler.inner.surrogate
+        before = surrogate.theta
+        surrogate.fit(records)
+        if surrogate.theta is not before:
+            self._save_sampler(asked_trials(self._study)[-1].number)
+        return surrogate
 
     def offer_again(self, wanted: Callable[[TrialRecord], bool]) -> list[str]:
         """Offer trials that failed once more, before any new one, each under its own key and so from its own last

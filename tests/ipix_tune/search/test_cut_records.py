@@ -37,7 +37,7 @@ def study(sampler, quota, points=()):
 
 def run(folder, config):
     """One trial at a time, as Tune goes about it; a trial that is taken up reports all its epochs again. Returns the
-    sampler's file as it was written, by the number of records that stood then."""
+    sampler's file as it was written when a trial was asked for or judged, by the number of records that stood then."""
     space, samplers = SearchSpace(config), {}
     store = TrialStore(folder, config, space, total=TRIALS, max_epochs=EPOCHS)
     scheduler = build_scheduler(config, store, max_epochs=EPOCHS)
@@ -55,6 +55,7 @@ def run(folder, config):
             score = epoch - (handed_out[key]["optim.lr"] - 0.3) ** 2 * (5 - epoch)
             result = TrialMessage(epoch=epoch, score=score).to_result()
             decision = scheduler.on_trial_result(None, Trial(key, "trial"), result)
+            samplers[len((folder / JOURNAL).read_text().splitlines())] = (folder / SAMPLER).read_bytes()
             if decision == TrialScheduler.STOP or epoch == EPOCHS:
                 searcher.on_trial_complete("trial", result)
                 break
