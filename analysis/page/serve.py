@@ -73,7 +73,7 @@ def serve(
     before = _until_signalled(stop)
     say(f"serving {study_dir} at http://{_named(server)}/ (Ctrl-C ends it)")
     if online is None and not study_dir.is_dir():
-        say(f"{study_dir} does not exist yet: the page comes when the study has begun")
+        say(_not_begun(study_dir))
     try:
         _watch(study_dir, state, out=out, online=online, every_s=every_s, say=say, stop=stop)
     finally:
@@ -148,8 +148,13 @@ def _watch(
                 state.made, seen = True, found
                 say(f"page made: {len(reading.tables.runs)} runs, {reading.read} of them read")
         except (LogsError, OSError) as error:  # files may come and go while they are read
-            state.reason = str(error)
+            begun = online is not None or study_dir.is_dir()
+            state.reason = str(error) if begun else _not_begun(study_dir)
         stop.wait(every_s)
+
+
+def _not_begun(study_dir: Path) -> str:
+    return f"{study_dir} does not exist yet: the page comes when the study has begun"
 
 
 def _until_signalled(stop: threading.Event) -> dict[int, Any]:

@@ -71,6 +71,20 @@ def record_of(trial: FrozenTrial, letter: str) -> TrialRecord:
     )
 
 
+def begun_again(trial: FrozenTrial) -> FrozenTrial:
+    """The trial that takes the place of one that ended: running, with all that the other reported."""
+    kept = (SECOND_SCORE, MEASURED, "retries")
+    attributes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values=trial.intermediate_values,
+        user_attrs={**attributes, AGAIN: original_number(trial)},
+        system_attrs=trial.system_attrs,
+    )
+
+
 def unreported(trial: FrozenTrial, second_metric: str | None) -> str | None:
     """Which objective a trial that ran all its epochs did not report."""
     scores = trial.intermediate_values
@@ -79,3 +93,16 @@ def unreported(trial: FrozenTrial, second_metric: str | None) -> str | None:
     if second_metric is not None and trial.user_attrs.get(SECOND_SCORE, (None,))[0] != max(scores):
         return f"{second_metric} in its last epoch"
     return None
+
+
+def last_scores(trial: FrozenTrial, second_metric: str | None) -> list[float]:
+    """The values of the objectives after the last epoch of a trial that reported them."""
+    scores = trial.intermediate_values
+    return [scores[max(scores)], *([] if second_metric is None else [trial.user_attrs[SECOND_SCORE][1]])]
+
+
+def unended_values(study: optuna.Study) -> list[dict[str, Any]]:
+    """The values of every trial that is running, or waits to be handed out."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial.system_attrs.get("fixed_params", {}) for trial in waiting] + [trial.params for trial in running]

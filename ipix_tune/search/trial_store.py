@@ -8,6 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -20,17 +21,20 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.crash_repair import finish_ask, reopened
 from ipix_tune.search.curve_surrogate import CurveSurrogate
+from ipix_tune.search.open_study import open_study
 from ipix_tune.search.recorded_trials import (
-    AGAIN,
     CAUSE,
     DATA_STATE,
     MEASURED,
     SECOND_SCORE,
     STOPS,
     asked_trials,
+    begun_again,
     key_of,
+    last_scores,
     latest_trials,
     record_of,
+    unended_values,
     unreported,
 )
 from ipix_tune.search.repeated_error import DATA
@@ -40,8 +44,6 @@ from ipix_tune.search.surrogate_sampler import SurrogateSampler
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.search.warm_start import past_trials
-from ipix_tune.storage.optuna_storage import open_record, told
-from ipix_tune.storage.study_identity import check_record, identity
 from ipix_tune.trainer.resources import Value
 
 TRAINED = "trained_s"
@@ -90,7 +92,7 @@ class TrialStore:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._space = space
-        self._total, self._max_epochs = total, max_epochs
+        self._total = total
         self.thaw: Callable[[bool], str | None] | None = None
         """Set by a scheduler that has stopped trials go on: gives the key of one, or None where a new one is worth
         more; it is told whether a new one may begin."""
@@ -102,33 +104,24 @@ class TrialStore:
         self._bounds = study.bounds
         self.second_metric = None if second is None else second.metric
         """The metric of the second objective."""
+        built = partial(
+            build_sampler,
+            study.sampler,
+            space,
+            levels=ladder(study, max_epochs=max_epochs),
+            sign=study.objective.sign,
+            two_objectives=second is not None,
+        )
         saved = None
         if total and self._sampler_file is not None:
-            saved = restored_sampler(self._sampler_file, lambda: self._build_sampler(study))
+            saved = restored_sampler(self._sampler_file, built)
         if saved is not None:
             sampler = saved[1]
         elif sampler is None:
-            sampler = self._build_sampler(study, past_trials(study, space))
-        storage = open_record(folder, record=study.record)
-        name = study.name if folder is None else identity(folder, study)
-        begun = name in optuna.get_all_study_names(storage)
-        if not begun and folder is not None:
-            check_record(0, there, letter=letter, folder=folder, record=told(folder, record=study.record))
-        if begun:  # creating it once more would add a record
-            self._study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        else:
-            self._study = optuna.create_study(
-                study_name=name,
-                storage=storage,
-                sampler=sampler,
-                directions=[one.direction for one in study.objective.each],
-            )
-        for point in [*study.points, *(space.grid_points() if self._grid else [])]:
-            self._study.enqueue_trial(space.check_point(point), skip_if_exists=True)
+            sampler = built(past_trials(study, space))
+        points = [space.check_point(one) for one in (*study.points, *(space.grid_points() if self._grid else []))]
+        self._study = open_study(folder, study, sampler, points=points, letter=letter, there=there)
         known = latest_trials(self._study)
-        if folder is not None:
-            count = len(self._study.get_trials(deepcopy=False))
-            check_record(count, there, letter=letter, folder=folder, record=told(folder, record=study.record))
         asked = asked_trials(self._study)
         self._saved = None if saved is None else saved[0]
         self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number
@@ -256,18 +249,7 @@ class TrialStore:
 
     def _offer(self, trial: optuna.trial.FrozenTrial) -> None:
         """A further trial of Optuna's under the key of this one, which has ended."""
-        kept = (SECOND_SCORE, MEASURED, "retries")
-        attributes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.RUNNING,
-                params=trial.params,
-                distributions=trial.distributions,
-                intermediate_values=trial.intermediate_values,
-                user_attrs={**attributes, AGAIN: trial.user_attrs.get(AGAIN, trial.number)},
-                system_attrs=trial.system_attrs,
-            )
-        )
+        self._study.add_trial(begun_again(trial))
         self._again.append(self._study.get_trials(deepcopy=False)[-1].number)
         key = key_of(trial, self._letter)
         self._ended = [one for one in self._ended if one.key != key]
@@ -330,13 +312,7 @@ class TrialStore:
         if state != "failed":
             for name, (_, excess) in frozen.user_attrs.get(MEASURED, {}).items():
                 trial.set_constraint(name, excess)
-        values = None
-        if state == "complete":
-            scores = frozen.intermediate_values
-            values = [
-                scores[max(scores)],
-                *([] if self.second_metric is None else [frozen.user_attrs[SECOND_SCORE][1]]),
-            ]
+        values = last_scores(frozen, self.second_metric) if state == "complete" else None
         self._study.tell(trial, values, state=_OPTUNA_STATES[state])
         self._ended.append(record_of(self._frozen(trial), self._letter))
         self.write_seconds()
@@ -358,10 +334,7 @@ class TrialStore:
 
     def unsettled(self) -> set[Settings]:
         """Configurations without their seed of which a run is running or waits to be handed out."""
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        values = [trial.system_attrs.get("fixed_params", {}) for trial in waiting] + [trial.params for trial in running]
-        return {settings_of(one) for one in values}
+        return {settings_of(one) for one in unended_values(self._study)}
 
     def ended(self) -> Sequence[TrialRecord]:
         """Trials that ended, in that order."""
@@ -373,15 +346,3 @@ class TrialStore:
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
-
-    def _build_sampler(
-        self, study: StudyConfig, past: Sequence[optuna.trial.FrozenTrial] = ()
-    ) -> optuna.samplers.BaseSampler:
-        return build_sampler(
-            study.sampler,
-            self._space,
-            past,
-            levels=ladder(study, max_epochs=self._max_epochs),
-            sign=study.objective.sign,
-            two_objectives=study.objective.second_objective is not None,
-        )

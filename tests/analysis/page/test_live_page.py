@@ -83,11 +83,18 @@ def test_a_port_that_is_taken_is_named(tmp_path):
             serve(tmp_path, host="127.0.0.1", port=port, every_s=1, say=print, stop=threading.Event())
 
 
-def test_a_study_that_has_not_begun_is_waited_for(tmp_path):
+def test_the_command_says_that_a_study_has_not_begun(tmp_path):
     lines, stop = [], threading.Event()
     stop.set()
     serve(tmp_path / "later", host="127.0.0.1", port=0, every_s=1, say=lines.append, stop=stop)
     assert f"{tmp_path / 'later'} does not exist yet: the page comes when the study has begun" in lines
+
+
+def test_the_page_says_that_a_study_has_not_begun(served):
+    place, address = served
+    place.rmdir()
+    said = f"{place} does not exist yet: the page comes when the study has begun"
+    assert wait_for(lambda: said in get(address))
 
 
 def test_a_study_without_trials_is_not_said_to_lack_its_logs(tmp_path):

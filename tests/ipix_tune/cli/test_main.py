@@ -31,26 +31,36 @@ def test_help_names_every_command(capsys):
         assert f" {name} " in out
 
 
-@pytest.mark.parametrize(
-    ("name", "wanted"),
-    {
-        "init": "--images",
-        "coco-masks": "--out",
-        "sweep": "--smoke",
-        "confirm": "--more-seeds",
-        "simulate": "--curves",
-        "report": "--live",
-        "compare": "--out",
-        "export": "--force",
-        "train": "--workers",
-        "validate": "--set",
-        "repair": "study",
-        "wandb-sync": "--project",
-        "wandb-workspace": "--out",
-        "draw-splits": "--sizes",
-        "schema": "studies",
-    }.items(),
-)
+HELP = {
+    "init": "--images",
+    "coco-masks": "--out",
+    "sweep": "--smoke",
+    "confirm": "--more-seeds",
+    "simulate": "--curves",
+    "report": "--live",
+    "compare": "--out",
+    "export": "--force",
+    "train": "--workers",
+    "predict": "--overlay",
+    "evaluate": "--out",
+    "model-card": "run",
+    "export-model": "--out",
+    "validate": "--set",
+    "repair": "study",
+    "wandb-sync": "--project",
+    "wandb-workspace": "--out",
+    "draw-splits": "--sizes",
+    "keys": "prefix",
+    "schema": "studies",
+}
+"""By command: what only its own help says."""
+
+
+def test_no_command_lacks_a_test_of_its_help():
+    assert HELP.keys() == COMMANDS.keys()
+
+
+@pytest.mark.parametrize(("name", "wanted"), HELP.items())
 def test_help_of_a_command_is_that_of_its_module(capsys, name, wanted):
     code, out, _ = call(capsys, name, "--help")
     assert code == 0
