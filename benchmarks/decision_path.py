@@ -40,12 +40,14 @@ PARTS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decided:
-    """One result: seconds until the driver took it up, those it took to decide, those it took to propose the next
-    configuration (0: none was begun), trials that had ended, and the driver's memory in MiB."""
+    """One result: seconds until the driver took it up, seconds of the clock and of the CPU to decide, and to propose
+    the next configuration (0: none was begun), trials that had ended, and the driver's memory in MiB."""
 
     waited: float
     decided: float
+    decided_cpu: float
     proposed: float
+    proposed_cpu: float
     ended: int
     memory: float
 
@@ -99,9 +101,9 @@ class Driver:
         found = []
         while self._trained:
             worker, epoch, sent = self._results.get()
-            taken = time.perf_counter()
+            taken, cpu = time.perf_counter(), time.thread_time()
             goes_on = self._decide(worker, epoch)
-            decided = time.perf_counter()
+            decided, decided_cpu = time.perf_counter(), time.thread_time()
             if goes_on:
                 worker.orders.put(epoch + 1)
             begun = not goes_on and self._propose(worker)
@@ -109,7 +111,9 @@ class Driver:
                 Decided(
                     waited=taken - sent,
                     decided=decided - taken,
+                    decided_cpu=decided_cpu - cpu,
                     proposed=time.perf_counter() - decided if begun else 0.0,
+                    proposed_cpu=time.thread_time() - decided_cpu if begun else 0.0,
                     ended=self._ended,
                     memory=self._me.memory_info().rss / 2**20,
                 )
@@ -153,17 +157,19 @@ def render(found: Sequence[Decided], *, concurrent: int, seconds: float, took: f
         f"# {found[-1].ended} trials, {concurrent} at once: the decision path",
         "",
         f"{len(found)} results in {took:.0f} s; an epoch sleeps {seconds:g} s on the average. Trials are threads. In",
-        "milliseconds of the clock, median and 95th percentile: until the driver takes a result up, to decide (record",
-        "on disk, scheduler), and to propose the next configuration where a trial ended.",
+        "milliseconds, median and 95th percentile: until the driver takes a result up, to decide (record on disk,",
+        "scheduler), and to propose the next configuration where a trial ended.",
         "",
-        "| trials ended | waits | decides | proposes | memory (MiB) |",
-        "|---|---|---|---|---|",
+        "| trials ended | waits | decides, clock | decides, CPU | proposes, clock | proposes, CPU | memory (MiB) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for part in np.array_split(np.arange(len(found)), PARTS):
         own = [found[index] for index in part]
         lines.append(
             f"| {own[0].ended} to {own[-1].ended} | {_shown([one.waited for one in own])} "
-            f"| {_shown([one.decided for one in own])} | {_shown([one.proposed for one in own if one.proposed])} "
+            f"| {_shown([one.decided for one in own])} | {_shown([one.decided_cpu for one in own])} "
+            f"| {_shown([one.proposed for one in own if one.proposed])} "
+            f"| {_shown([one.proposed_cpu for one in own if one.proposed])} "
             f"| {own[0].memory:.0f} to {own[-1].memory:.0f} |"
         )
     versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "ray", "numpy"))

@@ -24,8 +24,16 @@ def test_a_proposal_is_timed_where_a_trial_begins_in_the_place_of_another(driven
 
 def test_the_table_has_milliseconds_of_each_part():
     found = [
-        Decided(waited=0.002, decided=0.004, proposed=0.03 * (part % 2), ended=part, memory=100 + part)
+        Decided(
+            waited=0.002,
+            decided=0.004,
+            decided_cpu=0.003,
+            proposed=0.03 * (part % 2),
+            proposed_cpu=0.02,
+            ended=part,
+            memory=100 + part,
+        )
         for part in range(10)
     ]
     lines = render(found, concurrent=2, seconds=1.0, took=3.0, command="x").splitlines()
-    assert "| 0 to 1 | 2.0, 2.0 | 4.0, 4.0 | 30.0, 30.0 | 100 to 101 |" in lines
+    assert "| 0 to 1 | 2.0, 2.0 | 4.0, 4.0 | 3.0, 3.0 | 30.0, 30.0 | 20.0, 20.0 | 100 to 101 |" in lines
