@@ -84,7 +84,7 @@ class Problem(Member):
 
     def race(self, study: StudyConfig, target: float, *, sampler: BaseSampler | None = None) -> Race:
         """A study in virtual time, until its best is worth ``target``."""
-        race, asked, begun = Race(target=target), _Asked(self.curves), time.process_time()
+        race, asked, begun = Race(target=target), Asked(self.curves), time.process_time()
 
         def over(outcome: Simulated) -> bool:
             if len(outcome.ended) > len(race.ended):
@@ -104,7 +104,7 @@ class Problem(Member):
         return study_of(self.plain if search is None else search, **given)
 
 
-class _Asked:
+class Asked:
     """Curves that remember which values they answered."""
 
     def __init__(self, curves: Curves) -> None:

@@ -1,12 +1,12 @@
 """When `budget.stop: regret` and `budget.no_improvement` end a search, and what that loses, by simulation.
 
-`python -m benchmarks.regret_stop --raw RAW.jsonl --out TABLES.md`. RAW keeps what has been measured, so that the
-command can be stopped and started again.
+`python -m benchmarks.regret_stop --raw RAW.jsonl --trials 400 --out TABLES.md`. RAW keeps what has been measured, so
+that the command can be stopped and started again.
 
-Every repetition is a problem of `benchmarks.search_quality`. Our search (TPE under ASHA with its quota) has `TRIALS`
-trials, and all rules are asked as it goes on. A stop is false if the search to its end finds a configuration that is
-worth more, by more than seeds differ by, than the best at the stop. Trials that run then may still find it: they are
-not waited for here, so that stops look worse than they are.
+Every repetition is a problem of `benchmarks.anytime`. Our search (TPE under ASHA with its quota) has so many trials,
+and all rules are asked as it goes on. A stop is false if the search to its end finds a configuration that is worth
+more, by more than seeds differ by, than the best at the stop. Trials that run then may still find it: they are not
+waited for here, so that stops look worse than they are.
 """
 
 import json
@@ -14,6 +14,7 @@ import math
 import platform
 import random
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -24,74 +25,91 @@ from typing import Annotated, Any
 import typer
 from threadpoolctl import threadpool_limits
 
+from benchmarks.anytime import FAMILIES, Asked, Problem
 from benchmarks.helpers.command_line import called, run_command, written
-from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS, problem, search_of, study_of
+from benchmarks.helpers.recorded_digits import RecordedDigits, shipped
+from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS
 from benchmarks.helpers.trained_curves import TrainedCurves, space_of
-from benchmarks.search_quality import worth
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import BudgetConfig, StudyConfig
 from ipix_tune.search.budget import budget_of
 from ipix_tune.simulation.curve import JITTER, Curves
 from ipix_tune.simulation.simulator import Simulated, Simulation
 
-TRIALS, TRAINED, SEEDS = 120, 8, 5
+TRAINED, SEEDS = 8, 5
 RULES: dict[str, dict[str, Any]] = {
     "stop: regret": {"stop": "regret"},
-    "no_improvement: {trials: 10}": {"no_improvement": {"trials": 10}},
     "no_improvement: {trials: 30}": {"no_improvement": {"trials": 30}},
+    "no_improvement: {trials: 60}": {"no_improvement": {"trials": 60}},
 }
 Row = dict[str, Any]
 
 
 def noise_of(curves: Curves) -> float:
-    """Standard deviation between seeds: of a formula its jitter; of real trainings see `_noise_of_trainings`."""
+    """Standard deviation between seeds: of a formula its jitter, else the median over good configurations with several
+    seeds each."""
     if isinstance(curves, TrainedCurves):
         return _noise_of_trainings(curves.family, curves.name)
+    if isinstance(curves, RecordedDigits):
+        return _noise_of_recorded()
     return 100 * JITTER
 
 
 @cache
 def _noise_of_trainings(family: str, name: str) -> float:
-    """Median over the better half of `TRAINED` configurations, drawn evenly, with `SEEDS` seeds each."""
+    """Of `TRAINED` configurations, drawn evenly, with `SEEDS` seeds each."""
     space, rng = space_of(family), random.Random(1)
     drawn = [space.sample(rng) for _ in range(TRAINED)]
     seeds = [TrainedCurves(family, name, 200_000 + seed) for seed in range(SEEDS)]
-    ends = [[one.curve(values).scores[-1] or 0.0 for one in seeds] for values in drawn]
-    return statistics.median(map(statistics.stdev, sorted(ends, key=statistics.fmean)[TRAINED // 2 :]))
+    return _among_the_better([[one.curve(values).scores[-1] or 0.0 for one in seeds] for values in drawn])
 
 
-def best_worth(curves: Curves, outcome: Simulated) -> float:
-    """What the configuration with the best last score is worth."""
-    if not outcome.ended:
-        return -math.inf
-    return worth(curves, max(outcome.ended, key=lambda one: one.scores[-1] or 0.0))
+@cache
+def _noise_of_recorded() -> float:
+    ends: dict[int, list[float]] = defaultdict(list)
+    for row in shipped():
+        if len(row["scores"]) == EPOCHS:
+            ends[row["configuration"]].append(row["scores"][-1])
+    return _among_the_better([one for one in ends.values() if len(one) > 1])
 
 
-def measure(family: str, seed: int) -> list[Row]:
+def _among_the_better(ends: list[list[float]]) -> float:
+    """Median standard deviation of the configurations with the better half of the means."""
+    return statistics.median(map(statistics.stdev, sorted(ends, key=statistics.fmean)[len(ends) // 2 :]))
+
+
+def measure(family: str, seed: int, trials: int) -> list[Row]:
     """The rows of one problem."""
-    curves = problem(family, seed)
-    noise = noise_of(curves)
-    study = study_of(search_of(curves), sampler="tpe", scheduler="asha", trials=TRIALS, seed=seed)
+    one = Problem(family, seed)
+    noise, curves, study = noise_of(one.curves), Asked(one.curves), one.study(trials=trials)
     simulation = Simulation(study, curves, max_epochs=EPOCHS, concurrent=CONCURRENT)
     rules = {name: _limited(study, rule, noise) for name, rule in RULES.items()}
     asked = {
-        name: budget_of(one, SearchSpace(one), simulation.trials, max_epochs=EPOCHS) for name, one in rules.items()
+        name: budget_of(limited, SearchSpace(limited), simulation.trials, max_epochs=EPOCHS)
+        for name, limited in rules.items()
     }
     stops: dict[str, Row] = {}
 
+    def best_worth(outcome: Simulated) -> float:
+        """What the configuration with the best last score is worth."""
+        if not outcome.ended:
+            return -math.inf
+        return one.worth(curves.values[id(max(outcome.ended, key=lambda end: end.scores[-1] or 0.0))])
+
     def look(outcome: Simulated) -> bool:
         for name, budget in asked.items():
-            if name not in stops and simulation.trials.started < TRIALS and budget.converged() is not None:
+            if name not in stops and simulation.trials.started < trials and budget.converged() is not None:
                 stops[name] = {
                     "trials": simulation.trials.started,
                     "epochs": outcome.epochs,
-                    "worth": best_worth(curves, outcome),
+                    "worth": best_worth(outcome),
+                    "stopped": True,
                 }
         return False
 
     whole = simulation.run(until=look)
-    reached = best_worth(curves, whole)
-    end = {"trials": TRIALS, "epochs": whole.epochs, "worth": reached}
+    reached = best_worth(whole)
+    end = {"trials": trials, "epochs": whole.epochs, "worth": reached, "stopped": False}
     return [
         {"family": family, "seed": seed, "rule": name, "of": whole.epochs, "reached": reached, "noise": noise}
         | stops.get(name, end)
@@ -102,7 +120,8 @@ def measure(family: str, seed: int) -> list[Row]:
 def _limited(study: StudyConfig, rule: Mapping[str, Any], noise: float) -> StudyConfig:
     """The study with a rule; what counts as an improvement is as much as seeds differ by."""
     values = {name: {**one, "by": noise} if isinstance(one, dict) else one for name, one in rule.items()}
-    return study.model_copy(update={"budget": BudgetConfig.model_validate({"trials": TRIALS, **values})})
+    budget = BudgetConfig.model_validate({"trials": study.budget.trials, **values})
+    return study.model_copy(update={"budget": budget})
 
 
 def render(rows: list[Row], *, command: str) -> str:
@@ -110,20 +129,22 @@ def render(rows: list[Row], *, command: str) -> str:
     lines = [
         "# When to stop, by simulation",
         "",
-        f"Searches of {TRIALS} trials at most, {CONCURRENT} at once, {EPOCHS} epochs each in full. `stopped`: problems",
-        "on which the rule ended the search. `false`: on which the search to its end found what is worth more than the",
-        "best at the stop, by more than the seeds' standard deviation. `epochs`: median share of the whole search's",
-        "that were spent. `lost`: median and largest loss, in the seeds' standard deviations.",
+        f"{CONCURRENT} trials at once, {EPOCHS} epochs each in full. `stopped`: problems on which the rule ended the",
+        "search. `trials`: median at the stop. `false`: problems on which the search to its end found what is worth",
+        "more than the best at the stop, by more than the seeds' standard deviation. `epochs`: median share of the",
+        "whole search's that were spent. `lost`: median and largest loss, in the seeds' standard deviations. The last",
+        "two are over all problems.",
         "",
-        "| family | problems | rule | stopped | false | epochs | lost |",
-        "|---|---|---|---|---|---|---|",
+        "| family | problems | rule | stopped | trials | false | epochs | lost |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for family in dict.fromkeys(row["family"] for row in rows):
         for rule in RULES:
             own = [row for row in rows if row["family"] == family and row["rule"] == rule]
             lost = [(row["reached"] - row["worth"]) / row["noise"] for row in own]
+            stops = [row["trials"] for row in own if row["stopped"]]
             lines.append(
-                f"| {family} | {len(own)} | `{rule}` | {sum(row['trials'] < TRIALS for row in own)} "
+                f"| {family} | {len(own)} | `{rule}` | {len(stops)} | {statistics.median(stops) if stops else '–'} "
                 f"| {sum(one > 1 for one in lost)} | {statistics.median(row['epochs'] / row['of'] for row in own):.2f} "
                 f"| {statistics.median(lost):.2f}, {max(lost):.2f} |"
             )
@@ -142,7 +163,8 @@ def render(rows: list[Row], *, command: str) -> str:
 def main(
     raw: Annotated[Path, typer.Option(help="JSON lines, read and added to.")],
     out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
-    families: Annotated[str, typer.Option(help="Comma-separated.")] = "power,exponential,mlp,kernel",
+    families: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(FAMILIES),
+    trials: Annotated[int, typer.Option(min=1, help="Of a search to its end.")] = 400,
     repetitions: Annotated[int, typer.Option(min=1)] = 10,
     first_seed: Annotated[int, typer.Option(min=0, help="Seeds 1000 and up are for tuning.")] = 0,
 ) -> None:
@@ -154,7 +176,7 @@ def main(
             if (family, seed) in known:
                 continue
             with threadpool_limits(1):
-                found = measure(family, seed)
+                found = measure(family, seed, trials)
             rows += found
             with raw.open("a") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in found)

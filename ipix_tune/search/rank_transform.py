@@ -5,7 +5,6 @@ has a score is given the final score that it would likely have had, and shown by
 `docs/explanation/search.md` says why.
 """
 
-import copy
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -123,9 +122,11 @@ def breaks_constraint(trial: FrozenTrial) -> bool:
 
 
 def _at(trial: FrozenTrial, where: float) -> FrozenTrial:
-    changed = copy.copy(trial)
+    changed = FrozenTrial.__new__(FrozenTrial)
+    changed.__dict__.update(trial.__dict__)  # as `copy.copy`, at a tenth of its time: a proposal makes a thousand
     changed.state = TrialState.COMPLETE
     changed.value = where
+    changed.system_attrs = {}  # read for constraints alone, of which it breaks none, time and again
     return changed
 
 

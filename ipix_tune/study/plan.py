@@ -12,7 +12,7 @@ from analysis.stats.best import SEEDS
 from analysis.stats.constraints import allowed
 from ipix_tune.config.dimension import describe_range
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.config.study_config import BudgetConfig, StudyConfig
 from ipix_tune.execution.resources import Fit, amounts, fit_resources
 from ipix_tune.search.rungs import expected_epochs, rungs
 from ipix_tune.study.confirm_budget import price
@@ -155,9 +155,23 @@ def _trials(plan: Plan) -> str:
     if believed := sum(dimension.prior is not None for dimension in study.search.values()):
         unused = "" if study.sampler.name in PRIORED else f", which {study.sampler.name} does not use"
         parts.append(f"priors on {believed} of {len(study.search)} dimensions{unused}")
-    if study.budget.hours is not None:
-        parts.append(f"no new one after {study.budget.hours:g} h")
-    return "; ".join(parts)
+    return "; ".join([*parts, *_ends(study.budget)])
+
+
+def _ends(budget: BudgetConfig) -> list[str]:
+    """What may end the search before it has had all its trials."""
+    parts = []
+    if budget.hours is not None:
+        parts.append(f"no new one after {budget.hours:g} h")
+    if budget.epochs is not None:
+        parts.append(f"no new one after {budget.epochs} epochs of all trials together")
+    if budget.gpu_hours is not None:
+        parts.append(f"no new one after {budget.gpu_hours:g} GPU hours")
+    if (rule := budget.no_improvement) is not None:
+        parts.append(f"no new one after {rule.trials} in a row that are no better by more than {rule.by:g}")
+    if budget.stop == "regret":
+        parts.append("no new one once what is left to gain is below what seeds differ by (budget.stop: regret)")
+    return parts
 
 
 def _rungs(plan: Plan) -> str:

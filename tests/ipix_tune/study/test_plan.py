@@ -10,7 +10,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_space import check_study
 from ipix_tune.execution.resources import ResourceError, fit_resources
 from ipix_tune.search.rungs import expected_epochs, passing, rungs
-from ipix_tune.study.plan import make_plan, render
+from ipix_tune.study.plan import _ends, make_plan, render
 from ipix_tune.trainer.own.step_timing import StepTiming
 from ipix_tune.trainer.resources import ResourcesConfig
 from tests.ipix_tune.studies import base
@@ -167,3 +167,22 @@ def test_the_plan_does_not_touch_the_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_plan(study_of(), cluster={"CPU": 2})
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ({"hours": 2}, "no new one after 2 h"),
+        ({"epochs": 500}, "no new one after 500 epochs of all trials together"),
+        (
+            {"no_improvement": {"trials": 40, "by": 0.3}},
+            "no new one after 40 in a row that are no better by more than 0.3",
+        ),
+        (
+            {"stop": "regret"},
+            "no new one once what is left to gain is below what seeds differ by (budget.stop: regret)",
+        ),
+    ],
+)
+def test_the_plan_says_what_may_end_the_search_before_its_last_trial(budget, told):
+    assert _ends(study_of(budget={"trials": 60, **budget}).budget) == [told]
