@@ -136,8 +136,9 @@ class ProgressTable:
         return sum(row.state in states for row in self.rows.values())
 
     def eta_s(self) -> float:
-        """Seconds to go, from the trials that ended since this driver started; NaN before the first."""
-        if self.finished_here == 0:
+        """Seconds to go, from the trials that ended since this driver started; NaN before the first, and where trials
+        that have stopped go on."""
+        if self.finished_here == 0 or self._pauses:
             return math.nan
         left = self.total - self.count(*OVER)
         return (time.monotonic() - self.began) / self.finished_here * left
@@ -152,8 +153,9 @@ class ProgressTable:
                 f"{counts['failed']} failed), {counts['running']} running"
             )
         infeasible = f"{counts['infeasible']} infeasible, " if counts["infeasible"] else ""
+        so_far = f"{len(self.rows)}/{self.total} trials begun" if self._pauses else f"{done}/{self.total} trials ended"
         parts = [
-            f"{done}/{self.total} trials ended ({counts['complete']} complete, {counts['stopped']} {self._stopped}, "
+            f"{so_far} ({counts['complete']} complete, {counts['stopped']} {'paused' if self._pauses else 'stopped'}, "
             f"{infeasible}{counts['failed']} failed), {counts['running']} running"
         ]
         found = self.standings()
@@ -175,8 +177,8 @@ class ProgressTable:
         return "; ".join(parts)
 
     @property
-    def _stopped(self) -> str:
-        return "paused" if any(row.paused for row in self.rows.values()) else "stopped"
+    def _pauses(self) -> bool:
+        return any(row.paused for row in self.rows.values())
 
     def table(self) -> Table:
         """The live table."""

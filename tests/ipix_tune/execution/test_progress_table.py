@@ -93,3 +93,10 @@ def test_on_a_terminal_there_is_a_table_with_every_trial():
 
 def test_names_that_end_alike_are_written_whole():
     assert describe({"a.lr": 0.12345, "b.lr": 1, "c.tau": None}) == "a.lr=0.123 b.lr=1 tau=None"
+
+
+def test_where_trials_pause_the_headline_counts_those_that_began_and_tells_no_time_to_go():
+    table = ProgressTable(metric="val/miou", mode="max", total=5, max_epochs=9, finished_here=2)
+    table.rows["t0000"] = TrialRow(values={}, state="complete", epoch=9)
+    table.rows["t0001"] = TrialRow(values={}, state="stopped", epoch=1, paused=True)
+    assert table.headline() == "2/5 trials begun (1 complete, 1 paused, 0 failed), 0 running"
