@@ -29,8 +29,8 @@ import typer
 from benchmarks.helpers.command_line import called, run_command, written
 from benchmarks.helpers.search_problems import EPOCHS, problem, search_of, study_of
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.search.asha import build_scheduler
 from ipix_tune.search.ray_searcher import TrialStoreSearcher
+from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 
@@ -80,8 +80,8 @@ class Driver:
     def __init__(self, folder: Path, *, trials: int, concurrent: int, seconds: float, sampler: str) -> None:
         self._curves = problem("power", 0)
         study = study_of(search_of(self._curves), sampler=sampler, scheduler="asha", trials=trials, seed=0)
-        self._trials = TrialStore(folder, study, SearchSpace(study), total=trials)
-        self._scheduler: Any = build_scheduler(study, max_epochs=EPOCHS)
+        self._trials = TrialStore(folder, study, SearchSpace(study), total=trials, max_epochs=EPOCHS)
+        self._scheduler: Any = build_scheduler(study, self._trials, max_epochs=EPOCHS)
         self._searcher = TrialStoreSearcher(
             self._trials, trial_config=self._begun, concurrent=lambda: concurrent, max_epochs=EPOCHS
         )
