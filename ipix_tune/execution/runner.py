@@ -132,7 +132,7 @@ class Runner:
                     search_alg=searcher,
                     scheduler=work.scheduler,
                     max_concurrent_trials=max(work.trials.remaining, 1),  # actors started side by side
-                    num_samples=ANY if thaws else work.trials.remaining,  # the searcher says when there are no more
+                    num_samples=ANY,  # the searcher says when there are no more
                     reuse_actors=not _needs_new_processes(study),
                     trial_name_creator=_key_of,
                     trial_dirname_creator=_folder_of,

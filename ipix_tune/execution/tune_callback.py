@@ -56,6 +56,7 @@ class TuneCallback(Callback):
         self._on_storage_fault = on_storage_fault
         self._alike, self._on_alike = alike or Alike(0), on_alike
         self._thaws = thaws
+        self._recovered: dict[str, int] = {}
         self._ended: set[str] = set()
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
@@ -111,6 +112,7 @@ class TuneCallback(Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         key, row = trial.config["key"], self._open(trial)
+        self._recovered[key] = iteration
         row.retries = self._trials.retried(key)
         row.error = last_line(trial)
         if (group := self._groups.pop(key, None)) is not None:
@@ -125,9 +127,14 @@ class TuneCallback(Callback):
         self._end(trial.config["key"], state, error, last.cause)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Of a process that dies while it is handed from one trial to the next Tune tells twice at once: that the trial
+        goes on, and, since it does not run yet, that it is over. Such a trial is handed out again."""
         key, reason = trial.config["key"], last_line(trial)
         self._open(trial)
-        self._end(key, "failed", reason, OTHER)
+        if self._recovered.get(key) == iteration:
+            self._trials.take_back(key)
+        else:
+            self._end(key, "failed", reason, OTHER)
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Trials that are still open were cut off by the user or the time budget; their runs are closed as such, and so

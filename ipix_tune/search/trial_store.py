@@ -173,8 +173,8 @@ class TrialStore:
 
     @property
     def waits(self) -> bool:
-        """Whether running trials decide if there will be others."""
-        return (self._rounds is not None or self.thaw is not None) and bool(self._open)
+        """Whether trials run, one of which may be handed out again, or decide if there will be others."""
+        return bool(self._open)
 
     @property
     def _waiting(self) -> int:
@@ -253,6 +253,11 @@ class TrialStore:
         self._again.append(self._study.get_trials(deepcopy=False)[-1].number)
         key = key_of(trial, self._letter)
         self._ended = [one for one in self._ended if one.key != key]
+
+    def take_back(self, key: str) -> None:
+        """Hand the trial out again, before any new one: it was lost before it began."""
+        if (trial := self._open.pop(key, None)) is not None:
+            self._again.append(trial.number)
 
     def _save_sampler(self, number: int) -> None:
         if self._sampler_file is not None and self._rounds is None:

@@ -45,6 +45,24 @@ def test_a_trial_whose_node_vanishes_before_it_has_started_is_retried(watched):
     assert store.entry("t0000").retries == 1
 
 
+def test_a_trial_of_whose_death_tune_tells_twice_at_once_is_handed_out_again(watched):
+    watcher, store, progress, trial = watched
+    values = store.entry("t0000").values
+    watcher.on_trial_recover(7, [], trial)
+    watcher.on_trial_error(7, [], trial)
+    assert progress.rows["t0000"].state == "running"
+    assert store.next() == ("t0000", values)
+    assert store.entry("t0000").retries == 1
+
+
+def test_a_trial_that_dies_again_later_and_has_no_retry_left_fails(watched):
+    watcher, store, progress, trial = watched
+    watcher.on_trial_recover(7, [], trial)
+    watcher.on_trial_error(8, [], trial)
+    assert progress.rows["t0000"].state == "failed"
+    assert store.entries()[0].state == "failed"
+
+
 def test_a_trial_that_broke_a_constraint_ends_as_infeasible_with_its_figure(watched):
     watcher, store, progress, trial = watched
     why = "memory/peak_mib is 120, at most 100 is allowed"
