@@ -211,13 +211,13 @@ def test_a_right_prior_keeps_proposing_and_a_wrong_one_falls_silent():
 
 def test_the_model_sees_what_a_distrusted_prior_proposed_as_the_bad_trials_that_they_are(monkeypatch):
     seen = []
-    ask = optuna.samplers.TPESampler.infer_relative_search_space
+    ask = optuna.samplers.TPESampler.sample_relative
 
-    def spy(sampler, whole, trial):
+    def spy(sampler, whole, trial, space):
         seen.append((trial.number, {one.number: one.value for one in whole.get_trials(deepcopy=False)}))
-        return ask(sampler, whole, trial)
+        return ask(sampler, whole, trial, space)
 
-    monkeypatch.setattr(optuna.samplers.TPESampler, "infer_relative_search_space", spy)
+    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", spy)
     config = study_with(LINE, sampler={"startup_trials": 3})
     store = TrialStore(None, config, SearchSpace(config), total=60)
     played(store, 60, lambda values: -abs(values["optim.lr"] - 0.1))
