@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from trainers.common.atomic import replacing
 from trainers.common.environment import describe
 from trainers.common.errors import OutputError
-from trainers.common.retry import patiently
+from trainers.common.retry import FULL, patiently
 from trainers.common.yaml_file import dump
 from trainers.config import PrecisionConfig, TrainConfig
 from trainers.data.lists import split_text
@@ -132,6 +133,10 @@ def _ask(run: Run, callbacks: Sequence[Callback], record: EpochRecord) -> bool:
     return run.process.agree(Decision.STOP in [callback(record) for callback in callbacks])
 
 
+class _NoRoom(OSError):
+    """The disk, or the user's quota, is full."""
+
+
 class MetricsLog:
     """`metrics.jsonl`, a JSON object an epoch, beside the config and the environment; rank 0 writes."""
 
@@ -149,11 +154,20 @@ class MetricsLog:
             "classes": list(run.data.classes),
         }
         with _told(run.run_dir):
+            patiently(lambda: self._begin(run, environment), path=run.run_dir, wait_s=self._wait_s, faults=(_NoRoom,))
+
+    def _begin(self, run: Run, environment: dict[str, Any]) -> None:
+        """The run's folder with what is known before its first step; a disk that is full may have room later."""
+        try:
             run.run_dir.mkdir(parents=True, exist_ok=True)
             _replace(run.run_dir / "config.yaml", dump(run.config))
             self._write_splits(run)
             _replace(run.run_dir / "environment.json", json.dumps(environment, indent=2))
             _replace(self._path, "".join(_line(record) for record in run.records))
+        except OSError as error:
+            if error.errno in FULL:
+                raise _NoRoom(error.errno, error.strerror) from error
+            raise
 
     @staticmethod
     def _write_splits(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Runs that end early, start again, or share a process with others."""
 
+import errno
 import multiprocessing
 import shutil
 import threading
@@ -15,6 +16,7 @@ from trainers.data.lists import read_split
 from trainers.data.open import open_data
 from trainers.interface.epoch_record import Decision
 from trainers.loop import checkpoint_files
+from trainers.loop import fit as loop
 from trainers.loop.fit import fit
 
 
@@ -141,6 +143,30 @@ def test_metrics_on_a_full_disk_are_told_as_such(tmp_path):
 
     with pytest.raises(OutputError, match=r"metrics.jsonl: cannot be written: No space left on device"):
         fit(tiny_supervised(checkpoint={"wait_s": 0.1}), tmp_path, callbacks=[full])
+
+
+def test_a_disk_that_is_full_when_a_run_begins_is_waited_for(short, tmp_path, monkeypatch):
+    replace, left = loop._replace, [2]
+
+    def full_at_first(path, text):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(path, text)
+
+    monkeypatch.setattr(loop, "_replace", full_at_first)
+    fit(tiny_supervised(checkpoint={"wait_s": 20}), tmp_path)
+    assert left == [0]
+    assert rows(tmp_path) == rows(short)
+
+
+def test_a_disk_that_stays_full_when_a_run_begins_is_named_after_the_wait(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loop, "_replace", full)
+    with pytest.raises(OutputError, match="cannot be written: No space left on device; mend that, then resume"):
+        fit(tiny_supervised(checkpoint={"wait_s": 0.1}), tmp_path)
 
 
 def test_a_storage_that_goes_away_for_a_moment_costs_a_run_nothing(short, tmp_path):
