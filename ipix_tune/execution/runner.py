@@ -170,13 +170,17 @@ class Runner:
 
     def _trial_ended(self, key: str) -> None:
         if self._study.keep_checkpoints != "all":
-            paused = {key for key, row in self._work.progress.rows.items() if row.paused}
-            disposable = self._work.progress.ended() - self._needed() - paused
+            disposable = self._work.progress.ended() - self._needed() - self._may_go_on()
             self._checkpoints.remove(of=disposable)
             self._copies.remove_checkpoints(of=disposable)
         self._copies.save_end(key)
         if not self._work.progress.rows[key].paused:
             self._logs.ended(key)
+
+    def _may_go_on(self) -> set[str]:
+        """Keys of the trials that this driver or an earlier one stopped, where the scheduler has such go on."""
+        rows = self._work.progress.rows.items()
+        return set() if self._work.trials.thaw is None else {key for key, row in rows if row.state == "stopped"}
 
     def _needed(self) -> set[str]:
         """Keys of the trials whose checkpoints stay; those that failed go on from them when they are offered again."""

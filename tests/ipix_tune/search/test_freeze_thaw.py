@@ -1,9 +1,12 @@
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.execution.progress_table import ProgressTable, TrialRow
+from ipix_tune.execution.runner import Runner
 from ipix_tune.search.freeze_thaw import FreezeThaw
 from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_store import TrialStore
@@ -113,13 +116,23 @@ def test_a_trial_is_not_judged_between_rungs_nor_at_its_end():
     assert [judge.decide("t0099", epoch, 0.0) for epoch in (2, 4, EPOCHS)] == ["CONTINUE"] * 3
 
 
-def test_a_trial_that_goes_on_keeps_its_key_and_its_epochs_and_takes_nothing_of_the_budget(tmp_path):
+def opened(folder):
     config = study()
-    store = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    return TrialStore(folder, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+
+
+def with_a_frozen_trial(folder):
+    """A store whose scheduler has its one trial go on, which stopped after its first epoch; its key and its values."""
+    store = opened(folder)
     key, values = store.next()
     store.record(key, epoch=1, score=2.0)
     store.end(key, state="stopped")
     store.thaw = lambda begin: key
+    return store, key, values
+
+
+def test_a_trial_that_goes_on_keeps_its_key_and_its_epochs_and_takes_nothing_of_the_budget(tmp_path):
+    store, key, values = with_a_frozen_trial(tmp_path)
     assert store.next() == (key, values)
     assert store.entry(key).scores == {1: 2.0}
     assert store.remaining == 4
@@ -127,15 +140,10 @@ def test_a_trial_that_goes_on_keeps_its_key_and_its_epochs_and_takes_nothing_of_
 
 
 def test_a_driver_that_dies_while_a_thawed_trial_runs_takes_it_up_again(tmp_path):
-    config = study()
-    store = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
-    key, values = store.next()
-    store.record(key, epoch=1, score=2.0)
-    store.end(key, state="stopped")
-    store.thaw = lambda begin: key
+    store, key, values = with_a_frozen_trial(tmp_path)
     store.next()
     store.record(key, epoch=2, score=3.0)
-    again = TrialStore(tmp_path, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    again = opened(tmp_path)
     assert again.next() == (key, values)
     assert again.entry(key).scores == {1: 2.0, 2: 3.0}
 
@@ -148,6 +156,20 @@ def test_the_scheduler_is_asked_by_the_store(tmp_path):
     assert not store.waits
     store.next()
     assert store.waits
+
+
+@pytest.mark.parametrize(("thaw", "removed"), [(None, {"t0000", "t0001"}), (lambda begin: None, set())])
+def test_a_resumed_study_keeps_the_checkpoints_of_trials_that_an_earlier_driver_froze(thaw, removed):
+    rows = {f"t000{number}": TrialRow(values={}, state="stopped", epoch=1) for number in range(2)}
+    table = ProgressTable(metric="val/miou", mode="max", total=5, max_epochs=EPOCHS, rows=rows)
+    gone, ignore = [], SimpleNamespace(remove_checkpoints=lambda of: None, save_end=lambda key: None)
+    runner = Runner.__new__(Runner)
+    runner._study = SimpleNamespace(keep_checkpoints="best")
+    runner._work = SimpleNamespace(progress=table, trials=SimpleNamespace(thaw=thaw), needed=set)
+    runner._checkpoints = SimpleNamespace(remove=lambda of: gone.extend(of))
+    runner._copies, runner._logs = ignore, SimpleNamespace(ended=lambda key: None)
+    runner._trial_ended("t0001")
+    assert set(gone) == removed
 
 
 @pytest.mark.parametrize(
