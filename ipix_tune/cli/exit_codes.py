@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 
+from ipix_tune.cli.shell_words import refuse_a_value_in_pieces
 from trainers.common.errors import TrainingError, UserError
 
 
@@ -61,6 +62,7 @@ def run(app: typer.Typer, *, args: Sequence[str] | None = None, prog_name: str |
     where it was interrupted."""
     outlive_output()
     try:
+        refuse_a_value_in_pieces(sys.argv[1:] if args is None else args)
         result = app(args=args, prog_name=prog_name, standalone_mode=True)
     except UserError as error:
         _leave(error, code=2)

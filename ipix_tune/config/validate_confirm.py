@@ -37,7 +37,7 @@ def check_confirm(study: StudyConfig) -> StudyConfig:
     if confirm.defaults is True and not study.points:
         raise SpaceError(
             "confirm.defaults is true, which is the study's first point, and it has no points: add one, give a mapping "
-            "of training config keys (--set confirm.defaults={optim.lr: 0.001}), or run without defaults (--set "
+            "of training config keys (--set 'confirm.defaults={optim.lr: 0.001}'), or run without defaults (--set "
             "confirm.defaults=false)",
             path=("confirm", "defaults"),
         )

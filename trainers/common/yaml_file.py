@@ -1,6 +1,7 @@
 """YAML files into typed configs and back."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,9 +68,19 @@ def parse_value(text: str, *, source: str) -> Any:
     try:
         return _plain(YAML(typ="rt").load(text), (), {})
     except (YAMLError, RecursionError):
-        raise ConfigError(f"{source}: {text!r} is not a YAML value") from None
+        raise ConfigError(f"{source}: {text!r} is not a YAML value{_with_spaces(text)}") from None
     except _TagError as error:
         raise ConfigError(f"{source}: {error}") from None
+
+
+def _with_spaces(text: str) -> str:
+    """What to write where only the space after a colon is missing, which YAML asks for within braces."""
+    spaced = re.sub(r"[:,](?=\S)", r"\g<0> ", text)
+    try:
+        YAML(typ="rt").load(spaced)
+    except (YAMLError, RecursionError):
+        return ""
+    return f"; did you mean {spaced!r}? A space follows each colon"
 
 
 _TOO_DEEP = "not valid YAML: brackets within brackets, too deep to be read"

@@ -42,6 +42,7 @@ def test_overrides_are_laid_over_the_file_the_last_one_on_top(file):
         ("=3", "write --set dotted.key=value"),
         ("optim..lr=3", "write --set dotted.key=value"),
         ("seed=[1", "'[1' is not a YAML value"),
+        ("data.holdout={images:[3]}", "'{images:[3]}' is not a YAML value; did you mean '{images: [3]}'?"),
     ],
 )
 def test_a_fault_in_an_override_is_told_of_the_override_and_not_of_a_line(file, override, fault):
