@@ -4,55 +4,39 @@ Every ask, every epoch's score and every end goes into the file at once. A study
 it: finished trials as history, trials that were running to be taken up again under the same key.
 """
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
 
 from analysis.columns import State
-from analysis.stats import constraints
 from analysis.stats.best import Settings, settings_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.crash_repair import finish_ask, reopened
 from ipix_tune.search.curve_surrogate import CurveSurrogate
 from ipix_tune.search.open_study import open_study
+from ipix_tune.search.open_trial import OpenTrial
 from ipix_tune.search.recorded_trials import (
-    CAUSE,
-    DATA_STATE,
-    MEASURED,
-    SECOND_SCORE,
-    STOPS,
     asked_trials,
     begun_again,
     key_of,
-    last_scores,
     latest_trials,
     record_of,
     unended_values,
-    unreported,
 )
 from ipix_tune.search.repeated_error import DATA
-from ipix_tune.search.rungs import ladder
-from ipix_tune.search.samplers import SAMPLER, build_sampler, restored_sampler, save_sampler
+from ipix_tune.search.sampler_file import SAMPLER, SamplerFile
+from ipix_tune.search.samplers import study_sampler
 from ipix_tune.search.surrogate_sampler import SurrogateSampler
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.unique_sampler import WholeSampler
-from ipix_tune.search.warm_start import past_trials
 from ipix_tune.trainer.resources import Value
 
 TRAINED = "trained_s"
-_OPTUNA_STATES: dict[State, TrialState] = {
-    "complete": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "infeasible": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 
 
 class TrialStore:
@@ -68,7 +52,8 @@ class TrialStore:
         rounds: gives the configurations of the next round from all trials so far, or none when no more are wanted;
             asked when no trial is waiting or running. Then the sampler is not used.
         letter: what the keys begin with.
-        sampler: where configurations come from, if not from the sampler that the study file names.
+        sampler: where configurations come from, if not from the sampler that the study file names; its state is then
+            not taken up from the folder.
         there: names of the folders of trials that are there already, all of which the record must know.
 
     Raises:
@@ -96,7 +81,7 @@ class TrialStore:
         self.thaw: Callable[[bool], str | None] | None = None
         """Set by a scheduler that has stopped trials go on: gives the key of one, or None where a new one is worth
         more; it is told whether a new one may begin."""
-        self._sampler_file = None if folder is None else folder / SAMPLER
+        self._sampler_file = SamplerFile(folder / SAMPLER if folder is not None and total else None)
         self._rounds = rounds
         self._letter = letter
         self._grid = study.sampler.name == "grid" and rounds is None
@@ -104,30 +89,17 @@ class TrialStore:
         self._bounds = study.bounds
         self.second_metric = None if second is None else second.metric
         """The metric of the second objective."""
-        built = partial(
-            build_sampler,
-            study.sampler,
-            space,
-            levels=ladder(study, max_epochs=max_epochs),
-            sign=study.objective.sign,
-            two_objectives=second is not None,
-        )
-        saved = None
-        if total and self._sampler_file is not None:
-            saved = restored_sampler(self._sampler_file, built)
-        if saved is not None:
-            sampler = saved[1]
-        elif sampler is None:
-            sampler = built(past_trials(study, space))
+        if sampler is None:
+            sampler = study_sampler(study, space, self._sampler_file, max_epochs=max_epochs)
         points = [space.check_point(one) for one in (*study.points, *(space.grid_points() if self._grid else []))]
         self._study = open_study(folder, study, sampler, points=points, letter=letter, there=there)
         known = latest_trials(self._study)
         asked = asked_trials(self._study)
-        self._saved = None if saved is None else saved[0]
-        self._half_asked = rounds is None and total > 0 and bool(asked) and self._saved != asked[-1].number
+        unsaved = bool(asked) and self._sampler_file.after != asked[-1].number
+        self._half_asked = rounds is None and total > 0 and unsaved
         self._again = [trial.number for trial in known if trial.state == TrialState.RUNNING]
         self._asked = sum(trial.state != TrialState.WAITING for trial in known)
-        self._open: dict[str, optuna.Trial] = {}
+        self._open: dict[str, OpenTrial] = {}
         over = [trial for trial in known if trial.state.is_finished()]
         self._ended = [
             record_of(trial, self._letter)
@@ -196,7 +168,7 @@ class TrialStore:
         """
         if self._half_asked:
             self._half_asked = False
-            self._save_sampler(finish_ask(self._study, self._space, saved=self._saved))
+            self._save_sampler(finish_ask(self._study, self._space, saved=self._sampler_file.after))
         if self._again:
             trial, values = reopened(self._study, self._space, self._again.pop(0))
         elif self._rounds is not None and not self._begin_round():
@@ -211,8 +183,9 @@ class TrialStore:
             self._save_sampler(trial.number)
         else:
             return None
-        key = key_of(self._frozen(trial), self._letter)
-        self._open[key] = trial
+        given = OpenTrial(self._study, trial, second_metric=self.second_metric, bounds=self._bounds)
+        key = key_of(given.frozen, self._letter)
+        self._open[key] = given
         return key, values
 
     def _thawed(self, *, begin: bool) -> str | None:
@@ -260,14 +233,13 @@ class TrialStore:
             self._again.append(trial.number)
 
     def _save_sampler(self, number: int) -> None:
-        if self._sampler_file is not None and self._rounds is None:
-            save_sampler(self._sampler_file, number, self._study.sampler)
+        if self._rounds is None:
+            self._sampler_file.save(number, self._study.sampler)
 
     def stop(self, key: str, *, epoch: int) -> None:
         """Note, before its score is recorded, that the scheduler stops the trial at this epoch."""
-        trial = self._open.get(key)
-        if trial is not None:
-            trial.set_user_attr(STOPS, epoch)
+        if (trial := self._open.get(key)) is not None:
+            trial.note_stop(epoch)
 
     def record(
         self, key: str, *, epoch: int, score: float, seconds: float = 0, second_score: float | None = None
@@ -275,61 +247,30 @@ class TrialStore:
         """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
         left as it is, and so is a score that is no number."""
         trial = self._open.get(key)
-        if trial is not None and math.isfinite(score) and epoch not in self._frozen(trial).intermediate_values:
-            if second_score is not None and math.isfinite(second_score):
-                trial.set_user_attr(SECOND_SCORE, [epoch, second_score])
-            if self.second_metric is None:
-                trial.report(score, step=epoch)
-            else:  # which report refuses; an epoch's score is the first objective's
-                self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, score)
+        if trial is not None and trial.report(epoch=epoch, score=score, second_score=second_score):
             self.epochs += 1
             self.trained_s += seconds
 
     def measure(self, key: str, metrics: Mapping[str, float], *, last: bool) -> None:
         """Note what an epoch's metrics say of the study's constraints. ``last``: it is the last one of the full
         length."""
-        trial = self._open.get(key)
-        if trial is None or not (values := constraints.measured(self._bounds, metrics, last=last)):
-            return
-        noted = self._frozen(trial).user_attrs.get(MEASURED, {})
-        known = {name: value for name, (value, _) in noted.items() if name in self._bounds}
-        worst = constraints.worse(self._bounds, known, values)
-        if worst != known:
-            found = {name: [value, constraints.excess(self._bounds[name], value)] for name, value in worst.items()}
-            trial.set_user_attr(MEASURED, found)
+        if (trial := self._open.get(key)) is not None:
+            trial.measure(metrics, last=last)
 
     def end(self, key: str, *, state: State, error: str | None = None, cause: str | None = None) -> None:
-        """How a trial ended. One that failed tells the sampler that it failed, not a made-up score; ``cause`` says what
-        kind of error it was. Optuna is told of every constraint by how much it was broken, or what was left."""
+        """How a trial ended; ``cause`` says what kind of error it was."""
         trial = self._open.pop(key, None)
         if trial is None:
             return
-        frozen = self._frozen(trial)
-        if state == "complete" and (lacking := unreported(frozen, self.second_metric)) is not None:
-            state, error = "failed", f"it reported no {lacking}"
-        trial.set_user_attr("state", state)
-        if error is not None:
-            trial.set_user_attr("error", error)
-        if cause is not None:
-            trial.set_user_attr(CAUSE, cause)
-            if cause == DATA and self.data_state is not None:
-                trial.set_user_attr(DATA_STATE, self.data_state())
-        if state != "failed":
-            for name, (_, excess) in frozen.user_attrs.get(MEASURED, {}).items():
-                trial.set_constraint(name, excess)
-        values = last_scores(frozen, self.second_metric) if state == "complete" else None
-        self._study.tell(trial, values, state=_OPTUNA_STATES[state])
-        self._ended.append(record_of(self._frozen(trial), self._letter))
+        data_state = self.data_state() if cause == DATA and self.data_state is not None else None
+        trial.end(state=state, error=error, cause=cause, data_state=data_state)
+        self._ended.append(record_of(trial.frozen, self._letter))
         self.write_seconds()
 
     def retried(self, key: str) -> int:
         """Count one retry; returns how many there were."""
         trial = self._open.get(key)
-        if trial is None:
-            return 0
-        retries = int(trial.user_attrs.get("retries", 0)) + 1
-        trial.set_user_attr("retries", retries)
-        return retries
+        return 0 if trial is None else trial.note_retry()
 
     def entries(self) -> list[TrialRecord]:
         """All trials that were ever started, in the order of their keys."""
@@ -347,7 +288,4 @@ class TrialStore:
 
     def entry(self, key: str) -> TrialRecord:
         """The trial that was handed out under this key."""
-        return record_of(self._frozen(self._open[key]), self._letter)
-
-    def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
-        return self._study._storage.get_trial(trial._trial_id)
+        return record_of(self._open[key].frozen, self._letter)

@@ -105,7 +105,7 @@ def _search(
     console: Console,
 ) -> Outcome:
     from ipix_tune.search.budget import budget_of
-    from ipix_tune.search.samplers import SAMPLER
+    from ipix_tune.search.sampler_file import SAMPLER
     from ipix_tune.search.schedulers import build_scheduler
     from ipix_tune.storage.optuna_storage import JOURNAL
     from ipix_tune.study.kept_checkpoints import needed_of_search

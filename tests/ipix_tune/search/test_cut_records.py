@@ -6,7 +6,7 @@ from ray.tune.schedulers import TrialScheduler
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.ray_searcher import TrialStoreSearcher
-from ipix_tune.search.samplers import SAMPLER
+from ipix_tune.search.sampler_file import SAMPLER
 from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore

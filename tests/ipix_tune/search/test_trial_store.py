@@ -10,7 +10,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.asha import Asha
-from ipix_tune.search.samplers import SAMPLER
+from ipix_tune.search.sampler_file import SAMPLER
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.atomic import FolderError
 from tests.ipix_tune.studies import base
@@ -69,7 +69,7 @@ def test_a_failed_trial_tells_the_sampler_no_score(tmp_path):
 def test_a_trial_whose_failure_was_cut_off_half_written_and_that_then_ends_well_has_no_error(tmp_path):
     store = trial_store(tmp_path)
     key, _ = store.next()
-    store._open[key].set_user_attr("error", "the node was lost")
+    store._open[key]._trial.set_user_attr("error", "the node was lost")
     again = trial_store(tmp_path)
     again.next()
     again.record(key, epoch=9, score=30.0)
@@ -166,7 +166,7 @@ def test_a_driver_that_dies_before_it_saved_the_sampler_does_not_give_the_same_t
     config = study(points=[], sampler={"name": "random"})
     first = trial_store(tmp_path, config)
     first.next()
-    monkeypatch.setattr("ipix_tune.search.samplers.replace_bytes", lambda path, data: None)
+    monkeypatch.setattr("ipix_tune.search.sampler_file.replace_bytes", lambda path, data: None)
     last = first.next()[1]
     monkeypatch.undo()
     again = trial_store(tmp_path, config)
