@@ -163,7 +163,7 @@ def render(results: Mapping[str, list[dict[str, float]]], *, command: str) -> st
         f"is ({FULL_TRIALS} trials in full, {BUDGET} epochs), {CONCURRENT} trials at once; for random search itself,",
         "until it had its best. Median [quartiles] over the repetitions; `never` counts those that did not get there",
         f"within {BUDGET} epochs (they count as the largest). What the problems, `worth`, `good` and `misleading` are,",
-        "`docs/explanation/search.md` says.",
+        "`docs/explanation/search-measured.md` says.",
         "",
     ]
     for family, rows in results.items():

@@ -1,7 +1,7 @@
 """Where a simulation's learning curves come from: a study's own tables, or a family of curves by name.
 
 A source answers every configuration of a search space with a whole curve. The same configuration always gets the same
-curve. `docs/explanation/search.md` describes the families.
+curve. `docs/explanation/search-measured.md` describes the families.
 """
 
 from pathlib import Path
