@@ -6,8 +6,8 @@
     python -m benchmarks.gpu_counts table --rows gpu_counts.jsonl --out benchmarks/results/gpu_counts_202611.md
     python -m benchmarks.gpu_counts joined --rows joined.jsonl --out benchmarks/results/gpu_counts_202611.md
 
-For an older commit: `git worktree add`, copy `fake_cuda.py` and this file into its `benchmarks/`, take out of
-`fake_cuda.py` what that commit does not have (the table of upsampling weights), and run there.
+For an older commit: `git worktree add`, copy `fake_cuda.py`, `counted_step.py` and this file into its `benchmarks/`,
+take out of `fake_cuda.py` what that commit does not have (the table of upsampling weights), and run there.
 
 The third step of each method is counted, with everything that the method does switched on: the batch's views, losses,
 backward pass, optimisers, teachers. Data: `digits` (11 classes), crop 65, 4 + 4 images, the small network, fp32, one
@@ -28,13 +28,10 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.helpers.fake_cuda import fake_cuda
+from benchmarks.helpers.counted_step import WARM_UP, counted_step
 from benchmarks.helpers.method_settings import SETTINGS, most, section, stages
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-WARM_UP = 2
-"""Steps before the counted one, so that banks and averages are what they are later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,23 +70,8 @@ def counted(
     method: str, *, crop: int = 65, batch: int = 4, deterministic: bool = True, interpixel: bool = False
 ) -> Counted:
     """One step of a method, of its last stage where it has several."""
-    from trainers.loop.fit import numerics
-    from trainers.loop.run import Run
-    from trainers.loop.step_means import Tally
-
     config = config_of(method, crop=crop, batch=batch, deterministic=deterministic, interpixel=interpixel)
-    last = config.schedule.epochs - 1
-    with tempfile.TemporaryDirectory() as folder, numerics(config.precision), fake_cuda() as count:
-        run = Run(config, Path(folder))
-        for epoch in range(last):
-            run.train_epoch(epoch, None)
-        run._reach(last)
-        tally, batches = Tally(run.process), iter(run.loader.epoch(last))
-        for number in range(WARM_UP + 1):
-            count.counting = number == WARM_UP
-            run.train_step(next(batches), tally)
-        count.counting = False
-        run.close()
+    count = counted_step(config)
     return Counted(operators=count.operators, waits=Counter(count.waits))
 
 

@@ -20,8 +20,8 @@ import torch.distributed as dist
 import typer
 from torch.multiprocessing.spawn import spawn
 
-from benchmarks.gpu_counts import WARM_UP, config_of
-from benchmarks.helpers.fake_cuda import fake_cuda
+from benchmarks.gpu_counts import config_of
+from benchmarks.helpers.counted_step import counted_step
 from benchmarks.helpers.method_settings import SETTINGS
 
 WORLD = 2
@@ -32,9 +32,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def counted(method: str, over: Over, folder: Path, *, crop: int, batch: int, backbone: str) -> dict[str, Any]:
     """One step of a method's last stage on this process."""
-    from trainers.loop.fit import numerics
-    from trainers.loop.run import Run
-    from trainers.loop.step_means import Tally
     from trainers.processes.process_group import Process
 
     made = config_of(method, crop=crop, batch=batch, deterministic=True, interpixel=False)
@@ -42,19 +39,8 @@ def counted(method: str, over: Over, folder: Path, *, crop: int, batch: int, bac
     config = made.model_copy(
         update={name: getattr(made, name).model_copy(update=values) for name, values in changes.items()}
     )
-    last = config.schedule.epochs - 1
-    alone = mock.patch.object(Process, "wrapped", lambda self, model: model)
-    with numerics(config.precision), fake_cuda() as count, alone:
-        run = Run(config, folder)
-        for epoch in range(last):
-            run.train_epoch(epoch, None)
-        run._reach(last)
-        tally, batches = Tally(run.process), iter(run.loader.epoch(last))
-        for number in range(WARM_UP + 1):
-            count.counting = number == WARM_UP
-            run.train_step(next(batches), tally)
-        count.counting = False
-        run.close()
+    with mock.patch.object(Process, "wrapped", lambda self, model: model):
+        count = counted_step(config, folder)
     return {"exchanges": count.exchanges.total(), "waits": count.waits.total(), "where": dict(count.waits)}
 
 

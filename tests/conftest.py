@@ -38,6 +38,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none here"))
 
 
+@pytest.fixture
+def cluster(monkeypatch):
+    """A Ray whose head has no CPUs, as a cluster that was scaled to zero; nodes are added to it."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Keeps what is made in the user's cache folder within the test session; its processes share it."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from analysis.compute.atomic import replacing
 from analysis.errors import LogsError
+from analysis.figures.inline_svg import data_uri
 from analysis.ingest.tables import FOLDER, Tables, load
 from analysis.page.build import check_writable
+from analysis.page.template import rendered
 from analysis.sections.section import ReportSection
 from analysis.stats.across_studies import Contrast, Entered, contrasts, entered
 from analysis.wording.across import STUDY_HEAD, study_row
@@ -92,20 +94,12 @@ def _write_tables(entries: Sequence[Entered], found: Sequence[Contrast], folder:
 
 
 def _write_page(labels: Sequence[str], sections: Sequence[ReportSection], out: Path) -> Path:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    from analysis.figures.inline_svg import data_uri
-
-    environment = Environment(
-        loader=PackageLoader("analysis.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(data_uri=data_uri)
-    text = environment.get_template("compare.html.j2").render(
-        labels=labels, sections=sections, made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    text = rendered(
+        "compare.html.j2",
+        filters={"data_uri": data_uri},
+        labels=labels,
+        sections=sections,
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
     with replacing(out / PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")

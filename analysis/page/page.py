@@ -14,6 +14,7 @@ from analysis.figures import style
 from analysis.figures.inline_svg import data_uri
 from analysis.figures.parallel import place, ticks
 from analysis.ingest.tables import Tables
+from analysis.page.template import rendered
 from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.sensitivity.external_evidence import first_configuration, published
 from analysis.stats.study import Study, Trial
@@ -52,19 +53,11 @@ def write_page(
     problems: Sequence[str],
 ) -> Path:
     """Write `report.html`; returns its path."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("analysis.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(data_uri=data_uri, for_phones=_for_phones)
     columns, rows = trial_rows(study, _first(study, tables))
     answered = [one for one in sections if isinstance(one, ReportSection)]
-    text = environment.get_template("report.html.j2").render(
+    text = rendered(
+        "report.html.j2",
+        filters={"data_uri": data_uri, "for_phones": _for_phones},
         study=study,
         answer=answer,
         next=next_step,

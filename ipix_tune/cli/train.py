@@ -59,7 +59,7 @@ def train(
         train_another(file, overrides or [], run_dir=run_dir, resume=resume, seeds=seeds)
         return
     from ipix_tune.config.study_config import LoggingConfig
-    from ipix_tune.tracking.final_run import FinalRun, final_run, said
+    from ipix_tune.tracking.final_run import FinalRun, said
     from ipix_tune.tracking.shell_environment import wandb_mode
     from ipix_tune.trainer.own.final_recipe import compared
     from ipix_tune.trainer.own.trainer import own_config
@@ -75,7 +75,7 @@ def train(
 
     def one(config: Config, folder: Path) -> Sequence[EpochRecord]:
         processes = workers or 1
-        with final_run(folder, config, logging, group=file.stem, weights=wandb_weights, world_size=processes) as logged:
+        with FinalRun(folder, config, logging, group=file.stem, weights=wandb_weights, world_size=processes) as logged:
             return trained(config, folder, logged)
 
     def trained(given: Config, folder: Path, logged: FinalRun) -> Sequence[EpochRecord]:

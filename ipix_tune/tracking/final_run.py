@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from analysis.columns import SCHEMA_VERSION, State
@@ -33,7 +33,8 @@ KEPT = ("checkpoints/last.pt", "checkpoints/best.pt", "config.yaml", "README.md"
 
 
 class FinalRun:
-    """One training's W&B run, opened with its first epoch.
+    """One training's W&B run, opened with its first epoch, and closed with how the training ended in the block
+    (``with FinalRun(...) as run``).
 
     Args:
         folder: of the run; W&B's files go below `wandb/` in it.
@@ -61,6 +62,17 @@ class FinalRun:
         self._seen: set[int] = set()
         self._last: EpochRecord | None = None
         self._failed = False
+
+    def __enter__(self) -> "FinalRun":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, TrainingError):
+            self.finish("failed", error=str(error))
+        else:
+            self.finish("complete" if error is None else "interrupted")
 
     def epoch(self, record: EpochRecord) -> Decision:
         """A callback of `trainers.loop.fit.fit`: logs an epoch that was not logged before."""
@@ -181,29 +193,6 @@ def _teardown() -> None:
     import wandb
 
     wandb.teardown()
-
-
-@contextmanager
-def final_run(
-    folder: Path,
-    config: Config,
-    logging_config: LoggingConfig,
-    *,
-    group: str,
-    weights: bool = False,
-    world_size: int = 1,
-) -> Iterator[FinalRun]:
-    """A training's W&B run, closed with how the training ended. Arguments as of :class:`FinalRun`."""
-    run = FinalRun(folder, config, logging_config, group=group, weights=weights, world_size=world_size)
-    try:
-        yield run
-    except TrainingError as error:
-        run.finish("failed", error=str(error))
-        raise
-    except BaseException:
-        run.finish("interrupted")
-        raise
-    run.finish("complete")
 
 
 def said(runs: Sequence[Path]) -> list[str]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ray.cluster_utils import Cluster
 from ruamel.yaml import YAML
 
 from tests.ipix_tune.running import entries, epochs_on_disk, metrics_of, sweep, wait_for
@@ -17,15 +16,6 @@ pytestmark = pytest.mark.slow
 TORCHRUN_TOY = Path(__file__).parents[1] / "ipix_tune" / "torchrun_toy.py"
 BUSY_S = 900
 """Longest wait for what a study does in a minute where nothing else runs on the machine."""
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """A head without CPUs, to which nodes are added."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    yield made
-    made.shutdown()
 
 
 def written(folder, trainer, **more):

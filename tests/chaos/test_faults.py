@@ -126,15 +126,6 @@ def test_a_killed_training_worker_goes_on_by_itself(tmp_path, reference, cost):
     assert_same_answer(place, undisturbed)
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    """A head without CPUs, to which nodes are added."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    yield made
-    made.shutdown()
-
-
 def test_trials_of_a_node_that_vanishes_go_on_elsewhere(tmp_path, cluster, reference, cost):
     """Two trials side by side on one node; another node joins; the first one dies."""
     settings = {

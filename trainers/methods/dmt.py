@@ -16,7 +16,15 @@ from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Sta
 from trainers.interface.step import Pair, Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll
 from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
-from trainers.methods.labelling import after_labels, below, copy_of, masks_from_tensors, predict, tensors_from_masks
+from trainers.methods.labelling import (
+    after_labels,
+    below,
+    copy_of,
+    in_passes,
+    masks_from_tensors,
+    predict,
+    tensors_from_masks,
+)
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import LABELLED_OFFLINE, NEVER, STRONG_VIEWS
 from trainers.models.interface import SegmentationModel
@@ -98,8 +106,7 @@ class Dmt(Stateless):
         first = Needs(unlabelled=False)
         later = Needs(unlabelled=True, unlabelled_batches=more, pseudo_planes=PLANES)
         if config.stage_length == "passes":
-            first = replace(first, labelled_batches=1 + more, epoch_images=self.kit.labelled)
-            later = replace(later, epoch_images=self.kit.unlabelled * (1 + more) // more)
+            first, later = in_passes(first, later, labelled=self.kit.labelled, unlabelled=self.kit.unlabelled)
         return after_labels(first, later, count=config.iterations, share=config.supervised_share)
 
     def networks(self) -> dict[str, nn.Module]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from math import log
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -15,7 +14,7 @@ from trainers.interface.labels import IGNORE
 from trainers.interface.method import AuxiliaryModule, MethodContext, Needs, Stage, UnlabelledImages
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import labels_of, pixel_nll
-from trainers.methods.labelling import after_labels, below
+from trainers.methods.labelling import after_labels, below, in_passes
 from trainers.methods.relabelling import Relabelling, RelabellingConfig
 from trainers.methods.separate_norm import SeparateNorm
 from trainers.methods.supervised import supervised_loss
@@ -85,8 +84,7 @@ class Dsbn(Relabelling):
     def stages(self) -> tuple[Stage, ...]:
         first, later = Needs(unlabelled=False), Needs(unlabelled=True, strong=1, boxes=0)
         if self.config.stage_length == "passes":
-            first = replace(first, labelled_batches=2, epoch_images=self.kit.labelled)
-            later = replace(later, epoch_images=2 * self.kit.unlabelled)
+            first, later = in_passes(first, later, labelled=self.kit.labelled, unlabelled=self.kit.unlabelled)
         return after_labels(first, later, count=self.config.rounds, share=self.config.supervised_share)
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:

@@ -1,7 +1,6 @@
 """DST-CBC: a curriculum of pseudo-labels, the surest pixels of each class first (methods: section 25.2)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -14,7 +13,7 @@ from trainers.interface.method import MethodContext, Needs, Stage, UnlabelledIma
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pixel_nll
 from trainers.methods.curriculum import ClassQuantiles, ratios, sureness
-from trainers.methods.labelling import after_labels, predict
+from trainers.methods.labelling import after_labels, in_passes, predict
 from trainers.methods.relabelling import Relabelling, RelabellingConfig
 from trainers.methods.supervised import supervised_loss
 from trainers.methods.unused import LABELLED_OFFLINE, NEVER, STRONG_VIEWS
@@ -70,8 +69,7 @@ class DstCbc(Relabelling):
     def stages(self) -> tuple[Stage, ...]:
         first, later = Needs(unlabelled=False), Needs(unlabelled=True)
         if self.config.stage_length == "passes":
-            first = replace(first, labelled_batches=2, epoch_images=self.kit.labelled)
-            later = replace(later, epoch_images=2 * self.kit.unlabelled)
+            first, later = in_passes(first, later, labelled=self.kit.labelled, unlabelled=self.kit.unlabelled)
         return after_labels(first, later, count=self.config.iterations, share=self.config.supervised_share)
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:

@@ -7,17 +7,15 @@ import torch
 from pydantic import Field
 
 from trainers.common.depends_on import Above, OnlyIf
-from trainers.common.section import Section
 from trainers.interface.method import MethodContext, Needs
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
-from trainers.methods.ema import Buffers
-from trainers.methods.pseudo import PseudoLabelMethod, mixed_target, pasted
+from trainers.methods.pseudo import PseudoLabelMethod, TeacherConfig, mixed_target, pasted
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import FEATURE_STREAM, IF_BOXES, NEVER, TARGET
 
 
-class FixMatchConfig(Section):
+class FixMatchConfig(TeacherConfig):
     """FixMatch."""
 
     others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {TARGET: IF_BOXES, FEATURE_STREAM: NEVER}
@@ -25,12 +23,6 @@ class FixMatchConfig(Section):
     name: Literal["fixmatch"]
     conf_thresh: Annotated[float, Field(ge=0, lt=1), OnlyIf({"unsupervised_weight": Above(0)})] = 0.95
     """Confidence threshold: pseudo-labels below it do not train the student."""
-    teacher: Literal["shared", "ema"] = "shared"
-    """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1), OnlyIf({"teacher": "ema"})] = 0.996
-    """Largest decay of the moving average; used with `teacher: ema`."""
-    ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
-    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     unsupervised_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the strong view's mean loss beside the labelled one."""
     ohem: Ohem = None

@@ -3,6 +3,7 @@ trainings between which it is done."""
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -64,6 +65,24 @@ def masks_from_tensors(state: Mapping[str, Tensor]) -> dict[int, bytes]:
         masks[place] = whole[begin : begin + size]
         begin += size
     return masks
+
+
+def in_passes(first: Needs, later: Needs, *, labelled: int, unlabelled: int) -> tuple[Needs, Needs]:
+    """What the trainings of :func:`after_labels` need when an epoch of the first one is a pass over the labelled images
+    and an epoch of a later one a pass over the unlabelled images. A step of the first one has as many images as a later
+    step has of both kinds.
+
+    Args:
+        first: what the first training needs.
+        later: what each later one needs.
+        labelled: images in the labelled list.
+        unlabelled: images in the unlabelled one.
+    """
+    batches = 1 + later.unlabelled_batches
+    return (
+        replace(first, labelled_batches=batches, epoch_images=labelled),
+        replace(later, epoch_images=unlabelled * batches // later.unlabelled_batches),
+    )
 
 
 def after_labels(first: Needs, later: Needs, *, count: int, share: float | None) -> tuple[Stage, ...]:

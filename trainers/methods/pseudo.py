@@ -2,11 +2,14 @@
 
 import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from trainers.common.depends_on import OnlyIf
+from trainers.common.section import Section
 from trainers.data.views import neighbour
 from trainers.interface.batch import Unlabelled
 from trainers.interface.labels import IGNORE
@@ -16,15 +19,15 @@ from trainers.losses.functional import labels_of
 from trainers.methods.ema import Buffers, EmaTeacher
 
 
-class TeacherConfig(Protocol):
-    """The fields that say who teaches."""
+class TeacherConfig(Section):
+    """The keys that say who teaches."""
 
-    @property
-    def teacher(self) -> str: ...
-    @property
-    def ema_decay(self) -> float: ...
-    @property
-    def ema_buffers(self) -> Buffers: ...
+    teacher: Literal["shared", "ema"] = "shared"
+    """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1), OnlyIf({"teacher": "ema"})] = 0.996
+    """Largest decay of the moving average; used with `teacher: ema`."""
+    ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
+    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
 
 
 Labels = tuple[Tensor, Tensor]

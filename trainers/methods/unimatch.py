@@ -8,14 +8,12 @@ from pydantic import Field
 from torch import Tensor
 
 from trainers.common.depends_on import Above, OnlyIf
-from trainers.common.section import Section
 from trainers.common.transfer import to_device
 from trainers.interface.batch import SemiBatch
 from trainers.interface.method import MethodContext, Needs
 from trainers.interface.step import Step, StepOutput
 from trainers.losses.functional import pseudo_label_cross_entropy
-from trainers.methods.ema import Buffers
-from trainers.methods.pseudo import PseudoLabelMethod, Target, mixed_target, pasted
+from trainers.methods.pseudo import PseudoLabelMethod, Target, TeacherConfig, mixed_target, pasted
 from trainers.methods.supervised import Ohem, supervised_loss
 from trainers.methods.unused import IF_BOXES, TARGET
 from trainers.models.interface import SegmentationModel
@@ -23,7 +21,7 @@ from trainers.models.interface import SegmentationModel
 Weight = Annotated[float, Field(ge=0)]
 
 
-class UniMatchConfig(Section):
+class UniMatchConfig(TeacherConfig):
     """UniMatch. Weights are those inside the outer 1/2 of its loss."""
 
     others_only_if: ClassVar[Mapping[tuple[str, ...], OnlyIf]] = {TARGET: IF_BOXES}
@@ -35,12 +33,6 @@ class UniMatchConfig(Section):
         OnlyIf({"strong1_weight": Above(0)}, {"strong2_weight": Above(0)}, {"feature_weight": Above(0)}),
     ] = 0.95
     """Confidence threshold: pseudo-labels below it do not train the student."""
-    teacher: Literal["shared", "ema"] = "shared"
-    """Who makes the pseudo-labels: the student itself, detached, or its moving average."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1), OnlyIf({"teacher": "ema"})] = 0.996
-    """Largest decay of the moving average; used with `teacher: ema`."""
-    ema_buffers: Annotated[Buffers, OnlyIf({"teacher": "ema"})] = "ema"
-    """Batch-norm statistics of the teacher: its own, averaged like the weights, or copied."""
     strong1_weight: Weight = 0.25
     """Weight of the first strong view's mean loss."""
     strong2_weight: Weight = 0.25

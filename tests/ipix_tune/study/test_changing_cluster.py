@@ -8,20 +8,10 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from ray.cluster_utils import Cluster
 
 from tests.ipix_tune.running import TINY, entries, epochs_on_disk, sweep, tiny, trial_processes
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """A head without CPUs: a cluster that was scaled to zero."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    yield made
-    made.shutdown()
 
 
 def study(folder, *, trials, epochs=10, **resources):

@@ -74,7 +74,7 @@ def record(epoch, value=1.0):
 
 def trains(folder, error):
     """One epoch, and then what ends it."""
-    with final.final_run(folder, tiny(), LoggingConfig(), group="x") as run:
+    with final.FinalRun(folder, tiny(), LoggingConfig(), group="x") as run:
         run.epoch(record(1))
         raise error
 
@@ -84,7 +84,7 @@ def test_a_training_that_goes_on_continues_its_run_and_logs_each_epoch_once(tmp_
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
         trains(folder, KeyboardInterrupt())
-    with final.final_run(folder, tiny(), offline, group="x") as run:
+    with final.FinalRun(folder, tiny(), offline, group="x") as run:
         for epoch in (1, 2):  # a resumed run gives earlier epochs again
             run.epoch(record(epoch, value=float(epoch)))
     (logged,), _ = read_folder(folder)
@@ -102,7 +102,7 @@ def test_a_training_that_fails_is_logged_as_failed_with_its_reason(tmp_path):
 
 def test_what_goes_wrong_in_wandb_does_not_reach_the_training(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(final, "client_settings", lambda: json.loads("no JSON"))
-    with final.final_run(tmp_path, tiny(), LoggingConfig(), group="x") as run:
+    with final.FinalRun(tmp_path, tiny(), LoggingConfig(), group="x") as run:
         run.epoch(record(1))
         run.epoch(record(2))
     assert caplog.text.count("W&B failed, the training goes on without it") == 1

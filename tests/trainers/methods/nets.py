@@ -44,6 +44,19 @@ def net(seed=0):
         return Net().double()
 
 
+def swap(tensor):
+    """Each of two images at the place of the other."""
+    return tensor[[1, 0]]
+
+
+def put(one, other, where):
+    """``other`` at the pixels ``where`` of two images (2, H, W), one by one."""
+    result = one.clone()
+    for image, row, column in where.nonzero().tolist():
+        result[image, ..., row, column] = other[image, ..., row, column]
+    return result
+
+
 def images(generator, count=2):
     return torch.randn(count, 3, SIDE, SIDE, generator=generator, dtype=torch.float64)
 

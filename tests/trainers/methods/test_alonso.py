@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import WIDTH, deep_kit, deep_net, same_gradients, shuffled
-from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
+from tests.trainers.methods.nets import CLASSES, SIDE, batch, put, step_of, swap
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.methods.alonso import Alonso, AlonsoConfig
 from trainers.methods.bank import ClassBank
@@ -94,16 +94,6 @@ def contrast(heads, features, labels, bank, *, memory_weights):
     return total / CLASSES
 
 
-def put(one, other, where):
-    result = one.clone()
-    for b in range(B):
-        for i in range(SIDE):
-            for j in range(SIDE):
-                if where[b, i, j]:
-                    result[b, ..., i, j] = other[1 - b, ..., i, j]
-    return result
-
-
 @pytest.mark.parametrize(
     ("order", "memory_weights", "weighted"), [("best", "rows", False), ("worst", "one", False), ("best", "rows", True)]
 )
@@ -123,9 +113,9 @@ def test_the_loss_is_that_of_its_equations(order, memory_weights, weighted):
     for stream in range(2):
         chosen = chosen_classes(data, own.argmax(1), num_classes=CLASSES, fraction=0.5, more=1, last=0, stream=stream)
         masks.append(~chosen & drawn_images(data, probability=0.5, stream=stream)[:, None, None])
-    images = torch.cat([put(view.strong[v], view.strong[v], masks[v]) for v in range(2)])
-    soft = F.softmax(torch.cat([put(own, own, masks[v]) for v in range(2)]), dim=1)
-    ignore = torch.cat([put(view.ignore, view.ignore, masks[v]) for v in range(2)])
+    images = torch.cat([put(view.strong[v], swap(view.strong[v]), masks[v]) for v in range(2)])
+    soft = F.softmax(torch.cat([put(own, swap(own), masks[v]) for v in range(2)]), dim=1)
+    ignore = torch.cat([put(view.ignore, swap(view.ignore), masks[v]) for v in range(2)])
     clean, strong = twin(labelled.image, features=True), twin(images, features=True)
     label = torch.where(ignore == 255, 255, soft.argmax(1))
     weights = torch.ones(CLASSES, dtype=torch.float64)

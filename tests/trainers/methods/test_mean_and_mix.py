@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.nets import CLASSES, SIDE, batch, kit, net, step_of
+from tests.trainers.methods.nets import CLASSES, SIDE, batch, kit, net, put, step_of, swap
 from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.classmix import ClassMixConfig
@@ -24,21 +24,6 @@ def built(config, model, *, alpha=0.0):
     if hasattr(method, "teacher"):
         method.teacher.network.load_state_dict(net(3).state_dict())
     return method
-
-
-def swap(tensor):
-    return tensor[[1, 0]]
-
-
-def put(one, other, box):
-    """``other`` inside the box, pixel by pixel."""
-    result = one.clone()
-    for b in range(B):
-        for i in range(SIDE):
-            for j in range(SIDE):
-                if box[b, i, j]:
-                    result[b, ..., i, j] = other[b, ..., i, j]
-    return result
 
 
 def pixels():

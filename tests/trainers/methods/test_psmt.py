@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
-from tests.trainers.methods.nets import CLASSES, SIDE, batch, images, step_of
+from tests.trainers.methods.nets import CLASSES, SIDE, batch, images, put, step_of, swap
 from trainers.common.errors import ConfigError
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.losses.ramps import cosine_ramp
@@ -158,16 +158,6 @@ def decoder_of(network):
     return lambda features: F.interpolate(network.tail(features), (SIDE, SIDE), mode="bilinear", align_corners=True)
 
 
-def put(one, other, where):
-    result = one.clone()
-    for b in range(B):
-        for i in range(SIDE):
-            for j in range(SIDE):
-                if where[b, i, j]:
-                    result[b, ..., i, j] = other[1 - b, ..., i, j]
-    return result
-
-
 @pytest.mark.parametrize(("top", "step"), [(None, 3), (1, 3), (1, 4)])
 def test_after_it_the_loss_is_that_of_its_equations(top, step):
     model, data = deep_net(), with_strong_labelled(batch(1, boxes=0, partner=False))
@@ -188,7 +178,7 @@ def test_after_it_the_loss_is_that_of_its_equations(top, step):
                                 resting[b, c, i, j] = moving[b, c, i, j]
         own = (moving + resting) / 2
     decoders = [decoder_of(teacher.eval()) for teacher in teachers]  # with the batch in their running statistics
-    soft, ignore = F.softmax(put(own, own, box), 1), put(view.ignore, view.ignore, box)
+    soft, ignore = F.softmax(put(own, swap(own), box), 1), put(view.ignore, swap(view.ignore), box)
 
     def perturbed(features, stream):
         start = noise(data, features, stream)
@@ -196,7 +186,7 @@ def test_after_it_the_loss_is_that_of_its_equations(top, step):
         return features + 0.7 * unit(central)
 
     clean = twin(data.labelled.strong[0], perturb=lambda features: perturbed(features, 1))
-    mixed = twin(put(view.strong[0], view.strong[0], box), perturb=lambda features: perturbed(features, 2))
+    mixed = twin(put(view.strong[0], swap(view.strong[0]), box), perturb=lambda features: perturbed(features, 2))
     total, count = 0.0, 0
     for b in range(B):
         for i in range(SIDE):
@@ -247,7 +237,7 @@ def test_the_mean_of_both_teachers_is_evaluated_and_teaches_the_inter_pixel_loss
     (pair,) = method.losses(step_of(model, data)).pairs
     weak, box = data.unlabelled.view.weak, method.boxes(data)
     own = (first(weak) + second(weak)).detach() / 2
-    torch.testing.assert_close(pair.teacher, put(own, own, box))
+    torch.testing.assert_close(pair.teacher, put(own, swap(own), box))
     evaluated = (first.eval()(weak) + second.eval()(weak)) / 2
     torch.testing.assert_close(method.networks()[method.eval_network].eval()(weak), evaluated)
     assert pair.student.requires_grad
