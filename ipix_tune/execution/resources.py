@@ -19,6 +19,8 @@ class Fit:
     concurrent: int
     per_trial: dict[str, float]
     cluster: dict[str, float]
+    idle: str | None = None
+    """Why GPUs have nothing to do, though each trial takes some, and what would change it."""
 
 
 def fit_resources(
@@ -41,9 +43,28 @@ def fit_resources(
             f"{amounts({name: cluster.get(name, 0) for name in worker})}{_on_nodes(nodes, worker)}. Lower "
             "resources.workers, resources.cpus_per_worker or resources.gpus_per_worker, or add nodes"
         )
+    idle = _short_of_cpus(resources, nodes or [cluster]) if resources.concurrent is None else None
     if resources.concurrent is not None:
         concurrent = min(concurrent, resources.concurrent)
-    return Fit(concurrent=concurrent, per_trial=all_of_it, cluster=dict(cluster))
+    return Fit(concurrent=concurrent, per_trial=all_of_it, cluster=dict(cluster), idle=idle)
+
+
+def _short_of_cpus(resources: ResourcesConfig, nodes: Sequence[Mapping[str, float]]) -> str | None:
+    """A sentence where nodes have GPUs for more workers than they have CPUs for."""
+    worker = per_worker(resources)
+    if "GPU" not in worker:
+        return None
+    workers = [(node, _room("GPU", node.get("GPU", 0), worker["GPU"])) for node in nodes]
+    short = [(node, wanted - _slots(node, worker), wanted) for node, wanted in workers if wanted > _slots(node, worker)]
+    if not short:
+        return None
+    lacking = sum(missing for _, missing, _ in short) * worker["GPU"]
+    each = math.floor(min(node.get("CPU", 0) / wanted for node, _, wanted in short))
+    remedy = f"resources.cpus_per_worker={each} uses all GPUs, or give" if each >= 1 else "give"
+    return (
+        f"{lacking:g} of {sum(node.get('GPU', 0) for node in nodes):g} GPU stay idle for want of CPUs, of which "
+        f"resources.cpus_per_worker takes {worker['CPU']:g} for each worker; {remedy} each node more CPUs"
+    )
 
 
 def per_worker(resources: ResourcesConfig) -> dict[str, float]:

@@ -72,6 +72,8 @@ def run(
         on_begun()
         if (idle := space.trainer.idle(first, study.resources, fit.cluster)) is not None:
             say(console, f"warning: {idle}")
+        if fit.idle is not None:
+            say(console, f"warning: {fit.idle}")
         plan = make_plan(study)
         there = study_folder.trials_of(place, copy)
         trials = TrialStore(place, study, space, total=plan.trials, max_epochs=plan.max_epochs, there=there)

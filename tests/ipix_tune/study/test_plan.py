@@ -10,6 +10,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_space import check_study
 from ipix_tune.execution.resources import ResourceError, fit_resources
 from ipix_tune.search.rungs import expected_epochs, passing, rungs
+from ipix_tune.study.dry_run import many_at_once
 from ipix_tune.study.plan import _ends, make_plan, render
 from ipix_tune.trainer.own.step_timing import StepTiming
 from ipix_tune.trainer.resources import ResourcesConfig
@@ -90,6 +91,42 @@ def test_expected_epochs_sum_the_stretches_between_rungs():
 def test_as_many_trials_run_at_once_as_have_room_for_all_their_workers(resources, cluster, nodes, concurrent):
     fit = fit_resources(ResourcesConfig.model_validate(resources), cluster=cluster, nodes=nodes)
     assert fit.concurrent == concurrent
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "said"),
+    [
+        ({"cpus_per_worker": 6}, [(32, 8)], ["3 of 8 GPU", "takes 6 for each", "resources.cpus_per_worker=4 uses all"]),
+        ({"cpus_per_worker": 6}, [(32, 4), (16, 4)], ["2 of 8 GPU", "resources.cpus_per_worker=4 uses all"]),
+        ({"cpus_per_worker": 2}, [(4, 8)], ["6 of 8 GPU", "; give each node more CPUs"]),
+        ({"cpus_per_worker": 4}, [(32, 8), (2, 0)], None),
+        ({"cpus_per_worker": 6, "concurrent": 2}, [(32, 8)], None),
+        ({"cpus_per_worker": 6, "gpus_per_worker": 0}, [(32, 8)], None),
+    ],
+)
+def test_gpus_that_stay_idle_for_want_of_cpus_are_counted_with_the_remedy(resources, nodes, said):
+    has = [{"CPU": float(cpus), "GPU": float(gpus)} for cpus, gpus in nodes]
+    cluster = {name: sum(node[name] for node in has) for name in ("CPU", "GPU")}
+    asked = ResourcesConfig.model_validate({"gpus_per_worker": 1} | resources)
+    idle = fit_resources(asked, cluster=cluster, nodes=has).idle
+    assert (idle is None) == (said is None)
+    assert all(one in idle for one in said or ())
+
+
+@pytest.mark.parametrize(
+    ("at_once", "trials", "sampler", "warned"),
+    [
+        (32, 96, {"name": "tpe"}, True),
+        (24, 96, {"name": "tpe"}, False),
+        (8, 12, {"name": "tpe"}, False),
+        (8, 12, {"name": "tpe", "startup_trials": 2}, True),
+        (32, 96, {"name": "random"}, False),
+    ],
+)
+def test_trials_that_start_before_any_score_are_warned_of_where_they_are_many(at_once, trials, sampler, warned):
+    plan = make_plan(study_of(budget={"trials": trials}, sampler=sampler), cluster={"CPU": at_once})
+    said = many_at_once(plan)
+    assert [f"{at_once} of {trials} trials start before" in line for line in said] == [True] * warned
 
 
 def test_a_study_with_more_workers_than_the_cluster_has_is_refused_with_the_numbers():
