@@ -15,6 +15,7 @@ from typing import Any
 from analysis.stats.constraints import Bounds, broken, measured, said
 from ipix_tune.search.repeated_error import cause_of
 from ipix_tune.search.trial_message import TrialMessage
+from ipix_tune.storage.away import make_in_study
 from ipix_tune.storage.object_sync import ObjectCopy, scratch
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.function import hand_over
@@ -135,7 +136,6 @@ def _into_parts(config: dict[str, Any], copy: ObjectCopy | None) -> bool:
         started = (folder / "checkpoints").exists()
         if config["on_out_of_memory"] != "accumulate" or started or (folder / IN_PARTS).exists():
             return False
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / IN_PARTS).write_text(str(2 * trainer_of(config["trainer"]).parts(config["trainer"])))
         if copy is not None:
             copy.push()
@@ -188,6 +188,8 @@ def _train(
     """Train, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
     metric, folder = config["metric"], Path(config["run_dir"])
+    if copy is None and peers.rank == 0:
+        make_in_study(folder)
     if (function := config.get("function")) is not None:
         hand_over(function)
     trainer = trainer_of(config["trainer"])

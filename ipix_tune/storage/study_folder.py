@@ -20,6 +20,7 @@ from trainers.common.environment import describe
 from trainers.common.object_uri import is_uri, without_query
 from trainers.loop.run_identity import differences
 
+TRIALS = "trials"
 ENVIRONMENT, LOCK = "environment.json", ".lock"
 WORK = "studies"
 """Folder in which a driver works whose studies lie in object storage."""
@@ -100,7 +101,7 @@ def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object
     file = folder / STUDY
     refuse(study, resume=resume)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRIALS).mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise FolderError(f"{folder}: cannot be made: {error.strerror}; give another --set storage=...") from None

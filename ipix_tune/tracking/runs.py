@@ -11,6 +11,7 @@ from typing import Any
 
 from analysis.columns import SCHEMA_VERSION, Phase, State
 from ipix_tune.config.study_config import StudyConfig
+from ipix_tune.storage.away import StudyStorage
 from ipix_tune.storage.study_identity import identity
 from ipix_tune.tracking import pictures, shell_environment
 from ipix_tune.tracking import sweep as wandb_sweep
@@ -51,7 +52,7 @@ class Tracker:
         self.failures = 0
         self.unsent = False
         """Whether a run was logged to disk only, though it was to go to the server."""
-        self._folder = folder
+        self._folder, self._storage = folder, StudyStorage(folder)
         self._study = study
         self._identity = identity(folder, study)
         self._facts = facts
@@ -232,7 +233,9 @@ class Tracker:
             self._guarded(teardown)
 
     def _guarded(self, call: Callable[[], object]) -> None:
+        """The client makes folders that are away anew, as it makes those of its files."""
         try:
+            self._storage.wait()
             call()
         except Exception as error:
             self.failures += 1

@@ -5,8 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ipix_tune.trainer.interface import Epoch, Report
+from trainers.common.atomic import append_whole
+from trainers.common.errors import OutputError
+from trainers.common.retry import patiently
 from trainers.interface.epoch_record import METRICS, read_records
 
+WAIT_S = 60.0
+"""How long a storage that is full or away is waited for, in seconds."""
 OWN = ("epoch", "step", "split_hash")
 """What a row of that file holds beside metrics; a trainer's metric of such a name is left out."""
 
@@ -37,14 +42,19 @@ class ToldEpochs:
         return all(told)
 
     def tell(self, epoch: Epoch) -> bool:
-        """Tell an epoch, unless it was told before; whether to go on."""
+        """Tell an epoch, unless it was told before; whether to go on.
+
+        Raises:
+            OutputError: it could not be written down for `WAIT_S` seconds.
+        """
         if epoch.epoch in self._before:
             return True
         metrics = {name: value for name, value in epoch.metrics.items() if name not in OWN}
         epoch = replace(epoch, metrics=metrics)
         row = {"epoch": epoch.epoch, "step": 0, "split_hash": epoch.split_hash, **metrics}
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            patiently(lambda: append_whole(self._file, json.dumps(row) + "\n"), path=self._file, wait_s=WAIT_S)
+        except OSError as error:
+            raise OutputError(f"{self._file}: cannot be written: {error.strerror}; mend that, then resume") from error
         self._before[epoch.epoch] = metrics
         return self._report(epoch)

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,3 +19,20 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def append_whole(path: Path, line: str) -> None:
+    """Append a line, or leave the file as it was.
+
+    Raises:
+        OSError: the folder is not there, or the disk is full.
+    """
+    with path.open("ab", buffering=0) as file:
+        end, data = file.tell(), line.encode()
+        try:
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            raise

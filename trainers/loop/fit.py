@@ -1,9 +1,7 @@
 """`fit`: one training run from a config. The one loop, on a CPU, on a GPU, or as one of several DDP processes."""
 
 import contextlib
-import errno
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainers.common.atomic import replacing
+from trainers.common.atomic import append_whole, replacing
 from trainers.common.environment import describe
 from trainers.common.errors import OutputError
 from trainers.common.retry import FULL, patiently
@@ -67,6 +65,7 @@ def fit(
         TrainingError: a loss or a weight is NaN or infinite, or (OutOfMemory) the device's memory is too small.
     """
     check_tensorboard(config.logging)
+    there = run_dir.is_dir()
     with contextlib.ExitStack() as stack:
         stack.enter_context(numerics(config.precision))
         run = stack.enter_context(contextlib.closing(Run(config, run_dir)))
@@ -74,7 +73,7 @@ def fit(
             restore(run)
         else:
             clear(run)
-        log = MetricsLog(run)
+        log = MetricsLog(run, there=there)
         on_board = config.logging.tensorboard and run.process.rank == 0
         board = stack.enter_context(TensorBoardLog(run_dir, wanted=on_board, records=run.records))
         if on_start is not None:
@@ -133,14 +132,20 @@ def _ask(run: Run, callbacks: Sequence[Callback], record: EpochRecord) -> bool:
     return run.process.agree(Decision.STOP in [callback(record) for callback in callbacks])
 
 
-class _NoRoom(OSError):
-    """The disk, or the user's quota, is full."""
+class _MayPass(OSError):
+    """The disk, or the user's quota, is full; or a folder that was there is away with its storage."""
 
 
 class MetricsLog:
-    """`metrics.jsonl`, a JSON object an epoch, beside the config and the environment; rank 0 writes."""
+    """`metrics.jsonl`, a JSON object an epoch, beside the config and the environment; rank 0 writes.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        there: the run's folder was there before its data was opened. It is never made anew then: a storage that is away
+            for a moment would be hidden by a folder in its place.
+    """
+
+    def __init__(self, run: Run, *, there: bool) -> None:
+        self._there = there
         self._path = run.run_dir / METRICS
         self._wait_s = run.config.checkpoint.wait_s
         self._writes = run.process.rank == 0
@@ -154,19 +159,20 @@ class MetricsLog:
             "classes": list(run.data.classes),
         }
         with _told(run.run_dir):
-            patiently(lambda: self._begin(run, environment), path=run.run_dir, wait_s=self._wait_s, faults=(_NoRoom,))
+            patiently(lambda: self._begin(run, environment), path=run.run_dir, wait_s=self._wait_s, faults=(_MayPass,))
 
     def _begin(self, run: Run, environment: dict[str, Any]) -> None:
-        """The run's folder with what is known before its first step; a disk that is full may have room later."""
+        """The run's folder with what is known before its first step."""
         try:
-            run.run_dir.mkdir(parents=True, exist_ok=True)
+            if not self._there:
+                run.run_dir.mkdir(parents=True, exist_ok=True)
             _replace(run.run_dir / "config.yaml", dump(run.config))
             self._write_splits(run)
             _replace(run.run_dir / "environment.json", json.dumps(environment, indent=2))
             _replace(self._path, "".join(_line(record) for record in run.records))
         except OSError as error:
-            if error.errno in FULL:
-                raise _NoRoom(error.errno, error.strerror) from error
+            if error.errno in FULL or (self._there and isinstance(error, FileNotFoundError)):
+                raise _MayPass(error.errno, error.strerror) from error
             raise
 
     @staticmethod
@@ -183,19 +189,7 @@ class MetricsLog:
     def append(self, record: EpochRecord) -> None:
         if self._writes:
             with _told(self._path):
-                patiently(lambda: self._write(_line(record)), path=self._path, wait_s=self._wait_s)
-
-    def _write(self, line: str) -> None:
-        """The whole line or nothing of it."""
-        with self._path.open("ab", buffering=0) as file:
-            end, data = file.tell(), line.encode()
-            try:
-                if file.write(data) < len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                with contextlib.suppress(OSError):
-                    file.truncate(end)
-                raise
+                patiently(lambda: append_whole(self._path, _line(record)), path=self._path, wait_s=self._wait_s)
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ class HeldOut:
             part for slot, place in enumerate(self.places) for part in self._files(slot, self.items[place], reader)
         ]
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(
                     file,

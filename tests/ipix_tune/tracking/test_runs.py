@@ -92,6 +92,23 @@ def test_a_failing_wandb_is_counted_said_once_and_raises_nothing(tmp_path, study
     assert sum("W&B failed" in record.message for record in caplog.records) == 1
 
 
+def test_a_study_whose_storage_is_away_is_logged_once_it_is_back_and_not_beside_it(tmp_path, study):
+    folder, away = tmp_path / "voc", tmp_path / "away"
+    folder.mkdir()
+    tracker = Tracker(folder, study, FACTS)
+    folder.rename(away)
+    back = threading.Timer(0.7, lambda: away.rename(folder))
+    back.start()
+    tracker.start("t0000", values={}, trainer={})
+    back.join()
+    tracker.log("t0000", epoch=1, metrics={"val/miou": 1.0})
+    tracker.finish("t0000", state="complete", epochs=1)
+    tracker.close()
+    (run,), _ = read_folder(folder / "wandb")
+    assert run.history[1]["val/miou"] == 1.0
+    assert tracker.failures == 0
+
+
 def test_the_environment_variable_takes_precedence_over_the_study_file(tmp_path, study, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     tracker = Tracker(tmp_path, study, FACTS)

@@ -1,9 +1,16 @@
+import errno
+
 import pytest
 
 from ipix_tune.storage.study_folder import remove_checkpoints
+from ipix_tune.trainer import told_epochs
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.function import hand_over, imported
-from trainers.common.errors import ConfigError
+from ipix_tune.trainer.interface import Epoch
+from ipix_tune.trainer.told_epochs import ToldEpochs
+from trainers.common.atomic import append_whole
+from trainers.common.errors import ConfigError, OutputError
+from trainers.interface.epoch_record import read_records
 
 CALLS = []
 
@@ -92,3 +99,28 @@ def test_checkpoints_that_a_function_told_of_are_deleted_and_nothing_else(tmp_pa
     remove_checkpoints(tmp_path, of={"t0000"})
     assert not (folder / "state").exists()
     assert {"metrics.jsonl", "notes.txt"} <= {path.name for path in folder.iterdir()}
+
+
+def test_an_epoch_of_a_function_is_written_down_once_the_disk_has_room_again(tmp_path, monkeypatch):
+    left = [1]
+
+    def full_at_first(path, line):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append_whole(path, line)
+
+    monkeypatch.setattr(told_epochs, "append_whole", full_at_first)
+    told = []
+    ToldEpochs(tmp_path, lambda epoch: told.append(epoch.epoch) or True).tell(Epoch(epoch=1, metrics={"val/dice": 0.5}))
+    assert told == [1]
+    assert [record.epoch for record in read_records(tmp_path / "metrics.jsonl")] == [1]
+
+
+def test_an_epoch_that_cannot_be_written_down_is_told_to_nobody_and_names_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(told_epochs, "WAIT_S", 0)
+    told = []
+    away = ToldEpochs(tmp_path / "away", lambda epoch: told.append(epoch) or True)
+    with pytest.raises(OutputError, match=r"away/metrics.jsonl: cannot be written: No such file or directory"):
+        away.tell(Epoch(epoch=1, metrics={"val/dice": 0.5}))
+    assert told == []

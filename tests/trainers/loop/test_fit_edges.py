@@ -17,6 +17,7 @@ from trainers.data.open import open_data
 from trainers.interface.epoch_record import Decision
 from trainers.loop import checkpoint_files
 from trainers.loop import fit as loop
+from trainers.loop import run as run_module
 from trainers.loop.fit import fit
 
 
@@ -182,6 +183,26 @@ def test_a_storage_that_goes_away_for_a_moment_costs_a_run_nothing(short, tmp_pa
     fit(tiny_supervised(), folder, callbacks=[vanish])
     assert rows(folder) == rows(short)
     assert same_tensors(tensors(folder), tensors(short))
+
+
+def test_a_storage_that_is_away_when_a_run_begins_is_waited_for_and_its_folder_not_made_anew(
+    short, tmp_path, monkeypatch
+):
+    folder, away = tmp_path / "run", tmp_path / "away"
+    back, open_data = threading.Timer(1.5, lambda: away.rename(folder)), run_module.open_data
+
+    def vanish(*given, **named):
+        folder.rename(away)
+        back.start()
+        return open_data(*given, **named)
+
+    folder.mkdir()
+    (folder / "of-an-earlier-start").touch()
+    monkeypatch.setattr(run_module, "open_data", vanish)
+    fit(tiny_supervised(), folder)
+    back.join()
+    assert (folder / "of-an-earlier-start").exists()
+    assert rows(folder) == rows(short)
 
 
 def test_the_lists_that_a_run_drew_are_left_in_its_folder_and_read_again_as_they_were(tmp_path):
