@@ -35,8 +35,8 @@ from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.samplers import optuna_sampler
-from ipix_tune.simulation.curve import Curve, Curves
-from ipix_tune.simulation.simulator import Simulated, Simulation
+from ipix_tune.study.simulation.curve import Curve, Curves
+from ipix_tune.study.simulation.simulator import Simulated, Simulation
 from ipix_tune.trainer.resources import Value
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

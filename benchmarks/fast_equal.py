@@ -89,8 +89,8 @@ def _score(training: Path) -> float:
     from trainers.data.scenes import LISTS, Scenes, cached_scenes
     from trainers.loop import checkpoint_files
     from trainers.loop.evaluate import evaluate
+    from trainers.loop.process_group import current
     from trainers.models.build import build_model
-    from trainers.processes.process_group import current
 
     config = load(training / "config.yaml", [])
     root = cached_scenes(cache_folder(), seed=0, scenes=Scenes(val=SCENES))

@@ -19,8 +19,8 @@ from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.loop.evaluate import evaluate
 from trainers.loop.held_out import MOST_SHOWN, HeldOut
+from trainers.loop.process_group import current
 from trainers.models.build import build_model
-from trainers.processes.process_group import current
 
 REPEATS = 3
 SIZES = {

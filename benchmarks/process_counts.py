@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def counted(method: str, over: Over, folder: Path, *, crop: int, batch: int, backbone: str) -> dict[str, Any]:
     """One step of a method's last stage on this process."""
-    from trainers.processes.process_group import Process
+    from trainers.loop.process_group import Process
 
     made = config_of(method, crop=crop, batch=batch, deterministic=True, interpixel=False)
     changes = {"optim": {"batch_norm": over}, "model": {"backbone": backbone}}

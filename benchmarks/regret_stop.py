@@ -33,8 +33,8 @@ from benchmarks.helpers.trained_curves import TrainedCurves, space_of
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import BudgetConfig, StudyConfig
 from ipix_tune.search.budget import budget_of
-from ipix_tune.simulation.curve import JITTER, Curves
-from ipix_tune.simulation.simulator import Simulated, Simulation
+from ipix_tune.study.simulation.curve import JITTER, Curves
+from ipix_tune.study.simulation.simulator import Simulated, Simulation
 
 TRAINED, SEEDS = 8, 5
 RULES: dict[str, dict[str, Any]] = {

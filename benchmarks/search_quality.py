@@ -35,8 +35,8 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rank_transform import places
 from ipix_tune.search.samplers import build_sampler, optuna_sampler
 from ipix_tune.search.warm_start import Past, foreign
-from ipix_tune.simulation.curve import Curve, Curves
-from ipix_tune.simulation.simulator import Simulated, Simulation
+from ipix_tune.study.simulation.curve import Curve, Curves
+from ipix_tune.study.simulation.simulator import Simulated, Simulation
 
 BUDGET = FULL_TRIALS * EPOCHS
 

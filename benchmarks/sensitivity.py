@@ -30,7 +30,7 @@ from benchmarks.helpers.sensitivity_tables import GRACE, KINDS, render
 from ipix_tune.config.dimension import describe
 from ipix_tune.config.search_space import distribution
 from ipix_tune.search.rungs import rungs
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.simulator import Simulation
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -13,7 +13,7 @@ import typer
 
 from benchmarks.helpers.command_line import run_command
 from benchmarks.helpers.search_problems import EPOCHS, problem, search_of, study_of
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.simulator import Simulation
 
 AT_ONCE = 64
 

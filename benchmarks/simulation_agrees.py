@@ -26,10 +26,10 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_record import TrialRecord
 from ipix_tune.search.trial_store import TrialStore
-from ipix_tune.simulation.recorded_curves import recorded_curves
-from ipix_tune.simulation.simulator import Simulated, Simulation
 from ipix_tune.storage.study_folder import study_folder
 from ipix_tune.study import run_search as studies
+from ipix_tune.study.simulation.recorded_curves import recorded_curves
+from ipix_tune.study.simulation.simulator import Simulated, Simulation
 
 EPOCHS = 9
 CASES = {"tpe-1": ("tpe", 1), "random-2": ("random", 2), "tpe-2": ("tpe", 2)}

@@ -17,8 +17,8 @@ from analysis.stats.confirm.seed_race import Judgement, judge
 from analysis.stats.confirm.winner import choose
 from benchmarks.helpers.boundaries import critical_values
 from benchmarks.helpers.search_problems import problem, search_of, study_of
-from ipix_tune.simulation.curve import Curve, Curves
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.curve import Curve, Curves
+from ipix_tune.study.simulation.simulator import Simulation
 from ipix_tune.trainer.resources import Value
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from functools import cached_property
 from benchmarks.helpers.priors import with_prior
 from benchmarks.helpers.search_problems import problem, search_of
 from ipix_tune.config.dimension_config import Dimension
-from ipix_tune.simulation.curve import Curves
+from ipix_tune.study.simulation.curve import Curves
 
 
 @dataclass(frozen=True)

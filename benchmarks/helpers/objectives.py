@@ -1,4 +1,4 @@
-"""Objectives whose sensitivity is known, as learning curves for `ipix_tune.simulation.simulator.Simulation`.
+"""Objectives whose sensitivity is known, as learning curves for `ipix_tune.study.simulation.simulator.Simulation`.
 
 An objective is a sum of products of functions of one parameter, f(x) = sum_k prod_i h_ki(x_i). Then the means, the
 marginals and the variance of every set of parameters are products of integrals over one parameter (Sobol 1993).
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ipix_tune.config.dimension import same, to_unit
 from ipix_tune.config.dimension_config import Dimension
-from ipix_tune.simulation.curve import Curve
+from ipix_tune.study.simulation.curve import Curve
 from ipix_tune.trainer.resources import Value
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from benchmarks.helpers.trained_curves import TrainedCurves, known
 from ipix_tune.config.dimension import every_value, from_unit, to_unit
 from ipix_tune.config.dimension_config import Dimension, Prior
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.simulation.curve import Curves
+from ipix_tune.study.simulation.curve import Curves
 from ipix_tune.trainer.resources import Value
 
 KNOWN = 1000

@@ -1,7 +1,7 @@
 """The recorded trainings on `digits` (`benchmarks.digits_curves`) as curves for a simulation.
 
 A table, so a search proposes any configuration of the space and is answered by the nearest recorded one (distance as
-`ipix_tune.simulation.recorded_curves` has it): the mean of its curves, with the luck of one training laid on top, which
+`ipix_tune.study.simulation.recorded_curves` has it): the mean of its curves, the luck of one training on top, which
 is a recorded one too: what one seed's curve of a configuration that was trained with three is above their mean, times
 the square root of 3/2, since the mean has a share in it. It is drawn, by the asked values, among the ten configurations
 with three seeds whose last score is nearest. So two proposals near the same configuration have curves of their own and
@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.simulation.curve import Curve, digest
-from ipix_tune.simulation.recorded_curves import RecordedCurves
+from ipix_tune.study.simulation.curve import Curve, digest
+from ipix_tune.study.simulation.recorded_curves import RecordedCurves
 from ipix_tune.trainer.resources import Value
 
 STUDY = Path(__file__).parents[1] / "digits_curves.yaml"

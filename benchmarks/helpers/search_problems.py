@@ -9,10 +9,10 @@ from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curve import Curves
-from ipix_tune.simulation.curves import HPOBENCH
-from ipix_tune.simulation.hpobench_curves import HpoBenchCurves
-from ipix_tune.simulation.parametric_curves import ParametricCurves
+from ipix_tune.study.simulation.curve import Curves
+from ipix_tune.study.simulation.curves import HPOBENCH
+from ipix_tune.study.simulation.hpobench_curves import HpoBenchCurves
+from ipix_tune.study.simulation.parametric_curves import ParametricCurves
 from ipix_tune.trainer.resources import Value
 
 FAMILIES = ("power", "exponential", "mlp", "kernel")

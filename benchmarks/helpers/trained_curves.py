@@ -25,7 +25,7 @@ from sklearn.preprocessing import scale
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curve import Curve
+from ipix_tune.study.simulation.curve import Curve
 from ipix_tune.trainer.resources import Value
 
 EPOCHS, BATCH = 27, 80

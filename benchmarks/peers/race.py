@@ -1,8 +1,9 @@
 """A search of another project on one of our problems: its process is asked and told, and the clock and the measure are
 ours.
 
-The clock is that of `ipix_tune.simulation.simulator`: an epoch of any trial is a virtual second, `CONCURRENT` workers
-train at once, and a worker that is free asks at once. A configuration that was paused goes on from where it was.
+The clock is that of `ipix_tune.study.simulation.simulator`: an epoch of any trial is a virtual second, `CONCURRENT`
+workers train at once, and a worker that is free asks at once. A configuration that was paused goes on from where it
+was.
 """
 
 import heapq
@@ -19,7 +20,7 @@ from benchmarks.anytime import BUDGET, Ended, Problem, Race
 from benchmarks.helpers.search_problems import CONCURRENT, EPOCHS
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.simulation.curve import Curve
+from ipix_tune.study.simulation.curve import Curve
 from ipix_tune.trainer.resources import Value
 
 AGENTS = Path(__file__).parent / "agents"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ipix_tune.cli.exit_codes import run
-from ipix_tune.simulation.simulator import Simulation, SimulationError, describe, write
+from ipix_tune.study.simulation.simulator import Simulation, SimulationError, describe, write
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,8 +35,8 @@ def simulate(
 ) -> None:
     """Run a study on learning curves instead of trainings."""
     from ipix_tune.config.load_study import load
-    from ipix_tune.simulation.curves import curves_of
     from ipix_tune.study.plan import make_plan
+    from ipix_tune.study.simulation.curves import curves_of
 
     study = load(file, overrides or [])
     at_once = concurrent or study.resources.concurrent

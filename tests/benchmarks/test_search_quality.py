@@ -27,7 +27,7 @@ from benchmarks.search_quality import (
     render,
     worth,
 )
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.simulator import Simulation
 
 ROOT = Path(__file__).parents[2]
 

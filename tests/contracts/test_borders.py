@@ -22,6 +22,13 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 
 
 @pytest.mark.parametrize("package", ["ipix_tune", "analysis", "trainers"])
+def test_a_package_has_nine_rooms_at_most(package):
+    root = Path(__file__).parents[2]
+    rooms = {one.parent.name for one in (root / package).glob("*/__init__.py")}
+    assert len(rooms) <= 9, sorted(rooms)
+
+
+@pytest.mark.parametrize("package", ["ipix_tune", "analysis", "trainers"])
 def test_the_tests_lie_in_the_rooms_of_their_package(package):
     root = Path(__file__).parents[2]
     rooms = {one.parent.name for one in (root / package).glob("*/*.py")}

@@ -31,7 +31,7 @@ from trainers.loop.memory_plan import memory_lines, this_place
 from trainers.loop.precision import precision_lines_here
 from trainers.loop.run_summary import closing_lines, named_classes
 from trainers.loop.seeds import planned, summary, train_in_turn
-from trainers.processes.together import by_first
+from trainers.loop.together import by_first
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -23,9 +23,9 @@ from trainers.inference.sources import Which, config_of, find
 from trainers.interface.input_spec import InputSpec
 from trainers.loop.class_scores import brought_to, class_scores
 from trainers.loop.method_kit import make_kit
+from trainers.loop.process_group import Process, current
 from trainers.methods.registry import build_method
 from trainers.models.interface import SegmentationModel
-from trainers.processes.process_group import Process, current
 
 NAMED = {"voc": VOC, "cityscapes": CITYSCAPES, "digits": DIGITS}
 """Classes of data sets whose config does not name them."""

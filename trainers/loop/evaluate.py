@@ -19,7 +19,7 @@ from trainers.data.read import Reader
 from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.labels import IGNORE
 from trainers.loop.class_scores import brought_to, class_scores
-from trainers.processes.process_group import Process
+from trainers.loop.process_group import Process
 
 Absent = Literal["skip", "zero"]
 Watch = Callable[[Tensor, Tensor], None]

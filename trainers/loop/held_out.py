@@ -29,7 +29,7 @@ from trainers.data.layout import Item
 from trainers.data.read import Reader, mask_to_png
 from trainers.interface.labels import IGNORE
 from trainers.loop.class_scores import brought_to
-from trainers.processes.process_group import Process
+from trainers.loop.process_group import Process
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from trainers.config import TrainConfig
 from trainers.data.class_pixels import class_pixels
 from trainers.data.open import OpenData
 from trainers.interface.method import alone
+from trainers.loop.process_group import Process
 from trainers.losses.labelled import LabelledLoss, frequency_weights
 from trainers.losses.labelled_config import LOVASZ
-from trainers.processes.process_group import Process
 
 SHOWN = 24
 """Classes whose weights are named in a line; of more, the ends."""

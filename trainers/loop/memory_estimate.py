@@ -19,11 +19,11 @@ from trainers.interface.step import OnDemandCrops, Progress, Step
 from trainers.loop.live_bytes import LiveBytes, ReadOnes
 from trainers.loop.method_kit import make_kit
 from trainers.loop.precision import autocast
+from trainers.loop.process_group import Process
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.labelled import LabelledLoss
 from trainers.methods.registry import build_method
 from trainers.models.interface import SegmentationModel
-from trainers.processes.process_group import Process
 
 MIB = 1024**2
 GPU_BYTES = 1600 * MIB

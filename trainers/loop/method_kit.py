@@ -6,10 +6,10 @@ from torch import nn
 from trainers.config import TrainConfig
 from trainers.data.rng_streams import Stream, generator
 from trainers.interface.method import MethodContext
+from trainers.loop.batch_norm import BatchNormOver, place_batch_norm
+from trainers.loop.process_group import Process
 from trainers.models.build import build_model
 from trainers.models.frozen import share
-from trainers.processes.batch_norm import BatchNormOver, place_batch_norm
-from trainers.processes.process_group import Process
 
 
 def make_kit(

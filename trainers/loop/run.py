@@ -22,7 +22,9 @@ from trainers.interface.batch import SemiBatch
 from trainers.interface.epoch_record import EpochRecord
 from trainers.interface.method import AuxiliaryModule, Needs
 from trainers.interface.step import Progress, Step, StepOutput
+from trainers.loop import process_group
 from trainers.loop import run_identity as identity
+from trainers.loop.batch_norm import statistics_of
 from trainers.loop.compile import begin_step, compile_networks
 from trainers.loop.labelled_loss import make_labelled_loss
 from trainers.loop.lr_schedule import lr_factors, warmup_lines
@@ -33,15 +35,13 @@ from trainers.loop.precision import LossScaling, autocast, precision_lines
 from trainers.loop.resource_meter import StepClock, forget_peak
 from trainers.loop.stages import stage_epochs, unlabelled_images
 from trainers.loop.step_means import Tally
+from trainers.loop.together import together
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
 from trainers.methods.registry import build_method
 from trainers.models.build import build_model
 from trainers.models.interface import SegmentationModel
 from trainers.models.noise import noise_of
-from trainers.processes import process_group
-from trainers.processes.batch_norm import statistics_of
-from trainers.processes.together import together
 
 CHECK_EVERY = 50
 """Steps between two looks at whether the losses are finite (on a GPU each look waits for the device)."""

@@ -15,8 +15,8 @@ from trainers.data.views import normalise
 from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.method import Stage, UnlabelledImages
 from trainers.loop.method_kit import make_kit
+from trainers.loop.process_group import Process
 from trainers.methods.registry import build_method
-from trainers.processes.process_group import Process
 
 SOME_CLASSES = 21
 """Classes of the networks that are built only to ask a method for its stages."""

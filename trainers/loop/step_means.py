@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainers.common.errors import TrainingError
-from trainers.processes.process_group import Process
+from trainers.loop.process_group import Process
 
 
 class Tally:

@@ -23,11 +23,11 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.loop.method_kit import make_kit
     from trainers.loop.network_check import check_input, network_lines
     from trainers.loop.precision import precision_lines_here
+    from trainers.loop.process_group import current
     from trainers.loop.stages import stage_epochs
     from trainers.loop.tensorboard_log import check_tensorboard
     from trainers.methods.registry import build_method
     from trainers.models.interface import SegmentationModel
-    from trainers.processes.process_group import current
 
     check_tensorboard(config.logging)
     final = config.evaluation.final

@@ -19,7 +19,7 @@ from analysis.wording.images import say_images
 from tests.ipix_tune.studies import row
 from trainers.data.layout import Item
 from trainers.loop.held_out import HeldOut as Gathered
-from trainers.processes.process_group import Process
+from trainers.loop.process_group import Process
 
 CLASSES = ("ground", "cat", "dog")
 

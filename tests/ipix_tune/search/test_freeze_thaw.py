@@ -10,8 +10,8 @@ from ipix_tune.execution.runner import Runner
 from ipix_tune.search.freeze_thaw import FreezeThaw
 from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_store import TrialStore
-from ipix_tune.simulation.parametric_curves import ParametricCurves
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.parametric_curves import ParametricCurves
+from ipix_tune.study.simulation.simulator import Simulation
 from ipix_tune.trainer.interface import SpaceError
 from tests.ipix_tune.search.test_curve_surrogate import SEARCH, records, surrogate
 from tests.ipix_tune.studies import base

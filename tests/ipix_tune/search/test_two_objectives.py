@@ -15,9 +15,9 @@ from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.samplers import build_sampler
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
-from ipix_tune.simulation.simulator import Simulation, SimulationError
 from ipix_tune.study.export import choose, export_best
 from ipix_tune.study.plan import make_plan, render
+from ipix_tune.study.simulation.simulator import Simulation, SimulationError
 from tests.ipix_tune.studies import base, row, study_with, tables_of, write
 from trainers.common.errors import ConfigError
 from trainers.common.yaml_file import load as load_config

@@ -10,11 +10,11 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.rank_transform import FORGOTTEN, RankedSampler
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.search.warm_start import WarmStartError, describe_warm_start, earlier_studies, past_trials
-from ipix_tune.simulation.curves import curves_of
-from ipix_tune.simulation.simulator import Simulation
 from ipix_tune.study.plan import make_plan, render
-from tests.ipix_tune.simulation.test_curves import CONFIGS, config_with, saved
+from ipix_tune.study.simulation.curves import curves_of
+from ipix_tune.study.simulation.simulator import Simulation
 from tests.ipix_tune.studies import base, config_of
+from tests.ipix_tune.study.simulation.test_curves import CONFIGS, config_with, saved
 from tests.ipix_tune.study.test_plan import printed
 
 EPOCHS = 9

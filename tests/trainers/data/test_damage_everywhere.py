@@ -25,8 +25,8 @@ from trainers.data.open import open_data
 from trainers.data.presence import classes_present
 from trainers.data.read import Reader
 from trainers.interface.method import Needs
+from trainers.loop.process_group import current
 from trainers.loop.stages import unlabelled_images
-from trainers.processes.process_group import current
 
 FORMATS = ("png", "jpg", "tif", "gif", "bmp", "webp")
 NEEDS = Needs(unlabelled=True, strong=1)

@@ -14,8 +14,8 @@ from trainers.data.opening import CorruptError
 from trainers.data.presence import classes_present
 from trainers.data.read import Reader
 from trainers.interface.method import Needs
+from trainers.loop.process_group import current
 from trainers.loop.stages import unlabelled_images
-from trainers.processes.process_group import current
 
 
 def broken_link(path):

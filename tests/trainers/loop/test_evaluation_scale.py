@@ -11,7 +11,7 @@ from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.loop.class_scores import brought_to, rescaled
 from trainers.loop.evaluate import evaluate
-from trainers.processes.process_group import current
+from trainers.loop.process_group import current
 
 
 @pytest.mark.parametrize(("size", "scale"), [((20, 24), 0.5), ((13, 17), 0.5), ((30, 18), 0.7)])

@@ -12,7 +12,7 @@ from trainers.data.layout import Item
 from trainers.interface.held_out_file import due, file_of
 from trainers.loop.fit import fit
 from trainers.loop.held_out import LARGEST, HeldOut, picture_size, spread
-from trainers.processes.process_group import Process
+from trainers.loop.process_group import Process
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from trainers.data.open import open_data
 from trainers.data.read import Reader
 from trainers.loop.evaluate import evaluate
 from trainers.loop.fit import numerics
-from trainers.processes.process_group import current
+from trainers.loop.process_group import current
 
 
 @pytest.mark.parametrize("before", [True, False])

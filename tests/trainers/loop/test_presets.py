@@ -17,10 +17,10 @@ from trainers.data.views import draw_box
 from trainers.loop.lr_schedule import lr_factors
 from trainers.loop.method_kit import make_kit
 from trainers.loop.optim import build_optimizer, set_lr
+from trainers.loop.process_group import current
 from trainers.loop.stages import stage_epochs
 from trainers.losses.ramps import warmup_steps
 from trainers.methods.registry import build_method
-from trainers.processes.process_group import current
 
 PAPER = Path(__file__).parents[3] / "presets" / "paper"
 NAMES = sorted(path.stem for path in PAPER.glob("*.yaml"))

@@ -9,7 +9,7 @@ from trainers.data.open import open_data
 from trainers.interface.method import Needs
 from trainers.loop.fit import fit
 from trainers.loop.method_kit import make_kit
-from trainers.processes.process_group import current
+from trainers.loop.process_group import current
 
 
 def initial(config):

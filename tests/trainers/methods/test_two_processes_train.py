@@ -20,11 +20,11 @@ from benchmarks.helpers.method_settings import ALL_ON
 from tests.trainers.methods.test_every_method import config
 from tests.trainers.runs import in_double, in_float64
 from trainers.interface.batch import SemiBatch
+from trainers.loop.process_group import Process
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
 from trainers.models.build import build_model
 from trainers.models.model_config import ModelConfig
-from trainers.processes.process_group import Process
 
 WORLD, STEPS = 2, 5
 OTHERS = {

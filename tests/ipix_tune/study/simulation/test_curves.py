@@ -8,9 +8,9 @@ from analysis.errors import LogsError
 from analysis.ingest import tables
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curve import CurvesError
-from ipix_tune.simulation.curves import curves_of
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.curve import CurvesError
+from ipix_tune.study.simulation.curves import curves_of
+from ipix_tune.study.simulation.simulator import Simulation
 from tests.ipix_tune.studies import base, config_of, row
 
 EPOCHS = 9

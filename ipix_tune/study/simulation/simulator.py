@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ipix_tune.config.study_config import StudyConfig
     from ipix_tune.search.trial_record import TrialRecord
     from ipix_tune.search.trial_store import TrialStore
-    from ipix_tune.simulation.curve import Curve, Curves
+    from ipix_tune.study.simulation.curve import Curve, Curves
     from ipix_tune.trainer.resources import Value
 
 

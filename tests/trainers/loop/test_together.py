@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from trainers.common.errors import DataError, UserError
-from trainers.processes.together import by_first, together
+from trainers.loop.together import by_first, together
 
 TIMEOUT_S, WORK_S = 1, 2.5
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.simulation.curve import Curves, CurvesError
-from ipix_tune.simulation.hpobench_curves import HpoBenchCurves
-from ipix_tune.simulation.parametric_curves import ParametricCurves
-from ipix_tune.simulation.recorded_curves import recorded_curves
+from ipix_tune.study.simulation.curve import Curves, CurvesError
+from ipix_tune.study.simulation.hpobench_curves import HpoBenchCurves
+from ipix_tune.study.simulation.parametric_curves import ParametricCurves
+from ipix_tune.study.simulation.recorded_curves import recorded_curves
 from trainers.common.errors import did_you_mean
 
 HPOBENCH = ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle")

@@ -18,14 +18,14 @@ from trainers.data.open import open_data
 from trainers.data.read import Reader
 from trainers.interface.epoch_record import Decision
 from trainers.interface.method import Needs
+from trainers.loop.batch_norm import GlobalBatchNorm2d
 from trainers.loop.evaluate import evaluate
 from trainers.loop.fit import fit
+from trainers.loop.process_group import Process, current, without_buffer_sync
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
 from trainers.losses.labelled import LabelledLoss
 from trainers.losses.labelled_config import LossConfig
-from trainers.processes.batch_norm import GlobalBatchNorm2d
-from trainers.processes.process_group import Process, current, without_buffer_sync
 
 WORLD = 2
 STEP = {

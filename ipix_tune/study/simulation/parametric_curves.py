@@ -10,7 +10,7 @@ import numpy as np
 from ipix_tune.config.dimension import from_unit, same, to_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
-from ipix_tune.simulation.curve import JITTER, Curve, as_scores, digest
+from ipix_tune.study.simulation.curve import JITTER, Curve, as_scores, digest
 from ipix_tune.trainer.resources import Value
 
 START, BEST = 0.9, 0.2
