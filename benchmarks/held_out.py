@@ -18,7 +18,7 @@ from trainers.config import TrainConfig
 from trainers.data.layout import Item
 from trainers.data.read import Reader
 from trainers.loop.evaluate import evaluate
-from trainers.loop.held_out import MOST_SHOWN, HeldOut
+from trainers.loop.held_out import MOST_SHOWN, HeldOutWriter
 from trainers.loop.process_group import current
 from trainers.models.build import build_model
 
@@ -50,7 +50,7 @@ def _measured(folder: Path, count: int, height: int, width: int, classes: int) -
 
     def scored(shown: int | None) -> Callable[[], None]:
         def run() -> None:
-            seen = None if shown is None else HeldOut(items, num_classes=classes, shown=shown, process=process)
+            seen = None if shown is None else HeldOutWriter(items, num_classes=classes, shown=shown, process=process)
             evaluate(
                 {"student": network},
                 items,

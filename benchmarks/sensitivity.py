@@ -23,7 +23,7 @@ from analysis.stats.sensitivity.sobol import indices, variances
 from analysis.stats.sensitivity.stopped_early import stopped_early
 from analysis.stats.sensitivity.surrogate import Surrogate, fit
 from analysis.stats.sensitivity.surrogate_data import Data, gather, without
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 from benchmarks.helpers.objectives import EPOCHS, TOP, Objective, ObjectiveCurves, objectives
 from benchmarks.helpers.search_problems import study_of
 from benchmarks.helpers.sensitivity_tables import GRACE, KINDS, render
@@ -38,7 +38,9 @@ SIZES, CONCURRENT = (60, 120, 200), 4
 RESAMPLED = 100
 
 
-def asha_study(objective: Objective, *, trials: int, seed: int, collapses: float = 0.0, searched: bool = True) -> Study:
+def asha_study(
+    objective: Objective, *, trials: int, seed: int, collapses: float = 0.0, searched: bool = True
+) -> StudyTrials:
     """Trials of an objective under TPE and ASHA, in the form of the report's statistics.
 
     Args:
@@ -50,7 +52,7 @@ def asha_study(objective: Objective, *, trials: int, seed: int, collapses: float
     config = config.model_copy(update={"scheduler": config.scheduler.model_copy(update={"grace_epochs": GRACE})})
     curves = ObjectiveCurves(objective=objective, seed=seed, collapses=collapses)
     outcome = Simulation(config, curves, max_epochs=EPOCHS, concurrent=CONCURRENT).run()
-    return Study(
+    return StudyTrials(
         name=objective.name,
         metric="val/miou",
         mode="max",

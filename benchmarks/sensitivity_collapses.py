@@ -16,7 +16,7 @@ from analysis.stats.sensitivity.cross_validation import check
 from analysis.stats.sensitivity.effects import marginal
 from analysis.stats.sensitivity.sobol import indices
 from analysis.stats.sensitivity.surrogate import Surrogate, fit
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from benchmarks.helpers.objectives import TOP, Objective, beyond, objectives
 from benchmarks.sensitivity import asha_study
 
@@ -38,7 +38,7 @@ def curves_held(surrogate: Surrogate, objective: Objective) -> dict[str, float]:
     return found
 
 
-def row(objective: Objective, studies: list[Study]) -> str:
+def row(objective: Objective, studies: list[StudyTrials]) -> str:
     """One line of the table."""
     usable, skill, lost = 0, [], []
     held: dict[str, list[float]] = {"total": [], "first": []}

@@ -129,7 +129,7 @@ class CheckpointConfig(Section):
     """How long a save that fails is tried again, in seconds: a full disk may be freed, a file server come back."""
 
 
-class LoggingConfig(Section):
+class MetricFilesConfig(Section):
     """Where metrics go besides `metrics.jsonl`."""
 
     tensorboard: bool = False
@@ -161,7 +161,7 @@ class TrainConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     precision: PrecisionConfig = PrecisionConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-    logging: LoggingConfig = LoggingConfig()
+    logging: MetricFilesConfig = MetricFilesConfig()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Fixes initialisation, order, views and dropout, each through its own stream."""
     seeds: SeedsConfig = SeedsConfig()

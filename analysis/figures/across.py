@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.stats.best import Standings
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 LINES = ("-", "--", ":", "-.")
 """In turn with the colours, so that more studies than colours are told apart, and all of them without colours."""
@@ -33,7 +33,7 @@ def draw(courses: Mapping[str, Sequence[tuple[float, float]]], theme: style.Them
     return figure
 
 
-def course(study: Study) -> list[tuple[float, float]]:
+def course(study: StudyTrials) -> list[tuple[float, float]]:
     """The score of the best configuration at full length, by the rule of `analysis.stats.best`, after so many epochs of
     all trials together, which count when their trial ends; up to the end of the search."""
     second = None if study.second_objective is None else study.second_objective.sign

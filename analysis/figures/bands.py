@@ -7,10 +7,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
 from analysis.stats.per_class import SeedBand
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 
-def draw(study: Study, found: Sequence[SeedBand], theme: style.Theme) -> Figure:
+def draw(study: StudyTrials, found: Sequence[SeedBand], theme: style.Theme) -> Figure:
     """One line and band a configuration."""
     colours = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE)
     with style.themed(theme):

@@ -7,10 +7,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
 from analysis.stats.best import Standings
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 
-def draw(study: Study, theme: style.Theme) -> Figure:
+def draw(study: StudyTrials, theme: style.Theme) -> Figure:
     """The incumbent is the best so far, by the rule of `analysis.stats.best`, among trials that ran all their
     epochs."""
     with style.themed(theme):
@@ -42,7 +42,7 @@ def draw(study: Study, theme: style.Theme) -> Figure:
     return figure
 
 
-def incumbents(study: Study, ended: Sequence[Trial]) -> list[tuple[float, float]]:
+def incumbents(study: StudyTrials, ended: Sequence[Trial]) -> list[tuple[float, float]]:
     """After every trial that ran all its epochs: its place in the order of the ends, from 1, and the score of the best
     configuration by then, a mean over the seeds that had ended."""
     second_sign = None if study.second_objective is None else study.second_objective.sign
@@ -54,5 +54,5 @@ def incumbents(study: Study, ended: Sequence[Trial]) -> list[tuple[float, float]
     return steps
 
 
-def _label(study: Study) -> str:
+def _label(study: StudyTrials) -> str:
     return "incumbent, mean over its seeds" if study.searched_seeds else "incumbent"

@@ -5,10 +5,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 
-def draw(study: Study, theme: style.Theme) -> Figure:
+def draw(study: StudyTrials, theme: style.Theme) -> Figure:
     """One line a trial, by how it ended."""
     scored = [trial for trial in study.trials if trial.curve]
     with style.themed(theme):

@@ -10,10 +10,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figures import style
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 
-def draw(study: Study, theme: style.Theme) -> Figure:
+def draw(study: StudyTrials, theme: style.Theme) -> Figure:
     """One line a trial; an inactive parameter breaks it. Thin lines did not run all their epochs."""
     names = list(study.drawn_parameters)
     scored = sorted((trial for trial in study.trials if trial.curve), key=lambda trial: study.sign * (trial.score or 0))

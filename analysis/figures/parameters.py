@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import style
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 COLUMNS = 3
 WIDE = 30
 """Characters of all choices together above which they are written upwards."""
 
 
-def draw(study: Study, theme: style.Theme) -> Figure:
+def draw(study: StudyTrials, theme: style.Theme) -> Figure:
     """A panel for each of the drawn parameters; inactive trials are missing from it."""
     names = study.drawn_parameters
     columns = min(2 if theme.narrow else COLUMNS, len(names))

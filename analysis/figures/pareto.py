@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.stats.pareto import Pareto, Point
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.units import amount
 
 
-def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
+def draw(found: Pareto, study: StudyTrials, theme: style.Theme) -> Figure:
     """The steps are what the front reaches; the band below is as deep as seeds differ. Numbers are trials."""
     second = study.second_objective
     assert second is not None
@@ -54,7 +54,7 @@ def draw(found: Pareto, study: Study, theme: style.Theme) -> Figure:
     return figure
 
 
-def _steps(axes: Any, found: Pareto, front: list[Point], study: Study, theme: style.Theme) -> None:
+def _steps(axes: Any, found: Pareto, front: list[Point], study: StudyTrials, theme: style.Theme) -> None:
     """The best score that is had at a price: constant from a member of the front on to the next dearer one, and out of
     the frame from the dearest."""
     assert study.second_objective is not None
@@ -80,6 +80,6 @@ def _steps(axes: Any, found: Pareto, front: list[Point], study: Study, theme: st
     axes.set_xlim(low, high)
 
 
-def _count(found: Pareto, study: Study) -> str:
+def _count(found: Pareto, study: StudyTrials) -> str:
     trials = sum(trial.second_score is not None for trial in study.complete)
     return f"n = {len(found.points)} configurations, {trials} trials that ran all {study.max_epochs} epochs"

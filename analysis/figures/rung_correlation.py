@@ -4,10 +4,10 @@ from matplotlib.figure import Figure
 
 from analysis.figures import style
 from analysis.stats.rung_correlation import Fidelity
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 
-def draw(found: Fidelity, study: Study, theme: style.Theme) -> Figure:
+def draw(found: Fidelity, study: StudyTrials, theme: style.Theme) -> Figure:
     """One point a rung, with its interval; rungs that stop winners are marked."""
     with style.themed(theme):
         figure, axes = style.new(height=3.0)

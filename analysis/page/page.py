@@ -17,7 +17,7 @@ from analysis.ingest.tables import Tables
 from analysis.page.template import rendered
 from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.sensitivity.external_evidence import first_configuration, published
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 from analysis.wording.answer_type import Answer
 from analysis.wording.next_step import NextStep
 from analysis.wording.phrases import shown
@@ -45,7 +45,7 @@ class TableRow:
 def write_page(
     study_dir: Path,
     *,
-    study: Study,
+    study: StudyTrials,
     tables: Tables,
     answer: Answer,
     next_step: NextStep,
@@ -78,7 +78,7 @@ def write_page(
     return page
 
 
-def trial_rows(study: Study, first: tuple[Trial, str] | None = None) -> tuple[list[Column], list[TableRow]]:
+def trial_rows(study: StudyTrials, first: tuple[Trial, str] | None = None) -> tuple[list[Column], list[TableRow]]:
     """The table of all trials, by number. ``first``: a trial that is marked, with what it is called."""
     marks = {} if first is None else {first[0].run_id: f" · {first[1]}"}
     searched = [name for name in study.space if any(name in trial.values for trial in study.trials)]
@@ -116,7 +116,7 @@ def trial_rows(study: Study, first: tuple[Trial, str] | None = None) -> tuple[li
     return columns, rows
 
 
-def parallel_data(study: Study) -> dict[str, Any]:
+def parallel_data(study: StudyTrials) -> dict[str, Any]:
     """What the page's parallel coordinates are drawn from: axes, the score's last, and for every trial with a score its
     heights 0 .. 1 on them (none where a parameter was not active)."""
     from matplotlib import colormaps
@@ -158,7 +158,7 @@ def parallel_data(study: Study) -> dict[str, Any]:
     }
 
 
-def _first(study: Study, tables: Tables) -> tuple[Trial, str] | None:
+def _first(study: StudyTrials, tables: Tables) -> tuple[Trial, str] | None:
     """The trial that the others are held against by eye, and what it is: the paper's defaults, where it has them."""
     found = first_configuration(study, published(study, tables)) if len(tables.runs) else None
     return None if found is None else (found[0], found[1].partition(" (trial")[0])

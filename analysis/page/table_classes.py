@@ -7,12 +7,12 @@ from statistics import fmean
 from analysis.compute.atomic import replacing
 from analysis.ingest.tables import FOLDER, Tables
 from analysis.stats.configuration_means import results
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 FILE = "classes.csv"
 
 
-def write_classes(study: Study, tables: Tables, study_dir: Path) -> None:
+def write_classes(study: StudyTrials, tables: Tables, study_dir: Path) -> None:
     """Whole or not at all. A row a configuration, in the order of `results.csv`; a column a class: the mean over its
     runs of the IoU in percent in their last epoch, empty where none of them scored the class."""
     names = tables.facts.get("classes") or []

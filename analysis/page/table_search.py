@@ -8,13 +8,13 @@ from analysis.compute.atomic import replacing
 from analysis.ingest.tables import FOLDER
 from analysis.page.latex import cell, escaped, table
 from analysis.stats.configuration_means import Result, results
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 SHOWN = 10
 """Rows of the LaTeX table; the CSV has all."""
 
 
-def write_results(study: Study, study_dir: Path) -> None:
+def write_results(study: StudyTrials, study_dir: Path) -> None:
     """`tables/results.csv` and `tables/results.tex`, each whole or not at all."""
     found = results(study)
     names = [name for name in study.parameters if any(name in one.trials[0].values for one in found)]
@@ -25,7 +25,7 @@ def write_results(study: Study, study_dir: Path) -> None:
             write(temporary, study, found, names)
 
 
-def _csv(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]) -> None:
+def _csv(path: Path, study: StudyTrials, found: Sequence[Result], names: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
@@ -47,7 +47,7 @@ def _csv(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]
             writer.writerow([*row, *(one.trials[0].values.get(name) for name in names)])
 
 
-def _tex(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]) -> None:
+def _tex(path: Path, study: StudyTrials, found: Sequence[Result], names: Sequence[str]) -> None:
     shown = found[:SHOWN]
     rows = [
         [
@@ -68,7 +68,7 @@ def _tex(path: Path, study: Study, found: Sequence[Result], names: Sequence[str]
     path.write_text(text, encoding="utf-8")
 
 
-def _caption(study: Study, found: Sequence[Result], shown: Sequence[Result]) -> str:
+def _caption(study: StudyTrials, found: Sequence[Result], shown: Sequence[Result]) -> str:
     seeds = sorted({one.seeds for one in shown})
     counts = "no configuration" if not seeds else f"{seeds[0]} seed{'s' * (seeds[0] != 1)} each"
     if len(seeds) > 1:

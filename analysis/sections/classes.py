@@ -10,11 +10,13 @@ from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
 from analysis.stats.confirm.results import Confirmed
 from analysis.stats.per_class import ClassChanges, class_changes, lost_classes, rival, seed_bands
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 from analysis.wording import sensitivity
 
 
-def class_sections(study: Study, tables: Tables, figures: Figures, confirmation: Confirmed | None = None) -> list[Part]:
+def class_sections(
+    study: StudyTrials, tables: Tables, figures: Figures, confirmation: Confirmed | None = None
+) -> list[Part]:
     """None before a run has come to the end.
 
     Args:
@@ -29,7 +31,7 @@ def class_sections(study: Study, tables: Tables, figures: Figures, confirmation:
     return [*_lost(study, tables, best), *parts]
 
 
-def _lost(study: Study, tables: Tables, best: Trial) -> list[Part]:
+def _lost(study: StudyTrials, tables: Tables, best: Trial) -> list[Part]:
     """Said only where it is so: that every class is found is what everyone expects."""
     found = lost_classes(study, tables, best)
     if not found:
@@ -59,7 +61,7 @@ def _classes(found: ClassChanges | None, figures: Figures, *, confirmed: bool) -
     )
 
 
-def _bands(study: Study, figures: Figures) -> Part:
+def _bands(study: StudyTrials, figures: Figures) -> Part:
     title, curves = "How do seeds spread on the way?", seed_bands(study)
     if not curves:
         return unanswered.no_bands(title)
@@ -72,12 +74,12 @@ def _bands(study: Study, figures: Figures) -> Part:
     )
 
 
-def _leading(study: Study) -> tuple[Trial | None, Trial | None]:
+def _leading(study: StudyTrials) -> tuple[Trial | None, Trial | None]:
     best = study.best()
     return best, None if best is None else rival(study, best)
 
 
-def chosen(study: Study, confirmation: Confirmed) -> tuple[Trial | None, Trial | None]:
+def chosen(study: StudyTrials, confirmation: Confirmed) -> tuple[Trial | None, Trial | None]:
     """A run of the arm that leads and one of its rival."""
     if confirmation.choice is None:
         return _leading(study)

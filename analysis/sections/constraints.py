@@ -1,11 +1,11 @@
 """Which trials broke a constraint of the study, and with what figure."""
 
 from analysis.sections.section import ReportSection
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.wording.phrases import listed_trials
 
 
-def constraint_sections(study: Study) -> list[ReportSection]:
+def constraint_sections(study: StudyTrials) -> list[ReportSection]:
     """None where no trial broke one."""
     found = [trial for trial in study.trials if trial.state == "infeasible"]
     if not found:

@@ -14,7 +14,7 @@ from analysis.sections.classes import chosen
 from analysis.sections.section import Part, ReportSection
 from analysis.stats.confirm.results import Confirmed
 from analysis.stats.per_image import ImageChange, ImageChanges, baseline, image_changes
-from analysis.stats.study import Study, Trial, from_tables
+from analysis.stats.study import StudyTrials, Trial, from_tables
 from analysis.wording.images import say_images, say_shown, say_training
 
 EACH = 3
@@ -25,7 +25,7 @@ LOSS, OMEGA = "train/loss/", "train/interpixel/omega"
 
 
 def image_sections(
-    study: Study, tables: Tables, figures: Figures, study_dir: Path, confirmation: Confirmed | None
+    study: StudyTrials, tables: Tables, figures: Figures, study_dir: Path, confirmation: Confirmed | None
 ) -> list[Part]:
     """None before a run has come to the end.
 

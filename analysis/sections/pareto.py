@@ -8,12 +8,12 @@ from analysis.figures.style import unit
 from analysis.sections import unanswered
 from analysis.sections.section import Part, ReportSection
 from analysis.stats.pareto import Pareto
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.wording.pareto import front_of, say_front
 from analysis.wording.phrases import shown
 
 
-def pareto_sections(study: Study, figures: Figures) -> list[Part]:
+def pareto_sections(study: StudyTrials, figures: Figures) -> list[Part]:
     """The front, where the study has two objectives and a score."""
     second = study.second_objective
     if second is None or not any(trial.curve for trial in study.trials):
@@ -32,7 +32,7 @@ def pareto_sections(study: Study, figures: Figures) -> list[Part]:
     ]
 
 
-def _table(found: Pareto, study: Study) -> tuple[tuple[str, ...], ...]:
+def _table(found: Pareto, study: StudyTrials) -> tuple[tuple[str, ...], ...]:
     """The front, best first."""
     assert study.second_objective is not None
     names = [name for name in study.parameters if any(name in point.trial.values for point in found.front)]

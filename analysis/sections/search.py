@@ -11,14 +11,14 @@ from analysis.sections.section import Part, ReportSection
 from analysis.stats.all_choices import Rival, rivals, structural
 from analysis.stats.rung_correlation import fidelity as rung_fidelity
 from analysis.stats.sensitivity.external_evidence import ExternalPair
-from analysis.stats.study import DRAWN, Study
+from analysis.stats.study import DRAWN, StudyTrials
 from analysis.stats.two_choices import compare
 from analysis.wording import choices, rungs, sensitivity
 
 DISTANCE = "interpixel.distance"
 
 
-def search_sections(study: Study, figures: Figures, confirmed: Sequence[ExternalPair] = ()) -> list[Part]:
+def search_sections(study: StudyTrials, figures: Figures, confirmed: Sequence[ExternalPair] = ()) -> list[Part]:
     """One section for each question that a search's trials can answer, its course first; none before the first
     score. ``confirmed``: pairs of choices that were run with several seeds."""
     scored = sum(bool(trial.curve) for trial in study.trials)
@@ -66,7 +66,7 @@ def search_sections(study: Study, figures: Figures, confirmed: Sequence[External
     return [*found, _fidelity(study, figures)]
 
 
-def _fidelity(study: Study, figures: Figures) -> Part:
+def _fidelity(study: StudyTrials, figures: Figures) -> Part:
     title, told = "Do early epochs tell?", rung_fidelity(study)
     if told is None:
         return unanswered.no_fidelity(title, study)
@@ -79,7 +79,7 @@ def _fidelity(study: Study, figures: Figures) -> Part:
     )
 
 
-def _distance(study: Study, figures: Figures, confirmed: Sequence[ExternalPair]) -> Part:
+def _distance(study: StudyTrials, figures: Figures, confirmed: Sequence[ExternalPair]) -> Part:
     """Where the search has too few trials of either, the confirmed pair alone, if there is one."""
     title, pair = "KL or CR?", compare(study, DISTANCE, first="kl", second="cr")
     notes = tuple(sensitivity.say_pair(one) for one in confirmed)
@@ -100,7 +100,7 @@ def _distance(study: Study, figures: Figures, confirmed: Sequence[ExternalPair])
     )
 
 
-def _rivals(study: Study, name: str, figures: Figures) -> Part:
+def _rivals(study: StudyTrials, name: str, figures: Figures) -> Part:
     title, found = f"Which {name}?", rivals(study, name)
     if found is None:
         return unanswered.no_choice(title, name)

@@ -6,7 +6,7 @@ from analysis.figures import forest, style
 from analysis.figures.render import Figures
 from analysis.sections.section import Part, ReportSection, Unanswered
 from analysis.stats.seed_sources import TOGETHER, Estimate, SeedSources, Split, seed_sources
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.wording.seeds import called, listed_levels, say_seed_sources
 
 TITLE = "What makes seeds differ?"
@@ -18,7 +18,7 @@ NORMAL = (
 )
 
 
-def seed_sources_section(study: Study, figures: Figures) -> Part:
+def seed_sources_section(study: StudyTrials, figures: Figures) -> Part:
     """``study`` searches two seeds or more."""
     found = seed_sources(study, study.max_epochs)
     if found is None:

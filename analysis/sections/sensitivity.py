@@ -15,7 +15,7 @@ from analysis.stats.sensitivity.external_evidence import ExternalPair, first_con
 from analysis.stats.sensitivity.local_effects import ablation, local, robustness, tunability
 from analysis.stats.sensitivity.sobol import Indices, Share, indices
 from analysis.stats.sensitivity.surrogate import Surrogate
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 from analysis.units import is_percent
 from analysis.wording import sensitivity
 from analysis.wording.phrases import shown
@@ -27,7 +27,7 @@ IMPORTANCE = "How much does every parameter explain at full budget?"
 
 
 def sensitivity_sections(
-    study: Study,
+    study: StudyTrials,
     tables: Tables,
     figures: Figures,
     surrogate: Surrogate | None,

@@ -12,7 +12,7 @@ from analysis.stats.sensitivity.cross_validation import Check
 from analysis.stats.sensitivity.rung_noise import rung_noise
 from analysis.stats.sensitivity.stopped_early import LIKELY, own_noise_at, seed_noise, stopped_early
 from analysis.stats.sensitivity.surrogate import Surrogate
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.wording import rungs, sensitivity
 from analysis.wording.phrases import configurations
 
@@ -20,7 +20,7 @@ SHOWN = 12
 
 
 def stopping_sections(
-    study: Study, seeded: Study, figures: Figures, surrogate: Surrogate | None, check: Check | None
+    study: StudyTrials, seeded: StudyTrials, figures: Figures, surrogate: Surrogate | None, check: Check | None
 ) -> list[Part]:
     """None before the first score. ``seeded``: the runs that say how far seeds differ."""
     if not any(trial.curve for trial in study.trials):
@@ -36,7 +36,7 @@ def stopping_sections(
     return sections
 
 
-def _rungs(study: Study, seeded: Study, figures: Figures, usable: Surrogate | None) -> ReportSection:
+def _rungs(study: StudyTrials, seeded: StudyTrials, figures: Figures, usable: Surrogate | None) -> ReportSection:
     noise = rung_noise(study, seeded, usable) if study.rungs else None
     return ReportSection(
         title="Did the rungs stop the right trials?",
@@ -47,7 +47,7 @@ def _rungs(study: Study, seeded: Study, figures: Figures, usable: Surrogate | No
     )
 
 
-def _seeds(study: Study, seeded: Study, figures: Figures, usable: Surrogate | None) -> Part:
+def _seeds(study: StudyTrials, seeded: StudyTrials, figures: Figures, usable: Surrogate | None) -> Part:
     title, noise = "How far do seeds differ?", seed_noise(seeded)
     if not noise and usable is None:
         return unanswered.no_seed_noise(title)

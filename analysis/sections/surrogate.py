@@ -13,11 +13,11 @@ from analysis.stats.confirm.results import Confirmed
 from analysis.stats.sensitivity.cross_validation import Check
 from analysis.stats.sensitivity.external_evidence import confirmed_pairs
 from analysis.stats.sensitivity.surrogate import Surrogate
-from analysis.stats.study import Study, from_tables
+from analysis.stats.study import StudyTrials, from_tables
 
 
 def surrogate_sections(
-    study: Study,
+    study: StudyTrials,
     tables: Tables,
     figures: Figures,
     fitted: tuple[Surrogate, Check] | None,

@@ -10,7 +10,7 @@ from analysis.stats.rung_correlation import LEAST as LEAST_FULL
 from analysis.stats.sensitivity.cross_validation import Check
 from analysis.stats.sensitivity.surrogate import Surrogate
 from analysis.stats.sensitivity.surrogate_data import LEAST as LEAST_SCORED
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.stats.two_choices import LEAST as LEAST_EACH
 from analysis.stats.two_choices import Comparison
 from analysis.wording.rungs import why_no_fidelity
@@ -58,7 +58,7 @@ def no_pair(title: str, found: Comparison | None, *, first: str, second: str) ->
     return Unanswered(title=title, why=why, what_would=contrast, by_pairs=True)
 
 
-def no_fidelity(title: str, study: Study) -> Unanswered:
+def no_fidelity(title: str, study: StudyTrials) -> Unanswered:
     """The rungs cannot be compared with the end."""
     full = sum(trial.epochs == study.max_epochs for trial in study.complete)
     would = (
@@ -70,7 +70,7 @@ def no_fidelity(title: str, study: Study) -> Unanswered:
     return Unanswered(title=title, why=why_no_fidelity(study), what_would=would)
 
 
-def no_surrogate(title: str, study: Study) -> Unanswered:
+def no_surrogate(title: str, study: StudyTrials) -> Unanswered:
     """There is no surrogate."""
     scored = sum(bool(trial.curve) for trial in study.trials)
     full = sum(study.max_epochs in trial.curve for trial in study.trials)
@@ -145,7 +145,7 @@ def no_bands(title: str) -> Unanswered:
     )
 
 
-def no_front(title: str, study: Study) -> Unanswered:
+def no_front(title: str, study: StudyTrials) -> Unanswered:
     """No trial has both objectives at the end."""
     assert study.second_objective is not None
     return Unanswered(

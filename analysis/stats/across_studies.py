@@ -20,7 +20,7 @@ from analysis.stats.confirm.paired_verdict import Verdict
 from analysis.stats.confirm.results import ArmResult, Confirmed, confirmed
 from analysis.stats.confirm.standing import ROUNDING, Kind, kind_of
 from analysis.stats.distributions import student
-from analysis.stats.study import Study, from_tables
+from analysis.stats.study import StudyTrials, from_tables
 
 LEVEL = 0.95
 CHOSEN = ("top", "defaults")
@@ -32,7 +32,7 @@ class Entered:
     """A study of the comparison. ``label``: its name, or where several have one name, its folder."""
 
     label: str
-    study: Study
+    study: StudyTrials
     confirmed: Confirmed | None
     seconds: float
     """Of all runs, of the confirmation too."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.stats.two_choices import LEAST, LEVEL, Tried, common_seeds, difference, tried
 from analysis.units import is_percent
 
@@ -45,13 +45,13 @@ class Rivals:
         return sum(len(one.scores) for one in self.ranked)
 
 
-def structural(study: Study) -> list[str]:
+def structural(study: StudyTrials) -> list[str]:
     """Choices of `FEWEST` values or more on which other searched parameters depend."""
     depended = {name for dimension in study.space.values() for name in dimension["only_if"] or {}}
     return [name for name in study.parameters if name in depended and len(study.space[name]["choices"] or ()) >= FEWEST]
 
 
-def rivals(study: Study, name: str) -> Rivals | None:
+def rivals(study: StudyTrials, name: str) -> Rivals | None:
     """After that many epochs which most values reached with enough trials; the longest of several. None where fewer
     than two values have enough: `LEAST` configurations, or as many seeds of each of their configurations.
 
@@ -111,7 +111,7 @@ def _scores(arm: Tried) -> tuple[float, ...]:
     return tuple(score for seeds in arm.values() for score in seeds.values())
 
 
-def _failed(study: Study, name: str, values: Sequence[Any]) -> tuple[tuple[str, int], ...]:
+def _failed(study: StudyTrials, name: str, values: Sequence[Any]) -> tuple[tuple[str, int], ...]:
     counts = [
         (str(value), sum(trial.state == "failed" and trial.values.get(name) == value for trial in study.trials))
         for value in values

@@ -7,7 +7,7 @@ from statistics import stdev
 from analysis.stats.best import Standing
 from analysis.stats.distributions import student
 from analysis.stats.seed_sources import mean_error
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 LEVEL = 0.95
 
@@ -29,12 +29,12 @@ class Result:
         return len({trial.chance for trial in self.trials})
 
 
-def results(study: Study) -> list[Result]:
+def results(study: StudyTrials) -> list[Result]:
     """All configurations that ran all epochs, in the order of `analysis.stats.best`, the best first."""
     return [result_of(study, one) for one in study.ranked if one.full]
 
 
-def result_of(study: Study, one: Standing) -> Result:
+def result_of(study: StudyTrials, one: Standing) -> Result:
     """A configuration with the interval of its mean."""
     trials, scores = study.runs_of(one), {run.seed: run.score for run in one.trials}
     spread = stdev(scores.values()) if len(scores) > 1 else None

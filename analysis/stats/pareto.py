@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis.stats.non_dominated import non_dominated
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Pareto:
         return tuple(point for point in self.points if point.on_front)
 
 
-def pareto(study: Study, *, noise: float | None) -> Pareto | None:
+def pareto(study: StudyTrials, *, noise: float | None) -> Pareto | None:
     """The front of a study with two objectives; None while no trial that ran all its epochs has both.
 
     Args:

@@ -12,7 +12,7 @@ from analysis.stats.bootstrap import LEVEL
 from analysis.stats.distributions import student
 from analysis.stats.seed_sources import mean_error
 from analysis.stats.sensitivity.anova_basis import Floats
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 LEAST = 3
 """Shared seeds below which no interval is given."""
@@ -63,7 +63,7 @@ class SeedBand:
     high: Floats
 
 
-def by_seed(study: Study, trial: Trial) -> dict[Hashable, Trial]:
+def by_seed(study: StudyTrials, trial: Trial) -> dict[Hashable, Trial]:
     """Runs of a configuration that reached the end, by seed; of equal seeds the first."""
     found: dict[Hashable, Trial] = {}
     for other in study.configurations.get(trial.settings, ()):
@@ -71,7 +71,7 @@ def by_seed(study: Study, trial: Trial) -> dict[Hashable, Trial]:
     return found
 
 
-def rival(study: Study, best: Trial) -> Trial | None:
+def rival(study: StudyTrials, best: Trial) -> Trial | None:
     """The configuration to hold against the best: of those with at least `LEAST` seeds in common the first trial's,
     else the one with the most; None where there is none."""
     ours = by_seed(study, best)
@@ -88,7 +88,7 @@ def rival(study: Study, best: Trial) -> Trial | None:
     return trials[min(able, key=lambda one: (trials[one].settings != start, -shared[one], one))]
 
 
-def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> ClassChanges | None:
+def class_changes(study: StudyTrials, tables: Tables, first: Trial, second: Trial) -> ClassChanges | None:
     """Per-class IoU at the end, paired by seed, with Student's t intervals that hold for all classes at once
     (Bonferroni); None with fewer than `LEAST` shared seeds, or where no class was scored."""
     one, other = by_seed(study, first), by_seed(study, second)
@@ -122,7 +122,7 @@ def class_changes(study: Study, tables: Tables, first: Trial, second: Trial) -> 
     )
 
 
-def lost_classes(study: Study, tables: Tables, best: Trial) -> tuple[LostClass, ...]:
+def lost_classes(study: StudyTrials, tables: Tables, best: Trial) -> tuple[LostClass, ...]:
     """The classes of which no run of a configuration found a single pixel, by their number; those that none of its runs
     scored are not among them."""
     names = tables.facts.get("classes") or []
@@ -158,7 +158,7 @@ def _ends(tables: Tables, epoch: int, columns: list[str]) -> dict[str, dict[str,
     return {row["run_id"]: row for row in rows if row["epoch"] == epoch}
 
 
-def seed_bands(study: Study) -> tuple[SeedBand, ...]:
+def seed_bands(study: StudyTrials) -> tuple[SeedBand, ...]:
     """Learning curves of the configurations with at least 2 seeds at full length, the best `SHOWN` first."""
     several = [study.runs_of(one) for one in study.ranked if one.full and one.seeds > 1]
     found = []

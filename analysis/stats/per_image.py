@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.ingest.held_out import HeldOut
 from analysis.stats.per_class import by_seed, rival
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 Reader = Callable[[Trial], HeldOut | None]
 """Gives what a run found on each held-out image."""
@@ -64,7 +64,7 @@ def image_scores(found: HeldOut) -> NDArray[np.float64]:
         return np.asarray(100 * np.nansum(right / union, axis=1) / (union > 0).sum(axis=1))
 
 
-def baseline(study: Study, best: Trial) -> Trial | None:
+def baseline(study: StudyTrials, best: Trial) -> Trial | None:
     """What the best configuration is held against: where seeds are shared as :func:`rival` says, else the study's first
     trial, which a study's points make the defaults, or the next best where that is the best itself or did not come to
     the end; None where no other configuration did."""
@@ -76,7 +76,7 @@ def baseline(study: Study, best: Trial) -> Trial | None:
     return next((trial for trial in able if trial.settings != best.settings), None)
 
 
-def image_changes(study: Study, first: Trial, second: Trial, read: Reader) -> ImageChanges | None:
+def image_changes(study: StudyTrials, first: Trial, second: Trial, read: Reader) -> ImageChanges | None:
     """Image by image, the mean over the seeds that both ran to the end with. None where no seed is shared, or a run has
     no file of its held-out images."""
     one, other = by_seed(study, first), by_seed(study, second)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.bootstrap import interval, resampled
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 LEAST = 6
 """Trials of full length below which nothing is said."""
@@ -47,7 +47,7 @@ class Fidelity:
     selected: bool
 
 
-def fidelity(study: Study, *, repeats: int = REPEATS) -> Fidelity | None:
+def fidelity(study: StudyTrials, *, repeats: int = REPEATS) -> Fidelity | None:
     """The fidelity of the study's rungs, or without a scheduler of those that its settings would give; None with fewer
     than `LEAST` trials of full length, or without a rung before the end."""
     full = [trial for trial in study.complete if trial.epochs == study.max_epochs]
@@ -85,7 +85,7 @@ def fidelity(study: Study, *, repeats: int = REPEATS) -> Fidelity | None:
     )
 
 
-def ladder(grace: int, study: Study) -> list[int]:
+def ladder(grace: int, study: StudyTrials) -> list[int]:
     """Epochs before the end at which ASHA decides: grace, grace * reduction, ..."""
     found = []
     epoch = grace

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.stats.variance_split import (
     Floats,
     Source,
@@ -84,12 +84,12 @@ class SeedSources:
     pair: Split | None
 
 
-def is_crossed(study: Study) -> bool:
+def is_crossed(study: StudyTrials) -> bool:
     """Whether the study searches two seeds or more, so that their parts can be told apart."""
     return len(study.searched_seeds) > 1
 
 
-def seed_sources(study: Study, epoch: int) -> SeedSources | None:
+def seed_sources(study: StudyTrials, epoch: int) -> SeedSources | None:
     """Of the scores after ``epoch`` epochs; None where the study has no two seeds of `LEAST` values each that ran in
     every combination.
 

@@ -85,7 +85,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Digested):
+class StudyTrials(Digested):
     """All trials by number, and what they share."""
 
     name: str
@@ -217,7 +217,7 @@ class Study(Digested):
         return tuple(sorted({*self.rungs, self.max_epochs}))
 
 
-def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "search") -> Study:
+def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "search") -> StudyTrials:
     """The study in the tables, scored by ``metric``; None: by its own objective. Its trials are those of one phase:
     runs of a confirmation were chosen for their scores, and would bias whatever is said of the search."""
     everything = tables.runs.to_pylist()
@@ -253,7 +253,7 @@ def from_tables(tables: Tables, *, metric: str | None = None, phase: Phase = "se
         for row in rows
     ]
     scheduler = tables.facts.get("scheduler") or {}
-    return Study(
+    return StudyTrials(
         name=everything[0]["study"],
         metric=metric,
         mode=mode,

@@ -15,7 +15,7 @@ from analysis.stats.best import Settings
 from analysis.stats.distributions import student
 from analysis.stats.seed_sources import mean_error
 from analysis.stats.sensitivity.anova_basis import Floats
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 LEAST = 3
 """Configurations of each choice, or shared seeds, below which no interval is given."""
@@ -58,7 +58,7 @@ class Comparison:
     seeds: str
 
 
-def compare(study: Study, name: str, *, first: str, second: str) -> Comparison | None:
+def compare(study: StudyTrials, name: str, *, first: str, second: str) -> Comparison | None:
     """At the largest budget at which the two have an interval, else the largest at which both have a trial; None where
     they have none in common."""
     shared: Comparison | None = None
@@ -83,12 +83,12 @@ def compare(study: Study, name: str, *, first: str, second: str) -> Comparison |
     return shared
 
 
-def scores_of(study: Study, name: str, choice: Any, epoch: int) -> list[float]:
+def scores_of(study: StudyTrials, name: str, choice: Any, epoch: int) -> list[float]:
     """Scores after ``epoch`` epochs of all trials with this choice, also of those that were stopped or failed later."""
     return [trial.curve[epoch] for trial in study.trials if epoch in trial.curve and trial.values.get(name) == choice]
 
 
-def tried(study: Study, name: str, choice: Any, epoch: int) -> dict[Settings, dict[Hashable, float]]:
+def tried(study: StudyTrials, name: str, choice: Any, epoch: int) -> dict[Settings, dict[Hashable, float]]:
     """The same by configuration and seed."""
     found: dict[Settings, dict[Hashable, float]] = {}
     for trial in study.trials:

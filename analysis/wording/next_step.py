@@ -7,7 +7,7 @@ from analysis.ingest.tables import Tables
 from analysis.stats.confirm.error_schedule import MOST_EXTENDED
 from analysis.stats.confirm.paired_verdict import Verdict
 from analysis.stats.confirm.results import Confirmed
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.wording.outcome import defaults_of
 from analysis.wording.phrases import duration
 
@@ -28,7 +28,7 @@ class NextStep:
     price: str = ""
 
 
-def next_step(study: Study, tables: Tables, place: Path, found: Confirmed | None) -> NextStep:
+def next_step(study: StudyTrials, tables: Tables, place: Path, found: Confirmed | None) -> NextStep:
     """For a study as it stands.
 
     Args:
@@ -59,7 +59,7 @@ def next_step(study: Study, tables: Tables, place: Path, found: Confirmed | None
     )
 
 
-def _without_score(study: Study, place: Path) -> NextStep:
+def _without_score(study: StudyTrials, place: Path) -> NextStep:
     broke = next((trial for trial in study.trials if trial.state == "infeasible"), None)
     if broke is not None:
         return NextStep(

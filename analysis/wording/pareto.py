@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from analysis.stats.pareto import Pareto, Point, pareto
 from analysis.stats.sensitivity.stopped_early import seed_noise_at
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.units import is_miou, is_percent
 from analysis.wording.phrases import PUBLISHED_BY, PUBLISHED_SPREAD, configurations, epochs
 
@@ -16,7 +16,7 @@ MEASURED = ("time/", "memory/")
 """How the names of metrics begin that were measured on the machine."""
 
 
-def front_of(study: Study) -> Pareto | None:
+def front_of(study: StudyTrials) -> Pareto | None:
     """The study's front, with what is known of the noise of its first objective."""
     measured = seed_noise_at(study, study.max_epochs)
     if measured is not None:
@@ -24,7 +24,7 @@ def front_of(study: Study) -> Pareto | None:
     return pareto(study, noise=PUBLISHED_SPREAD if is_miou(study.metric) else None)
 
 
-def of_two(answer: "Answer", study: Study) -> "Answer":
+def of_two(answer: "Answer", study: StudyTrials) -> "Answer":
     """The first screen of a study with two objectives: there is no single winner."""
     assert study.second_objective is not None
     first, second = (
@@ -59,7 +59,7 @@ def of_two(answer: "Answer", study: Study) -> "Answer":
     )
 
 
-def say_trust(found: Pareto, study: Study) -> str:
+def say_trust(found: Pareto, study: StudyTrials) -> str:
     """How far the front is to be believed."""
     assert study.second_objective is not None
     parts = []
@@ -82,7 +82,7 @@ def say_trust(found: Pareto, study: Study) -> str:
     return " ".join(parts)
 
 
-def _whose(study: Study) -> str:
+def _whose(study: StudyTrials) -> str:
     """Where the noise of the first objective is from."""
     measured = seed_noise_at(study, study.max_epochs)
     if measured is None:
@@ -90,7 +90,7 @@ def _whose(study: Study) -> str:
     return f"in this study (standard deviation, {measured.runs} runs of {configurations(measured.configs)})"
 
 
-def say_front(found: Pareto, study: Study) -> str:
+def say_front(found: Pareto, study: StudyTrials) -> str:
     """One sentence of reading."""
     assert study.second_objective is not None
     text = (
@@ -111,7 +111,7 @@ def seeds_in_words(found: Pareto) -> str:
     return f"{low} to {high} seeds each" if low < high else f"{low} seed{'s' if low > 1 else ''} each"
 
 
-def _told(point: Point, study: Study) -> str:
+def _told(point: Point, study: StudyTrials) -> str:
     assert study.second_objective is not None
     percent = " %" if is_percent(study.metric) else ""
     return f"{study.metric} {point.score:.2f}{percent} at {study.second_objective.metric} {point.second_score:.4g}"

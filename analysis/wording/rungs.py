@@ -4,11 +4,11 @@ last. Each statement with its n."""
 from analysis.stats.rung_correlation import LEAST as LEAST_FULL
 from analysis.stats.rung_correlation import Fidelity, Rung
 from analysis.stats.sensitivity.rung_noise import MOSTLY, RungNoise
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 from analysis.wording.phrases import configurations, epochs
 
 
-def say_curves(study: Study) -> str:
+def say_curves(study: StudyTrials) -> str:
     """One sentence of reading."""
     stopped = sum(trial.state == "stopped" for trial in study.trials)
     rungs = ", ".join(str(rung) for rung in study.rungs if rung < study.max_epochs)
@@ -20,7 +20,7 @@ def say_curves(study: Study) -> str:
     )
 
 
-def say_rung_noise(found: RungNoise | None, study: Study) -> str:
+def say_rung_noise(found: RungNoise | None, study: StudyTrials) -> str:
     """How much of what the first rung ranks is luck, and what to set where it is most; empty without a rung."""
     if not any(rung < study.max_epochs for rung in study.rungs):
         return "" if found is None else say_noise(found)
@@ -74,7 +74,7 @@ def say_noise(found: RungNoise) -> str:
     )
 
 
-def say_fidelity(found: Fidelity | None, study: Study) -> str:
+def say_fidelity(found: Fidelity | None, study: StudyTrials) -> str:
     """How far the rungs foretell the end, and whether the grace period is too short."""
     if found is None:
         return why_no_fidelity(study)
@@ -96,7 +96,7 @@ def say_fidelity(found: Fidelity | None, study: Study) -> str:
     return text
 
 
-def why_no_fidelity(study: Study) -> str:
+def why_no_fidelity(study: StudyTrials) -> str:
     """Why the rungs cannot be compared with the end."""
     full = sum(trial.epochs == study.max_epochs for trial in study.complete)
     if full < LEAST_FULL:

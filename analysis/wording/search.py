@@ -7,7 +7,7 @@ from typing import Any
 from analysis.columns import CONFIRM, key_of
 from analysis.ingest.tables import Tables
 from analysis.stats.sensitivity.stopped_early import measured_noise
-from analysis.stats.study import Study, Trial, from_tables
+from analysis.stats.study import StudyTrials, Trial, from_tables
 from analysis.units import is_miou, is_percent
 from analysis.wording.answer_type import Answer, Headline
 from analysis.wording.pareto import of_two
@@ -24,7 +24,7 @@ from analysis.wording.phrases import (
 )
 
 
-def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -> Answer:
+def answer(study: StudyTrials, tables: Tables, *, confirmed: Headline | None = None) -> Answer:
     """The answer that a confirmation gives, or without one the provisional answer, with what stands behind it."""
     found = _provisional(study, tables)
     if confirmed is None:
@@ -45,7 +45,7 @@ def answer(study: Study, tables: Tables, *, confirmed: Headline | None = None) -
     )
 
 
-def _provisional(study: Study, tables: Tables) -> Answer:
+def _provisional(study: StudyTrials, tables: Tables) -> Answer:
     best = study.best()
     config: tuple[tuple[str, str], ...] = ()
     if best is None or best.score is None:
@@ -81,7 +81,7 @@ def _provisional(study: Study, tables: Tables) -> Answer:
     return found if study.second_objective is None else of_two(found, study)
 
 
-def _no_score(study: Study) -> str:
+def _no_score(study: StudyTrials) -> str:
     failed = sum(trial.state == "failed" for trial in study.trials)
     if failed and failed == len(study.trials):
         return f"No answer: {'the only trial' if failed == 1 else f'all {failed} trials'} failed."
@@ -93,7 +93,7 @@ def _no_score(study: Study) -> str:
     return f"No answer yet: no trial that did not fail has a score{without}."
 
 
-def _trust(study: Study, tables: Tables, best: Trial, *, seeds: int, rivals: int) -> str:
+def _trust(study: StudyTrials, tables: Tables, best: Trial, *, seeds: int, rivals: int) -> str:
     if best.state != "complete":
         return (
             f"No trial has run all {study.max_epochs} epochs; this is the best of those that ran longest. "
@@ -113,7 +113,7 @@ def _trust(study: Study, tables: Tables, best: Trial, *, seeds: int, rivals: int
     )
 
 
-def say_seeds(study: Study, tables: Tables) -> str:
+def say_seeds(study: StudyTrials, tables: Tables) -> str:
     """How far seeds differ: as this study measured it, else as others published it, else that it is not known."""
     found = measured_noise(study, tables)
     if found is not None:
@@ -129,7 +129,7 @@ def say_seeds(study: Study, tables: Tables) -> str:
     )
 
 
-def _spread(study: Study, best: Trial, seeds: int) -> str:
+def _spread(study: StudyTrials, best: Trial, seeds: int) -> str:
     """The seeds behind the score and its interval, which one seed does not give."""
     from analysis.stats.configuration_means import result_of
 
@@ -142,7 +142,7 @@ def _spread(study: Study, best: Trial, seeds: int) -> str:
     return f"mean over {seeds} seeds, 95 % interval {found.low:.2f} to {found.high:.2f}"
 
 
-def _percent(study: Study) -> str:
+def _percent(study: StudyTrials) -> str:
     return " %" if is_percent(study.metric) else ""
 
 
@@ -150,7 +150,7 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def _cost(study: Study) -> str:
+def _cost(study: StudyTrials) -> str:
     epochs = sum(trial.epochs for trial in study.trials)
     counts = {state: sum(trial.state == state for trial in study.trials) for state in _STATES}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -163,7 +163,7 @@ def _cost(study: Study) -> str:
     )
 
 
-def _to_go(study: Study) -> str:
+def _to_go(study: StudyTrials) -> str:
     """How long the search will go on, as trials have ended so far; empty before the first."""
     ended = [trial for trial in study.trials if trial.state != "running"]
     if not ended or study.planned is None or study.planned <= len(ended):
@@ -178,7 +178,7 @@ def _to_go(study: Study) -> str:
 _STATES = ("complete", "stopped", "infeasible", "failed", "interrupted", "running", "crashed")
 
 
-def _scored_on(study: Study, tables: Tables) -> str:
+def _scored_on(study: StudyTrials, tables: Tables) -> str:
     config: dict[str, Any] = json.loads(tables.runs["config"][0].as_py())
     if "data" not in config:
         return as_reported(study.metric)

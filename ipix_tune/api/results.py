@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from analysis.ingest.tables import Tables
     from analysis.stats.confirm.paired_verdict import Verdict
     from analysis.stats.confirm.results import Confirmed
-    from analysis.stats.study import Study as StudyTrials
+    from analysis.stats.study import StudyTrials
     from analysis.wording.answer_type import Answer
 
 SHOWN = 10

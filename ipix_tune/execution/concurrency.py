@@ -35,7 +35,7 @@ class Seen:
     nodes: Nodes
     free: Mapping[str, float]
     ahead: Sequence[tuple[Mapping[str, float], int]]
-    standing: placement.Standing
+    standing: placement.PlacementGroups
 
 
 def seen() -> Seen:

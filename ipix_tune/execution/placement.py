@@ -17,14 +17,14 @@ COUNTED = ("CPU", "GPU")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class PlacementGroups:
     """What the groups of this job hold together, and what each of those that wait asks for (Ray's resource names)."""
 
     held: dict[str, float]
     waiting: list[dict[str, float]]
 
 
-def standing() -> Standing:
+def standing() -> PlacementGroups:
     """The present state of this job's placement groups, without those that ask for neither CPU nor GPU."""
     import ray
     from ray.util import placement_group_table
@@ -32,7 +32,7 @@ def standing() -> Standing:
     job = ray.get_runtime_context().get_job_id()
     own = [group for name, group in placement_group_table().items() if name.endswith(job)]
     asked = [(group["state"], _sum(group["bundles"].values())) for group in own]
-    return Standing(
+    return PlacementGroups(
         held=_sum(amounts for state, amounts in asked if state == "CREATED"),
         waiting=[amounts for state, amounts in asked if amounts and state in ("PENDING", "RESCHEDULING")],
     )

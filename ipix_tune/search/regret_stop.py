@@ -10,7 +10,7 @@ from ipix_tune.search.rungs import rungs
 from ipix_tune.search.trial_record import TrialRecord, trial_number
 
 if TYPE_CHECKING:
-    from analysis.stats.study import Study
+    from analysis.stats.study import StudyTrials
 
 FIRST, GROWTH = 20, 1.25
 """Ended trials at the first look, and how many times as many at each further one, at least."""
@@ -54,8 +54,8 @@ class RegretStop:
         if found is not None and self._low >= IN_A_ROW:
             self._reason = say(found)
 
-    def _as_study(self, entries: Sequence[TrialRecord]) -> "Study":
-        from analysis.stats.study import Study, Trial
+    def _as_study(self, entries: Sequence[TrialRecord]) -> "StudyTrials":
+        from analysis.stats.study import StudyTrials, Trial
 
         objective, scheduler = self._study.objective, self._study.scheduler
         trials = [
@@ -75,7 +75,7 @@ class RegretStop:
             for one in entries
             if one.state not in ("failed", "infeasible")
         ]
-        return Study(
+        return StudyTrials(
             name=self._study.name,
             metric=objective.metric,
             mode=objective.mode,

@@ -21,7 +21,7 @@ from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from analysis.stats.study import Study as Recorded
+    from analysis.stats.study import StudyTrials as Recorded
     from analysis.stats.study import Trial
 
 USED = ("complete", "stopped")

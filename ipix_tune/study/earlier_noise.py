@@ -8,7 +8,7 @@ from ipix_tune.search.warm_start import tables_in
 if TYPE_CHECKING:
     from analysis.ingest.tables import Tables
     from analysis.stats.sensitivity.rung_noise import RungNoise
-    from analysis.stats.study import Study
+    from analysis.stats.study import StudyTrials
 
 
 def describe_rung_noise(study: StudyConfig, *, max_epochs: int) -> list[str]:
@@ -35,7 +35,7 @@ def describe_rung_noise(study: StudyConfig, *, max_epochs: int) -> list[str]:
     return found
 
 
-def noise_in(recorded: "Study", known: "Tables", *, epoch: int) -> "RungNoise | None":
+def noise_in(recorded: "StudyTrials", known: "Tables", *, epoch: int) -> "RungNoise | None":
     """Of a rung after ``epoch`` epochs: by confirming runs, else by configurations that the search ran with several
     seeds, else by a surrogate that predicts better than the mean; None where a study has none of these."""
     from analysis.columns import CONFIRM

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.columns import CONFIRM, SCHEMA_VERSION, Phase, key_of
 from analysis.ingest.tables import FOLDER, RUNS, Tables, load
-from analysis.stats.study import Study, Trial, from_tables
+from analysis.stats.study import StudyTrials, Trial, from_tables
 from ipix_tune.study.provenance import ExportChoice, RunRow, front_told, head, provenance, trial_key
 from ipix_tune.trainer.choose import trainer_of
 from ipix_tune.trainer.exported import SEEDS
@@ -191,7 +191,7 @@ def choose(found: Tables, *, trial: str | None = None) -> ExportChoice:
     return _choice(study, best, runs[best.run_id], rule=rule, candidates=len(study.ranked))
 
 
-def _nothing(study: Study) -> str:
+def _nothing(study: StudyTrials) -> str:
     states = ", ".join(sorted({trial.state for trial in study.trials}))
     if scored := [_key(study, trial) for trial in study.trials if trial.score is not None]:
         return (
@@ -210,7 +210,7 @@ def _named(runs: list[RunRow], trial: str) -> RunRow:
     raise ExportError(f"there is no trial {trial}{did_you_mean(trial, keys)}; the study has {', '.join(keys)}")
 
 
-def _choice(study: Study, trial: Trial, row: RunRow, *, rule: str, candidates: int) -> ExportChoice:
+def _choice(study: StudyTrials, trial: Trial, row: RunRow, *, rule: str, candidates: int) -> ExportChoice:
     standing = study.standing_of(trial)
     if standing is None or trial.number not in {run.number for run in standing.trials}:
         seeds, score, second_score = 1, trial.score, trial.second_score
@@ -240,7 +240,7 @@ def _choice(study: Study, trial: Trial, row: RunRow, *, rule: str, candidates: i
     )
 
 
-def _front(study: Study) -> tuple[str, ...]:
+def _front(study: StudyTrials) -> tuple[str, ...]:
     """Keys of the configurations on the Pareto front, of each its earliest trial; none where there is one objective or
     no trial ran all its epochs."""
     if study.second_objective is None:
@@ -248,7 +248,7 @@ def _front(study: Study) -> tuple[str, ...]:
     return tuple(_key(study, study.by_number[one.number]) for one in study.standings.front() if one.full)
 
 
-def _key(study: Study, trial: Trial) -> str:
+def _key(study: StudyTrials, trial: Trial) -> str:
     return key_of(trial.run_id)
 
 

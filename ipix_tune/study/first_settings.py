@@ -13,7 +13,7 @@ ANSWER_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Hardware:
     """What a study can use here.
 
     Args:
@@ -39,16 +39,16 @@ class Machine:
         return f"{self.cpus} CPU cores{gpu}"
 
 
-def this_machine() -> Machine:
+def this_machine() -> Hardware:
     """What is here; weights are asked for only where there is a GPU to train with them."""
     import torch
     from joblib import cpu_count
 
     cpus = int(cpu_count())
     if not torch.cuda.is_available():
-        return Machine(cpus=cpus)
+        return Hardware(cpus=cpus)
     device = torch.cuda.get_device_properties(0)
-    return Machine(
+    return Hardware(
         cpus=cpus,
         gpus=torch.cuda.device_count(),
         gpu=device.name,
@@ -95,7 +95,7 @@ class Settings:
     head_lr_multiplier: float
 
 
-def settings_for(machine: Machine, *, sizes: list[tuple[int, int]], labelled: int, unlabelled: int) -> Settings:
+def settings_for(machine: Hardware, *, sizes: list[tuple[int, int]], labelled: int, unlabelled: int) -> Settings:
     """Settings of a study that fits.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.config.load_study import from_text
-from ipix_tune.study.first_settings import Machine, settings_for, this_machine
+from ipix_tune.study.first_settings import Hardware, settings_for, this_machine
 from ipix_tune.study.first_study_text import study_text
 from trainers.common.atomic import replacing
 from trainers.common.errors import ConfigError, OutputError
@@ -32,7 +32,7 @@ def begin(
     force: bool = False,
     command: str = "ipix-tune init",
     progress: Callable[[int], Callable[[], object]] = lambda files: lambda: None,
-    machine: Machine | None = None,
+    machine: Hardware | None = None,
 ) -> list[str]:
     """Look at a data set, and write its lists and a study file; returns what to tell the user, the next command last.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ipix_tune.study.first_settings import Machine, Settings
+from ipix_tune.study.first_settings import Hardware, Settings
 from trainers.data.survey.folder import Survey
 from trainers.data.survey.parts import Parts
 
@@ -75,7 +75,7 @@ def study_text(
     survey: Survey,
     parts: Parts,
     settings: Settings,
-    machine: Machine,
+    machine: Hardware,
     lists: Mapping[str, Path],
     command: str,
 ) -> str:

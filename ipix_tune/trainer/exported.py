@@ -36,7 +36,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportedConfig:
     """A config as it is written, without its provenance.
 
     Args:

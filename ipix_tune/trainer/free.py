@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ipix_tune.trainer.exported import Exported, Recipe
+from ipix_tune.trainer.exported import ExportedConfig, Recipe
 from ipix_tune.trainer.interface import NO_DEFAULT, Checked, Config, Section
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common import section as sections
@@ -189,12 +189,12 @@ class FreeTrainer:
     def how_to_run(self, config: Config) -> Sequence[str]:
         return ()
 
-    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> Exported:
+    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> ExportedConfig:
         lines = [
             f"# seed {self.seed(config)} is the run's own; give another for a fresh run",
             *(f"# {line}" for told in self.how_to_run(config) for line in told.splitlines()),
         ]
-        return Exported(config=config, final=False, has_val=True, lines=lines)
+        return ExportedConfig(config=config, final=False, has_val=True, lines=lines)
 
     def planned(self, lines: list[str], score: str) -> Checked:
         """The plan's lines, with what cannot be told of such a trainer."""

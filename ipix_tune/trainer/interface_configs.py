@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ipix_tune.trainer.exported import Exported, Recipe
+from ipix_tune.trainer.exported import ExportedConfig, Recipe
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from ipix_tune.trainer.told import Config, Section
 from trainers.common.config_faults import Lines
@@ -130,7 +130,7 @@ class Configs(Protocol):
         """
         ...
 
-    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> Exported:
+    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> ExportedConfig:
         """The config as an export writes it.
 
         Args:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 
 def dimension(kind, *, low=None, high=None, step=None, choices=None, only_if=None):
@@ -56,7 +56,7 @@ def make_study(space, configs, curves, *, seeds=None, mode="max", rungs=RUNGS, s
         )
         for number, (values, curve) in enumerate(zip(configs, curves, strict=True))
     )
-    return Study(
+    return StudyTrials(
         name="made",
         metric="val/miou",
         mode=mode,

@@ -12,7 +12,7 @@ from trainers.common.errors import ConfigError, DataError
 from trainers.common.sockets import check_for_loaders
 from trainers.common.transfer import to_device
 from trainers.data.batches import BatchMaker
-from trainers.data.loading import Kept, loading
+from trainers.data.loading import CacheSize, loading
 from trainers.data.maskcheck import check_masks
 from trainers.data.open import OpenData
 from trainers.data.prefetch import copied_ahead
@@ -58,7 +58,7 @@ class TrainLoader:
         world: int = 1,
         device: torch.device = CPU,
         pseudo: Mapping[int, bytes] | None = None,
-        kept: Kept | None = None,
+        kept: CacheSize | None = None,
         spec: InputSpec = RGB,
     ) -> None:
         _check(data, config, needs, world)

@@ -36,18 +36,20 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class CacheSize:
     """How much of the decoded images a run keeps on disk: bytes of the store of a data folder (a whole number of
     pages), and the same in words. Chosen once for a run, since the disk's room changes meanwhile."""
 
     size: int
     words: str
 
-    def at_most(self, size: int) -> "Kept":
+    def at_most(self, size: int) -> "CacheSize":
         """The same where another process of the run has room for no more than ``size`` bytes."""
         if self.size <= size:
             return self
-        return Kept(size=size, words=f"up to {size / GB:.3g} GB of decoded images kept (the least of all processes)")
+        return CacheSize(
+            size=size, words=f"up to {size / GB:.3g} GB of decoded images kept (the least of all processes)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class Loading:
     """What was chosen: processes, and what is kept of the decoded images."""
 
     workers: int
-    kept: Kept
+    kept: CacheSize
     lines: tuple[str, ...]
     """The same in words."""
 
@@ -67,7 +69,7 @@ def loading(
     *,
     device: Literal["cpu", "cuda"],
     world: int = 1,
-    kept: Kept | None = None,
+    kept: CacheSize | None = None,
 ) -> Loading:
     """For one training process of ``world``, on this machine. Neither number changes an image.
 
@@ -138,20 +140,20 @@ def _shared_free() -> int | None:
     return shutil.disk_usage(SHARED_MEMORY).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def kept_images(config: "LoaderConfig", data: OpenData) -> Kept:
+def kept_images(config: "LoaderConfig", data: OpenData) -> CacheSize:
     """What the store may take. `auto`: all of the training and held-out images, where they take no more than half of
     what the disk has; else `FORMER_GB`."""
     if config.data.cache_gb != "auto":
         size = int(config.data.cache_gb * GB)
-        return Kept(size=size // PAGE * PAGE, words=f"up to {config.data.cache_gb:g} GB of decoded images kept")
+        return CacheSize(size=size // PAGE * PAGE, words=f"up to {config.data.cache_gb:g} GB of decoded images kept")
     needed = math.ceil(1.1 * decoded_bytes([*data.labelled, *data.unlabelled, *data.holdout]) / GB)
     room = _disk_room() / 2 / GB
     if needed <= max(FORMER_GB, room):
-        return Kept(
+        return CacheSize(
             size=max(FORMER_GB, needed) * GB // PAGE * PAGE,
             words=f"all decoded images kept on disk, {needed} GB at most (auto)",
         )
-    return Kept(
+    return CacheSize(
         size=FORMER_GB * GB // PAGE * PAGE,
         words=f"{FORMER_GB} of some {needed} GB of decoded images kept (auto): the disk of {cache_folder()} has no "
         "more room",

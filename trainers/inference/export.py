@@ -64,7 +64,7 @@ def _replace_upsampling(module: nn.Module) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportedModel:
     """What was written.
 
     Args:
@@ -80,7 +80,7 @@ class Exported:
 
 def export_model(
     model: LoadedModel, out: Path, *, onnx: Path | None = None, size: tuple[int, int] | None = None
-) -> Exported:
+) -> ExportedModel:
     """Write the network to ``out`` (by `torch.export`; `torch.export.load` reads it), and to ``onnx``. Both take images
     in 0 .. 1 and normalise them; both are read again and compared with the eager network on images of other batches
     and, where they take them, other sizes.
@@ -122,7 +122,7 @@ def export_model(
     if onnx is not None:
         _written(onnx, lambda path: _to_onnx(program, traced, facts, path))
         checks.append(f"{onnx}: {_held(_compared(_reference(onnx), eager, model, shapes), onnx)}")
-    return Exported(sizes=sizes, checks=tuple(checks), refused=tuple(refused))
+    return ExportedModel(sizes=sizes, checks=tuple(checks), refused=tuple(refused))
 
 
 _Shape = tuple[int, int, int]

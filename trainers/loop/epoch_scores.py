@@ -50,7 +50,7 @@ def _held_out_scores(run: Run, epoch: int) -> dict[str, float]:
     pictures, every, epochs = config.evaluation.pictures, config.evaluation.every, config.schedule.epochs
     if not due(epoch, pictures=pictures, every=every, epochs=epochs):
         return _scores(run, run.data.holdout, "val")
-    seen = held_out.HeldOut(
+    seen = held_out.HeldOutWriter(
         run.data.holdout,
         num_classes=run.data.num_classes,
         shown=held_out.MOST_SHOWN if epoch == epochs else pictures,

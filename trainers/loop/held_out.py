@@ -45,7 +45,7 @@ def spread(count: int, wanted: int) -> list[int]:
     return [(2 * place + 1) * count // (2 * wanted) for place in range(wanted)]
 
 
-class HeldOut:
+class HeldOutWriter:
     """Gathers what is predicted, batch by batch, in the order in which this process sees its images.
 
     Args:

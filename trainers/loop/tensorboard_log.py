@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from trainers.common.errors import ConfigError, OutputError
-from trainers.config import LoggingConfig
+from trainers.config import MetricFilesConfig
 from trainers.interface.epoch_record import EpochRecord
 
 FOLDER = "tensorboard"
 """In the run's folder."""
 
 
-def check_tensorboard(config: LoggingConfig) -> None:
+def check_tensorboard(config: MetricFilesConfig) -> None:
     """Raises ConfigError where it is asked for and not installed."""
     if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(

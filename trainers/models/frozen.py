@@ -18,7 +18,7 @@ Maps = TypeVar("Maps", bound=tuple[Any, ...])
 KEPT = 2
 """Batches of images whose maps an encoder keeps, at most. A batch's maps go with the batch."""
 
-_OF: "WeakKeyDictionary[nn.Module, Kept]" = WeakKeyDictionary()
+_OF: "WeakKeyDictionary[nn.Module, MapCache]" = WeakKeyDictionary()
 
 
 def held_encoder(network: nn.Module) -> nn.Module | None:
@@ -38,7 +38,7 @@ def copied(network: nn.Module) -> nn.Module:
     encoder = held_encoder(network)
     if encoder is None:
         return copy.deepcopy(network)
-    _OF.setdefault(encoder, Kept(encoder))
+    _OF.setdefault(encoder, MapCache(encoder))
     return copy.deepcopy(network, {id(encoder): encoder})
 
 
@@ -50,7 +50,7 @@ def share(network: nn.Module, other: nn.Module) -> None:
     mine, yours = own.state_dict(), theirs.state_dict()
     if mine.keys() == yours.keys() and all(torch.equal(value, yours[name]) for name, value in mine.items()):
         network.backbone = theirs
-        _OF.setdefault(theirs, Kept(theirs))
+        _OF.setdefault(theirs, MapCache(theirs))
 
 
 def encoded(encoder: nn.Module, images: Tensor, encode: Callable[[Tensor], Maps]) -> Maps:
@@ -66,7 +66,7 @@ def encoded(encoder: nn.Module, images: Tensor, encode: Callable[[Tensor], Maps]
     return encode(images) if kept is None else kept.maps(images, encode)
 
 
-class Kept:
+class MapCache:
     """The maps of the last images, by the tensor that holds them. They are not taken where anything that they are made
     of has been written to since, or they themselves have, or where autocast is another."""
 

@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class PredictedScores:
     """Prediction intervals at `LEVEL`, each by itself, for runs with new seeds: `one` run's score, and the ``mean`` of
     ``runs`` of them."""
 
@@ -25,7 +25,7 @@ class Prediction:
     mean: tuple[float, float]
 
 
-def predict(scores: Sequence[float], *, runs: int, arms: int) -> Prediction | None:
+def predict(scores: Sequence[float], *, runs: int, arms: int) -> PredictedScores | None:
     """Student's prediction intervals (Hahn and Meeker, Statistical Intervals, 1991): mean +- t s sqrt(1/k + 1/n). The
     error is shared out over the arms among which the configuration was chosen (Bonferroni), so that the intervals hold
     for the one that was chosen as the best, whichever it is.
@@ -45,4 +45,4 @@ def predict(scores: Sequence[float], *, runs: int, arms: int) -> Prediction | No
     t = float(student_above((1 - LEVEL) / 2 / arms, len(values) - 1))
     halves = [t * spread * math.sqrt(1 / count + 1 / len(values)) for count in (1, runs)]
     one, mean = ((centre - half, centre + half) for half in halves)
-    return Prediction(runs=runs, value=centre, scores=len(values), one=one, mean=mean)
+    return PredictedScores(runs=runs, value=centre, scores=len(values), one=one, mean=mean)

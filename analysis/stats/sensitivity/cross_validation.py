@@ -22,7 +22,7 @@ from analysis.stats.sensitivity.posterior_draws import Draws, draw
 from analysis.stats.sensitivity.posterior_mode import find_mode
 from analysis.stats.sensitivity.surrogate import Surrogate, drawn, settle
 from analysis.stats.sensitivity.surrogate_data import Data, gather, without
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 FOLDS, REPEATS, ITERATIONS = 5, 1000, 25
 
@@ -49,7 +49,7 @@ class Check:
 
 
 def fit_and_check(
-    study: Study, *, keep: Path | None = None, pool: Executor | None = None
+    study: StudyTrials, *, keep: Path | None = None, pool: Executor | None = None
 ) -> tuple[Surrogate, Check] | None:
     """The study's surrogate and its check; None where there is too little to fit one.
 

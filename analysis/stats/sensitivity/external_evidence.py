@@ -11,7 +11,7 @@ from analysis.ingest.tables import Tables
 from analysis.stats.best import SEEDS
 from analysis.stats.confirm.paired_verdict import Verdict
 from analysis.stats.confirm.results import Confirmed
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Published:
     pairs: tuple[ExternalPair, ...]
 
 
-def published(study: Study, tables: Tables) -> Published | None:
+def published(study: StudyTrials, tables: Tables) -> Published | None:
     """The paper whose data set, and method where it names one, the study has, and whose parameters it searches; None
     where there is none."""
     from ruamel.yaml import YAML
@@ -97,7 +97,7 @@ def _interval(one: Verdict, sign: int) -> tuple[float, float] | None:
     return low, high
 
 
-def first_configuration(study: Study, paper: Published | None) -> tuple[Trial, str] | None:
+def first_configuration(study: StudyTrials, paper: Published | None) -> tuple[Trial, str] | None:
     """Where the way to the leading configuration begins: the study's first trial, which is its first point where it
     has points. It is called the paper's defaults where it has all of those that the study searches."""
     if not study.trials or not study.trials[0].values:

@@ -16,7 +16,7 @@ from analysis.stats.sensitivity.posterior_draws import draw_at_mode
 from analysis.stats.sensitivity.stopped_early import seed_noise_at
 from analysis.stats.sensitivity.surrogate import settle
 from analysis.stats.sensitivity.surrogate_data import gather
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 DRAWS = 64
 EVEN, NEAR, LEADERS = 600, 150, 4
@@ -44,7 +44,7 @@ class Regret:
         return self.expected < self.noise
 
 
-def regret(study: Study, *, seed: int = 0) -> Regret | None:
+def regret(study: StudyTrials, *, seed: int = 0) -> Regret | None:
     """Of the study as it stands; None without a surrogate (`surrogate.fit`) or a trial of full length."""
     leader, data = study.best(), gather(study)
     if leader is None or leader.state != "complete" or data is None or study.max_epochs not in data.levels:

@@ -11,7 +11,7 @@ from analysis.stats.sensitivity.anova_basis import Floats
 from analysis.stats.sensitivity.effects import summary
 from analysis.stats.sensitivity.stopped_early import SeedNoise, own_noise_at, seed_noise_at
 from analysis.stats.sensitivity.surrogate import Surrogate
-from analysis.stats.study import Study
+from analysis.stats.study import StudyTrials
 
 MOSTLY = 0.5
 """Share of the variance above which a rung is mostly noise."""
@@ -74,7 +74,7 @@ class _Apart:
 
 
 def rung_noise(
-    study: Study, seeded: Study, surrogate: Surrogate | None = None, *, epoch: int | None = None
+    study: StudyTrials, seeded: StudyTrials, surrogate: Surrogate | None = None, *, epoch: int | None = None
 ) -> RungNoise | None:
     """Of the first rung; None where what seeds differ by there is not known, or too few trials have a score there.
 
@@ -154,7 +154,9 @@ def _share(seeds: tuple[float, float, float], trials: tuple[float, float, float]
     return min(1.0, share), min(1.0, share * math.exp(-2 * down)), min(1.0, share * math.exp(2 * up))
 
 
-def _apart(seeded: Study, surrogate: Surrogate | None, epoch: int, *, length: int, one_seed: bool) -> _Apart | None:
+def _apart(
+    seeded: StudyTrials, surrogate: Surrogate | None, epoch: int, *, length: int, one_seed: bool
+) -> _Apart | None:
     if all(trial.epochs <= length for trial in seeded.trials):
         found: SeedNoise | None = own_noise_at(seeded, epoch) if one_seed else None
         own = found is not None

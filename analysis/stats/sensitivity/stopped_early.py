@@ -15,7 +15,7 @@ from analysis.stats.seed_sources import is_crossed, seed_sources
 from analysis.stats.sensitivity.anova_basis import Floats
 from analysis.stats.sensitivity.effects import summary
 from analysis.stats.sensitivity.surrogate import Surrogate
-from analysis.stats.study import Study, from_tables
+from analysis.stats.study import StudyTrials, from_tables
 
 LIKELY = 0.5
 """A run that would have beaten the incumbent with a larger chance than this was stopped too early."""
@@ -68,12 +68,12 @@ def stopped_early(surrogate: Surrogate, *, seed: int = 0) -> tuple[Stopped, ...]
     return tuple(sorted(found, key=lambda one: (-one.chance, -study.sign * one.end[0])))
 
 
-def seed_noise(study: Study) -> tuple[SeedNoise, ...]:
+def seed_noise(study: StudyTrials) -> tuple[SeedNoise, ...]:
     """By budget, where configurations have several seeds; empty where none has."""
     return tuple(one for epoch in study.budgets() if (one := seed_noise_at(study, epoch)) is not None)
 
 
-def measured_noise(study: Study, tables: Tables) -> SeedNoise | None:
+def measured_noise(study: StudyTrials, tables: Tables) -> SeedNoise | None:
     """At full length: of the confirming runs where there are several of a configuration, else of the search's."""
     for one in (from_tables(tables, metric=study.metric, phase=CONFIRM), study):
         if (found := seed_noise_at(one, study.max_epochs)) is not None:
@@ -81,7 +81,7 @@ def measured_noise(study: Study, tables: Tables) -> SeedNoise | None:
     return None
 
 
-def seed_noise_at(study: Study, epoch: int) -> SeedNoise | None:
+def seed_noise_at(study: StudyTrials, epoch: int) -> SeedNoise | None:
     """After ``epoch`` epochs; None where no configuration has several seeds there.
 
     Configurations that ran with the same seeds are not independent: a seed that is good for one is often good for
@@ -117,7 +117,7 @@ def seed_noise_at(study: Study, epoch: int) -> SeedNoise | None:
     )
 
 
-def own_noise_at(study: Study, epoch: int) -> SeedNoise | None:
+def own_noise_at(study: StudyTrials, epoch: int) -> SeedNoise | None:
     """The same without what a seed adds to all configurations alike, which is no luck between trials of one seed: what
     a least squares fit of configuration and seed leaves. None where too few configurations share seeds to tell."""
     several = _several(study, epoch)
@@ -138,7 +138,7 @@ def own_noise_at(study: Study, epoch: int) -> SeedNoise | None:
     )
 
 
-def _several(study: Study, epoch: int) -> list[dict[Hashable, float]]:
+def _several(study: StudyTrials, epoch: int) -> list[dict[Hashable, float]]:
     """Scores after ``epoch`` epochs by seed, of every configuration that has several."""
     groups: dict[Settings, dict[Hashable, float]] = {}
     for trial in study.trials:

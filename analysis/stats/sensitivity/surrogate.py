@@ -17,7 +17,7 @@ from analysis.stats.sensitivity.gp_likelihood import Model
 from analysis.stats.sensitivity.posterior_draws import DRAWS, Draws, draw
 from analysis.stats.sensitivity.posterior_mode import find_mode
 from analysis.stats.sensitivity.surrogate_data import Data, gather, without
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 ROUNDS = 12
 """Most rounds of fitting and looking for collapsed runs."""
@@ -33,7 +33,7 @@ class Surrogate(Digested):
     `surrogate_data.sample`. ``out`` (rows,): the rows of collapsed runs, which do not count, and ``collapsed`` the
     positions of these runs in ``trials``."""
 
-    study: Study
+    study: StudyTrials
     basis: Basis
     trials: tuple[Trial, ...]
     levels: tuple[int, ...]
@@ -66,7 +66,7 @@ class Surrogate(Digested):
         return found
 
 
-def fit(study: Study, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
+def fit(study: StudyTrials, *, draws: int = DRAWS, seed: int = 0) -> Surrogate | None:
     """The surrogate of a study; None with fewer than `LEAST` scored trials, or where nothing varies."""
     data = gather(study)
     if data is None or study.max_epochs not in data.levels:
@@ -106,7 +106,7 @@ def _settled(data: Data) -> tuple[float, Data, Floats]:
     return evidence(model, mode, density, data.scale), data, mode
 
 
-def drawn(study: Study, data: Data, draws: Draws) -> Surrogate:
+def drawn(study: StudyTrials, data: Data, draws: Draws) -> Surrogate:
     """The surrogate that the draws make."""
     return Surrogate(
         study=study,

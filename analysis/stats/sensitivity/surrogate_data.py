@@ -11,7 +11,7 @@ from analysis.stats.rung_correlation import ladder
 from analysis.stats.sensitivity.anova_basis import Basis, Floats
 from analysis.stats.sensitivity.collapsed_runs import SILENT
 from analysis.stats.sensitivity.gp_likelihood import Rows
-from analysis.stats.study import Study, Trial
+from analysis.stats.study import StudyTrials, Trial
 
 LEAST, MOST = 12, 200
 """Scored trials below which there is no surrogate, and above which it has as many of them, drawn at random: the time
@@ -48,7 +48,7 @@ class Data:
         return found
 
 
-def gather(study: Study) -> Data | None:
+def gather(study: StudyTrials) -> Data | None:
     """The rows of all trials; None where there are too few, or all alike.
 
     Where a scheduler stopped trials, a trial has a row at every rung that it reached, since these scores decided;

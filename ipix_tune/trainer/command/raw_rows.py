@@ -15,7 +15,7 @@ SEEN = 256
 """Bytes before the place of the last look that are compared, to see whether the file is still the same one."""
 
 
-class Rows(Protocol):
+class RowReader(Protocol):
     """What a command has written."""
 
     def new(self) -> tuple[list[Row], bool]:
@@ -24,7 +24,7 @@ class Rows(Protocol):
         ...
 
 
-def rows_of(config: MetricsConfig, place: Path, output: Path, *, score: str) -> Rows:
+def rows_of(config: MetricsConfig, place: Path, output: Path, *, score: str) -> RowReader:
     """Of the kind that the config names.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipix_tune.trainer.exported import Exported, Recipe
+from ipix_tune.trainer.exported import ExportedConfig, Recipe
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section, SpaceError
 from ipix_tune.trainer.own import device_grant
 from ipix_tune.trainer.own.keys import (
@@ -243,18 +243,18 @@ class OwnTrainer:
 
         return recipe(own_config(config), rows=rows, confirmed=confirmed, seeds=seeds, give_back=give_back)
 
-    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> Exported:
+    def exported(self, config: Config, *, final: bool | None, recipe: Recipe | None, file: str) -> ExportedConfig:
         from ipix_tune.trainer.own.final_recipe import head_lines
 
         asked = own_config(config if recipe is None else recipe.config)
         listed = has_val(asked)
         if recipe is not None:
             lines = head_lines(recipe, drawn=asked.data.draw is not None, file=file)
-            return Exported(config=asked, final=asked.evaluation.final, has_val=listed, lines=lines)
+            return ExportedConfig(config=asked, final=asked.evaluation.final, has_val=listed, lines=lines)
         use = listed and final is not False
         asked = asked.model_copy(update={"evaluation": asked.evaluation.model_copy(update={"final": use})})
         line = f"# {_seeds(asked)} the run's own, so that training repeats it; export --final takes fresh ones"
-        return Exported(config=asked, final=use, has_val=listed, lines=[line])
+        return ExportedConfig(config=asked, final=use, has_val=listed, lines=[line])
 
     def how_to_run(self, config: Config) -> Sequence[str]:
         return ["train it: ipix-tune train THIS_FILE"]

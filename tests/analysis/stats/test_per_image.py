@@ -18,7 +18,7 @@ from analysis.stats.study import from_tables
 from analysis.wording.images import say_images
 from tests.ipix_tune.studies import row
 from trainers.data.layout import Item
-from trainers.loop.held_out import HeldOut as Gathered
+from trainers.loop.held_out import HeldOutWriter as Gathered
 from trainers.loop.process_group import Process
 
 CLASSES = ("ground", "cat", "dog")

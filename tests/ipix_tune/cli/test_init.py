@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from ipix_tune.cli.init import app
 from ipix_tune.cli.validate import check_file
 from ipix_tune.config.load_study import load
-from ipix_tune.study.first_settings import GIB, Machine, settings_for
+from ipix_tune.study.first_settings import GIB, Hardware, settings_for
 from ipix_tune.study.first_study import begin, study_name
 from ipix_tune.trainer.own.preflight import check_run
 from tests.real_files import mixed_folder
@@ -19,8 +19,8 @@ from trainers.common.errors import DataError, OutputError
 from trainers.config import TrainConfig
 from trainers.data.open import open_data
 
-CPU = Machine(cpus=2)
-GPU = Machine(cpus=16, gpus=2, gpu="H", gpu_bytes=80 * GIB, bf16=True, weights=True)
+CPU = Hardware(cpus=2)
+GPU = Hardware(cpus=16, gpus=2, gpu="H", gpu_bytes=80 * GIB, bf16=True, weights=True)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_where_all_images_have_masks_it_is_asked_how_many_keep_them(tmp_path):
     [
         (CPU, ("small", "none", 64, 4, "off", 1, 0)),
         (GPU, ("resnet50", "imagenet", 320, 8, "bf16", 8, 1)),
-        (Machine(cpus=4, gpus=1, gpu="T", gpu_bytes=8 * GIB), ("resnet50", "none", 256, 2, "fp16", 4, 1)),
+        (Hardware(cpus=4, gpus=1, gpu="T", gpu_bytes=8 * GIB), ("resnet50", "none", 256, 2, "fp16", 4, 1)),
     ],
 )
 def test_the_study_suits_the_machine(machine, wanted):

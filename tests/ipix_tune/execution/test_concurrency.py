@@ -6,16 +6,16 @@ import pytest
 
 from ipix_tune.execution import cluster, concurrency
 from ipix_tune.execution.concurrency import Concurrency, Seen, awaited, may_come, waits_for
-from ipix_tune.execution.placement import Standing
+from ipix_tune.execution.placement import PlacementGroups
 from ipix_tune.execution.resources import ResourceError
 from ipix_tune.trainer.resources import ResourcesConfig
 
-NOTHING = Standing(held={}, waiting=[])
+NOTHING = PlacementGroups(held={}, waiting=[])
 
 
 def at(*cpus, free=None, ahead=(), held=0, waiting=0, needs=1):
     """A cluster of nodes with so many CPUs each, of which this study holds some, and so many of its trials wait."""
-    standing = Standing(held={"CPU": held} if held else {}, waiting=[{"CPU": needs}] * waiting)
+    standing = PlacementGroups(held={"CPU": held} if held else {}, waiting=[{"CPU": needs}] * waiting)
     total = {"CPU": sum(cpus)} if sum(cpus) else {}
     return Seen(
         total=total,

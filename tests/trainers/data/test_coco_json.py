@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ipix_tune.config.load_study import load
-from ipix_tune.study.first_settings import Machine
+from ipix_tune.study.first_settings import Hardware
 from ipix_tune.study.first_study import begin
 from trainers.common.errors import ConfigError, DataError, OutputError
 from trainers.config import TrainConfig
@@ -165,7 +165,7 @@ def test_init_makes_a_study_of_images_and_a_json(tmp_path):
     given = file(tmp_path / "i.json", objects, images=names)
     for _ in range(2):  # again: nothing has changed
         lines = begin(
-            images=tmp_path / "images", annotations=[given], labelled=4, out=tmp_path, machine=Machine(cpus=2)
+            images=tmp_path / "images", annotations=[given], labelled=4, out=tmp_path, machine=Hardware(cpus=2)
         )
     assert "9 masks of 3 classes painted" in "\n".join(lines)
     data = open_data(TrainConfig.model_validate(load(tmp_path / "study.yaml").trainer).data, final=True)
@@ -177,6 +177,6 @@ def test_init_makes_a_study_of_images_and_a_json(tmp_path):
     assert "bare.png" in {item.image.name for item in data.unlabelled}
     (tmp_path / "study-masks/0.png").write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"0\.png: is there already"):
-        begin(images=tmp_path / "images", annotations=[given], labelled=4, out=tmp_path, machine=Machine(cpus=2))
+        begin(images=tmp_path / "images", annotations=[given], labelled=4, out=tmp_path, machine=Hardware(cpus=2))
     with pytest.raises(ConfigError, match="one of the two"):
         begin(images=tmp_path / "images", out=tmp_path)

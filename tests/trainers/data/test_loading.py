@@ -8,7 +8,7 @@ import torch
 
 from trainers.data import loading as module
 from trainers.data.loader import TrainLoader
-from trainers.data.loading import Kept, auto_workers, batch_bytes, decoded_bytes, kept_images, loading
+from trainers.data.loading import CacheSize, auto_workers, batch_bytes, decoded_bytes, kept_images, loading
 from trainers.data.open import open_data
 from trainers.interface.method import Needs
 from trainers.loop.fit import MetricsLog
@@ -147,9 +147,9 @@ def test_a_run_chooses_once_what_it_keeps_and_records_it(train_config, tmp_path,
 
 
 def test_processes_of_one_run_keep_what_the_least_of_them_has_room_for():
-    kept = Kept(size=21 * GB, words="all")
+    kept = CacheSize(size=21 * GB, words="all")
     assert kept.at_most(30 * GB) is kept
-    assert kept.at_most(8 * GB) == Kept(
+    assert kept.at_most(8 * GB) == CacheSize(
         size=8 * GB, words="up to 8 GB of decoded images kept (the least of all processes)"
     )
 

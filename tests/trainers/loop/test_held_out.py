@@ -11,7 +11,7 @@ from tests.trainers.runs import rows, same_tensors, tensors, tiny
 from trainers.data.layout import Item
 from trainers.interface.held_out_file import due, file_of
 from trainers.loop.fit import fit
-from trainers.loop.held_out import LARGEST, HeldOut, picture_size, spread
+from trainers.loop.held_out import LARGEST, HeldOutWriter, picture_size, spread
 from trainers.loop.process_group import Process
 
 CPU = torch.device("cpu")
@@ -84,11 +84,12 @@ def test_the_shares_of_two_processes_add_up_to_that_of_one():
     torch.manual_seed(0)
     prediction, masks = torch.randint(3, (5, 6, 7)), torch.randint(3, (5, 6, 7))
     masks[0, 0] = 255
-    alone = HeldOut(items(5), num_classes=3, shown=2, process=Process(rank=0, world=1, device=CPU))
+    alone = HeldOutWriter(items(5), num_classes=3, shown=2, process=Process(rank=0, world=1, device=CPU))
     alone.add(prediction[:2], masks[:2])
     alone.add(prediction[2:], masks[2:])
     shares = [
-        HeldOut(items(5), num_classes=3, shown=2, process=Process(rank=rank, world=2, device=CPU)) for rank in (0, 1)
+        HeldOutWriter(items(5), num_classes=3, shown=2, process=Process(rank=rank, world=2, device=CPU))
+        for rank in (0, 1)
     ]
     for rank, share in enumerate(shares):
         share.add(prediction[rank::2], masks[rank::2])
@@ -97,7 +98,7 @@ def test_the_shares_of_two_processes_add_up_to_that_of_one():
 
 
 def test_counts_are_those_of_each_class_and_ignored_pixels_have_none():
-    one = HeldOut(items(1), num_classes=3, shown=0, process=Process(rank=0, world=1, device=CPU))
+    one = HeldOutWriter(items(1), num_classes=3, shown=0, process=Process(rank=0, world=1, device=CPU))
     one.add(torch.tensor([[[0, 1, 1, 2]]]), torch.tensor([[[0, 1, 2, 255]]]))
     assert one.counts[0].tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
 
