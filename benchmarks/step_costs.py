@@ -186,7 +186,7 @@ def _trained(*, epochs: int, steps: int, processes: int) -> list[dict[str, Any]]
     """The rows of `metrics.jsonl` of the demo's first trial, so long, under torchrun."""
     from ipix_tune.config.load_study import load
     from ipix_tune.config.search_space import SearchSpace
-    from ipix_tune.trainer.own.trainer import own_config
+    from ipix_tune.trainer.own.own_config import own_config
     from trainers.common.yaml_file import dump
 
     study = load(UNIMATCH)

@@ -62,7 +62,7 @@ def train(
     from ipix_tune.tracking.final_run import FinalRun, said
     from ipix_tune.tracking.shell_environment import wandb_mode
     from ipix_tune.trainer.own.final_recipe import compared
-    from ipix_tune.trainer.own.trainer import own_config
+    from ipix_tune.trainer.own.own_config import own_config
     from trainers.cli.train import describe_data, folder_of, folders_of, load
     from trainers.cli.train import train as train_here
     from trainers.inference.model_card import write_card, write_cards

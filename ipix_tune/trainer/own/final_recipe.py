@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.columns import PARAM_PREFIX
 from ipix_tune.trainer.exported import SEEDS, Recipe, RecipeError
-from ipix_tune.trainer.own.keys import has_val
+from ipix_tune.trainer.own.own_config import has_val
 from trainers.config import TrainConfig
 from trainers.loop.run_summary import validation_called
 from trainers.loop.seeds import FINAL, HELD_OUT, SeedRun, mean_of

@@ -1,25 +1,17 @@
 """Our own trainer behind the seam: the one place of the study's side that knows the training config."""
 
 import copy
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ipix_tune.trainer.exported import ExportedConfig, Recipe
 from ipix_tune.trainer.interface import Checked, Config, Epoch, Report, Section, SpaceError
 from ipix_tune.trainer.own import device_grant
-from ipix_tune.trainer.own.keys import (
-    UNSEARCHABLE,
-    canonical,
-    has_val,
-    leaf_default,
-    nearest_leaf,
-    refusal,
-    train_leaves,
-)
+from ipix_tune.trainer.own.keys import OwnKeys
 from ipix_tune.trainer.own.method_section import drop_other_methods_keys, other_methods_key, own_keys
 from ipix_tune.trainer.own.metrics import metric_fault
+from ipix_tune.trainer.own.own_config import has_val, own_config
 from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common.config_faults import Lines
@@ -28,48 +20,16 @@ from trainers.common.errors import DataError
 from trainers.common.object_uri import is_uri
 from trainers.common.yaml_file import validate
 from trainers.config import TrainConfig
-from trainers.dead_keys import conditions, dead_keys, normal_form, refused_keys, why_dead, without_refused
-
-NO_PART = {"seed", "provenance", "logging"}
-"""Keys of a training config that make no other arm."""
+from trainers.dead_keys import without_refused
 
 
-class OwnTrainer:
+class OwnTrainer(OwnKeys):
     """`trainers`: semi-supervised segmentation. See :class:`ipix_tune.trainer.interface.Trainer`."""
 
     kind = "training config"
     length_key = "trainer.schedule.epochs"
-    free_keys = False
     has_recipe = True
     joined = True
-    granted_keys: tuple[str, ...] = ("precision.device", "data.loader_workers")
-
-    def keys(self) -> Collection[str]:
-        return train_leaves()
-
-    def path_of(self, name: str) -> tuple[str, ...]:
-        return tuple(name.split("."))
-
-    def key_fault(self, name: str) -> str | None:
-        known = train_leaves()
-        if name in known:
-            return None
-        if below := [leaf for leaf in known if leaf.startswith(name + ".")]:
-            return f"{name} is a section of the training config; search one of its keys, such as {below[0]}"
-        return f"{name} is not a key of the training config{nearest_leaf(name)} (`ipix-tune keys` lists all)"
-
-    def unsearchable(self, name: str) -> str | None:
-        found = (why for key, why in UNSEARCHABLE.items() if name == key or name.startswith(key + "."))
-        return next(found, None)
-
-    def canonical(self, name: str, value: Any) -> Any:
-        return canonical(name, value)
-
-    def refusal(self, name: str, value: object) -> str | None:
-        return refusal(name, value)
-
-    def default(self, data: Section, name: str) -> Any:
-        return leaf_default(data, name)
 
     def check_section(self, section: Section, *, source: str, lines: Lines) -> None:
         """Nothing: the section is partial, and what it lacks is searched."""
@@ -135,19 +95,6 @@ class OwnTrainer:
 
     def evaluated_every(self, config: Config) -> int:
         return own_config(config).evaluation.every
-
-    def dead_keys(self, config: Config) -> Mapping[str, str]:
-        asked = own_config(config)
-        return {name: why_dead(mark, asked) for name, mark in dead_keys(asked).items()}
-
-    def depends_on(self, config: Config, name: str) -> Iterable[str]:
-        return _named(own_config(config), name)
-
-    def refused_together(self, section: Section) -> Sequence[str]:
-        return list(refused_keys(section))
-
-    def identity(self, config: Config) -> str:
-        return json.dumps(normal_form(own_config(config)).model_dump(mode="json", exclude=NO_PART), sort_keys=True)
 
     def seeds(self) -> str | None:
         return None
@@ -292,31 +239,7 @@ class OwnTrainer:
         fit(own_config(config), folder, callbacks=[told])
 
 
-def own_config(config: Config) -> TrainConfig:
-    """A config of our trainer, with its type.
-
-    Raises:
-        TypeError: it is another trainer's.
-    """
-    if not isinstance(config, TrainConfig):
-        raise TypeError(f"{type(config).__name__} is no training config of our own trainer")
-    return config
-
-
 def _seeds(config: TrainConfig) -> str:
     """Such as: seed 3 is; or: seed 0, seeds.init 2 are."""
     single = [f"seeds.{name} {value}" for name, value in config.seeds if value is not None]
     return f"{', '.join([f'seed {config.seed}', *single])} {'are' if single else 'is'}"
-
-
-def _named(config: TrainConfig, name: str) -> Iterator[str]:
-    """Keys that the conditions of ``name`` name, and those of these in turn."""
-    declared, todo, done = conditions(config), [name], set()
-    while todo:
-        here = todo.pop()
-        if here in done:
-            continue
-        done.add(here)
-        for mark in declared.get(here, ()):
-            todo += mark.named
-            yield from mark.named
