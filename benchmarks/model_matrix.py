@@ -1,6 +1,7 @@
 """Every method on every kind of network, with the inter-pixel loss: a step, exact resume, two processes.
 
     python -m benchmarks.model_matrix measure --rows model_matrix.jsonl
+    python -m benchmarks.model_matrix rounding --rows model_matrix.jsonl
     python -m benchmarks.model_matrix table --rows model_matrix.jsonl --out benchmarks/results/model_matrix_202611.md
 
 `measure` goes on where it was stopped; `--method` and `--network` take some of the cells. A cell trains on `digits`, in
@@ -13,6 +14,9 @@ crops of 32 pixels:
 - two processes: as many steps in float64, once by one process and once by two (gloo), each with half of the batch; the
   difference of weights, statistics and optimiser states, relative to what the steps changed, of the part where it is
   largest. DDP also fails where a parameter that requires a gradient gets none.
+
+`rounding` asks of every cell in which that difference is above `QUESTIONED` how far rounding alone goes: one process
+trains anew with first weights that are moved by up to float64's unit of rounding, and is compared with itself.
 """
 
 import json
@@ -23,6 +27,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import torch
 import typer
@@ -45,8 +50,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 CROP, BATCH, WORLD, STEPS = 32, 4, 2, 2
 MORE_STEPS = {"meanteacher": 3, "u2pl": 3}
-LARGEST = 1e-6
-"""Difference of two processes from one, in float64, above which they do not do the same."""
+LARGEST, TIMES = 1e-6, 10
+"""Two processes do the same as one where they differ by less than `LARGEST` in float64, or by less than `TIMES` what
+rounding does to one process alone: it moves the first weights only, where two processes round every sum otherwise."""
+QUESTIONED, DRAWS = 1e-9, 3
 
 Some = Annotated[list[str] | None, typer.Option("--method", help="Only these methods.")]
 Kinds = Annotated[list[str] | None, typer.Option("--network", help="Only networks whose name holds one of these.")]
@@ -54,26 +61,26 @@ Kinds = Annotated[list[str] | None, typer.Option("--network", help="Only network
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def config_of(method: str, network: str, **schedule: int) -> TrainConfig:
+def config_of(method: str, network: str, crop: int, **schedule: int) -> TrainConfig:
     """The config of a cell."""
     from tests.trainers.methods.test_every_method import config
 
     found: TrainConfig = config(
         method,
-        data={"crop": CROP, "batch_size": BATCH},
+        data={"crop": crop, "batch_size": BATCH},
         model={"backbone": "small", "weights": "none", **NETWORKS[network]},
         schedule=schedule,
     )
     return found
 
 
-def stepped(method: str, network: str, folder: Path) -> dict[str, Any]:
+def stepped(method: str, network: str, crop: int, folder: Path) -> dict[str, Any]:
     """A short training, and another that was stopped and taken up."""
     from tests.trainers.runs import rows, same_tensors, tensors
     from trainers.interface.epoch_record import Decision
     from trainers.loop.fit import fit
 
-    config = config_of(method, network, epochs=MORE_STEPS.get(method, STEPS), steps_per_epoch=1)
+    config = config_of(method, network, crop, epochs=MORE_STEPS.get(method, STEPS), steps_per_epoch=1)
     fit(config, folder / "whole")
     last = rows(folder / "whole")[-1]
     losses = {name: value for name, value in last.items() if name.startswith("train/loss")}
@@ -87,34 +94,62 @@ def stepped(method: str, network: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _trained(method: str, network: str, folder: Path) -> tuple[Any, Any]:
+def _trained(method: str, network: str, crop: int, folder: Path) -> tuple[Any, Any]:
     from tests.trainers.methods.test_two_processes_train import trained
 
     model = {"backbone": "small", "weights": "none", **NETWORKS[network]}
-    sections = {"model": model, "data": {"crop": CROP}}
+    sections = {"model": model, "data": {"crop": crop}}
     held: tuple[Any, Any] = trained(method, folder, sections, images=BATCH, steps=MORE_STEPS.get(method, STEPS))
     return held
 
 
-def _work(rank: int, folder: Path, methods: list[str], network: str) -> None:
+def _moved(method: str, network: str, crop: int, folder: Path, *, seed: int) -> tuple[Any, Any]:
+    """:func:`_trained`, from weights that are moved by up to their unit of rounding."""
+    from tests.trainers.methods import test_two_processes_train as steps
+
+    generator, state_of = torch.Generator().manual_seed(seed), steps.state_of
+
+    def move(run: Any) -> Any:
+        with torch.no_grad():
+            for one in run.trained.values():
+                for weight in one.module.parameters():
+                    unit = torch.finfo(weight.dtype).eps
+                    weight.mul_(1 + unit * (2 * torch.rand(weight.shape, generator=generator, dtype=weight.dtype) - 1))
+        return state_of(run)
+
+    with mock.patch.object(steps, "state_of") as asked:
+        asked.side_effect = lambda run: move(run) if asked.call_count == 1 else state_of(run)
+        return _trained(method, network, crop, folder)
+
+
+def rounded(method: str, network: str, crop: int, folder: Path) -> dict[str, Any]:
+    """How far one process gets from itself by rounding, at most, over some draws."""
+    from tests.trainers.methods.test_two_processes_train import apart
+
+    alone = _trained(method, network, crop, folder / "alone")
+    draws = [_moved(method, network, crop, folder / str(seed), seed=seed) for seed in range(DRAWS)]
+    return {"rounding": max(max(apart(alone, one).values()) for one in draws)}
+
+
+def _work(rank: int, folder: Path, methods: list[str], network: str, crop: int) -> None:
     """Several methods one after the other: a process takes long to start."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     try:
         for method in methods:
-            torch.save(_trained(method, network, folder), folder / f"{method}, {rank}.pt")
+            torch.save(_trained(method, network, crop, folder), folder / f"{method}, {rank}.pt")
     finally:
         torch.distributed.destroy_process_group()
 
 
-def compared(method: str, network: str, folder: Path) -> dict[str, Any]:
+def compared(method: str, network: str, crop: int, folder: Path) -> dict[str, Any]:
     """What two processes hold, in ``folder``, against one."""
     from tests.trainers.methods.test_two_processes_train import apart
 
     each = [folder / f"{method}, {rank}.pt" for rank in range(WORLD)]
     if not all(path.exists() for path in each):
         return {"compared_error": "the two processes failed"}
-    alone = _trained(method, network, folder / method)
+    alone = _trained(method, network, crop, folder / method)
     return {"apart": max(max(apart(alone, torch.load(path, weights_only=True)).values()) for path in each)}
 
 
@@ -124,37 +159,67 @@ def measure(
     only: Some = None,
     networks: Kinds = None,
     at_once: Annotated[int, typer.Option(help="Methods that two processes train before a row is written.")] = 6,
+    crop: Annotated[int, typer.Option(help="Side of the crops; rows of other crops have a table of their own.")] = CROP,
 ) -> None:
     """Measure the cells that are not there yet."""
 
     torch.set_num_threads(1)
     known = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
-    done = {(row["method"], row["network"]) for row in known}
+    done = {(row["method"], row["network"]) for row in known if row.get("crop", CROP) == crop}
     for network in NETWORKS:
         if networks and not any(one in network for one in networks):
             continue
         wanted = [one for one in ALL_ON if (not only or one in only) and (one, network) not in done]
         for begin in range(0, len(wanted), at_once):
-            _measure(wanted[begin : begin + at_once], network, rows)
+            _measure(wanted[begin : begin + at_once], network, crop, rows)
 
 
-def _measure(methods: list[str], network: str, rows: Path) -> None:
+def _measure(methods: list[str], network: str, crop: int, rows: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            spawn(_work, args=(folder, methods, network), nprocs=WORLD)
+            spawn(_work, args=(folder, methods, network, crop), nprocs=WORLD)
         except Exception as error:
             typer.echo(f"two processes on {network}: {error}")
         for method in methods:
-            row: dict[str, Any] = {"method": method, "network": network, "commit": git_commit()}
-            row |= _tried(stepped, method, network, folder / f"{method}, steps")
-            row |= _tried(compared, method, network, folder)
-            with rows.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            typer.echo(str(row))
+            row: dict[str, Any] = {"method": method, "network": network, "crop": crop, "commit": git_commit()}
+            row |= _tried(stepped, method, network, crop, folder / f"{method}, steps")
+            row |= _tried(compared, method, network, crop, folder)
+            _keep(row, rows)
 
 
-def _tried(measured: Callable[[str, str, Path], dict[str, Any]], *given: Any) -> dict[str, Any]:
+def _keep(row: dict[str, Any], rows: Path) -> None:
+    with rows.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    typer.echo(str(row))
+
+
+@app.command()
+def rounding(
+    rows: Annotated[Path, typer.Option(help="JSON lines that `measure` wrote; rows are added.")],
+    only: Some = None,
+    networks: Kinds = None,
+) -> None:
+    """Measure what rounding does in the cells where two processes are apart by more than `QUESTIONED`."""
+    torch.set_num_threads(1)
+    for row in _cells([json.loads(line) for line in rows.read_text().splitlines()]).values():
+        method, network, crop = row["method"], row["network"], row.get("crop", CROP)
+        asked = (not only or method in only) and (not networks or any(one in network for one in networks))
+        if asked and "rounding" not in row and row.get("apart", 0) > QUESTIONED:
+            with tempfile.TemporaryDirectory() as folder:
+                found = _tried(rounded, method, network, crop, Path(folder))
+            _keep({"method": method, "network": network, "crop": crop, **found}, rows)
+
+
+def _cells(rows: list[dict[str, Any]]) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """What all rows of a cell say together, the latest where several say the same, by method, network and crop."""
+    cells: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in rows:
+        cells.setdefault((row["method"], row["network"], row.get("crop", CROP)), {}).update(row)
+    return cells
+
+
+def _tried(measured: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
     try:
         return measured(*given)
     except Exception as error:
@@ -165,15 +230,16 @@ def _tried(measured: Callable[[str, str, Path], dict[str, Any]], *given: Any) ->
 def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
     """Write what was measured."""
     found = [json.loads(line) for line in rows.read_text().splitlines()]
-    by_cell = {(row["method"], row["network"]): row for row in found}
+    cells = _cells(found)
+    here = {(method, network): row for (method, network, crop), row in cells.items() if crop == CROP}
     methods = [*ALL_ON, *sorted({row["method"] for row in found} - ALL_ON.keys())]
-    commits = ", ".join(dict.fromkeys(str(row.get("commit", "not known")) for row in found))
+    commits = ", ".join(dict.fromkeys(str(row["commit"])[:7] for row in found if "commit" in row))
     kept = ", ".join(f"{name} {version(name)}" for name in ("torch", "segmentation-models-pytorch", "timm"))
     lines = [
         "# Every method on three kinds of network",
         "",
-        "`python -m benchmarks.model_matrix measure --rows model_matrix.jsonl`, then `table`; 2 cores, no GPU, "
-        f"{date.today():%Y-%m-%d}, commit {commits}, {kept}.",
+        "`python -m benchmarks.model_matrix measure --rows model_matrix.jsonl`, then `rounding` and `table`; 2 cores, "
+        f"no GPU, {date.today():%Y-%m-%d}, commit {commits}, {kept}.",
         "",
         f"`digits`, crops of {CROP} pixels, {BATCH} + {BATCH} images, inter-pixel loss on (alpha 1, tau 0.05), random "
         "weights. A cell says: the inter-pixel loss in the last step; whether a run that was stopped and taken up has "
@@ -184,21 +250,42 @@ def table(rows: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Opti
         f"| method | {' | '.join(NETWORKS)} |",
         "|---|" + "---|" * len(NETWORKS),
     ]
+    lines += [f"| {one} | {' | '.join(_cell(here.get((one, network))) for network in NETWORKS)} |" for one in methods]
+    whole = sum(_holds(row) for row in here.values())
     lines += [
-        f"| {one} | {' | '.join(_cell(by_cell.get((one, network))) for network in NETWORKS)} |" for one in methods
+        "",
+        f"{whole} of {len(here)} cells hold in all three respects (difference below {LARGEST:.0e}, or below {TIMES} "
+        "times what rounding does to one process).",
     ]
-    whole = sum(_holds(row) for row in found)
-    lines += ["", f"{whole} of {len(found)} cells hold in all three respects (difference below {LARGEST:.0e})."]
-    if missing := len(methods) * len(NETWORKS) - len(by_cell):
+    if missing := len(methods) * len(NETWORKS) - len(here):
         lines.append(f"{missing} cells are not measured; the command above goes on with them.")
-    lines.append("")
+    lines += ["", *_rounding_lines(cells), ""]
     out.write_text("\n".join(lines))
     typer.echo(str(out))
 
 
+def _rounding_lines(cells: dict[tuple[str, str, int], dict[str, Any]]) -> list[str]:
+    asked = [(key, row) for key, row in cells.items() if "rounding" in row or key[2] != CROP]
+    if not asked:
+        return []
+    lines = [
+        "## How far rounding goes",
+        "",
+        f"One process against itself with first weights moved by at most 2e-16 of each: the largest of {DRAWS} draws.",
+        "",
+        "| method | network | crop | two processes | rounding |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for (method, network, crop), row in sorted(asked, key=lambda one: (one[0][1], -one[1].get("apart", 0))):
+        own = f"{row['rounding']:.1e}" if "rounding" in row else ""
+        lines.append(f"| {method} | {network} | {crop} | {row.get('apart', math.nan):.1e} | {own} |")
+    return lines
+
+
 def _holds(row: dict[str, Any]) -> bool:
+    allowed = max(LARGEST, TIMES * row.get("rounding", 0))
     return bool(
-        row.get("finite") and row.get("interpixel", 0) > 0 and row.get("resumed") and row.get("apart", 1) < 1e-6
+        row.get("finite") and row.get("interpixel", 0) > 0 and row.get("resumed") and row.get("apart", 1) < allowed
     )
 
 

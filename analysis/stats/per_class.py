@@ -123,21 +123,25 @@ def class_changes(study: StudyTrials, tables: Tables, first: Trial, second: Tria
 
 
 def lost_classes(study: StudyTrials, tables: Tables, best: Trial) -> tuple[LostClass, ...]:
-    """The classes of which no run of a configuration found a single pixel, by their number; those that none of its runs
-    scored are not among them."""
+    """The classes of which no run of a configuration found a single pixel, by their number. Those that one of its
+    evaluations left out are not among them: no held-out mask shows these, and where they were predicted, their IoU was
+    0 for that."""
     names = tables.facts.get("classes") or []
     columns = {name: f"val/iou/{index}" for index, name in enumerate(names)}
     columns = {name: column for name, column in columns.items() if column in tables.history.column_names}
-    highest: dict[str, dict[str, float]] = {name: {} for name in columns}
-    for row in tables.history.select(["run_id", *columns.values()]).to_pylist():
-        for name, column in columns.items():
-            if row[column] is not None:
-                highest[name][row["run_id"]] = max(row[column], highest[name].get(row["run_id"], 0.0))
     ours = {run.run_id for run in study.configurations.get(best.settings, ())} | {best.run_id}
+    highest: dict[str, dict[str, float]] = {name: {} for name in columns}
+    absent: set[str] = set()
+    for row in tables.history.select(["run_id", *columns.values()]).to_pylist():
+        known = {name for name, column in columns.items() if row[column] is not None}
+        for name in known:
+            highest[name][row["run_id"]] = max(row[columns[name]], highest[name].get(row["run_id"], 0.0))
+        if known and row["run_id"] in ours:
+            absent |= columns.keys() - known
     found = []
     for name, by_run in highest.items():
         scored = [value for run, value in by_run.items() if run in ours]
-        if scored and max(scored) == 0:
+        if scored and max(scored) == 0 and name not in absent:
             others = [(by_run.get(trial.run_id, 0.0), trial) for trial in study.trials if trial.run_id not in ours]
             most = max(others, key=lambda one: (one[0], -one[1].number), default=None)
             found.append(LostClass(name=name, elsewhere=most if most is not None and most[0] > 0 else None))

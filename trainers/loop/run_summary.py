@@ -56,17 +56,18 @@ def closing_lines(config: "TrainConfig", records: Sequence[EpochRecord]) -> list
 
 
 def never_found(records: Sequence[EpochRecord]) -> list[int]:
-    """Classes whose IoU was 0 at every evaluation that scored them: not one of their pixels was found. On the held-out
-    images, or where there are none on the validation list."""
+    """Classes whose IoU was 0 at every evaluation: not one of their pixels was found. On the held-out images, or where
+    there are none on the validation list. A class that an evaluation has no score of is in none of these images' masks:
+    where it was predicted, its IoU was 0 for that."""
     held_out = any("val/miou" in record.metrics for record in records)
     prefix = "val/iou/" if held_out else "final/last/iou/"
-    highest: dict[int, float] = {}
-    for record in records:
-        for name, value in record.metrics.items():
-            if name.startswith(prefix):
-                index = int(name.removeprefix(prefix))
-                highest[index] = max(value, highest.get(index, 0.0))
-    return sorted(index for index, value in highest.items() if value == 0)
+    evaluations = [
+        {int(name.removeprefix(prefix)): value for name, value in record.metrics.items() if name.startswith(prefix)}
+        for record in records
+    ]
+    scored = [one for one in evaluations if one]
+    always = set.intersection(*map(set, scored)) if scored else set()
+    return sorted(index for index in always if all(one[index] == 0 for one in scored))
 
 
 def _left_out(config: "TrainConfig", record: EpochRecord, prefix: str) -> str:

@@ -124,6 +124,14 @@ def test_a_class_that_one_seed_found_is_not_lost():
     assert lost_classes(study, tables, study.best()) == ()
 
 
+def test_a_class_that_one_evaluation_left_out_is_in_no_mask_and_is_not_lost():
+    study, tables = with_dog_at([0.0, 0.0], [0.0, 0.0])
+    column = tables.history.column_names.index("val/iou/2")
+    values = [None, *tables.history["val/iou/2"].to_pylist()[1:]]
+    tables = replace(tables, history=tables.history.set_column(column, "val/iou/2", [values]))
+    assert lost_classes(study, tables, study.best()) == ()
+
+
 def test_the_report_says_that_the_winner_never_found_a_class(undrawn):
     study, tables = with_dog_at([0.0, 0.0], [0.0, 0.0])
     readings = [part.reading for part in class_sections(study, tables, undrawn) if hasattr(part, "reading")]

@@ -84,6 +84,12 @@ def test_a_class_that_was_found_once_is_not_named():
     assert not any("never found" in text for text in closing_lines(config_of(classes=NAMES), records))
 
 
+def test_a_class_that_no_held_out_mask_shows_and_that_was_predicted_at_times_is_not_named():
+    scored = {"val/miou": 30.0, "val/iou/0": 60.0}
+    records = [record(**scored), record(**scored, **{"val/iou/1": 0.0}), record()]
+    assert not any("never found" in text for text in closing_lines(config_of(classes=NAMES), records))
+
+
 def test_without_held_out_images_the_validation_list_tells_which_classes_were_never_found():
     found = record(**{"final/last/miou": 30.0, "final/last/iou/0": 60.0, "final/last/iou/1": 0.0})
     assert closing_lines(config_of(classes=NAMES), [found])[-1].startswith("never found: cat ")

@@ -13,7 +13,7 @@ from torch.nn.modules._functions import SyncBatchNorm
 from benchmarks.gpu_counts import counted
 from benchmarks.helpers.fake_cuda import fake_cuda
 from benchmarks.helpers.method_settings import SETTINGS
-from benchmarks.process_counts import on_processes
+from benchmarks.process_counts import on_processes, read
 from trainers.common.transfer import HostRead, to_device
 from trainers.config import ModelConfig
 from trainers.data.strong import _banded, _compared
@@ -73,10 +73,11 @@ def test_the_counter_sees_every_kind_of_wait():
 
 
 @pytest.fixture(scope="module")
-def supervised_on_two():
+def supervised_on_two(tmp_path_factory):
     """Of a step with the small network on two processes, by `optim.batch_norm`."""
-    asked = [("supervised", "global"), ("supervised", "device")]
-    return {over: one for _, over, one in on_processes(asked, crop=33, batch=4)}
+    rows = tmp_path_factory.mktemp("counts") / "rows.jsonl"
+    on_processes([("supervised", "global"), ("supervised", "device")], rows, crop=33, batch=4)
+    return {over: one for (_, over), one in read(rows).items()}
 
 
 @pytest.mark.slow

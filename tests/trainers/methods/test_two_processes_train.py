@@ -5,6 +5,9 @@ thresholds after a step or two, and Adam's first step is the sign of a gradient,
 (a bias before batch norm).
 
     python -m tests.trainers.methods.test_two_processes_train [METHOD ...]    # differences of every method, as a table
+
+With `METHOD, last stage` the steps are those of the last stage, behind as many of each stage before it and all that the
+method does between them: labels, copies, fresh networks and optimisers.
 """
 
 import sys
@@ -16,7 +19,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from benchmarks.helpers.method_settings import ALL_ON
+from benchmarks.helpers.method_settings import ALL_ON, section, stages
 from tests.trainers.methods.test_every_method import config
 from tests.trainers.runs import in_double, in_float64
 from trainers.interface.batch import SemiBatch
@@ -44,19 +47,25 @@ gradient that is 0 by its own size, 1e-8."""
 SHARES, UNSURE = ("cutmixseg", "classmix"), {"method": {"conf_thresh": 0.15}}
 SEVERAL_NETWORKS = ("cps+cutmix", "gct", "ucc", "cct", "psmt", "unimatch", "unimatch_v2")
 DINOV2 = {"model": {"name": "dinov2_dpt", "size": "tiny"}, "data": {"crop": 28}, **OTHERS["adamw"]}
+LAST = ", last stage"
+SEVERAL_STAGES = ("st", "stpp", "dstcbc", "dsbn", "dmt", "naive_student", "noisy_student")
 COMMON_ENCODER = ("meanteacher", "cps+cutmix")
 """Methods whose networks have a frozen encoder in common: an average's, and a second trained network's."""
 
 
 def trained(name, folder, sections, *, images=4, steps=STEPS):
-    """All that a run holds after some steps, by part and name, and the weights before them."""
+    """All that a run holds after some steps of a method's first or last stage, by part and name, and before them."""
+    method, last = name.removesuffix(LAST), name.endswith(LAST)
     data = {**sections.get("data", {}), "batch_size": images}
     merged = {**sections, "data": data, "schedule": {"epochs": 2, "steps_per_epoch": steps}}
     with in_float64():
-        run = Run(config(name, **merged), folder)
-    before = state_of(run)
-    for batch in run.loader.epoch(0):
-        run.train_step(in_double(batch), Tally(run.process))
+        run = Run(config(method, **merged), folder)
+        for epoch in range(run.epochs[-1].start + 1 if last else 1):
+            run._reach(epoch)
+            before = state_of(run)
+            for batch in run.loader.epoch(epoch):
+                run.train_step(in_double(batch), Tally(run.process))
+    assert run.stage == (len(run.stages) - 1 if last else 0)
     after = state_of(run)
     run.close()
     return before, after
@@ -100,13 +109,14 @@ def together(folder, wanted, *, steps=STEPS):
 
 
 def apart(one, other):
-    """The largest difference of any part, relative to what the steps changed in it; counts must be equal."""
+    """The largest difference of any part, relative to what the steps changed in it, or where they changed nothing, to
+    its norm; counts and labels must be equal."""
     (before, ours), (_, theirs) = one, other
     assert ours.keys() == theirs.keys()
     worst = {}
     for part, held in ours.items():
         assert held.keys() == theirs[part].keys(), part
-        difference, moved = 0.0, 0.0
+        difference, moved, size = 0.0, 0.0, 0.0
         for key, value in held.items():
             if not value.is_floating_point():
                 assert torch.equal(value, theirs[part][key]), (part, key)
@@ -115,7 +125,8 @@ def apart(one, other):
             start = start if start is not None and start.shape == value.shape else torch.zeros_like(value)
             difference += float((value - theirs[part][key]).double().square().sum())
             moved += float((value - start).double().square().sum())
-        worst[part] = (difference / moved) ** 0.5 if moved else difference
+            size += float(value.double().square().sum())
+        worst[part] = (difference / (moved or size or 1.0)) ** 0.5
     return worst
 
 
@@ -215,6 +226,29 @@ def test_so_they_do_for_every_method_optimiser_and_memory_layout(name, every_met
         assert_alike(alone, held(rank, name, label))
 
 
+@pytest.mark.slow
+def test_all_methods_of_several_stages_are_among_those_whose_last_is_compared():
+    assert {name for name in ALL_ON if stages(section(name)) > 1} == set(SEVERAL_STAGES)
+
+
+@pytest.fixture(scope="module", params=["", *OTHERS])
+def last_stages(request, tmp_path_factory):
+    """Settings, and what two processes hold with them after steps of a last stage."""
+    sections = OTHERS.get(request.param, {})
+    wanted = [(f"{name}{LAST}", request.param, sections) for name in SEVERAL_STAGES]
+    return request.param, sections, together(tmp_path_factory.mktemp("last"), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEVERAL_STAGES)
+def test_so_they_do_after_the_labels_and_steps_of_a_methods_last_stage(name, last_stages, tmp_path, one_thread):
+    label, sections, held = last_stages
+    alone = trained(f"{name}{LAST}", tmp_path, sections)
+    assert any("masks" in key for key in alone[1]["method"])
+    for rank in range(WORLD):
+        assert_alike(alone, held(rank, f"{name}{LAST}", label))
+
+
 @pytest.fixture(scope="module")
 def in_parts(tmp_path_factory):
     wanted = [(name, label, sections) for name in ALL_ON for label, sections in IN_PARTS.items()]
@@ -270,7 +304,7 @@ def main():
     """Print, for every named method (none: all) with the default settings, the largest difference of
     each part."""
     torch.set_num_threads(1)
-    names = sys.argv[1:] or list(ALL_ON)
+    names = sys.argv[1:] or [*ALL_ON, *(f"{name}{LAST}" for name in SEVERAL_STAGES)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         two = together(folder, [(name, "", {}) for name in names])
