@@ -102,7 +102,7 @@ def allocated(config: TrainConfig) -> int:
         batches, tally = run.loader.epoch(0), Tally(run.process)
         run.train_step(next(batches), tally)
         batch = next(batches)
-        for optimizer in run.optimizers.values():
+        for optimizer in run.networks.optimizers.values():
             optimizer.zero_grad(set_to_none=True)  # as the step does first; the profiler does not see these go
         before = _held(run, batch)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
@@ -125,7 +125,7 @@ def _held(run: Any, batch: Any) -> int:
     """Bytes of what lies there before a step: weights, banks, moments, and a batch."""
     from torch.utils._pytree import tree_leaves
 
-    kept = [*tree_leaves(run.weights()), *tree_leaves([one.state_dict() for one in run.optimizers.values()])]
+    kept = [*tree_leaves(run.weights()), *tree_leaves([one.state_dict() for one in run.networks.optimizers.values()])]
     kept += [value for network in run.method.networks().values() for value in network.state_dict().values()]
     for part in (batch.labelled, batch.unlabelled):
         kept += _of(part)

@@ -71,7 +71,7 @@ class Parts:
         torch.Tensor.backward = self.around("backward", torch.Tensor.backward)  # type: ignore[method-assign]
         run.method.losses = self.around("losses", run.method.losses)
         run._total = self.around("losses", run._total)
-        for optimizer in run.optimizers.values():
+        for optimizer in run.networks.optimizers.values():
             optimizer.step = self.around("optimiser", optimizer.step)
         run.method.after_step = self.around("optimiser", run.method.after_step)
         run.train_step = self.around("other", run.train_step)

@@ -140,7 +140,7 @@ class AskTell:
             self._store.stop(trial.key, epoch=epoch)  # before the score: a study that dies in between asks once more
             trial.stopped = True
         second = None if self._store.second_metric is None else metrics.get(self._store.second_metric)
-        self._store.record(trial.key, epoch=epoch, score=score, second_score=second)
+        self._store.report(trial.key, epoch=epoch, score=score, second_score=second)
         trial._scores[epoch] = score
         return not trial.stopped
 

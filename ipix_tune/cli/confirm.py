@@ -49,7 +49,7 @@ def confirm(
         typer.Option("--retry-failed", help="With --resume: run failed trials once more, from their checkpoints."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and its highest price, and run nothing.")
+        bool, typer.Option("--dry-run", help="Print the plan and what it costs at most, and run nothing.")
     ] = False,
 ) -> None:
     """Re-train the best configs, the defaults and their ablations with paired seeds, until the verdicts are in."""

@@ -22,8 +22,9 @@ def export(
         bool | None,
         typer.Option(
             "--final/--no-final",
-            help="The final recipe: fresh seeds, the held-out images given back where that can be done, data.val "
-            "evaluated at the end; default: after a confirmation. --no-final: the run as the study made it.",
+            help="Write the recipe for final trainings: fresh seeds, training on the held-out images too where that "
+            "can be done, data.val evaluated at the end. Default: on after a confirmation. --no-final: the run as "
+            "the study made it.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="With the final recipe: the number of seeds to train.")] = SEEDS,

@@ -33,7 +33,10 @@ def init(
         str | None, typer.Option(help="Names of the classes in the order of their indices: background,cat,dog.")
     ] = None,
     label_map: Annotated[
-        str | None, typer.Option(help="What the masks hold, where they do not show it: '{0: 0, 255: 1}', reduce_zero.")
+        str | None,
+        typer.Option(
+            help="Which class each mask value is, where values are not classes: '{0: 0, 255: 1}', or reduce_zero."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the study file and its lists.")] = False,

@@ -31,18 +31,18 @@ COMMANDS = {
     ),
     "model-card": (
         "trainers.cli.model_card",
-        "What trained a network, on what, how well, how sure: README.md beside it.",
+        "Describe a trained network in a README.md: training, data, scores with intervals.",
     ),
     "export-model": (
         "trainers.cli.export_model",
         "A network by torch.export and ONNX, checked against its eager output.",
     ),
     "validate": ("ipix_tune.cli.validate", "Check a study file or a training config without starting anything."),
-    "repair": ("ipix_tune.cli.repair", "Log again what a study's W&B files lack of what its record knows."),
+    "repair": ("ipix_tune.cli.repair", "Complete a study's W&B logs from its own record, and make its report anew."),
     "wandb-sync": ("ipix_tune.cli.upload", "Send runs that were logged to disk only to the W&B server."),
     "wandb-workspace": (
         "ipix_tune.cli.wandb_workspace",
-        "Save a workspace of a study on W&B: objective, parameters, KL against CR, rungs.",
+        "Save a workspace of a study on W&B: score, parameters, the inter-pixel distances, rungs.",
     ),
     "draw-splits": ("trainers.cli.draw_splits", "Draw labelled splits of a data set, nested and with every class."),
     "keys": (

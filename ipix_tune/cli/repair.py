@@ -1,4 +1,4 @@
-"""`ipix-tune repair STUDY`: log again what a study's W&B files lack of what its record knows."""
+"""`ipix-tune repair STUDY`: complete a study's W&B logs from its own record."""
 
 import sys
 from pathlib import Path
@@ -16,8 +16,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def repair(
     study: Annotated[Path, typer.Argument(help="A study's folder, or its study file.")],
 ) -> None:
-    """Make a study's logs whole: epochs and ends that W&B's files lack are written to further files, from the study's
-    record and the trials' own metrics.jsonl. Then make its report anew."""
+    """Complete a study's W&B logs: epochs and ends that they lack are taken from the study's record and the trials' own
+    metrics.jsonl, and written to further files. Then make its report anew."""
     from analysis.columns import CONFIRM
     from analysis.page.build import build
     from ipix_tune.config.search_space import SearchSpace

@@ -50,12 +50,16 @@ def sweep(
     calibrate: Annotated[
         int | None,
         typer.Option(
-            min=6, metavar="N", help="N full-length trials in <name>-calibration; then which grace period they support."
+            min=6,
+            metavar="N",
+            help="Run N full-length trials in <name>-calibration, and say which grace period they support.",
         ),
     ] = None,
     dry_run: Annotated[
         DryRun | None,
-        typer.Option(help="Check everything and print the plan; --dry-run=measure also times and weighs a few steps."),
+        typer.Option(
+            help="Check everything and print the plan; --dry-run=measure also measures time and memory of a few steps."
+        ),
     ] = None,
 ) -> None:
     """Search the space of a study file on Ray."""

@@ -24,7 +24,7 @@ def wandb_workspace(
         Path | None, typer.Option(help="Write the workspace's specification to this JSON file, and send nothing.")
     ] = None,
 ) -> None:
-    """Save a workspace of the study on W&B: objective, parameters, KL against CR, rungs (WANDB_BASE_URL and
+    """Save a workspace of the study on W&B: score, parameters, the inter-pixel distances, rungs (WANDB_BASE_URL and
     WANDB_API_KEY say where and as whom). It shows the runs that are there: see wandb-sync."""
     if not (study / STUDY).is_file():
         raise UserError(f"{study}: no study here; give a study's folder, such as studies/voc")

@@ -7,7 +7,7 @@ from trainers.common.errors import UserError
 
 
 class ConfirmError(UserError):
-    """There is nothing to confirm, or not in this way."""
+    """There is nothing to confirm, or it cannot be confirmed as asked."""
 
 
 def defaults_of(study: StudyConfig) -> dict[str, Value] | None:

@@ -33,8 +33,8 @@ def check_objective(study: StudyConfig, trainer: Trainer) -> None:
         )
     if study.warm_start:
         raise SpaceError(
-            "warm_start with objective.second_objective: TPE is shown earlier trials by their place on one objective, "
-            "and a place on a front is none; remove one of the two",
+            "warm_start with objective.second_objective: TPE is shown earlier trials by their rank in one objective, "
+            "and trials on a front have no such rank; remove one of the two",
             path=("warm_start",),
         )
     if study.budget.no_improvement is not None:

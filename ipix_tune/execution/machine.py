@@ -16,7 +16,7 @@ TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 class MachineError(UserError):
-    """A Ray cannot be started on this machine as it is set up."""
+    """Ray cannot be started on this machine as it is set up."""
 
 
 def check_machine(address: str | None, environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -83,7 +83,7 @@ class TrialStoreSearcher(Searcher):
             self._trials.measure(key, told.metrics, last=told.epoch >= self._max_epochs)
         if told.score is not None and told.epoch is not None:
             second = None if self._trials.second_metric is None else told.metrics.get(self._trials.second_metric)
-            self._trials.record(key, epoch=told.epoch, score=told.score, seconds=told.seconds, second_score=second)
+            self._trials.report(key, epoch=told.epoch, score=told.score, seconds=told.seconds, second_score=second)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is on disk already."""

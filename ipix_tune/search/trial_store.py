@@ -55,6 +55,7 @@ class TrialStore:
         sampler: where configurations come from, if not from the sampler that the study file names; its state is then
             not taken up from the folder.
         there: names of the folders of trials that are there already, all of which the record must know.
+        data_state: what the data are now; noted with a trial that fails by them.
 
     Raises:
         IdentityError: it does not know one of them.
@@ -73,6 +74,7 @@ class TrialStore:
         letter: str = "t",
         sampler: optuna.samplers.BaseSampler | None = None,
         there: Collection[str] = (),
+        data_state: Callable[[], str] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -112,8 +114,7 @@ class TrialStore:
         """Epochs that all trials reported."""
         self.trained_s = float(self._study.user_attrs.get(TRAINED, 0))
         """Seconds that they took, each trial's counted."""
-        self.data_state: Callable[[], str] | None = None
-        """What the data are now (`ipix_tune.study.failed_trials`): noted with a trial that fails by them."""
+        self._data_state = data_state
 
     @property
     def seconds(self) -> float:
@@ -241,7 +242,7 @@ class TrialStore:
         if (trial := self._open.get(key)) is not None:
             trial.note_stop(epoch)
 
-    def record(
+    def report(
         self, key: str, *, epoch: int, score: float, seconds: float = 0, second_score: float | None = None
     ) -> None:
         """One epoch's score, how long it took and its value of the second objective; an epoch that is known already is
@@ -262,7 +263,7 @@ class TrialStore:
         trial = self._open.pop(key, None)
         if trial is None:
             return
-        data_state = self.data_state() if cause == DATA and self.data_state is not None else None
+        data_state = self._data_state() if cause == DATA and self._data_state is not None else None
         trial.end(state=state, error=error, cause=cause, data_state=data_state)
         self._ended.append(record_of(trial.frozen, self._letter))
         self.write_seconds()

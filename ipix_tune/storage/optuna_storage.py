@@ -20,7 +20,7 @@ JOURNAL = "journal.log"
 
 
 class RecordError(FolderError):
-    """The record could not be read or written for longer than that is waited for."""
+    """The study's record could not be read or written, and waiting did not help."""
 
 
 class PatientDatabase(RDBStorage):

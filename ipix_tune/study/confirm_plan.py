@@ -91,8 +91,8 @@ def accept(study: StudyConfig, place: Path, *, resume: bool | None) -> None:
     if changed := sorted(key for key in section if begun.get(key) != section[key]):
         was = ", ".join(f"confirm.{key}: {json.dumps(begun.get(key))}" for key in changed)
         raise ConfirmError(
-            f"{place}: its confirmation has begun with {was}. Seeds were seen under that plan, and its error holds for "
-            "no other: give these values again"
+            f"{place}: its confirmation has begun with {was}. Scores were seen under that plan, and its error holds "
+            "for no other: give these values again"
         )
 
 

@@ -19,7 +19,6 @@ def offer_failed(
     Returns:
         what there is to say.
     """
-    trials.data_state = lambda: trainer.data_state(config)
     failed = [entry for entry in trials.entries() if entry.state == "failed"] if resume else []
     now = trainer.data_state(config) if any(entry.cause == DATA for entry in failed) else ""
     changed = trials.offer_again(lambda one: one.cause == DATA and one.data_state != now)

@@ -6,6 +6,7 @@ and never changed, a record of its own beside it, the runs among the study's tri
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -202,12 +203,13 @@ def _race(
         judgement = judged(entries, found.plan, sign=sign)
         if len(entries) > seen[-1]:
             seen.append(len(entries))
-            say(console, f"look: {judgement.reason}")
+            say(console, f"results judged: {judgement.reason}")
         return [{ARM: arm, SEED: number} for arm, number in judgement.wanted]
 
     whole, study = study, by_first_objective(study)
     runs = as_study(study, found, place)
     total = len(found.arms) * found.plan.seeds
+    probe = found.config(found.arms[0].name, 0)
     trials = TrialStore(
         place / FOLDER,
         runs,
@@ -216,8 +218,8 @@ def _race(
         rounds=next_round,
         letter=LETTER,
         there=trials_of(place, copy),
+        data_state=partial(space.trainer.data_state, probe),
     )
-    probe = found.config(found.arms[0].name, 0)
     for line in offer_failed(trials, space.trainer, probe, resume=True, retry_failed=retry_failed, lost=False):
         say(console, line)
     max_epochs = space.trainer.max_epochs(found.arms[0].config)

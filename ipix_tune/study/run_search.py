@@ -76,7 +76,15 @@ def run(
             say(console, f"warning: {fit.idle}")
         plan = make_plan(study)
         there = study_folder.trials_of(place, copy)
-        trials = TrialStore(place, study, space, total=plan.trials, max_epochs=plan.max_epochs, there=there)
+        trials = TrialStore(
+            place,
+            study,
+            space,
+            total=plan.trials,
+            max_epochs=plan.max_epochs,
+            there=there,
+            data_state=partial(space.trainer.data_state, first),
+        )
         for line in offer_failed(trials, space.trainer, first, resume=resume, retry_failed=retry_failed, lost=True):
             say(console, line)
         return _search(study, space, plan, trials, place, copy, console=console)

@@ -40,7 +40,8 @@ def draw(
     root: Annotated[Path | None, typer.Option(help="Data root, where it does not lie above the split file.")] = None,
     mask_dir: Annotated[str | None, typer.Option(help="VOC, COCO: folder of masks, e.g. SegmentationClassAug.")] = None,
     label_map: Annotated[
-        str | None, typer.Option(help="What the masks hold, as data.label_map: '{0: 0, 255: 1}' or reduce_zero.")
+        str | None,
+        typer.Option(help="Which class each mask value is, as data.label_map: '{0: 0, 255: 1}' or reduce_zero."),
     ] = None,
     list_encoding: Annotated[
         str, typer.Option(help="Encoding of the split file where it has no byte order mark, as data.list_encoding.")

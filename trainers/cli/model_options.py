@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Model = Annotated[Path, typer.Argument(help="A run's folder, a study's trials/<key>, or a checkpoint (.pt).")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Which weights of a run's folder: of the last epoch, or of the best on held-out images."),
+    typer.Option(help="Which weights of a run's folder: last (epoch), or best (on held-out images)."),
 ]
 Sliding = Annotated[
     bool | None,
@@ -37,7 +37,7 @@ Flip = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: as the config says.")]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads; default: as the config says. Another number may change last bits."),
+    typer.Option(min=1, help="CPU threads; default: as the config says. Another number may change the last digits."),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -32,9 +32,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def predict(
     model: Model,
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of them.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the masks; one of an earlier call is continued.")] = Path(
-        "predictions"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the masks. What an earlier call left there is continued.")
+    ] = Path("predictions"),
     listed: Annotated[
         str | None,
         typer.Option("--list", help="In place of images: a split file, read as the run reads its own (data.root)."),

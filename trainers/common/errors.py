@@ -43,7 +43,7 @@ class OutOfMemory(TrainingError):
 
 
 class LoaderError(TrainingError):
-    """No batch comes any more; the message says why that may be. A fault of the machine: worth another try."""
+    """The data loader gives no batch any more; the message says why that may be. Another try may succeed."""
 
 
 def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:

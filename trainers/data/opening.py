@@ -22,7 +22,7 @@ class CorruptError(DataError):
 
 
 class MeaningError(DataError):
-    """A file can be decoded, and what its pixels mean cannot be told, or is not supported."""
+    """A file can be decoded, but what its pixels mean cannot be told or is not supported."""
 
 
 @contextlib.contextmanager

@@ -32,8 +32,8 @@ def save(run: Run, *, same_weights: bool = False) -> None:
         "identity": run.identity(),
         about_model.KEY: about_model.about(run.config, run.data, run.student.input_spec),
         **run.weights(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in run.optimizers.items()},
-        "scaling": run.scaling.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in run.networks.optimizers.items()},
+        "scaling": run.networks.scaling.state_dict(),
         "step": run.step,
         "best": run.best,
         "skipped": int(latest["train/skipped_images"]),
@@ -116,9 +116,9 @@ def clear(run: Run) -> None:
 def _take_up(run: Run, state: dict[str, Any]) -> None:
     try:
         run.load_weights(state)
-        for name, optimizer in run.optimizers.items():
+        for name, optimizer in run.networks.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        run.scaling.load_state_dict(state.get("scaling", {}))
+        run.networks.scaling.load_state_dict(state.get("scaling", {}))
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{run.folder}: its weights do not fit the networks of this version ({str(error).splitlines()[0]}): it was "

@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from trainers.common.errors import TrainingError
 from trainers.common.float32 import many_sizes
 from trainers.config import TrainConfig
 from trainers.data.loader import TrainLoader
@@ -20,28 +19,27 @@ from trainers.data.read import Reader
 from trainers.data.rng_streams import Stream, generator
 from trainers.interface.batch import SemiBatch
 from trainers.interface.epoch_record import EpochRecord
-from trainers.interface.method import AuxiliaryModule, Needs
+from trainers.interface.method import Needs
 from trainers.interface.step import Progress, Step, StepOutput
 from trainers.loop import process_group
 from trainers.loop import run_identity as identity
 from trainers.loop.batch_norm import statistics_of
-from trainers.loop.compile import begin_step, compile_networks
+from trainers.loop.compile import begin_step
 from trainers.loop.labelled_loss import make_labelled_loss
 from trainers.loop.lr_schedule import lr_factors, warmup_lines
 from trainers.loop.method_kit import make_kit
 from trainers.loop.network_check import check_input
-from trainers.loop.optim import build_optimizer, set_lr
-from trainers.loop.precision import LossScaling, autocast, precision_lines
+from trainers.loop.precision import autocast, precision_lines
 from trainers.loop.resource_meter import StepClock, forget_peak
 from trainers.loop.stages import stage_epochs, unlabelled_images
 from trainers.loop.step_means import Tally
 from trainers.loop.together import together
+from trainers.loop.trained_networks import TrainedNetworks
 from trainers.losses.interpixel import InterPixelLoss
 from trainers.losses.ramps import gaussian_ramp, warmup_steps
 from trainers.methods.registry import build_method
 from trainers.models.build import build_model
 from trainers.models.interface import SegmentationModel
-from trainers.models.noise import noise_of
 
 CHECK_EVERY = 50
 """Steps between two looks at whether the losses are finite (on a GPU each look waits for the device)."""
@@ -71,20 +69,7 @@ class Run:
         self.student = cast(SegmentationModel, kit.student)
         check_input(config, self.student.input_spec, world=self.process.world)
         self.method = build_method(config.method, kit)
-        self.wrapped = self.process.wrapped(self.student)
-        self.companions = self.method.trained()
-        self.trained = {
-            "student": AuxiliaryModule(module=self.student, backbone=self.student.backbone),
-            **self.companions,
-        }
-        compile_networks(
-            dict.fromkeys([one.module for one in self.trained.values()] + list(self.method.networks().values())),
-            config.precision.compile,
-        )
-        self.noisy = any(noise_of(one.module) for one in self.trained.values())
-        """Whether its networks have dropout, which draws from torch's global generator."""
-        self.optimizers = self._fresh_optimizers()
-        self.scaling = LossScaling(config.precision.amp, self.process.device)
+        self.networks = TrainedNetworks(self.student, self.method, config, self.process)
         self.stages = self.method.stages()
         self.epochs = stage_epochs(self.stages, config.schedule.epochs)
         self.stage = 0
@@ -115,19 +100,6 @@ class Run:
         """Means of the epoch that was trained and saved, and is not evaluated yet."""
 
         self.latest: dict[str, float] = {}
-
-    def _fresh_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {
-            name: build_optimizer(
-                one.module,
-                one.backbone,
-                self.config.optim,
-                adam_lr=one.adam_lr,
-                adam_betas=one.adam_betas,
-                sgd_lr=one.sgd_lr,
-            )
-            for name, one in self.trained.items()
-        }
 
     def _loader_of(self, needs: Needs, pseudo: Mapping[int, bytes] | None) -> TrainLoader:
         return TrainLoader(
@@ -162,7 +134,7 @@ class Run:
                 seed = int(generator(self.config.init_seed, Stream.STAGE, stage).integers(2**31))
                 fresh = build_model(self.config.model, num_classes=self.data.num_classes, seed=seed)
                 self.student.load_state_dict(fresh.state_dict())
-            self.optimizers = self._fresh_optimizers()
+            self.networks.restart()
         self.stage = stage
         skipped = self.loader.skipped
         self.loader.close()
@@ -195,12 +167,12 @@ class Run:
         tally.check(epoch=epoch + 1)
         if self.config.optim.batch_norm == "device":
             self.process.average_(statistics_of(self.weights()))
-        self._check_weights(epoch + 1)
+        self.networks.check(step=self.step - 1, epoch=epoch + 1)
         skipped = self.process.sum_(torch.tensor(float(self.loader.skipped), device=self.process.device))
         return {
             **tally.means(),
             **self.latest,
-            **self.scaling.of_epoch(),
+            **self.networks.scaling.of_epoch(),
             "train/skipped_images": float(skipped),
             "time/epoch_s": time.monotonic() - begun,
             "time/step_ms": step_ms,
@@ -210,59 +182,32 @@ class Run:
         """Forward, losses, backward, optimiser, teacher."""
         config, progress = self.config, self._progress()
         begin_step(config.precision.compile)
-        if self.noisy:
+        if self.networks.noisy:
             torch.manual_seed(
                 int(generator(config.order_seed, Stream.NOISE, self.step, self.process.rank).integers(2**62))
             )
         if len(self.stages) > 1:
             self.latest["train/stage"] = progress.stage
         factors = lr_factors(config.schedule, steps_per_epoch=progress.steps_per_epoch, total=progress.total_steps)
-        for optimizer in reversed(self.optimizers.values()):
-            self.latest["train/lr"] = set_lr(optimizer, factors[progress.step])
-            optimizer.zero_grad(set_to_none=True)
+        self.latest["train/lr"] = self.networks.begin_step(factors[progress.step])
         for part in batch.to(self.process.device).parts(config.optim.accumulate):
             with self._autocast():
                 output = self.method.losses(self._step(part))
             loss = self._total(output, tally) / config.optim.accumulate
-            self.scaling.backward(loss)
-        self.average_companions()
-        for name, optimizer in self.optimizers.items():
-            self.scaling.step(self.trained[name].module, optimizer, clip_norm=config.optim.clip_norm)
-        self.scaling.update()
+            self.networks.scaling.backward(loss)
+        self.networks.end_step()
         self.method.after_step()
         self.step += 1
 
-    def average_companions(self) -> None:
-        """After the backward pass: the gradients of what trains beside the student become those of all processes, where
-        DDP has not made them so."""
-        for one in self.companions.values():
-            if not one.in_ddp:
-                self.process.average_gradients(one.module.parameters())
-
     def _step(self, part: SemiBatch) -> Step:
         return Step(
-            student=self.wrapped,
+            student=self.networks.wrapped,
             batch=part,
             denominator=self.denominator,
             progress=self._progress(),
             asked=self.asked,
             labelled_loss=self.labelled_loss,
         )
-
-    def _check_weights(self, epoch: int) -> None:
-        """A gradient that is not finite shows in the loss of the next step only; after the last step of an epoch it
-        would reach the checkpoint.
-
-        Raises:
-            TrainingError: on every process.
-        """
-        weights = [parameter.detach() for one in self.trained.values() for parameter in one.module.parameters()]
-        finite = torch.stack([weight.isfinite().all() for weight in weights]).all()
-        if not bool(finite):
-            raise TrainingError(
-                f"the weights are NaN or infinite after step {self.step - 1} (epoch {epoch}), and its losses were not: "
-                "a gradient was; a lower optim.lr or an optim.clip_norm may help"
-            )
 
     def _total(self, output: StepOutput, tally: Tally) -> Tensor:
         """The weighted sum of all terms; here, and only here, the inter-pixel loss attaches."""
@@ -292,13 +237,11 @@ class Run:
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that are not the optimiser's."""
-        trained = {name: one.module.state_dict() for name, one in self.trained.items()}
-        return {**trained, "method": self.method.state_dict()}
+        return {**self.networks.weights(), "method": self.method.state_dict()}
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Load what :meth:`weights` gave."""
-        for name, one in self.trained.items():
-            one.module.load_state_dict(state[name])
+        self.networks.load_weights(state)
         self.method.load_state_dict(state["method"])
 
     def identity(self) -> str:

@@ -1,17 +1,26 @@
 """A study from Python: what a notebook does."""
 
+import csv
+import html
+import io
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
 import ipix_tune
+from ipix_tune.execution.phase import Outcome
 from tests.ipix_tune.studies import base, write
 from trainers.common.errors import ConfigError, UserError
+from trainers.common.yaml_file import load
 from trainers.config import TrainConfig
+
+ROOT = Path(__file__).parents[3]
 
 
 def data(tmp_path, **changes):
@@ -92,6 +101,62 @@ def test_a_notebook_shows_the_answer_and_the_best_configurations(searched):
     page = searched[0].results()._repr_html_()
     assert "Provisional winner" in page
     assert page.count("<tr>") == 7
+
+
+def test_a_confirmed_study_shows_its_verdicts_and_their_figure():
+    found = ipix_tune.open_study(ROOT / "docs" / "example-report")
+    with (ROOT / "docs" / "example-report" / "tables" / "verdicts.csv").open(encoding="utf-8") as file:
+        listed = [(row["first"], row["second"], row["verdict"]) for row in csv.DictReader(file)]
+    assert [(one.arm, one.other, one.kind) for one in found.verdicts] == listed
+    assert all(html.escape(one.words) in found._repr_html_() for one in found.verdicts)
+    assert isinstance(found.figures()["confirmation"], Figure)
+
+
+def test_the_exported_file_has_the_best_config(searched, tmp_path):
+    found = searched[0].results()
+    written = found.export(tmp_path / "best.yaml")
+    but = {"provenance", "evaluation"}  # the final training is scored on the validation list, and says where it is from
+    assert load(written, TrainConfig).model_dump(exclude=but) == found.best_config.model_dump(exclude=but)
+    with pytest.raises(UserError, match="--force"):
+        found.export(written)
+
+
+@pytest.mark.slow
+def test_the_report_is_made_where_it_is_asked_for(searched, tmp_path):
+    page = searched[0].results().report(tmp_path / "page")
+    assert page == tmp_path / "page" / "report.html"
+    assert "Provisional winner" in page.read_text(encoding="utf-8")
+
+
+def test_run_and_confirm_hand_over_to_the_functions_of_the_command_line(searched, tmp_path, monkeypatch):
+    study, given = ipix_tune.Study(data(tmp_path)), []
+    done = Outcome(
+        folder=searched[0].folder,
+        headline="",
+        by_user=False,
+        cut_short=None,
+        converged=None,
+        scored=6,
+        needed=frozenset(),
+    )
+
+    def taken(name):
+        def call(config, *, resume, address, console):
+            given.append((name, config, resume, address, console.file))
+            return done
+
+        return call
+
+    shown = Console(file=io.StringIO())
+    monkeypatch.setattr("ipix_tune.study.run_search.run", taken("search"))
+    monkeypatch.setattr("ipix_tune.study.run_confirm.confirm", taken("confirmation"))
+    monkeypatch.setattr("ipix_tune.study.run_search.finish", lambda config, outcome, *, console: outcome is done)
+    assert len(study.run(resume=True, address="auto", console=shown).to_pandas()) == 6
+    assert len(study.confirm(console=shown).to_pandas()) == 6
+    assert given == [
+        ("search", study.config, True, "auto", shown.file),
+        ("confirmation", study.config, False, None, shown.file),
+    ]
 
 
 def test_a_study_that_was_closed_goes_on_where_it_was(tmp_path):

@@ -60,7 +60,7 @@ def trained(study, *, logged=None):
                 file.write(json.dumps(row) + "\n")
             if epoch <= taken:
                 tracker.log(key, epoch=epoch, metrics=metrics_of(number, epoch))
-            store.record(key, epoch=epoch, score=metrics_of(number, epoch)["val/miou"])
+            store.report(key, epoch=epoch, score=metrics_of(number, epoch)["val/miou"])
         error = "it broke" if state == "failed" else None
         if end:
             score = metrics_of(number, last)["val/miou"]
@@ -152,5 +152,5 @@ def test_a_trial_that_is_still_running_lacks_nothing(study):
     place = study_folder.prepare(study, resume=False)
     store = TrialStore(place, study, SearchSpace(study), total=12)
     key, _ = store.next()
-    store.record(key, epoch=1, score=50.0)
+    store.report(key, epoch=1, score=50.0)
     assert lacks(store.entries(), None) == []

@@ -81,6 +81,14 @@ def test_without_a_terminal_there_are_plain_lines():
     assert out.getvalue() == "t0000 epoch 3/9  val/miou 41.23\n"
 
 
+def test_in_a_notebook_every_event_is_a_line_of_the_cell(monkeypatch):
+    cell = []
+    monkeypatch.setattr("rich.jupyter.display", lambda segments, text: cell.append(text))
+    with Display(progress(t0000=row(3, 41.234, "running")), Console(force_jupyter=True, width=200)) as display:
+        display.epoch("t0000")
+    assert cell == ["t0000 epoch 3/9  val/miou 41.23\n"]
+
+
 def test_on_a_terminal_there_is_a_table_with_every_trial():
     out = io.StringIO()
     shown = progress(t0000=row(9, 41.234), t0001=row(2, 3.0, "failed", error="loss strong1 is NaN"))

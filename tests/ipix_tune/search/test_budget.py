@@ -32,7 +32,7 @@ def begun(clock, **budget):
 
 def test_without_limits_nothing_is_ever_over():
     limit, store = begun(Clock())
-    store.record(store.next()[0], epoch=1, score=1.0, seconds=1e9)
+    store.report(store.next()[0], epoch=1, score=1.0, seconds=1e9)
     assert limit.exhausted() is None
     assert limit.converged() is None
 
@@ -50,18 +50,18 @@ def test_epochs_are_those_of_all_trials_and_one_that_is_reported_again_counts_on
     limit, store = begun(Clock(), epochs=3)
     first, second = store.next()[0], store.next()[0]
     for key, epoch in ((first, 1), (second, 1), (second, 1)):
-        store.record(key, epoch=epoch, score=1.0)
+        store.report(key, epoch=epoch, score=1.0)
     assert limit.exhausted() is None
-    store.record(first, epoch=2, score=1.0)
+    store.report(first, epoch=2, score=1.0)
     assert limit.exhausted() == "budget.epochs"
 
 
 def test_gpu_hours_are_training_time_times_the_gpus_of_a_trial():
     limit, store = begun(Clock(), gpu_hours=1)
     key = store.next()[0]
-    store.record(key, epoch=1, score=1.0, seconds=1799)
+    store.report(key, epoch=1, score=1.0, seconds=1799)
     assert limit.exhausted() is None
-    store.record(key, epoch=2, score=1.0, seconds=2)
+    store.report(key, epoch=2, score=1.0, seconds=2)
     assert limit.exhausted() == "budget.gpu_hours"
 
 
@@ -70,7 +70,7 @@ def test_a_resumed_study_has_used_what_its_drivers_before_used(tmp_path):
     study = StudyConfig.model_validate(data)
     store = TrialStore(tmp_path, study, SearchSpace(study), total=12)
     key = store.next()[0]
-    store.record(key, epoch=1, score=1.0, seconds=4000)
+    store.report(key, epoch=1, score=1.0, seconds=4000)
     store.write_seconds()
     again = TrialStore(tmp_path, study, SearchSpace(study), total=12)
     assert (again.epochs, again.trained_s) == (1, 4000)
@@ -85,7 +85,7 @@ def test_no_new_trial_starts_once_nothing_gets_better():
     limit, store = begun(Clock(), no_improvement={"trials": 2, "by": 0.5})
     for score in (50.0, 50.4, 50.5):
         key = store.next()[0]
-        store.record(key, epoch=9, score=score)
+        store.report(key, epoch=9, score=score)
         store.end(key, state="complete")
     assert "none of the last 2 trials" in limit.converged()
     searcher = TrialStoreSearcher(

@@ -134,7 +134,7 @@ def test_optuna_is_told_by_how_much_each_constraint_was_broken_or_kept(tmp_path)
     for memory, state in ((150.0, "infeasible"), (50.0, "complete")):
         key, _ = store.next()
         store.measure(key, {"memory/peak_mib": memory}, last=False)
-        store.record(key, epoch=LENGTH, score=1.0)
+        store.report(key, epoch=LENGTH, score=1.0)
         store.end(key, state=state, error="too large" if state == "infeasible" else None)
     broke, kept = store._study.get_trials()
     assert (broke.state, broke.constraints) == (TrialState.PRUNED, {"memory/peak_mib": pytest.approx(0.5)})
@@ -154,7 +154,7 @@ def test_the_sampler_keeps_away_from_where_trials_break_a_constraint(tmp_path):
             key, values = store.next()
             memory = 150.0 if values["lr"] > 0.5 else 50.0
             store.measure(key, {"memory/peak_mib": memory}, last=False)
-            store.record(key, epoch=LENGTH, score=2.0 if values["lr"] > 0.5 else 1 - abs(values["lr"] - 0.1))
+            store.report(key, epoch=LENGTH, score=2.0 if values["lr"] > 0.5 else 1 - abs(values["lr"] - 0.1))
             store.end(key, state="infeasible" if bounds and memory > 100 else "complete")
         late = [entry.values["lr"] for entry in store.entries()[20:]]
         asked[bool(bounds)] = sum(lr > 0.5 for lr in late)

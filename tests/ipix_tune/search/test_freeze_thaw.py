@@ -125,7 +125,7 @@ def with_a_frozen_trial(folder):
     """A store whose scheduler has its one trial go on, which stopped after its first epoch; its key and its values."""
     store = opened(folder)
     key, values = store.next()
-    store.record(key, epoch=1, score=2.0)
+    store.report(key, epoch=1, score=2.0)
     store.end(key, state="stopped")
     store.thaw = lambda begin: key
     return store, key, values
@@ -142,7 +142,7 @@ def test_a_trial_that_goes_on_keeps_its_key_and_its_epochs_and_takes_nothing_of_
 def test_a_driver_that_dies_while_a_thawed_trial_runs_takes_it_up_again(tmp_path):
     store, key, values = with_a_frozen_trial(tmp_path)
     store.next()
-    store.record(key, epoch=2, score=3.0)
+    store.report(key, epoch=2, score=3.0)
     again = opened(tmp_path)
     assert again.next() == (key, values)
     assert again.entry(key).scores == {1: 2.0, 2: 3.0}

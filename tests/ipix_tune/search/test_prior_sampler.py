@@ -187,7 +187,7 @@ def played(store, trials, score):
     for _ in range(trials):
         key, values = store.next()
         found.append(values)
-        store.record(key, epoch=1, score=score(values))
+        store.report(key, epoch=1, score=score(values))
         store.end(key, state="complete")
     return found
 

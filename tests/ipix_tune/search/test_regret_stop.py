@@ -76,10 +76,10 @@ def test_the_surrogate_is_shown_all_trials_but_those_that_failed(looks):
     budget = budget_of(config, space, store, max_epochs=9)
     for number in range(FIRST):
         key, _ = store.next()
-        store.record(key, epoch=1, score=float(number))
+        store.report(key, epoch=1, score=float(number))
         store.end(key, state="failed" if number == 3 else "stopped")
     running, _ = store.next()
-    store.record(running, epoch=1, score=7.0)
+    store.report(running, epoch=1, score=7.0)
     assert budget.converged() is None
     shown = {one.run_id: one for one in seen[0].trials}
     assert len(shown) == FIRST
@@ -97,7 +97,7 @@ def test_the_reason_names_the_key(looks):
     budget = budget_of(config, space, store, max_epochs=9)
     for _ in range(60):
         key, _ = store.next()
-        store.record(key, epoch=1, score=1.0)
+        store.report(key, epoch=1, score=1.0)
         store.end(key, state="stopped")
         budget.converged()
     assert budget.converged() == (

@@ -20,9 +20,9 @@ def study(**changes):
     return StudyConfig.model_validate({**base(), **changes})
 
 
-def trial_store(folder, config=None, total=12):
+def trial_store(folder, config=None, total=12, **given):
     config = config or study()
-    return TrialStore(folder, config, SearchSpace(config), total=total)
+    return TrialStore(folder, config, SearchSpace(config), total=total, **given)
 
 
 def test_the_first_trial_is_the_first_point(tmp_path):
@@ -40,7 +40,7 @@ def test_a_stopped_trial_is_told_as_pruned_with_every_score_it_reported(tmp_path
     store = trial_store(tmp_path)
     key, _ = store.next()
     for epoch, score in ((1, 10.0), (2, 12.0), (3, 11.0)):
-        store.record(key, epoch=epoch, score=score)
+        store.report(key, epoch=epoch, score=score)
     store.end(key, state="stopped")
     trial = store._study.trials[0]
     assert trial.state == optuna.trial.TrialState.PRUNED
@@ -50,8 +50,8 @@ def test_a_stopped_trial_is_told_as_pruned_with_every_score_it_reported(tmp_path
 def test_a_complete_trial_has_its_last_score(tmp_path):
     store = trial_store(tmp_path)
     key, _ = store.next()
-    store.record(key, epoch=1, score=30.0)
-    store.record(key, epoch=2, score=20.0)
+    store.report(key, epoch=1, score=30.0)
+    store.report(key, epoch=2, score=20.0)
     store.end(key, state="complete")
     assert store._study.trials[0].value == 20.0
 
@@ -59,7 +59,7 @@ def test_a_complete_trial_has_its_last_score(tmp_path):
 def test_a_failed_trial_tells_the_sampler_no_score(tmp_path):
     store = trial_store(tmp_path)
     key, _ = store.next()
-    store.record(key, epoch=1, score=30.0)
+    store.report(key, epoch=1, score=30.0)
     store.end(key, state="failed", error="loss strong1 is NaN at step 7")
     trial = store._study.trials[0]
     assert (trial.state, trial.value) == (optuna.trial.TrialState.FAIL, None)
@@ -72,7 +72,7 @@ def test_a_trial_whose_failure_was_cut_off_half_written_and_that_then_ends_well_
     store._open[key]._trial.set_user_attr("error", "the node was lost")
     again = trial_store(tmp_path)
     again.next()
-    again.record(key, epoch=9, score=30.0)
+    again.report(key, epoch=9, score=30.0)
     again.end(key, state="complete")
     assert (again.entries()[0].state, again.entries()[0].error) == ("complete", None)
 
@@ -80,8 +80,8 @@ def test_a_trial_whose_failure_was_cut_off_half_written_and_that_then_ends_well_
 def test_an_epoch_that_is_reported_twice_keeps_its_first_score(tmp_path):
     store = trial_store(tmp_path)
     key, _ = store.next()
-    store.record(key, epoch=1, score=30.0)
-    store.record(key, epoch=1, score=99.0)
+    store.report(key, epoch=1, score=30.0)
+    store.report(key, epoch=1, score=99.0)
     assert store.entries()[0].scores == {1: 30.0}
 
 
@@ -96,7 +96,7 @@ def test_a_reopened_journal_hands_out_running_trials_first_under_the_same_key_an
 def test_a_reopened_journal_leaves_ended_trials_as_they_were(tmp_path):
     first = trial_store(tmp_path)
     key, _ = first.next()
-    first.record(key, epoch=1, score=5.0)
+    first.report(key, epoch=1, score=5.0)
     first.end(key, state="stopped")
     before = first.entries()
     assert trial_store(tmp_path).entries() == before
@@ -116,7 +116,7 @@ def test_the_next_suggestion_after_reopening_is_the_one_that_would_have_come(tmp
         for number in range(trials):
             key, values = store.next()
             found.append(values)
-            store.record(key, epoch=1, score=float(len(found) + number))
+            store.report(key, epoch=1, score=float(len(found) + number))
             store.end(key, state="stopped" if number % 2 else "complete")
         return found
 
@@ -148,7 +148,7 @@ def test_a_trial_taken_up_whole_leaves_no_trace_in_what_is_suggested_next(tmp_pa
         for _ in range(trials):
             key, values = store.next()
             found.append(values)
-            store.record(key, epoch=1, score=float(key[1:]))
+            store.report(key, epoch=1, score=float(key[1:]))
             store.end(key, state="complete")
         return found
 
@@ -192,7 +192,7 @@ def test_the_time_that_earlier_drivers_took_is_counted(tmp_path):
 def test_a_score_that_is_no_number_is_no_score(tmp_path):
     store = trial_store(tmp_path)
     key, _ = store.next()
-    store.record(key, epoch=1, score=math.nan)
+    store.report(key, epoch=1, score=math.nan)
     store.end(key, state="complete")
     (entry,) = store.entries()
     assert (entry.state, entry.scores, entry.error) == ("failed", {}, "it reported no score")
@@ -220,7 +220,7 @@ def test_trials_that_ended_are_listed_in_that_order_also_by_the_next_driver(tmp_
     store = trial_store(tmp_path)
     keys = [store.next()[0] for _ in range(4)]
     for key, state in ((keys[2], "stopped"), (keys[0], "failed"), (keys[3], "complete")):
-        store.record(key, epoch=1, score=1.0)
+        store.report(key, epoch=1, score=1.0)
         store.end(key, state=state, error="NaN" if state == "failed" else None)
     assert [(entry.key, entry.state) for entry in store.ended()] == [
         ("t0002", "stopped"),
@@ -257,7 +257,7 @@ def run_trials(store, scheduler, *, epochs, score, trials=6):
         key, _ = store.next()
         for epoch in range(1, epochs + 1):
             reached = score(number, epoch)
-            store.record(key, epoch=epoch, score=reached)
+            store.report(key, epoch=epoch, score=reached)
             if report(scheduler, key, epoch, reached) == "STOP":
                 store.end(key, state="stopped")
                 break
@@ -308,7 +308,7 @@ def test_running_trials_that_were_let_go_on_are_let_go_on_after_a_replay(tmp_pat
         before[key] = report(live, key, 1, score)
         if before[key] == "STOP":
             store.stop(key, epoch=1)
-        store.record(key, epoch=1, score=score)
+        store.report(key, epoch=1, score=score)
     assert list(before.values()) == ["CONTINUE", "CONTINUE", "STOP", "CONTINUE"]
     rebuilt = asha()
     rebuilt.replay(trial_store(tmp_path).entries())
@@ -384,7 +384,7 @@ def test_a_trial_that_was_asked_but_not_written_is_the_undisturbed_studys(tmp_pa
                 store = trial_store(folder, config)
             key, values = store.next()
             found.append((key, values))
-            store.record(key, epoch=9, score=-abs(values["optim.lr"] - 0.4))
+            store.report(key, epoch=9, score=-abs(values["optim.lr"] - 0.4))
             store.end(key, state="complete")
         return found
 
@@ -394,7 +394,7 @@ def test_a_trial_that_was_asked_but_not_written_is_the_undisturbed_studys(tmp_pa
 def test_a_journal_that_is_only_looked_at_changes_no_file(tmp_path):
     store = trial_store(tmp_path)
     handed_out = [store.next()[0] for _ in range(3)]
-    store.record(handed_out[0], epoch=1, score=1.0)
+    store.report(handed_out[0], epoch=1, score=1.0)
     store._study.ask()
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert len(trial_store(tmp_path, total=0).entries()) == 4
@@ -447,10 +447,10 @@ def test_a_trial_that_passed_an_epoch_for_which_a_stop_was_noted_counts_as_gone_
     store = trial_store(tmp_path)
     first, second = store.next()[0], store.next()[0]
     store.stop(first, epoch=1)
-    store.record(first, epoch=1, score=10.0)
-    store.record(first, epoch=2, score=11.0)
+    store.report(first, epoch=1, score=10.0)
+    store.report(first, epoch=2, score=11.0)
     store.stop(second, epoch=1)
-    store.record(second, epoch=1, score=5.0)
+    store.report(second, epoch=1, score=5.0)
     rebuilt = Asha(mode="max", max_epochs=9, grace_epochs=1, reduction=3, quota=True)
     rebuilt.replay(trial_store(tmp_path).entries())
     assert report(rebuilt, "t0002", 1, 9.5) == "STOP"

@@ -68,7 +68,7 @@ def test_what_a_trainer_reports_can_be_the_second_objective(tmp_path, metric):
         (["objective.second_objective.metric=time/step_ms", "sampler.name=cmaes"], "CMA-ES has one objective"),
         (
             ["objective.second_objective.metric=time/step_ms", "warm_start=[studies/old]"],
-            "their place on one objective",
+            "their rank in one objective",
         ),
         (
             ["objective.second_objective.metric=time/step_ms", "budget.no_improvement={trials: 3}"],
@@ -102,7 +102,7 @@ def test_a_simulation_is_refused_since_its_curves_have_one_objective():
 def ended(store, *, state="complete", scores=((1, 10.0), (2, 20.0)), seconds=((1, 5.0), (2, 6.0))):
     key, _ = store.next()
     for (epoch, score), (_, second) in zip(scores, seconds, strict=True):
-        store.record(key, epoch=epoch, score=score, second_score=second)
+        store.report(key, epoch=epoch, score=score, second_score=second)
     store.end(key, state=state)
     return store._study.trials[-1]
 
@@ -130,8 +130,8 @@ def test_a_trial_that_lacks_the_second_value_at_its_end_has_failed(tmp_path, sec
 def test_an_epoch_that_is_reported_twice_keeps_both_its_first_values(tmp_path):
     store = trial_store(tmp_path)
     key, _ = store.next()
-    store.record(key, epoch=1, score=30.0, second_score=5.0)
-    store.record(key, epoch=1, score=99.0, second_score=1.0)
+    store.report(key, epoch=1, score=30.0, second_score=5.0)
+    store.report(key, epoch=1, score=99.0, second_score=1.0)
     assert (store.entry(key).scores, store.entry(key).second_score) == ({1: 30.0}, 5.0)
 
 
@@ -173,7 +173,7 @@ def searched(store, trials, *, every_third_is_stopped=True):
         found.append(values)
         alpha, lr = values["interpixel.alpha"], values["optim.lr"]
         for epoch in (1, 2):
-            store.record(key, epoch=epoch, score=epoch * alpha, second_score=alpha + lr)
+            store.report(key, epoch=epoch, score=epoch * alpha, second_score=alpha + lr)
         store.end(key, state="stopped" if every_third_is_stopped and number % 3 == 2 else "complete")
     return found
 
@@ -210,7 +210,7 @@ def test_stopped_trials_rank_by_how_far_they_came_and_then_by_the_first_objectiv
     sign = 1 if mode == "max" else -1
     for _ in range(30):
         key, values = store.next()
-        store.record(key, epoch=1, score=sign * values["interpixel.alpha"], second_score=1.0)
+        store.report(key, epoch=1, score=sign * values["interpixel.alpha"], second_score=1.0)
         store.end(key, state="stopped")
     late = [entry.values["interpixel.alpha"] for entry in store.entries()[15:]]
     assert sum(late) / len(late) > 0.7

@@ -32,7 +32,7 @@ def asked(trials, *, sampler="tpe", search=None, folder=None, points=(), seed=0)
     for _ in range(trials):
         key, values = store.next()
         found.append(tuple(sorted(values.items())))
-        store.record(key, epoch=1, score=values["interpixel.tau"])
+        store.report(key, epoch=1, score=values["interpixel.tau"])
         store.end(key, state="complete")
     return found
 

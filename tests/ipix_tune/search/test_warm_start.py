@@ -44,7 +44,7 @@ def plan_of(config):
 
 def ended(store, *, score):
     key, values = store.next()
-    store.record(key, epoch=EPOCHS, score=score)
+    store.report(key, epoch=EPOCHS, score=score)
     store.end(key, state="complete")
     return values
 

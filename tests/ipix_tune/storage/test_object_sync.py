@@ -125,7 +125,7 @@ def searched(place, keeper, *, trials, epochs=3):
     while (given := book.next()) is not None:
         keeper.save_record()
         for epoch in range(epochs):
-            book.record(given[0], epoch=epoch, score=float(epoch))
+            book.report(given[0], epoch=epoch, score=float(epoch))
         book.end(given[0], state="stopped")
         keeper.save_end(given[0])
 

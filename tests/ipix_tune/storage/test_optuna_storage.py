@@ -20,7 +20,7 @@ def trial_store(folder, record):
 def go_on(store, trials):
     for _ in range(trials):
         key, values = store.next()
-        store.record(key, epoch=1, score=100 * values["optim.lr"])
+        store.report(key, epoch=1, score=100 * values["optim.lr"])
         store.end(key, state="complete")
 
 
@@ -41,7 +41,7 @@ def test_a_study_that_is_taken_up_again_is_the_one_that_a_journal_file_gives(tmp
 def test_a_trial_that_was_running_is_handed_out_again(tmp_path, record):
     store = trial_store(tmp_path, record)
     key, values = store.next()
-    store.record(key, epoch=1, score=5.0)
+    store.report(key, epoch=1, score=5.0)
     again = trial_store(tmp_path, record)
     assert again.next() == (key, values)
     assert again.entry(key).scores == {1: 5.0}

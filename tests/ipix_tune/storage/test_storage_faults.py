@@ -69,8 +69,8 @@ def test_a_database_that_stays_locked_is_named_with_its_reason(tmp_path, monkeyp
     with contextlib.closing(sqlite3.connect(tmp_path / "studies.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RecordError, match=r"record: sqlite:///.*studies\.db: .*database is locked"):
-            store.record(key, epoch=1, score=1.0)
-    store.record(key, epoch=1, score=1.0)
+            store.report(key, epoch=1, score=1.0)
+    store.report(key, epoch=1, score=1.0)
     assert trial_store(tmp_path, url).entries()[0].scores == {1: 1.0}
 
 
@@ -83,7 +83,7 @@ def test_a_database_whose_disk_is_full_for_a_moment_costs_the_record_nothing(tmp
         fill(tmp_path)
         threading.Timer(1.0, (tmp_path / "filler").unlink).start()
         for epoch in range(1, 40):
-            store.record(key, epoch=epoch, score=float(epoch))
+            store.report(key, epoch=epoch, score=float(epoch))
         assert len(trial_store(tmp_path, url).entries()[0].scores) == 39
 
 

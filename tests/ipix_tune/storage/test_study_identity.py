@@ -26,7 +26,7 @@ def three_trials(place, config):
     for _ in range(3):
         key, _ = store.next()
         (place / "trials" / key).mkdir(parents=True)
-        store.record(key, epoch=1, score=50.0)
+        store.report(key, epoch=1, score=50.0)
         store.end(key, state="complete")
 
 

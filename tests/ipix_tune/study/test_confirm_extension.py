@@ -92,7 +92,7 @@ def played(folder, plan, score):
     while (found := store.next()) is not None:
         key, values = found
         made.append((key, values["arm"], values["seed"]))
-        store.record(key, epoch=1, score=score(values["arm"], values["seed"]))
+        store.report(key, epoch=1, score=score(values["arm"], values["seed"]))
         store.end(key, state="complete")
     return made, store.entries()
 

@@ -25,14 +25,14 @@ def record_at(folder, kind):
 def failed(store, *, cause="other", scores=(10.0, 12.0), error="x.png: cannot be decoded"):
     key, values = store.next()
     for epoch, score in enumerate(scores, 1):
-        store.record(key, epoch=epoch, score=score)
+        store.report(key, epoch=epoch, score=score)
     store.end(key, state="failed", error=error, cause=cause)
     return key, values
 
 
 def completed(store, score=20.0):
     key, values = store.next()
-    store.record(key, epoch=9, score=score)
+    store.report(key, epoch=9, score=score)
     store.end(key, state="complete")
     return key, values
 
@@ -51,7 +51,7 @@ def test_a_failed_trial_is_offered_again_with_its_key_its_values_and_its_epochs(
     assert again.offer_again(everything) == [key]
     assert again.next() == (key, values)
     assert again.entry(key).scores == {1: 10.0, 2: 12.0}
-    again.record(key, epoch=9, score=30.0)
+    again.report(key, epoch=9, score=30.0)
     again.end(key, state="complete")
     (entry,) = [one for one in trial_store(tmp_path, config).entries() if one.key == key]
     assert (entry.state, entry.scores[9], entry.error) == ("complete", 30.0, None)
@@ -111,7 +111,7 @@ def test_the_sampler_is_told_of_the_failure_and_of_the_score(tmp_path):
     store = trial_store(tmp_path)
     store.offer_again(everything)
     key, _ = store.next()
-    store.record(key, epoch=9, score=30.0)
+    store.report(key, epoch=9, score=30.0)
     store.end(key, state="complete")
     states = [trial.state for trial in store._study.trials]
     assert states[0] == optuna.trial.TrialState.FAIL
@@ -153,8 +153,7 @@ def offered(folder, data, **options):
 
 
 def failed_by_data(folder, data, **options):
-    store = trial_store(folder)
-    offer_failed(store, OwnTrainer(), data, resume=False, retry_failed=False, lost=True)
+    store = trial_store(folder, data_state=lambda: OwnTrainer().data_state(data))
     return failed(store, **{"cause": "data", **options})[0]
 
 

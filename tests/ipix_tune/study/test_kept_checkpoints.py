@@ -128,7 +128,7 @@ def test_what_waits_in_a_grid_is_unsettled_until_its_last_seed_has_ended():
         key, _ = given
         settings = {one.key: one for one in store.entries()}[key]
         assert len(store.unsettled()) == 24 - sum(count == 2 for count in ended.values())
-        store.record(key, epoch=9, score=1.0)
+        store.report(key, epoch=9, score=1.0)
         store.end(key, state="complete")
         name = {one.key: one for one in store.entries()}[key].scored.settings
         ended[name] = ended.get(name, 0) + 1

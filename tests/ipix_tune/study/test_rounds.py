@@ -54,7 +54,7 @@ def played(store, *, at_once=2, stop_after=10**6, fails=frozenset()):
         if run in fails:
             store.end(key, state="failed", error="it was to fail")
         else:
-            store.record(key, epoch=1, score=score(*run))
+            store.report(key, epoch=1, score=score(*run))
             store.end(key, state="complete")
 
 

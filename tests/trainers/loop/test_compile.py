@@ -7,7 +7,7 @@ import torch
 
 from tests.trainers.runs import TINY, rows, tensors, tiny
 from trainers.config import TrainConfig
-from trainers.loop import run as run_module
+from trainers.loop import trained_networks
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
 from trainers.loop.step_means import Tally
@@ -44,14 +44,14 @@ def graphs(monkeypatch):
             network.compile(backend=backend, dynamic=False)
 
     torch._dynamo.reset()
-    monkeypatch.setattr(run_module, "compile_networks", compile_networks)
+    monkeypatch.setattr(trained_networks, "compile_networks", compile_networks)
     yield made
     torch._dynamo.reset()
 
 
 def test_a_compiled_forward_makes_and_copies_no_upsampling_weights(graphs):
     network = build_model(tiny().model, num_classes=3, seed=0)
-    run_module.compile_networks([network], "default")
+    trained_networks.compile_networks([network], "default")
     images = torch.rand(2, 3, 33, 33, generator=torch.Generator().manual_seed(0))
     assert torch.equal(network(images), network.forward(images))
     (graph,) = graphs

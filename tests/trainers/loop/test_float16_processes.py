@@ -42,7 +42,7 @@ def trained(name, folder, rank):
     for batch in run.loader.epoch(0):
         run.train_step(batch, Tally(run.process))
         found.append(weights_of(run))
-    said = run.scaling.of_epoch()
+    said = run.networks.scaling.of_epoch()
     run.close()
     return found, said
 
@@ -50,7 +50,7 @@ def trained(name, folder, rank):
 def weights_of(run):
     return {
         f"{part}.{name}": weight.detach().clone()
-        for part, one in run.trained.items()
+        for part, one in run.networks.trained.items()
         for name, weight in one.module.named_parameters()
     }
 

@@ -93,7 +93,7 @@ def test_a_run_in_float16_goes_on_bit_for_bit_with_its_scale(tmp_path, monkeypat
     def overflowing(run, batch, tally):
         """In the first step a loss so large that its gradient overflows."""
         if run.step == 0:
-            run.scaling.scaler.load_state_dict({**run.scaling.state_dict(), "scale": 2.0**120})
+            run.networks.scaling.scaler.load_state_dict({**run.networks.scaling.state_dict(), "scale": 2.0**120})
         before(run, batch, tally)
 
     monkeypatch.setattr(Run, "train_step", overflowing)

@@ -90,10 +90,10 @@ def test_a_stage_begins_with_fresh_weights(tmp_path):
     run = Run(config(), tmp_path)
     run.train_epoch(0, None)
     before = run.student.classify.weight.clone()
-    optimizer = run.optimizers["student"]
+    optimizer = run.networks.optimizers["student"]
     run._reach(1)
     assert not torch.equal(run.student.classify.weight, before)
-    assert run.optimizers["student"] is not optimizer
+    assert run.networks.optimizers["student"] is not optimizer
     assert len(run.method.pseudo_masks()) == round(len(run.data.unlabelled) / 2)
     batch = next(iter(run.loader.epoch(1)))
     assert batch.unlabelled.pseudo.shape == batch.unlabelled.view.ignore.shape

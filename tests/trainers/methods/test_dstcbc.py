@@ -108,11 +108,11 @@ def test_a_run_keeps_its_weights_between_trainings(tmp_path):
     run = Run(config, tmp_path)
     run.train_epoch(0, None)
     run.method.after_epoch(20.0)
-    before, optimizer = run.student.classify.weight.clone(), run.optimizers["student"]
+    before, optimizer = run.student.classify.weight.clone(), run.networks.optimizers["student"]
     run._reach(1)
     run.close()
     assert torch.equal(run.student.classify.weight, before)
-    assert run.optimizers["student"] is not optimizer
+    assert run.networks.optimizers["student"] is not optimizer
     assert len(run.method.pseudo_masks()) == len(run.data.unlabelled)
     assert run.method.best[0] == 20.0
 

@@ -115,10 +115,10 @@ def gradients(name, folder):
         last_step(run) if name in LATER else run._step(in_double(next(iter(run.loader.epoch(0)))))
     )
     run._total(output, Tally(run.process)).backward()
-    run.average_companions()
+    run.networks.average_companions()
     return {
         f"{part}.{key}": parameter.grad.clone()
-        for part, one in run.trained.items()
+        for part, one in run.networks.trained.items()
         for key, parameter in one.module.named_parameters()
         if parameter.grad is not None
     }

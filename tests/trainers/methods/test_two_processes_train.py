@@ -73,8 +73,8 @@ def trained(name, folder, sections, *, images=4, steps=STEPS):
 
 def state_of(run):
     found = {part: {key: value.clone() for key, value in held.items()} for part, held in run.weights().items()}
-    for part, optimizer in run.optimizers.items():
-        names = {id(parameter): key for key, parameter in run.trained[part].module.named_parameters()}
+    for part, optimizer in run.networks.optimizers.items():
+        names = {id(parameter): key for key, parameter in run.networks.trained[part].module.named_parameters()}
         found[f"optimiser of {part}"] = {
             f"{names[id(parameter)]}.{key}": torch.as_tensor(value).clone()
             for parameter, state in optimizer.state.items()
