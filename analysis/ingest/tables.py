@@ -226,7 +226,7 @@ def load(study_dir: Path) -> Tables:
     try:
         runs, history = pq.read_table(folder / RUNS), pq.read_table(folder / HISTORY)
     except FileNotFoundError:
-        raise LogsError(f"{folder}: no tables; make them with: python -m analysis.report {study_dir}") from None
+        raise LogsError(f"{folder}: no tables; make them with: ipix-tune report {study_dir}") from None
     version = int(runs.schema.metadata[VERSION_KEY])
     if version != SCHEMA_VERSION:
         raise LogsError(f"{folder}: tables of schema version {version}, expected {SCHEMA_VERSION}; make them again")

@@ -68,7 +68,7 @@ def confirm(
             say(console, line)
         return
     given = [*(f"--set={one}" for one in overrides or []), *([f"--address={address}"] if address else [])]
-    again = shlex.join(["python", "-m", "ipix_tune.cli.confirm", str(study), *given, "--resume"])
+    again = shlex.join(["ipix-tune", "confirm", str(study), *given, "--resume"])
     outcome = confirm_study(
         config,
         resume=resume,

@@ -88,7 +88,7 @@ def sweep(
         _say(console, f"warning: {line}", style="yellow")
     given = [*(f"--set={one}" for one in overrides or []), *([f"--name={name}"] if name else [])]
     given += [f"--address={address}"] if address else []
-    start = ["python", "-m", "ipix_tune.sweep", str(file), *given]
+    start = ["ipix-tune", "sweep", str(file), *given]
     calibrating = [] if calibrate is None else [f"--calibrate={calibrate}"]
     again = shlex.join([*start, *calibrating, "--resume"])
     _run(study, again=again, resume=resume, retry_failed=retry_failed, smoke=smoke, address=address, console=console)

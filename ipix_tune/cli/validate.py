@@ -89,7 +89,7 @@ def _training(file: Path, overrides: list[str]) -> list[str]:
         f"{file}: training config is valid ({config.method.name} on {config.data.name}, "
         f"{config.schedule.epochs} epochs)",
         "checked: keys, types and ranges",
-        "not checked: data paths (python -m trainers.train does, before it trains)",
+        "not checked: data paths (ipix-tune train does, before it trains)",
         *(f"warning: {name} has no effect: {why_dead(dead[name], config)}" for name in given if name in dead),
     ]
 

@@ -180,7 +180,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     except Exception as error:
         logger.debug("no report", exc_info=True)
         say(console, f"the trials are safe, the report failed: {error}")
-        say(console, f"make it with: python -m analysis.report {near(place)}")
+        say(console, f"make it with: ipix-tune report {near(place)}")
         return False
     say(console, f"report:      {near(page)}")
     if outcome.scored == 0:

@@ -7,7 +7,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from tests.real_files import scene
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("trainers", "ipix_tune", "analysis", "presets", "search_spaces")
@@ -26,11 +30,12 @@ budget: {trials: 2}
 """
 
 
-def run(command, folder):
+def run(command, folder, *, code=0):
+    """What a command said, without what leads to this checkout."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run([*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,26 @@ def test_a_shipped_study_is_found_by_name_from_an_empty_folder(installed, tmp_pa
 def test_a_study_of_ones_own_stands_on_a_shipped_preset(installed, tmp_path):
     (tmp_path / "mine.yaml").write_text(STUDY)
     assert "study mine is valid" in run([installed / "ipix-tune", "validate", "mine.yaml"], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_shipped_study_is_swept_by_name(installed, tmp_path):
+    """As far as needs no Ray."""
+    said = run([installed / "ipix-tune", "sweep", "voc.yaml", "--resume"], tmp_path, code=2)
+    assert "studies/voc: there is no study to resume" in said
+
+
+@pytest.mark.slow
+def test_a_first_study_of_ones_own_images_is_valid(installed, tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(16):
+        pixels, classes = scene(rng, (40, 48))
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+        Image.fromarray(classes).save(tmp_path / "masks" / f"{number}.png")
+    run([installed / "ipix-tune", "init", "--images", "photos", "--masks", "masks", "--labelled", "8"], tmp_path)
+    assert "is valid" in run([installed / "ipix-tune", "validate", "study.yaml"], tmp_path)
 
 
 @pytest.mark.slow

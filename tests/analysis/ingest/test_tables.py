@@ -51,7 +51,7 @@ def test_tables_of_another_version_are_refused(made, tmp_path, monkeypatch):
 
 
 def test_missing_tables_say_how_to_make_them(tmp_path):
-    with pytest.raises(LogsError, match=r"python -m analysis.report"):
+    with pytest.raises(LogsError, match="ipix-tune report"):
         tables.load(tmp_path)
 
 

@@ -35,7 +35,7 @@ def calibrated(asked, *, early):
 
 def said(asked, early):
     found = calibrated(asked, early=early)
-    return findings_of(found, asked=asked, start=["python", "-m", "ipix_tune.sweep", "study.yaml"])
+    return findings_of(found, asked=asked, start=["ipix-tune", "sweep", "study.yaml"])
 
 
 def test_a_calibration_is_a_study_of_its_own_of_random_full_length_trials(tmp_path):
@@ -53,7 +53,7 @@ def test_it_keeps_reduction_and_grace_period_of_the_study(tmp_path):
 def test_the_command_sets_the_supported_grace_period_and_starts_warm(tmp_path):
     last = said(study(tmp_path), [5, 4, 3, 2, 1, 0])[-1]
     assert last == (
-        "start the study with: python -m ipix_tune.sweep study.yaml --set=scheduler.grace_epochs=3 "
+        "start the study with: ipix-tune sweep study.yaml --set=scheduler.grace_epochs=3 "
         f"'--set=warm_start=[{tmp_path}/small-calibration]'"
     )
 
