@@ -8,6 +8,7 @@ from PIL import Image
 
 from trainers.common.errors import DataError
 from trainers.data.layout import Item
+from trainers.data.survey.benchmark_folders import benchmark_lines
 from trainers.data.survey.folder import survey
 from trainers.data.survey.looking import SeenMask
 from trainers.data.survey.meaning import meaning_of
@@ -40,6 +41,32 @@ def paired(images, masks, *, folders=("/i", "/m")):
 def test_masks_are_found_by_the_names_that_data_sets_give_them(images, masks):
     found, _ = paired(images, masks)
     assert found == dict(zip(images, masks, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "values", "words"),
+    [
+        ("ade/images/training", "ade/annotations/training", {0, 7, 150}, "data.name: ade20k reads it"),
+        ("coco/train2017", "coco/stuffthingmaps/train2017", {0, 181}, "data.name: coco with mask_dir: stuffthingmaps"),
+        ("mine/images", "mine/annotations", {0, 1, 2}, ""),
+        ("mine/images", "mine/masks", {0, 150}, ""),
+        ("mine/train", "mine/stuffthingmaps", {0, 200}, ""),
+    ],
+)
+def test_folders_of_a_benchmark_whose_values_have_a_meaning_of_their_own_are_named(images, masks, values, words):
+    said = benchmark_lines(Path(images), Path(masks), values)
+    assert [line.startswith("warning: ") and words in line for line in said] == [True] * bool(words)
+
+
+def test_a_folder_that_looks_like_ade20k_is_warned_of(tmp_path):
+    for folder in ("images/training", "annotations/training"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (16, 16)).save(tmp_path / f"images/training/{number}.png")
+        values = np.arange(256, dtype=np.uint8).reshape(16, 16) % 151
+        Image.fromarray(values).save(tmp_path / f"annotations/training/{number}.png")
+    said = survey(tmp_path / "images/training", tmp_path / "annotations/training").said
+    assert any("look like ADE20K, whose 0 is whatever no class is" in line for line in said)
 
 
 def test_of_two_masks_of_an_image_the_kind_that_most_have_is_taken_and_the_rest_is_said():

@@ -17,6 +17,7 @@ from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import split_text
 from trainers.data.read import mask_array
 from trainers.data.survey.bands import most_bands, normalisation_of
+from trainers.data.survey.benchmark_folders import benchmark_lines
 from trainers.data.survey.class_files import find_class_file
 from trainers.data.survey.looking import Looked, SeenImage, look
 from trainers.data.survey.meaning import LabelMap, Meaning, meaning_of
@@ -138,7 +139,11 @@ def _meaning(
         raise DataError(f"no mask can be read, first: {first[0]}: {first[1]}")
     if label_map is None:
         file = find_class_file([masks, masks.parent, images.parent])
-        return meaning_of(looked.masks, file=file, names=names)
+        found = meaning_of(looked.masks, file=file, names=names)
+        if found.label_map is not None or any(one.kind == "colours" for one in looked.masks.values()):
+            return found
+        values = {value for one in looked.masks.values() for value in one.pixels if value < IGNORE}
+        return replace(found, said=(*found.said, *benchmark_lines(images, masks, values)))
     if label_map == "reduce_zero":
         values = {value for one in looked.masks.values() for value in one.pixels if 0 < value < 255}
         count = max(values, default=0)
