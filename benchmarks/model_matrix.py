@@ -111,7 +111,7 @@ def _moved(method: str, network: str, crop: int, folder: Path, *, seed: int) -> 
 
     def move(run: Any) -> Any:
         with torch.no_grad():
-            for one in run.trained.values():
+            for one in run.networks.trained.values():
                 for weight in one.module.parameters():
                     unit = torch.finfo(weight.dtype).eps
                     weight.mul_(1 + unit * (2 * torch.rand(weight.shape, generator=generator, dtype=weight.dtype) - 1))
