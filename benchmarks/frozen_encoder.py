@@ -53,7 +53,7 @@ def made(method: str, weights: Path, folder: Path, *, common: bool) -> Any:
     with ExitStack() as stack:
         if not common:
             stack.enter_context(mock.patch("trainers.methods.ema.copied", copy.deepcopy))
-            stack.enter_context(mock.patch("trainers.loop.method_kit.share"))
+            stack.enter_context(mock.patch("trainers.loop.method_context.share"))
         return Run(whole, folder)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.interface.epoch_record import MEASURED
-from trainers.loop import method_kit, run
+from trainers.loop import method_context, run
 
 TINY: dict[str, Any] = {
     "data": {"name": "digits", "crop": 32, "batch_size": 2, "holdout": {"images": 4, "source": "unlabelled"}},
@@ -59,14 +59,14 @@ def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 def in_float64() -> Iterator[None]:
     """Networks that are made inside have weights in float64, and what methods look at between stages are images in
     float64, so that what is left of a difference is an error."""
-    placed, unlabelled = method_kit.place_batch_norm, run.unlabelled_images
+    placed, unlabelled = method_context.place_batch_norm, run.unlabelled_images
 
     def images(*given: Any, **named: Any) -> Any:
         looked_at = unlabelled(*given, **named)
         return lambda places: ((place, image.double()) for place, image in looked_at(places))
 
     with (
-        mock.patch.object(method_kit, "place_batch_norm", lambda *given: placed(*given).double()),
+        mock.patch.object(method_context, "place_batch_norm", lambda *given: placed(*given).double()),
         mock.patch.object(run, "unlabelled_images", images),
     ):
         yield

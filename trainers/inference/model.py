@@ -22,7 +22,7 @@ from trainers.inference.palette import palette_of
 from trainers.inference.sources import Which, config_of, find
 from trainers.interface.input_spec import InputSpec
 from trainers.loop.class_scores import brought_to, class_scores
-from trainers.loop.method_kit import make_kit
+from trainers.loop.method_context import make_context
 from trainers.loop.process_group import Process, current
 from trainers.methods.registry import build_method
 from trainers.models.interface import SegmentationModel
@@ -132,23 +132,26 @@ def load_model(
     classes = tuple(said["classes"]) if said is not None else _classes(config)
     process = Process(rank=0, world=1, device=current(config.precision.device).device)
     counts = said["images"] if said is not None else {}
-    kit = make_kit(
+    context = make_context(
         config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})}),
         num_classes=len(classes),
         process=process,
         labelled=max(1, counts.get("labelled", 1)),
         unlabelled=max(1, counts.get("unlabelled", 1)),
     )
-    method = build_method(config.method, kit)
+    method = build_method(config.method, context)
     try:
-        for name, module in {"student": kit.student, **{n: one.module for n, one in method.trained().items()}}.items():
+        for name, module in {
+            "student": context.student,
+            **{n: one.module for n, one in method.trained().items()},
+        }.items():
             module.load_state_dict(state[name])
         method.load_state_dict(state["method"])
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit the networks of this version ({str(error).splitlines()[0]})"
         ) from error
-    spec = cast(SegmentationModel, kit.student).input_spec
+    spec = cast(SegmentationModel, context.student).input_spec
     taken = said["input"] if said is not None and "input" in said else {"mean": spec.mean, "std": spec.std}
     network = method.networks()[method.eval_network].eval().requires_grad_(False)
     return LoadedModel(

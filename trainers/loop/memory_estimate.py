@@ -17,7 +17,7 @@ from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.interface.method import AuxiliaryModule, Method, Needs
 from trainers.interface.step import OnDemandCrops, Progress, Step
 from trainers.loop.live_bytes import LiveBytes, ReadOnes
-from trainers.loop.method_kit import make_kit
+from trainers.loop.method_context import make_context
 from trainers.loop.precision import autocast
 from trainers.loop.process_group import Process
 from trainers.losses.interpixel import InterPixelLoss
@@ -106,15 +106,15 @@ def _step_memory(asked: Asking) -> StepMemory:
     config = asked.config
     config = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
     process = Process(rank=0, world=1, device=torch.device("cpu"))
-    kit = make_kit(
+    context = make_context(
         config,
         num_classes=asked.num_classes,
         process=process,
         labelled=asked.labelled,
         unlabelled=asked.unlabelled,
     )
-    method = build_method(config.method, kit)
-    trained = [AuxiliaryModule(module=kit.student), *method.trained().values()]
+    method = build_method(config.method, context)
+    trained = [AuxiliaryModule(module=context.student), *method.trained().values()]
     if asked.world > 1 and config.optim.batch_norm == "global":
         _share_batch_norm([*(one.module for one in trained), *method.networks().values()])
     stages, total = method.stages(), config.schedule.epochs * asked.steps_per_epoch
@@ -125,13 +125,13 @@ def _step_memory(asked: Asking) -> StepMemory:
     progress = Progress(step=total - 1, steps_per_epoch=asked.steps_per_epoch, total_steps=total, stage=len(stages) - 1)
     with FakeTensorMode(allow_non_fake_inputs=True), ReadOnes(), LiveBytes() as live:
         images = config.data.batch_size // asked.world
-        bands = cast(SegmentationModel, kit.student).input_spec.bands
+        bands = cast(SegmentationModel, context.student).input_spec.bands
         batch = _blank(config, stages[-1].needs, classes=asked.num_classes, images=images, bands=bands)
         one = live.now
         weights = None if config.loss.class_weights == "none" else torch.ones(asked.num_classes)
         for part in islice(batch.parts(config.optim.accumulate), 2):
             step = Step(
-                student=kit.student,
+                student=context.student,
                 batch=part,
                 denominator=process.denominator(config.optim.denominator),
                 progress=progress,
@@ -142,7 +142,7 @@ def _step_memory(asked: Asking) -> StepMemory:
         peak = live.peak
     gradients = _bytes(weight for one in trained for weight in _learned(one))
     return StepMemory(
-        weights=_bytes(_kept(kit.student, trained, method)),
+        weights=_bytes(_kept(context.student, trained, method)),
         optimiser=sum(_bytes(_learned(one)) * _moments(config, one) for one in trained),
         step=peak,
         batch=one,

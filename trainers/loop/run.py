@@ -27,7 +27,7 @@ from trainers.loop.batch_norm import statistics_of
 from trainers.loop.compile import begin_step
 from trainers.loop.labelled_loss import make_labelled_loss
 from trainers.loop.lr_schedule import lr_factors, warmup_lines
-from trainers.loop.method_kit import make_kit
+from trainers.loop.method_context import make_context
 from trainers.loop.network_check import check_input
 from trainers.loop.precision import autocast, precision_lines
 from trainers.loop.resource_meter import StepClock, forget_peak
@@ -59,16 +59,16 @@ class Run:
         forget_peak(self.process.device)
         self.data: OpenData = together(lambda: open_data(config.data, final=config.evaluation.final))
         self.labelled_loss = together(lambda: make_labelled_loss(config, self.data, self.process))
-        kit = make_kit(
+        context = make_context(
             config,
             num_classes=self.data.num_classes,
             process=self.process,
             labelled=len(self.data.labelled),
             unlabelled=len(self.data.unlabelled),
         )
-        self.student = cast(SegmentationModel, kit.student)
+        self.student = cast(SegmentationModel, context.student)
         check_input(config, self.student.input_spec, world=self.process.world)
-        self.method = build_method(config.method, kit)
+        self.method = build_method(config.method, context)
         self.networks = TrainedNetworks(self.student, self.method, config, self.process)
         self.stages = self.method.stages()
         self.epochs = stage_epochs(self.stages, config.schedule.epochs)

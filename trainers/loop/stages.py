@@ -14,7 +14,7 @@ from trainers.data.read import Reader
 from trainers.data.views import normalise
 from trainers.interface.input_spec import RGB, InputSpec
 from trainers.interface.method import Stage, UnlabelledImages
-from trainers.loop.method_kit import make_kit
+from trainers.loop.method_context import make_context
 from trainers.loop.process_group import Process
 from trainers.methods.registry import build_method
 
@@ -47,14 +47,14 @@ def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[range, ...]:
 def stages_of(config: TrainConfig) -> tuple[Stage, ...]:
     """The stages of a config's method, as the method says them: its network is made for that, without weights."""
     untrained = config.model.model_copy(update={"weights": "none"})
-    kit = make_kit(
+    context = make_context(
         config.model_copy(update={"model": untrained}),
         num_classes=SOME_CLASSES,
         process=Process(rank=0, world=1, device=torch.device("cpu")),
         labelled=1,
         unlabelled=1,
     )
-    return build_method(config.method, kit).stages()
+    return build_method(config.method, context).stages()
 
 
 def shortest(config: TrainConfig) -> int:

@@ -82,12 +82,14 @@ class AdvSemSeg(Stateless):
     one, in a third pass.
     """
 
-    def __init__(self, config: AdvSemSegConfig, kit: MethodContext) -> None:
-        self.config, self.pairs, self.classes = config, kit.pairs, kit.num_classes
-        self.needs = Needs(unlabelled=True, strong=int(kit.pairs), boxes=0)
-        self.student = kit.student
-        self.discriminator = kit.build(lambda: PixelDiscriminator(kit.num_classes, width=config.discriminator_width))
-        self.training_discriminator = kit.in_ddp(self.discriminator)
+    def __init__(self, config: AdvSemSegConfig, context: MethodContext) -> None:
+        self.config, self.pairs, self.classes = config, context.pairs, context.num_classes
+        self.needs = Needs(unlabelled=True, strong=int(context.pairs), boxes=0)
+        self.student = context.student
+        self.discriminator = context.build(
+            lambda: PixelDiscriminator(context.num_classes, width=config.discriminator_width)
+        )
+        self.training_discriminator = context.in_ddp(self.discriminator)
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         lr = self.config.discriminator_lr

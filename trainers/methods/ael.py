@@ -119,20 +119,22 @@ class Ael(EmaMethod):
     needs = Needs(unlabelled=True)
     eval_network = "teacher"
 
-    def __init__(self, config: AelConfig, kit: MethodContext) -> None:
-        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
-        self.config, self.kit = config, kit
+    def __init__(self, config: AelConfig, context: MethodContext) -> None:
+        super().__init__(
+            context.student, EmaTeacher(context.student, decay=config.ema_decay, buffers=config.ema_buffers)
+        )
+        self.config, self.context = config, context
         if config.bank_start == "random":
-            drawn = np.random.default_rng(kit.seed).random(kit.num_classes)
+            drawn = np.random.default_rng(context.seed).random(context.num_classes)
             self.confidence = torch.from_numpy(drawn)
         else:
-            self.confidence = torch.full((kit.num_classes,), 1 / kit.num_classes, dtype=torch.float64)
+            self.confidence = torch.full((context.num_classes,), 1 / context.num_classes, dtype=torch.float64)
         self._sent: tuple[Tensor, HostRead] | None = None
-        self.shown = torch.zeros(kit.num_classes, kit.unlabelled, dtype=torch.bool)
-        if config.copy_paste_p > 0 and set(range(kit.num_classes)) <= set(config.copy_paste_never):
+        self.shown = torch.zeros(context.num_classes, context.unlabelled, dtype=torch.bool)
+        if config.copy_paste_p > 0 and set(range(context.num_classes)) <= set(config.copy_paste_never):
             raise ConfigError(
-                f"method.copy_paste_never: {list(config.copy_paste_never)} are all {kit.num_classes} classes; leave "
-                "one out, or set method.copy_paste_p: 0"
+                f"method.copy_paste_never: {list(config.copy_paste_never)} are all {context.num_classes} classes; "
+                "leave one out, or set method.copy_paste_p: 0"
             )
 
     def losses(self, step: Step) -> StepOutput:
@@ -165,7 +167,7 @@ class Ael(EmaMethod):
                 "consistency_labelled": config.consistency_weight,
                 "consistency": config.consistency_weight,
             },
-            pairs=(target.pair("weak", mixed, box),) if self.kit.pairs else (),
+            pairs=(target.pair("weak", mixed, box),) if self.context.pairs else (),
             metrics={
                 "mask_ratio": sums[1][2],
                 "pasted": box.double().mean(),
@@ -185,7 +187,9 @@ class Ael(EmaMethod):
         for place, rng in enumerate(image_generators(step.batch, COPY_PASTE)):
             if rng.random() >= config.copy_paste_p:
                 continue
-            for label in sorted({*rng.choice(self.kit.num_classes, size=config.copy_paste_classes, p=need).tolist()}):
+            for label in sorted(
+                {*rng.choice(self.context.num_classes, size=config.copy_paste_classes, p=need).tolist()}
+            ):
                 having = [index for index, classes in enumerate(shown) if label in classes]
                 if not having:
                     continue
@@ -208,7 +212,7 @@ class Ael(EmaMethod):
             return own, view.weak, torch.zeros_like(view.ignore, dtype=torch.bool)
         rngs = image_generators(batch, PARTNER)
         need = by_need(self._known_confidence())
-        labels = [int(rng.choice(self.kit.num_classes, p=need)) for rng in rngs]
+        labels = [int(rng.choice(self.context.num_classes, p=need)) for rng in rngs]
         places = [self._place(label, rng) for label, rng in zip(labels, rngs, strict=True)]
         assert step.asked is not None
         crops = [
@@ -249,9 +253,9 @@ class Ael(EmaMethod):
         """For the images of all processes (B, 1 + C) int64: their place in the list, of this process's images
         ``places`` (B,), and for each class whether the teacher sees it there."""
         label = torch.where(answer.ignore == IGNORE, IGNORE, answer.logits.argmax(dim=1))
-        seen = class_sizes(label, self.kit.num_classes) >= self.config.bank_area * label[0].numel()
+        seen = class_sizes(label, self.context.num_classes) >= self.config.bank_area * label[0].numel()
         table = torch.cat([places[:, None], seen.long()], dim=1)
-        return self.kit.gather(table, [len(table)] * world)
+        return self.context.gather(table, [len(table)] * world)
 
     def _weighted(self, logits: Tensor, taught: Target, batch: SemiBatch, stream: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sum of v CE over the pixels, sum of v, and the share of pixels that have both.
@@ -279,13 +283,13 @@ class Ael(EmaMethod):
     @torch.no_grad()
     def _learn(self, logits: Tensor, mask: Tensor) -> None:
         """The confidence bank, after this batch."""
-        p, classes = probabilities(logits).double(), self.kit.num_classes
+        p, classes = probabilities(logits).double(), self.context.num_classes
         labelled = mask != IGNORE
         label = torch.where(labelled, mask, 0)
         right = p.gather(1, label[:, None])[:, 0]
         here = [(label == one) & labelled for one in range(classes)]
         summed = torch.stack([torch.stack([torch.where(one, right, 0.0).sum(), one.sum().double()]) for one in here])
-        total, count = self.kit.total(summed).unbind(dim=1)
+        total, count = self.context.total(summed).unbind(dim=1)
         before = to_device(self.confidence, count.device)
         moved = before.lerp(total / count.clamp(min=1), 1 - self.config.bank_momentum)
         kept = torch.full_like(count, self.config.bank_absent == "keep", dtype=torch.bool) & (count == 0)

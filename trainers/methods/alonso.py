@@ -110,18 +110,18 @@ class Alonso(EmaMethod):
 
     needs = Needs(unlabelled=True, strong=2, boxes=0)
 
-    def __init__(self, config: AlonsoConfig, kit: MethodContext) -> None:
+    def __init__(self, config: AlonsoConfig, context: MethodContext) -> None:
         decay = {"decay": config.ema_decay, "buffers": config.ema_buffers, "pace": 10.0}
-        super().__init__(kit.student, EmaTeacher(kit.student, **decay))  # type: ignore[arg-type]
-        self.config, self.kit = config, kit
-        width = cast(SegmentationModel, kit.student).fused_channels
-        self.heads = cast(ContrastHeads, kit.build(lambda: ContrastHeads(width, kit.num_classes)))
+        super().__init__(context.student, EmaTeacher(context.student, **decay))  # type: ignore[arg-type]
+        self.config, self.context = config, context
+        width = cast(SegmentationModel, context.student).fused_channels
+        self.heads = cast(ContrastHeads, context.build(lambda: ContrastHeads(width, context.num_classes)))
         self.head_teacher = EmaTeacher(self.heads, **decay)  # type: ignore[arg-type]
-        self.bank = cast(ClassBank, kit.place(ClassBank(kit.num_classes, size=config.memory_size, width=width)))
-        self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
+        self.bank = cast(ClassBank, context.place(ClassBank(context.num_classes, size=config.memory_size, width=width)))
+        self.seen = torch.zeros(context.num_classes, dtype=torch.float64)
         self.decay = config.ema_decay
-        each = round(config.memory_size / kit.labelled)
-        more = 1.0 if config.classes_per_image is None else kit.num_classes / config.classes_per_image
+        each = round(config.memory_size / context.labelled)
+        more = 1.0 if config.classes_per_image is None else context.num_classes / config.classes_per_image
         self.per_image = max(1, round(more * each))
 
     def trained(self) -> dict[str, AuxiliaryModule]:
@@ -149,7 +149,7 @@ class Alonso(EmaMethod):
         nll = pixel_nll(strong.logits, label) * _each(weights, label)
         valid = target.ignore != IGNORE
         p = probabilities(strong.logits)
-        entropy = torch.special.entr(p).sum(dim=1) / math.log(self.kit.num_classes) * valid
+        entropy = torch.special.entr(p).sum(dim=1) / math.log(self.context.num_classes) * valid
         every = torch.full((), label.numel(), device=label.device)
         terms = {
             "supervised": supervised_loss(
@@ -159,7 +159,7 @@ class Alonso(EmaMethod):
             "entropy": entropy.sum() / step.denominator(valid.sum()),
             "contrast": nll.new_zeros(()),
         }
-        nothing = torch.zeros(step.batch.world, 3, self.kit.num_classes, dtype=torch.int64)  # the bank is empty
+        nothing = torch.zeros(step.batch.world, 3, self.context.num_classes, dtype=torch.int64)  # the bank is empty
         numbers = nothing if counted is None else counted()[0]
         if seen is not None:
             self._fill(seen, numbers[:, 0], step.batch)
@@ -180,7 +180,7 @@ class Alonso(EmaMethod):
                 "entropy": config.entropy_weight,
                 "contrast": config.contrast_weight,
             },
-            pairs=pairs if self.kit.pairs else (),
+            pairs=pairs if self.context.pairs else (),
             metrics={"bank_rows": self.bank.count.double().mean()},
         )
 
@@ -201,7 +201,7 @@ class Alonso(EmaMethod):
         chosen = chosen_classes(
             batch,
             own.logits.argmax(dim=1),
-            num_classes=self.kit.num_classes,
+            num_classes=self.context.num_classes,
             fraction=config.class_fraction,
             more=1,
             last=config.background,
@@ -216,8 +216,8 @@ class Alonso(EmaMethod):
         """(C,), after these labels are counted; 1 for a class that was not seen yet."""
         if not self.config.class_weights:
             return None
-        counts = sum(class_sizes(one, self.kit.num_classes).sum(dim=0) for one in labels)
-        self.seen = to_device(self.seen, labels[0].device) + self.kit.total(cast(Tensor, counts).double())
+        counts = sum(class_sizes(one, self.context.num_classes).sum(dim=0) for one in labels)
+        self.seen = to_device(self.seen, labels[0].device) + self.context.total(cast(Tensor, counts).double())
         there = self.seen > 0
         median = torch.where(there, self.seen, torch.nan).nanmedian()
         return torch.where(there, (median / self.seen.clamp(min=1)).sqrt(), 1.0)
@@ -238,8 +238,8 @@ class Alonso(EmaMethod):
         resolution those of labelled images and those of mixed ones."""
         projected, good = seen
         maps = (good, resized_labels(mask, projected), resized_labels(label, projected))
-        counts = torch.stack([class_sizes(one, self.kit.num_classes).sum(dim=0) for one in maps])
-        return HostRead(self.kit.gather(counts[None], [1] * world))
+        counts = torch.stack([class_sizes(one, self.context.num_classes).sum(dim=0) for one in maps])
+        return HostRead(self.context.gather(counts[None], [1] * world))
 
     @torch.no_grad()
     def _fill(self, seen: tuple[Tensor, Tensor], numbers: Tensor, batch: SemiBatch) -> None:
@@ -257,14 +257,14 @@ class Alonso(EmaMethod):
             if sum(counts) > most:
                 rows = self._best(rows, heads.rate(rows, one, memory=True), most, counts)
             elif sum(counts):
-                rows = self.kit.gather(rows, counts)
+                rows = self.context.gather(rows, counts)
             self.bank.push(one, rows)
 
     def _best(self, rows: Tensor, score: Tensor, most: int, counts: Sequence[int]) -> Tensor:
         """The ``most`` best rows of all processes, of which each has ``counts``; the best last."""
         score = score if self.config.bank_order == "best" else -score
         here, kept = score.sort(descending=True, stable=True).indices[:most], [min(most, count) for count in counts]
-        score, rows = self.kit.gather(score[here], kept), self.kit.gather(rows[here], kept)
+        score, rows = self.context.gather(score[here], kept), self.context.gather(rows[here], kept)
         return rows[score.sort(descending=True, stable=True).indices[:most].flip(0)]
 
     def _contrast(self, fused: Tensor, labels: Tensor, counts: Tensor, batch: SemiBatch) -> Tensor:
@@ -287,8 +287,8 @@ class Alonso(EmaMethod):
             if self.config.memory_weights == "one":
                 weights = torch.ones_like(weights)
             rating = self.heads.rate(rows[one].detach(), one, memory=False)
-            loss = loss + weighted_distance(rows[one], rating, mine, weights, self.kit.total)
-        mean: Tensor = loss / self.kit.num_classes
+            loss = loss + weighted_distance(rows[one], rating, mine, weights, self.context.total)
+        mean: Tensor = loss / self.context.num_classes
         return mean
 
     def after_step(self) -> None:

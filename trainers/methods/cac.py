@@ -90,8 +90,8 @@ class Cac(Projected):
     takes both directions, each over the pixels of the overlap on which the other crop is surer.
     """
 
-    def __init__(self, config: CacConfig, kit: MethodContext) -> None:
-        super().__init__(kit, config.projection_width)
+    def __init__(self, config: CacConfig, context: MethodContext) -> None:
+        super().__init__(context, config.projection_width)
         self.config = config
         self.needs = Needs(unlabelled=True, strong=1, boxes=0, overlap=config.overlap_min)
         self.bank: list[tuple[Tensor, Tensor]] = []
@@ -118,7 +118,7 @@ class Cac(Projected):
         there, ratio = self._direction(step, first, second, offset, keys, classes)
         back, _ = self._direction(step, second, first, -offset, keys, classes)
         pairs: tuple[Pair, ...] = ()
-        if self.kit.pairs:
+        if self.context.pairs:
             pairs = (_pair("s1", first, second, offset), _pair("s2", second, first, -offset))
         return StepOutput(
             terms={"supervised": supervised, "contrast": there, "contrast_back": back},
@@ -160,8 +160,8 @@ class Cac(Projected):
             counts = np.bincount(owner, minlength=batch.world).tolist()
             mine = to_device(torch.from_numpy(drawn[owner == batch.rank] - batch.rank * here), crop.label.device)
             known = torch.where(crop.image, crop.label, IGNORE).flatten()
-            rows.append(self.kit.gather(all_rows(crop.features.detach())[mine], counts))
-            classes.append(self.kit.gather(known[mine], counts))
+            rows.append(self.context.gather(all_rows(crop.features.detach())[mine], counts))
+            classes.append(self.context.gather(known[mine], counts))
         self.bank.append((torch.cat(rows), torch.cat(classes)))
         found = [torch.cat(column) for column in zip(*self.bank, strict=True)]
         self.bank = self.bank[max(0, len(self.bank) - self.config.bank_steps) :]

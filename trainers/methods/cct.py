@@ -112,14 +112,14 @@ class Cct(Stateless):
 
     needs = Needs(unlabelled=True)
 
-    def __init__(self, config: CctConfig, kit: MethodContext) -> None:
+    def __init__(self, config: CctConfig, context: MethodContext) -> None:
         self.config, self.kinds = config, config.decoders()
-        self.student, self.pairs = kit.student, kit.pairs
-        student = cast(SegmentationModel, kit.student)
+        self.student, self.pairs = context.student, context.pairs
+        student = cast(SegmentationModel, context.student)
         self.upsample = student.upsample
-        width, classes = student.context_channels, kit.num_classes
-        self.decoders = kit.build(lambda: Decoders(auxiliary_decoder(width, classes) for _ in self.kinds))
-        self.training_decoders = kit.in_ddp(self.decoders)
+        width, classes = student.context_channels, context.num_classes
+        self.decoders = context.build(lambda: Decoders(auxiliary_decoder(width, classes) for _ in self.kinds))
+        self.training_decoders = context.in_ddp(self.decoders)
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {"decoders": AuxiliaryModule(module=self.decoders, in_ddp=True)}

@@ -56,11 +56,13 @@ class ClassMix(EmaMethod):
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
 
-    def __init__(self, config: ClassMixConfig, kit: MethodContext) -> None:
-        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
+    def __init__(self, config: ClassMixConfig, context: MethodContext) -> None:
+        super().__init__(
+            context.student, EmaTeacher(context.student, decay=config.ema_decay, buffers=config.ema_buffers)
+        )
         self.config = config
-        self.classes = kit.num_classes
-        self.pairs, self.total = kit.pairs, kit.total
+        self.classes = context.num_classes
+        self.pairs, self.total = context.pairs, context.total
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

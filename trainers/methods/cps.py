@@ -51,12 +51,12 @@ class Cps(Stateless):
     once the soft teacher.
     """
 
-    def __init__(self, config: CpsConfig, kit: MethodContext) -> None:
+    def __init__(self, config: CpsConfig, context: MethodContext) -> None:
         self.config = config
-        self.student, self.peer = kit.student, kit.peer()
-        self.training_peer = kit.in_ddp(self.peer)
+        self.student, self.peer = context.student, context.peer()
+        self.training_peer = context.in_ddp(self.peer)
         self.needs = Needs(unlabelled=True, boxes=1 if config.cutmix else 0)
-        self.pairs = kit.pairs
+        self.pairs = context.pairs
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "peer": self.peer}

@@ -50,13 +50,13 @@ class CutMixSeg(EmaMethod):
     needs = Needs(unlabelled=True, strong=1)
     eval_network = "teacher"
 
-    def __init__(self, config: CutMixSegConfig, kit: MethodContext) -> None:
+    def __init__(self, config: CutMixSegConfig, context: MethodContext) -> None:
         teacher = EmaTeacher(
-            kit.student, decay=config.ema_decay, buffers=config.ema_buffers, warm_up=False, batch_statistics=True
+            context.student, decay=config.ema_decay, buffers=config.ema_buffers, warm_up=False, batch_statistics=True
         )
-        super().__init__(kit.student, teacher)
+        super().__init__(context.student, teacher)
         self.config = config
-        self.pairs, self.total = kit.pairs, kit.total
+        self.pairs, self.total = context.pairs, context.total
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

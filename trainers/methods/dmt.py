@@ -89,14 +89,14 @@ class Dmt(Stateless):
     than cross-entropy counts by the share of labelled pixels.
     """
 
-    def __init__(self, config: DmtConfig, kit: MethodContext) -> None:
-        self.config, self.kit = config, kit
-        self.student, self.peer = kit.student, kit.peer()
-        self.training_peer = kit.in_ddp(self.peer)
+    def __init__(self, config: DmtConfig, context: MethodContext) -> None:
+        self.config, self.context = config, context
+        self.student, self.peer = context.student, context.peer()
+        self.training_peer = context.in_ddp(self.peer)
         self.masks: dict[int, bytes] = {}
         self.labellers: tuple[nn.Module, nn.Module] | None = None
-        place = torch.randperm(kit.labelled, generator=torch.Generator().manual_seed(kit.seed))
-        apart, device = round(config.labels_apart * kit.labelled), next(kit.student.parameters()).device
+        place = torch.randperm(context.labelled, generator=torch.Generator().manual_seed(context.seed))
+        apart, device = round(config.labels_apart * context.labelled), next(context.student.parameters()).device
         self.unseen = ((place >= apart) & (place < 2 * apart)).to(device), (place < apart).to(device)
         """Which labelled images the student, and which the peer, does not see in the first training."""
         self.needs = self.stages()[0].needs
@@ -106,7 +106,7 @@ class Dmt(Stateless):
         first = Needs(unlabelled=False)
         later = Needs(unlabelled=True, unlabelled_batches=more, pseudo_planes=PLANES)
         if config.stage_length == "passes":
-            first, later = in_passes(first, later, labelled=self.kit.labelled, unlabelled=self.kit.unlabelled)
+            first, later = in_passes(first, later, labelled=self.context.labelled, unlabelled=self.context.unlabelled)
         return after_labels(first, later, count=config.iterations, share=config.supervised_share)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -118,8 +118,11 @@ class Dmt(Stateless):
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
         networks = self.student.eval(), self.peer.eval()
-        places, share = range(self.kit.unlabelled), ratios(self.config.first_ratio, self.config.iterations)[stage - 1]
-        seen = [ClassQuantiles(self.kit.num_classes) for _ in networks]
+        places, share = (
+            range(self.context.unlabelled),
+            ratios(self.config.first_ratio, self.config.iterations)[stage - 1],
+        )
+        seen = [ClassQuantiles(self.context.num_classes) for _ in networks]
         for _, image in images(places):
             for one, network in zip(seen, networks, strict=True):
                 one.see(*_answer(network, image))
@@ -134,13 +137,13 @@ class Dmt(Stateless):
             found[place] = planes_to_png(torch.stack(planes))
         device = next(self.student.parameters()).device
         self.masks = masks_from_tensors(
-            {name: self.kit.gather(tensor) for name, tensor in tensors_from_masks(found, device).items()}
+            {name: self.context.gather(tensor) for name, tensor in tensors_from_masks(found, device).items()}
         )
-        self.labellers = (copy_of(self.student), copy_of(self.peer)) if self.kit.pairs else None
+        self.labellers = (copy_of(self.student), copy_of(self.peer)) if self.context.pairs else None
 
     def _lowest(self, seen: ClassQuantiles, share: float) -> Tensor:
         seen.counts = seen.counts.to(next(self.student.parameters()).device)
-        return seen.lowest(share, self.kit.gather)
+        return seen.lowest(share, self.context.gather)
 
     def losses(self, step: Step) -> StepOutput:
         forwards = step.student, self.training_peer

@@ -66,10 +66,10 @@ class Dsbn(Relabelling):
 
     config: DsbnConfig
 
-    def __init__(self, config: DsbnConfig, kit: MethodContext) -> None:
-        super().__init__(config, kit)
-        backbone = cast(SegmentationModel, kit.student).backbone
-        self.separate = SeparateNorm(kit.student, backbone) if config.separate_norm else None
+    def __init__(self, config: DsbnConfig, context: MethodContext) -> None:
+        super().__init__(config, context)
+        backbone = cast(SegmentationModel, context.student).backbone
+        self.separate = SeparateNorm(context.student, backbone) if config.separate_norm else None
         self.start: dict[str, Tensor] = {}
         self.needs = self.stages()[0].needs
 
@@ -84,7 +84,7 @@ class Dsbn(Relabelling):
     def stages(self) -> tuple[Stage, ...]:
         first, later = Needs(unlabelled=False), Needs(unlabelled=True, strong=1, boxes=0)
         if self.config.stage_length == "passes":
-            first, later = in_passes(first, later, labelled=self.kit.labelled, unlabelled=self.kit.unlabelled)
+            first, later = in_passes(first, later, labelled=self.context.labelled, unlabelled=self.context.unlabelled)
         return after_labels(first, later, count=self.config.rounds, share=self.config.supervised_share)
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
@@ -95,7 +95,7 @@ class Dsbn(Relabelling):
             self.start = {name: weight.detach().clone() for name, weight in self.student.named_parameters()}
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)
+        self.masks = self.labelled_by(labeller, range(self.context.unlabelled), images)
 
     def kept(self, confidence: Tensor, label: Tensor) -> Tensor:
         return label

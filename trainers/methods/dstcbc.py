@@ -61,15 +61,15 @@ class DstCbc(Relabelling):
 
     config: DstCbcConfig
 
-    def __init__(self, config: DstCbcConfig, kit: MethodContext) -> None:
-        super().__init__(config, kit)
-        self.lowest = torch.zeros(kit.num_classes, dtype=torch.int64)
+    def __init__(self, config: DstCbcConfig, context: MethodContext) -> None:
+        super().__init__(config, context)
+        self.lowest = torch.zeros(context.num_classes, dtype=torch.int64)
         self.needs = self.stages()[0].needs
 
     def stages(self) -> tuple[Stage, ...]:
         first, later = Needs(unlabelled=False), Needs(unlabelled=True)
         if self.config.stage_length == "passes":
-            first, later = in_passes(first, later, labelled=self.kit.labelled, unlabelled=self.kit.unlabelled)
+            first, later = in_passes(first, later, labelled=self.context.labelled, unlabelled=self.context.unlabelled)
         return after_labels(first, later, count=self.config.iterations, share=self.config.supervised_share)
 
     def begin(self, stage: int, images: UnlabelledImages) -> None:
@@ -78,12 +78,12 @@ class DstCbc(Relabelling):
         self.best = best
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        config, places = self.config, range(self.kit.unlabelled)
-        seen = ClassQuantiles(self.kit.num_classes)
+        config, places = self.config, range(self.context.unlabelled)
+        seen = ClassQuantiles(self.context.num_classes)
         seen.counts = seen.counts.to(self._device())
         for _, image in images(places):
             seen.see(*predict(labeller, image, scales=config.scales, flip=config.flip).max(dim=1))
-        self.lowest = seen.lowest(ratios(config.first_ratio, config.iterations)[stage - 1], self.kit.gather)
+        self.lowest = seen.lowest(ratios(config.first_ratio, config.iterations)[stage - 1], self.context.gather)
         self.masks = self.labelled_by(labeller, places, images)
 
     def kept(self, confidence: Tensor, label: Tensor) -> Tensor:

@@ -76,12 +76,14 @@ class Ecs(Stateless):
     finds nothing to correct.
     """
 
-    def __init__(self, config: EcsConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
+    def __init__(self, config: EcsConfig, context: MethodContext) -> None:
+        self.config, self.context, self.student = config, context, context.student
         self.needs = Needs(unlabelled=True, labelled_strong=int(config.corrector_view == "strong"))
-        bands = cast(SegmentationModel, kit.student).input_spec.bands
-        self.corrector = kit.build(lambda: Corrector(kit.num_classes, width=config.corrector_width, bands=bands))
-        self.training_corrector = kit.in_ddp(self.corrector)
+        bands = cast(SegmentationModel, context.student).input_spec.bands
+        self.corrector = context.build(
+            lambda: Corrector(context.num_classes, width=config.corrector_width, bands=bands)
+        )
+        self.training_corrector = context.in_ddp(self.corrector)
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {
@@ -144,7 +146,7 @@ class Ecs(Stateless):
         return loss
 
     def _pairs(self, weak: Tensor, said: Tensor, ignore: Tensor) -> tuple[Pair, ...]:
-        if not self.kit.pairs:
+        if not self.context.pairs:
             return ()
         own = exact(weak.detach())
         mixed = said[:, :1] * own.softmax(dim=1) + said[:, 1:]

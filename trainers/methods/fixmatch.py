@@ -34,10 +34,10 @@ class FixMatch(PseudoLabelMethod):
 
     needs = Needs(unlabelled=True, strong=1)
 
-    def __init__(self, config: FixMatchConfig, kit: MethodContext) -> None:
-        super().__init__(config, student=kit.student)
+    def __init__(self, config: FixMatchConfig, context: MethodContext) -> None:
+        super().__init__(config, student=context.student)
         self.config = config
-        self.pairs = kit.pairs
+        self.pairs = context.pairs
 
     def losses(self, step: Step) -> StepOutput:
         student, batch, denominator = step.student, step.batch, step.denominator

@@ -78,12 +78,14 @@ class Gct(Stateless):
 
     needs = Needs(unlabelled=True)
 
-    def __init__(self, config: GctConfig, kit: MethodContext) -> None:
-        self.config, self.pairs = config, kit.pairs
-        self.student, self.peer = kit.student, kit.peer()
-        bands = cast(SegmentationModel, kit.student).input_spec.bands
-        self.detector = kit.build(lambda: FlawDetector(kit.num_classes, width=config.detector_width, bands=bands))
-        self.training_peer, self.training_detector = kit.in_ddp(self.peer), kit.in_ddp(self.detector)
+    def __init__(self, config: GctConfig, context: MethodContext) -> None:
+        self.config, self.pairs = config, context.pairs
+        self.student, self.peer = context.student, context.peer()
+        bands = cast(SegmentationModel, context.student).input_spec.bands
+        self.detector = context.build(
+            lambda: FlawDetector(context.num_classes, width=config.detector_width, bands=bands)
+        )
+        self.training_peer, self.training_detector = context.in_ddp(self.peer), context.in_ddp(self.detector)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "peer": self.peer}

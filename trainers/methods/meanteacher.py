@@ -49,10 +49,12 @@ class MeanTeacher(EmaMethod):
 
     needs = Needs(unlabelled=True)
 
-    def __init__(self, config: MeanTeacherConfig, kit: MethodContext) -> None:
-        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
+    def __init__(self, config: MeanTeacherConfig, context: MethodContext) -> None:
+        super().__init__(
+            context.student, EmaTeacher(context.student, decay=config.ema_decay, buffers=config.ema_buffers)
+        )
         self.config = config
-        self.pairs = kit.pairs
+        self.pairs = context.pairs
 
     def losses(self, step: Step) -> StepOutput:
         config, labelled, unlabelled = self.config, step.batch.labelled, step.batch.unlabelled

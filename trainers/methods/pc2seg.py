@@ -79,8 +79,8 @@ class Pc2Seg(Projected):
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
 
-    def __init__(self, config: Pc2SegConfig, kit: MethodContext) -> None:
-        super().__init__(kit, config.projection_width)
+    def __init__(self, config: Pc2SegConfig, context: MethodContext) -> None:
+        super().__init__(context, config.projection_width)
         self.config = config
 
     def losses(self, step: Step) -> StepOutput:
@@ -107,7 +107,7 @@ class Pc2Seg(Projected):
                 "consistency": config.consistency_weight * ramp,
                 "contrast": config.contrast_weight,
             },
-            pairs=(own.pair("s1", strong.logits, None),) if self.kit.pairs else (),
+            pairs=(own.pair("s1", strong.logits, None),) if self.context.pairs else (),
         )
 
     def _contrast(self, step: Step, weak: Tensor, coarse: Tensor, strong: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Pc2Seg(Projected):
             positive = self.head(cells(weak))
         anchor = self.head(cells(strong))
         counts = [label.numel()] * batch.world
-        keys, classes = self.kit.gather(all_rows(positive), counts), self.kit.gather(label.flatten(), counts)
+        keys, classes = self.context.gather(all_rows(positive), counts), self.context.gather(label.flatten(), counts)
         places = to_device(self._drawn(batch, label[0].numel()), keys.device)
         losses = [
             contrast_nll(

@@ -40,10 +40,10 @@ class Projected(Stateless):
         width: of the head's answers.
     """
 
-    def __init__(self, kit: MethodContext, width: int) -> None:
-        self.kit, self.student = kit, kit.student
-        inputs = cast(SegmentationModel, kit.student).fused_channels
-        self.head = kit.build(lambda: ProjectionHead(inputs, width))
+    def __init__(self, context: MethodContext, width: int) -> None:
+        self.context, self.student = context, context.student
+        inputs = cast(SegmentationModel, context.student).fused_channels
+        self.head = context.build(lambda: ProjectionHead(inputs, width))
 
     def trained(self) -> dict[str, AuxiliaryModule]:
         return {"projection": AuxiliaryModule(module=self.head)}

@@ -119,17 +119,17 @@ class PseudoSeg(Stateless):
     pixel, which no longer say how pixels compare.
     """
 
-    def __init__(self, config: PseudoSegConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
+    def __init__(self, config: PseudoSegConfig, context: MethodContext) -> None:
+        self.config, self.context, self.student = config, context, context.student
         self.needs = Needs(unlabelled=True, strong=1, boxes=0, presence=config.image_labels)
-        self.foreground = [label for label in range(kit.num_classes) if label != config.background]
-        middle, high = cast(SegmentationModel, kit.student).tap_channels
-        heads = kit.build(
+        self.foreground = [label for label in range(context.num_classes) if label != config.background]
+        middle, high = cast(SegmentationModel, context.student).tap_channels
+        heads = context.build(
             lambda: PseudoSegHeads(
                 middle=middle,
                 high=high,
                 foreground=len(self.foreground),
-                num_classes=kit.num_classes,
+                num_classes=context.num_classes,
                 dim=config.attention_dim,
             )
         )
@@ -179,7 +179,7 @@ class PseudoSeg(Stateless):
                 "refine": cross_entropy(on_labelled, labelled.mask, step.denominator),
             },
             weights={"supervised": 1.0, "pseudo": config.pseudo_weight, "classify": 1.0, "refine": 1.0},
-            pairs=(pair,) if self.kit.pairs else (),
+            pairs=(pair,) if self.context.pairs else (),
             metrics={"mask_ratio": trained.sum() / kept.sum().clamp(min=1)},
         )
 
@@ -201,7 +201,7 @@ class PseudoSeg(Stateless):
         score = self.heads.attend(features.middle, features.high, cams, small)
         background = 2 - score.amax(dim=1)
         maps = dict(zip(self.foreground, score.unbind(dim=1), strict=True))
-        every = [maps.get(label, background) for label in range(self.kit.num_classes)]
+        every = [maps.get(label, background) for label in range(self.context.num_classes)]
         refined: Tensor = exact(self.heads.out(torch.stack(every, dim=1)))
         return refined
 
@@ -229,9 +229,9 @@ class PseudoSeg(Stateless):
         """The pseudo-label (B, C, h, w), summing to 1 over classes."""
         config, p, m = self.config, exact(decoder), exact(refined)
         squares, entries = p.square().sum() + m.square().sum(), torch.full((), 2.0 * p.numel(), device=p.device)
-        scale = self.kit.total(squares)
+        scale = self.context.total(squares)
         if config.normaliser == "rms":
-            scale = scale / self.kit.total(entries)
+            scale = scale / self.context.total(entries)
         scale = scale.sqrt().clamp(min=torch.finfo(p.dtype).tiny)
         mixture = config.fusion * probabilities(p / scale) + (1 - config.fusion) * probabilities(m / scale)
         return (mixture.log() / config.temperature).softmax(dim=1)

@@ -98,18 +98,18 @@ class PsMt(Stateless):
     needs = Needs(unlabelled=True, strong=1, boxes=0, labelled_strong=1)
     eval_network = "teachers"
 
-    def __init__(self, config: PsMtConfig, kit: MethodContext) -> None:
+    def __init__(self, config: PsMtConfig, context: MethodContext) -> None:
         self.config = config
-        self.student, self.pairs = kit.student, kit.pairs
-        self.warm = math.ceil(config.warmup_passes * kit.labelled / kit.batch_size)
-        self.images = f"{kit.labelled} labelled images in steps of {kit.batch_size}"
-        networks = [kit.peer(), kit.peer()]
+        self.student, self.pairs = context.student, context.pairs
+        self.warm = math.ceil(config.warmup_passes * context.labelled / context.batch_size)
+        self.images = f"{context.labelled} labelled images in steps of {context.batch_size}"
+        networks = [context.peer(), context.peer()]
         if config.teachers == "random":
             for number, network in enumerate(networks):
-                _randomise(network, kit.seed + number)
+                _randomise(network, context.seed + number)
         self.teachers = [
             EmaTeacher(
-                kit.student,
+                context.student,
                 decay=config.ema_decay,
                 buffers=config.ema_buffers,
                 warm_up=False,
@@ -118,7 +118,7 @@ class PsMt(Stateless):
             )
             for network in networks
         ]
-        self.training_teachers = [kit.in_ddp(network) for network in networks]
+        self.training_teachers = [context.in_ddp(network) for network in networks]
         self.ensemble = Ensemble(*networks)
         self.active: int | None = None
 

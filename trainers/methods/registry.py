@@ -99,7 +99,7 @@ BUILDERS: dict[str, Any] = {
 }
 
 
-def build_method(config: MethodConfig, kit: MethodContext) -> Method:
+def build_method(config: MethodConfig, context: MethodContext) -> Method:
     """The method that ``config`` names."""
-    method: Method = BUILDERS[config.name](config, kit)
+    method: Method = BUILDERS[config.name](config, context)
     return method

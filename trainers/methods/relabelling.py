@@ -35,8 +35,8 @@ class Relabelling(Stateless):
     """Keeps the pseudo-masks, the frozen network that made them where the inter-pixel loss wants a teacher, and the
     best weights where these label. A method says what its stages are and which pixels keep their label."""
 
-    def __init__(self, config: RelabellingConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
+    def __init__(self, config: RelabellingConfig, context: MethodContext) -> None:
+        self.config, self.context, self.student = config, context, context.student
         self.masks: dict[int, bytes] = {}
         self.labeller: nn.Module | None = None
         self.best: tuple[float, dict[str, Tensor]] | None = None
@@ -49,7 +49,7 @@ class Relabelling(Stateless):
                 self.student.load_state_dict(self.best[1])
         self.best = None
         self.label(stage, labeller, images)
-        self.labeller = labeller if self.kit.pairs else None
+        self.labeller = labeller if self.context.pairs else None
 
     @abstractmethod
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
@@ -71,7 +71,7 @@ class Relabelling(Stateless):
         for place, image in images(places):
             found[place] = self.stored(predict(network, image, scales=config.scales, flip=config.flip))
         return masks_from_tensors(
-            {name: self.kit.gather(tensor) for name, tensor in tensors_from_masks(found, self._device()).items()}
+            {name: self.context.gather(tensor) for name, tensor in tensors_from_masks(found, self._device()).items()}
         )
 
     def _device(self) -> torch.device:

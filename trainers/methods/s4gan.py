@@ -106,22 +106,22 @@ class S4Gan(Stateless):
     itself, on whole images, by Nesterov's SGD with a cosine schedule.
     """
 
-    def __init__(self, config: S4GanConfig, kit: MethodContext) -> None:
-        self.config, self.kit, self.student = config, kit, kit.student
-        self.needs = Needs(unlabelled=True, strong=int(kit.pairs or config.multi_label), boxes=0)
+    def __init__(self, config: S4GanConfig, context: MethodContext) -> None:
+        self.config, self.context, self.student = config, context, context.student
+        self.needs = Needs(unlabelled=True, strong=int(context.pairs or config.multi_label), boxes=0)
         self.eval_network = "gated" if config.multi_label else "student"
-        self.spec: InputSpec = cast(SegmentationModel, kit.student).input_spec
-        classes, width = kit.num_classes, config.discriminator_width
-        self.discriminator = kit.build(lambda: ImageDiscriminator(classes, width=width, bands=self.spec.bands))
-        self.training_discriminator = kit.in_ddp(self.discriminator)
+        self.spec: InputSpec = cast(SegmentationModel, context.student).input_spec
+        classes, width = context.num_classes, config.discriminator_width
+        self.discriminator = context.build(lambda: ImageDiscriminator(classes, width=width, bands=self.spec.bands))
+        self.training_discriminator = context.in_ddp(self.discriminator)
         self.classifier: nn.Module | None = None
         if config.multi_label:
-            network = cast(SegmentationModel, kit.peer())
-            linear = kit.build(lambda: nn.Linear(network.tap_channels[1], classes))
+            network = cast(SegmentationModel, context.peer())
+            linear = context.build(lambda: nn.Linear(network.tap_channels[1], classes))
             self.classifier = PresenceClassifier(network, linear)
-            self.training_classifier = kit.in_ddp(self.classifier)
+            self.training_classifier = context.in_ddp(self.classifier)
             self.average = EmaTeacher(self.classifier, decay=config.presence_ema_decay, buffers="own")
-            self.gated = Gated(kit.student, self.average.network, thresh=config.presence_thresh)
+            self.gated = Gated(context.student, self.average.network, thresh=config.presence_thresh)
 
     def networks(self) -> dict[str, nn.Module]:
         found: dict[str, nn.Module] = {"student": self.student}
@@ -141,11 +141,11 @@ class S4Gan(Stateless):
         step.student.train()
         logits, guessed = step.student(labelled.image), step.student(unlabelled.view.weak)
         count, seen = len(labelled.image), shown(unlabelled.view.ignore)
-        maps, true = probabilities(guessed), true_maps(labelled.mask, self.kit.num_classes, guessed)
+        maps, true = probabilities(guessed), true_maps(labelled.mask, self.context.num_classes, guessed)
         images = self._unit(torch.cat([unlabelled.view.weak, labelled.image]))
         judge = held(self.discriminator)
         judged, features = judge(torch.cat([maps, true]), images, self._kept(step.batch, images, MATCHED))
-        means = self.kit.total(torch.stack([one.sum(dim=0) for one in exact(features).split(count)]))
+        means = self.context.total(torch.stack([one.sum(dim=0) for one in exact(features).split(count)]))
         score = exact(judged[:count]).detach().sigmoid()
         trusted = seen & (score > config.trust_thresh)[:, None, None]
         classes = torch.where(trusted, labels_of(guessed.detach())[0], IGNORE)
@@ -172,7 +172,7 @@ class S4Gan(Stateless):
         return StepOutput(
             terms=terms,
             weights=weights,
-            pairs=(weak_teaches_strong(step.student, unlabelled.view, guessed),) if self.kit.pairs else (),
+            pairs=(weak_teaches_strong(step.student, unlabelled.view, guessed),) if self.context.pairs else (),
             metrics={"trusted": (score > config.trust_thresh).sum() / number},
         )
 
@@ -210,7 +210,7 @@ class S4Gan(Stateless):
         self.training_classifier.train()
         said = exact(self.training_classifier(labelled.image))
         strong = exact(self.training_classifier(unlabelled.view.strong[0]))
-        present = present_classes(labelled.mask, self.kit.num_classes).to(said.dtype)
+        present = present_classes(labelled.mask, self.context.num_classes).to(said.dtype)
         wrong = F.binary_cross_entropy_with_logits(said, present, reduction="none").mean(dim=1)
         apart = 1 - F.cosine_similarity(strong, exact(self.average(unlabelled.view.weak)), dim=1)
         return {"presence": wrong.sum() / number, "presence_consistency": apart.sum() / number}

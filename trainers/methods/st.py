@@ -86,8 +86,8 @@ class SelfTraining(Relabelling):
     config: SelfTrainingConfig
     trainings: int
 
-    def __init__(self, config: SelfTrainingConfig, kit: MethodContext) -> None:
-        super().__init__(config, kit)
+    def __init__(self, config: SelfTrainingConfig, context: MethodContext) -> None:
+        super().__init__(config, context)
         self.needs = self.stages()[0].needs
 
     def stages(self) -> tuple[Stage, ...]:
@@ -96,19 +96,19 @@ class SelfTraining(Relabelling):
         later = Needs(unlabelled=True, strong=int(not none), boxes=0, labelled_strong=int(both))
         needs = [first] + [later] * (self.trainings - 1)
         if self.config.stage_length == "passes":
-            passes = 2 if self.kit.labelled < FEW_LABELS else 1
-            needs[0] = replace(first, labelled_batches=2, epoch_images=passes * self.kit.labelled)
+            passes = 2 if self.context.labelled < FEW_LABELS else 1
+            needs[0] = replace(first, labelled_batches=2, epoch_images=passes * self.context.labelled)
             for stage in range(1, self.trainings):
                 needs[stage] = replace(later, epoch_images=self._pass(self.masked(stage)))
         return tuple(Stage(share=1 / self.trainings, needs=one) for one in needs)
 
     def masked(self, stage: int) -> int:
         """Unlabelled images that have a mask in a stage from the second on."""
-        return self.kit.unlabelled
+        return self.context.unlabelled
 
     def _pass(self, unlabelled: int) -> int:
         """Images of one pass over so many unlabelled ones and the labelled list repeated to at least their number."""
-        return unlabelled + self.kit.labelled * math.ceil(unlabelled / self.kit.labelled)
+        return unlabelled + self.context.labelled * math.ceil(unlabelled / self.context.labelled)
 
     def losses(self, step: Step) -> StepOutput:
         step.student.train()
@@ -165,9 +165,9 @@ class SelfTraining(Relabelling):
 class St(SelfTraining):
     """Two stages, or more with `retrainings`; before each of the later ones all unlabelled images are labelled."""
 
-    def __init__(self, config: StConfig, kit: MethodContext) -> None:
+    def __init__(self, config: StConfig, context: MethodContext) -> None:
         self.trainings = config.retrainings + 1
-        super().__init__(config, kit)
+        super().__init__(config, context)
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)
+        self.masks = self.labelled_by(labeller, range(self.context.unlabelled), images)

@@ -33,9 +33,9 @@ class StPlusPlus(SelfTraining):
 
     trainings = 3
 
-    def __init__(self, config: StPlusPlusConfig, kit: MethodContext) -> None:
+    def __init__(self, config: StPlusPlusConfig, context: MethodContext) -> None:
         self.fraction, self.count = config.reliable_fraction, config.snapshots
-        super().__init__(config, kit)
+        super().__init__(config, context)
         self.snapshots: list[dict[str, Tensor]] = []
         self.done: tuple[int, int] | None = None
 
@@ -52,7 +52,7 @@ class StPlusPlus(SelfTraining):
             self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        places = range(self.kit.unlabelled)
+        places = range(self.context.unlabelled)
         if stage == 1:
             ranked = self.ranked(places, images)
             self.snapshots = []
@@ -62,7 +62,7 @@ class StPlusPlus(SelfTraining):
             self.masks = self.masks | self.labelled_by(labeller, rest, images)
 
     def masked(self, stage: int) -> int:
-        return self._reliable(self.kit.unlabelled) if stage == 1 else self.kit.unlabelled
+        return self._reliable(self.context.unlabelled) if stage == 1 else self.context.unlabelled
 
     def _reliable(self, ranked: int) -> int:
         """How many of so many ranked images the second stage trains on."""
@@ -78,10 +78,10 @@ class StPlusPlus(SelfTraining):
             final, *masks = [
                 predict(one, image, scales=(1.0,), flip=False).argmax(dim=1)[0] for one in (last, *earlier)
             ]
-            scores = [mean_iou(mask, final, self.kit.num_classes) for mask in masks]
+            scores = [mean_iou(mask, final, self.context.num_classes) for mask in masks]
             rows.append([float(place), sum(scores) / len(scores)])
         table = torch.tensor(rows, dtype=torch.float64, device=self._device()).view(-1, 2)
-        found = [(int(place), score) for place, score in self.kit.gather(table).tolist()]
+        found = [(int(place), score) for place, score in self.context.gather(table).tolist()]
         return [place for place, _ in sorted(found, key=lambda one: (-one[1], one[0]))]
 
     def state_dict(self) -> dict[str, Tensor]:

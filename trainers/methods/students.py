@@ -55,9 +55,9 @@ class NaiveStudent(SelfTraining):
 
     config: RoundsConfig
 
-    def __init__(self, config: RoundsConfig, kit: MethodContext) -> None:
+    def __init__(self, config: RoundsConfig, context: MethodContext) -> None:
         self.trainings = config.rounds + 1
-        super().__init__(config, kit)
+        super().__init__(config, context)
 
     def stages(self) -> tuple[Stage, ...]:
         fresh, more = self.config.student_weights == "fresh", self.config.unlabelled_batches
@@ -69,11 +69,11 @@ class NaiveStudent(SelfTraining):
         shorter then."""
         if more == 1:
             return needs
-        images = None if needs.epoch_images is None else self.kit.unlabelled * (1 + more) // more
+        images = None if needs.epoch_images is None else self.context.unlabelled * (1 + more) // more
         return replace(needs, unlabelled_batches=more, epoch_images=images)
 
     def label(self, stage: int, labeller: nn.Module, images: UnlabelledImages) -> None:
-        self.masks = self.labelled_by(labeller, range(self.kit.unlabelled), images)
+        self.masks = self.labelled_by(labeller, range(self.context.unlabelled), images)
 
 
 class NoisyStudent(NaiveStudent):
@@ -91,7 +91,7 @@ class NoisyStudent(NaiveStudent):
         return tuple(replace(one, needs=replace(one.needs, pseudo_planes=planes)) for one in super().stages())
 
     def _classes(self) -> int:
-        return min(self.config.soft_classes, self.kit.num_classes)
+        return min(self.config.soft_classes, self.context.num_classes)
 
     def stored(self, p: Tensor) -> bytes:
         """A class and its probability in turns, from the likeliest on."""

@@ -63,10 +63,10 @@ class Supervised(Stateless):
     """L = L_x. With the inter-pixel loss attached, an unlabelled batch comes along: its weak view teaches, without
     gradient and in eval mode, and its strong view (without CutMix) learns."""
 
-    def __init__(self, config: SupervisedConfig, kit: MethodContext) -> None:
+    def __init__(self, config: SupervisedConfig, context: MethodContext) -> None:
         self.config = config
-        self.student = kit.student
-        self.needs = Needs(unlabelled=kit.pairs, strong=1 if kit.pairs else 0)
+        self.student = context.student
+        self.needs = Needs(unlabelled=context.pairs, strong=1 if context.pairs else 0)
 
     def losses(self, step: Step) -> StepOutput:
         student, batch = step.student, step.batch

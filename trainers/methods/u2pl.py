@@ -110,16 +110,18 @@ class U2pl(EmaMethod):
     needs = Needs(unlabelled=True, boxes=1)
     eval_network = "teacher"
 
-    def __init__(self, config: U2plConfig, kit: MethodContext) -> None:
-        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers=config.ema_buffers))
-        self.config, self.kit = config, kit
-        student = cast(SegmentationModel, kit.student)
+    def __init__(self, config: U2plConfig, context: MethodContext) -> None:
+        super().__init__(
+            context.student, EmaTeacher(context.student, decay=config.ema_decay, buffers=config.ema_buffers)
+        )
+        self.config, self.context = config, context
+        student = cast(SegmentationModel, context.student)
         width, inputs = student.fused_channels, student.neck_channels
-        self.head = kit.build(lambda: RepresentationHead(inputs, width))
-        self.training_head = kit.in_ddp(self.head)
+        self.head = context.build(lambda: RepresentationHead(inputs, width))
+        self.training_head = context.in_ddp(self.head)
         self.head_teacher = EmaTeacher(self.head, decay=config.ema_decay, buffers=config.ema_buffers)
-        sizes = [round(config.background_size * config.bank_size)] + [config.bank_size] * (kit.num_classes - 1)
-        self.banks = kit.place(nn.ModuleList(ClassBank(1, size=max(size, 1), width=width) for size in sizes))
+        sizes = [round(config.background_size * config.bank_size)] + [config.bank_size] * (context.num_classes - 1)
+        self.banks = context.place(nn.ModuleList(ClassBank(1, size=max(size, 1), width=width) for size in sizes))
         self.begun = False
 
     def trained(self) -> dict[str, AuxiliaryModule]:
@@ -160,7 +162,7 @@ class U2pl(EmaMethod):
     def _both(self, step: Step) -> StepOutput:
         labelled, unlabelled = step.batch.labelled, step.batch.unlabelled
         assert unlabelled is not None
-        box, count, classes = unlabelled.boxes[0], len(labelled.image), self.kit.num_classes
+        box, count, classes = unlabelled.boxes[0], len(labelled.image), self.context.num_classes
         target = self._pseudo_labels(unlabelled)
         partner = neighbour(unlabelled.view.weak) if unlabelled.partner is None else unlabelled.partner.weak
         images = torch.cat([labelled.image, torch.where(box[:, None], partner, unlabelled.view.weak)])
@@ -196,7 +198,7 @@ class U2pl(EmaMethod):
                 "contrast": self._contrast(compared, rows, candidates, counts[..., 2:], step.batch),
             },
             weights=self._weights(),
-            pairs=(pair,) if self.kit.pairs else (),
+            pairs=(pair,) if self.context.pairs else (),
             metrics={
                 "mask_ratio": taught / step.denominator(pixels),
                 "bank_rows": torch.cat([self.bank(one).count for one in range(classes)]).double().mean(),
@@ -236,7 +238,7 @@ class U2pl(EmaMethod):
     def _quantiles(self, entropy: Tensor, valid: Tensor, shares: Sequence[float], world: int) -> list[Tensor]:
         """Those of the entropies (B, H, W) of all processes, where ``valid``."""
         values = torch.where(valid, entropy, torch.inf).flatten()
-        every = self.kit.gather(values, [len(values)] * world)
+        every = self.context.gather(values, [len(values)] * world)
         number, ordered = every.isfinite().sum(), every.sort().values
         return [quantile(ordered, number, share) for share in shares]
 
@@ -267,14 +269,14 @@ class U2pl(EmaMethod):
         return here, here & (probabilities(coarse) > self.config.delta_p).transpose(0, 1)
 
     def _each_class(self, like: Tensor) -> Tensor:
-        return torch.arange(self.kit.num_classes, device=like.device)[:, None, None, None]
+        return torch.arange(self.context.num_classes, device=like.device)[:, None, None, None]
 
     def _counted(self, negatives: tuple[Tensor, Tensor], shown: Tensor, candidates: Tensor, world: int) -> HostRead:
         """Of each process (world, C, 6): negatives among labelled and unlabelled pixels; labelled and unlabelled
         pixels that show a class; of these the candidates for anchors."""
         parts = [*negatives, *shown.chunk(2, dim=1), *candidates.chunk(2, dim=1)]
         counts = torch.stack([part.flatten(1).sum(dim=1) for part in parts], dim=1)
-        return HostRead(self.kit.gather(counts[None], [1] * world))
+        return HostRead(self.context.gather(counts[None], [1] * world))
 
     @torch.no_grad()
     def _fill(self, rows: Tensor, negatives: tuple[Tensor, Tensor], counts: Tensor, rank: int) -> None:
@@ -288,11 +290,11 @@ class U2pl(EmaMethod):
             (all_rows(part), places_of(where.flatten(1), counts[rank, :, kind].tolist()), counts[..., kind].T.tolist())
             for kind, (part, where) in enumerate(zip(rows.chunk(2), negatives, strict=True))
         ]
-        for one in range(self.kit.num_classes):
+        for one in range(self.context.num_classes):
             bank = self.bank(one)
             size = bank.rows.shape[1]
             for part, places, numbers in halves:
-                new = self.kit.gather(part[places[one][-size:]], [min(number, size) for number in numbers[one]])
+                new = self.context.gather(part[places[one][-size:]], [min(number, size) for number in numbers[one]])
                 if len(new):
                     bank.push(0, new)
 
@@ -309,13 +311,13 @@ class U2pl(EmaMethod):
         here = counts[batch.rank, :, 2:].sum(dim=1).tolist()
         mine_of, own, taught = places_of(candidates.flatten(1), here), all_rows(student), all_rows(rows)
         shown, losses = 0, exact(student).sum() * 0  # batch norm's backward pass needs all processes, anchors or not
-        for one in range(self.kit.num_classes):
+        for one in range(self.context.num_classes):
             numbers = counts[:, one]
             shown += bool(numbers[:, :2].sum())
             memory = self.bank(one).of(0)
             if not numbers[:, 2:].sum() or not len(memory):
                 continue
-            summed = self.kit.total(exact(taught[mine_of[one]]).sum(dim=0))
+            summed = self.context.total(exact(taught[mine_of[one]]).sum(dim=0))
             positive = summed / float(numbers[:, 2:].sum())
             drawn = torch.randint(int(numbers[:, 2:].sum()), (config.anchors,), generator=generator)
             negatives = torch.randint(len(memory), (config.anchors, config.negatives), generator=generator)

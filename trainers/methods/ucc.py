@@ -59,14 +59,14 @@ class Ucc(Stateless):
 
     needs = Needs(unlabelled=True, strong=1, boxes=0)
 
-    def __init__(self, config: UccConfig, kit: MethodContext) -> None:
-        self.config, self.kit = config, kit
-        self.student = cast(SegmentationModel, kit.student)
-        self.head = cast(SegmentationModel, kit.peer())
+    def __init__(self, config: UccConfig, context: MethodContext) -> None:
+        self.config, self.context = config, context
+        self.student = cast(SegmentationModel, context.student)
+        self.head = cast(SegmentationModel, context.peer())
         self.head.backbone = nn.Identity()
         self.second = SecondHead(self.student, self.head)
-        self.training_head = kit.in_ddp(FromFeatures(self.head))
-        self.seen = torch.zeros(kit.num_classes, dtype=torch.float64)
+        self.training_head = context.in_ddp(FromFeatures(self.head))
+        self.seen = torch.zeros(context.num_classes, dtype=torch.float64)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "second": self.second}
@@ -103,7 +103,7 @@ class Ucc(Stateless):
         return StepOutput(
             terms=terms,
             weights={name: config.cross_weight if name.startswith("cross") else 1.0 for name in terms},
-            pairs=tuple(pairs) if self.kit.pairs else (),
+            pairs=tuple(pairs) if self.context.pairs else (),
             metrics={"pasted": pasted.double().mean()},
         )
 
@@ -114,8 +114,8 @@ class Ucc(Stateless):
 
     def _classes(self, mask: Tensor) -> list[list[int]]:
         """The classes that each labelled image shows, after their pixels are counted."""
-        sizes = class_sizes(mask, self.kit.num_classes)
-        here, total = HostRead(sizes, self.kit.total(sizes.sum(dim=0).double()))()
+        sizes = class_sizes(mask, self.context.num_classes)
+        here, total = HostRead(sizes, self.context.total(sizes.sum(dim=0).double()))()
         self.seen = self.seen + total
         return [row.nonzero().flatten().tolist() for row in here]
 

@@ -50,12 +50,12 @@ class UniMatch(PseudoLabelMethod):
 
     needs = Needs(unlabelled=True, strong=2)
 
-    def __init__(self, config: UniMatchConfig, kit: MethodContext) -> None:
-        super().__init__(config, student=kit.student)
+    def __init__(self, config: UniMatchConfig, context: MethodContext) -> None:
+        super().__init__(config, student=context.student)
         self.config = config
-        self.stream_channels = cast(SegmentationModel, kit.student).stream_channels
-        self.pairs = kit.pairs
-        self.feature_pairs = kit.feature_pairs
+        self.stream_channels = cast(SegmentationModel, context.student).stream_channels
+        self.pairs = context.pairs
+        self.feature_pairs = context.feature_pairs
 
     def losses(self, step: Step) -> StepOutput:
         student, batch, denominator = step.student, step.batch, step.denominator

@@ -56,12 +56,12 @@ class UniMatchV2(EmaMethod):
 
     eval_network = "teacher"
 
-    def __init__(self, config: UniMatchV2Config, kit: MethodContext) -> None:
-        super().__init__(kit.student, EmaTeacher(kit.student, decay=config.ema_decay, buffers="ema"))
+    def __init__(self, config: UniMatchV2Config, context: MethodContext) -> None:
+        super().__init__(context.student, EmaTeacher(context.student, decay=config.ema_decay, buffers="ema"))
         self.config = config
         self.needs = Needs(unlabelled=True, strong=config.strong_views)
-        self.stream_channels = cast(SegmentationModel, kit.student).stream_channels
-        self.pairs = kit.pairs
+        self.stream_channels = cast(SegmentationModel, context.student).stream_channels
+        self.pairs = context.pairs
 
     def losses(self, step: Step) -> StepOutput:
         config, batch, denominator, unlabelled = self.config, step.batch, step.denominator, step.batch.unlabelled

@@ -20,7 +20,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     from trainers.data.open import open_data
     from trainers.loop.labelled_loss import make_labelled_loss, weight_lines
     from trainers.loop.lr_schedule import warmup_lines
-    from trainers.loop.method_kit import make_kit
+    from trainers.loop.method_context import make_context
     from trainers.loop.network_check import check_input, network_lines
     from trainers.loop.precision import precision_lines_here
     from trainers.loop.process_group import current
@@ -33,16 +33,16 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     final = config.evaluation.final
     data = open_data(config.data, final=final, with_val=config.data.val is not None)
     summary = check_data(data, config.data)
-    kit = make_kit(
+    context = make_context(
         config,
         num_classes=data.num_classes,
         process=current("cpu"),
         labelled=len(data.labelled),
         unlabelled=len(data.unlabelled),
     )
-    student = cast(SegmentationModel, kit.student)
+    student = cast(SegmentationModel, context.student)
     check_input(config, student.input_spec, world=workers)
-    method = build_method(config.method, kit)
+    method = build_method(config.method, context)
     stages = method.stages()
     lengths = [len(epochs) for epochs in stage_epochs(stages, config.schedule.epochs)]
     steps = [TrainLoader(data, config, stage.needs, rank=0, world=workers).steps_per_epoch for stage in stages]
@@ -54,7 +54,7 @@ def check_run(config: TrainConfig, *, workers: int) -> tuple[list[str], float]:
     device: Literal["cpu", "cuda"] = "cpu" if config.precision.device == "cpu" else "cuda"
     make_labelled_loss(config, data, current("cpu"))
     lines += weight_lines(config, data)
-    if started := getattr(kit.student, "started_from", ""):
+    if started := getattr(context.student, "started_from", ""):
         lines.append(started)
     lines += loading(config, data, stages[-1].needs, device=device, world=workers).lines
     lines += precision_lines_here(config.precision)

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net
+from tests.trainers.methods.deep_nets import HIGH, deep_context, deep_net
 from tests.trainers.methods.nets import CLASSES
 from trainers.common.float32 import exact, without_autocast
 from trainers.methods.heads import cosines, weighted_distance
@@ -57,7 +57,7 @@ def test_cosines_are_those_without_autocast():
 def test_activation_maps_are_those_without_autocast():
     torch.manual_seed(0)
     model = deep_net()
-    method = PseudoSeg(PseudoSegConfig(name="pseudoseg", attention_dim=4), deep_kit(model))
+    method = PseudoSeg(PseudoSegConfig(name="pseudoseg", attention_dim=4), deep_context(model))
     high, present = torch.rand(2, HIGH, 4, 4, dtype=torch.float32), torch.ones(2, CLASSES - 1, dtype=torch.bool)
     method.heads.float()
     with bf16():

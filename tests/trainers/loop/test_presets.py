@@ -15,7 +15,7 @@ from trainers.data.loader import TrainLoader
 from trainers.data.open import OpenData
 from trainers.data.views import draw_box
 from trainers.loop.lr_schedule import lr_factors
-from trainers.loop.method_kit import make_kit
+from trainers.loop.method_context import make_context
 from trainers.loop.optim import build_optimizer, set_lr
 from trainers.loop.process_group import current
 from trainers.loop.stages import stage_epochs
@@ -55,8 +55,8 @@ def items(kind, count):
 def run_of(config, row):
     """[epochs, steps of an epoch] of every stage, and what the last one asks for."""
     labelled, unlabelled = row["lists"]
-    kit = make_kit(config, num_classes=21, process=current("cpu"), labelled=labelled, unlabelled=unlabelled)
-    stages = build_method(config.method, kit).stages()
+    context = make_context(config, num_classes=21, process=current("cpu"), labelled=labelled, unlabelled=unlabelled)
+    stages = build_method(config.method, context).stages()
     lists = OpenData(
         classes=("c",) * 21,
         labelled=items("labelled", labelled),

@@ -8,14 +8,14 @@ from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
 from trainers.interface.method import Needs
 from trainers.loop.fit import fit
-from trainers.loop.method_kit import make_kit
+from trainers.loop.method_context import make_context
 from trainers.loop.process_group import current
 
 
 def initial(config):
-    kit = make_kit(config, num_classes=11, process=current("cpu"), labelled=12, unlabelled=20)
-    return {f"student.{name}": value for name, value in kit.student.state_dict().items()} | {
-        f"peer.{name}": value for name, value in kit.peer().state_dict().items()
+    context = make_context(config, num_classes=11, process=current("cpu"), labelled=12, unlabelled=20)
+    return {f"student.{name}": value for name, value in context.student.state_dict().items()} | {
+        f"peer.{name}": value for name, value in context.peer().state_dict().items()
     }
 
 

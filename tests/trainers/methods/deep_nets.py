@@ -1,4 +1,4 @@
-"""A small network with the parts that methods look into, and a kit for it, in float64."""
+"""A small network with the parts that methods look into, and a context for it, in float64."""
 
 import torch
 from torch import nn
@@ -64,7 +64,7 @@ def deep_net(seed=0):
     return seeded(DeepNet, seed)
 
 
-def deep_kit(model, *, pairs=False, **changes):
+def deep_context(model, *, pairs=False, **changes):
     return MethodContext(
         student=model,
         num_classes=CLASSES,

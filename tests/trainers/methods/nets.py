@@ -85,7 +85,7 @@ def count_or_one(count):
     return count.clamp(min=1)
 
 
-def kit(model, interpixel=None):
+def context(model, interpixel=None):
     interpixel = interpixel or InterPixelConfig()
     return MethodContext(
         student=model,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.config import OptimConfig
 from trainers.loop.optim import build_optimizer
@@ -18,7 +18,7 @@ B = 2
 
 def built(model, *, pairs=False, **changes):
     config = AdvSemSegConfig(**{"name": "advsemseg", "discriminator_width": 3, "self_training_start": 0, **changes})
-    method = AdvSemSeg(config, deep_kit(model, pairs=pairs))
+    method = AdvSemSeg(config, deep_context(model, pairs=pairs))
     shuffled(method.discriminator, 4)
     with torch.no_grad():  # judgements on both sides of the threshold
         said = method.discriminator(torch.randn(8, CLASSES, SIDE, SIDE, dtype=torch.float64).softmax(1))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.common.errors import ConfigError
 from trainers.interface.step import OnDemandCrops
@@ -56,7 +56,7 @@ ASKED = OnDemandCrops(
 def built(model, *, pairs=False, **changes):
     small = {"region_area": ONE_PIXEL, "bank_area": ONE_PIXEL}
     config = AelConfig(**{"name": "ael", "conf_thresh": 0.4, "copy_paste_p": 0.5, **small, **changes})
-    method = Ael(config, deep_kit(model, pairs=pairs, unlabelled=IMAGES))
+    method = Ael(config, deep_context(model, pairs=pairs, unlabelled=IMAGES))
     method.teacher.network.load_state_dict(shuffled(deep_net(), 3).state_dict())
     method.confidence = CONFIDENCE.clone()
     method.shown[1, 4] = method.shown[2, [0, 5]] = True
@@ -226,7 +226,7 @@ def test_weak_classes_are_drawn_more_often_and_some_never():
 def test_a_list_of_all_classes_that_are_never_pasted_is_refused():
     config = AelConfig(name="ael", copy_paste_never=(0, 1, 2))
     with pytest.raises(ConfigError, match=r"are all 3 classes; leave one out, or set method\.copy_paste_p: 0"):
-        Ael(config, deep_kit(deep_net(), unlabelled=IMAGES))
+        Ael(config, deep_context(deep_net(), unlabelled=IMAGES))
 
 
 @pytest.mark.parametrize("start", ["uniform", "random"])
@@ -242,7 +242,7 @@ def test_banks_and_teacher_come_back_from_their_state(start):
 
 def test_a_fresh_bank_is_uniform_or_drawn_from_the_runs_seed():
     def fresh(start):
-        return Ael(AelConfig(name="ael", bank_start=start), deep_kit(deep_net(), unlabelled=IMAGES)).confidence
+        return Ael(AelConfig(name="ael", bank_start=start), deep_context(deep_net(), unlabelled=IMAGES)).confidence
 
     assert torch.equal(fresh("uniform"), torch.full((CLASSES,), 1 / CLASSES, dtype=torch.float64))
     assert torch.equal(fresh("random"), fresh("random"))

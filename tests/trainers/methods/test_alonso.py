@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import WIDTH, deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import WIDTH, deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, put, step_of, swap
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.methods.alonso import Alonso, AlonsoConfig
@@ -21,7 +21,8 @@ EARLY = {"name": "alonso", "pseudo_start": 0, "bank_start": 0, "contrast_start":
 
 def built(model, *, labelled=10, pairs=False, **changes):
     method = Alonso(
-        AlonsoConfig(**{**EARLY, "quality_thresh": 0.35, **changes}), deep_kit(model, labelled=labelled, pairs=pairs)
+        AlonsoConfig(**{**EARLY, "quality_thresh": 0.35, **changes}),
+        deep_context(model, labelled=labelled, pairs=pairs),
     )
     method.teacher.network.load_state_dict(shuffled(deep_net(), 3).state_dict())
     shuffled(method.heads, 4)
@@ -164,7 +165,7 @@ def test_the_batch_above_fills_a_class_beyond_its_share_and_keeps_the_best():
 def test_before_their_starts_pseudo_labels_have_no_weight_and_the_bank_stays_empty():
     model = deep_net()
     config = AlonsoConfig(name="alonso", pseudo_start=0.5, bank_start=0.5, contrast_start=0.5)
-    method = Alonso(config, deep_kit(model))
+    method = Alonso(config, deep_context(model))
     output = method.losses(step_of(model, batch(2, boxes=0, partner=False)))
     assert output.weights["pseudo"] == 0
     assert float(output.terms["contrast"]) == 0
@@ -180,7 +181,7 @@ def test_the_teachers_decay_rises_along_a_cosine():
 
 
 def test_all_state_goes_round():
-    first, second = built(deep_net(0)), Alonso(AlonsoConfig(**EARLY), deep_kit(deep_net(1), labelled=10))
+    first, second = built(deep_net(0)), Alonso(AlonsoConfig(**EARLY), deep_context(deep_net(1), labelled=10))
     first.after_step()
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert first.state_dict().keys() == second.state_dict().keys()

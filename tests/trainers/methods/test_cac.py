@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, count_or_one
 from trainers.common.errors import ConfigError
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
@@ -38,7 +38,7 @@ def data(seed=0):
 
 def built(model, *, pairs=False, **changes):
     settings = {"projection_width": 4, "supervised_epochs": 0, **changes}
-    method = Cac(CacConfig(name="cac", **settings), deep_kit(model, pairs=pairs))
+    method = Cac(CacConfig(name="cac", **settings), deep_context(model, pairs=pairs))
     shuffled(method.head, 3)
     return method
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import HIGH, deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods import perturbations
@@ -19,7 +19,7 @@ NONE = dict.fromkeys(KINDS, 0)
 
 
 def built(model, *, pairs=False, **changes):
-    method = Cct(CctConfig(name="cct", **changes), deep_kit(model, pairs=pairs))
+    method = Cct(CctConfig(name="cct", **changes), deep_context(model, pairs=pairs))
     shuffled(method.decoders, 4)
     return method
 

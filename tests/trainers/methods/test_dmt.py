@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch
 from trainers.data.read import planes_from_png, planes_to_png
 from trainers.interface.step import Progress, Step
@@ -17,7 +17,9 @@ B, IMAGES, LABELLED = 2, 5, 10
 
 
 def built(model, *, pairs=False, **changes):
-    method = Dmt(DmtConfig(name="dmt", **changes), deep_kit(model, pairs=pairs, labelled=LABELLED, unlabelled=IMAGES))
+    method = Dmt(
+        DmtConfig(name="dmt", **changes), deep_context(model, pairs=pairs, labelled=LABELLED, unlabelled=IMAGES)
+    )
     shuffled(method.peer, 3)
     return method
 

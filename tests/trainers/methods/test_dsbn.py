@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import SIDE
 from tests.trainers.methods.test_st import IMAGES, B, data_of, images_of, step_in
 from trainers.common.errors import ConfigError
@@ -18,7 +18,7 @@ from trainers.methods.labelling import predict
 
 
 def made(model, *, pairs=False, **changes):
-    return Dsbn(DsbnConfig(name="dsbn", **changes), deep_kit(model, pairs=pairs, unlabelled=IMAGES, labelled=3))
+    return Dsbn(DsbnConfig(name="dsbn", **changes), deep_context(model, pairs=pairs, unlabelled=IMAGES, labelled=3))
 
 
 def norms(network):

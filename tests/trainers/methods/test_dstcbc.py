@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE
 from tests.trainers.methods.test_st import IMAGES, B, data_of, images_of, step_in
 from tests.trainers.runs import tiny
@@ -19,7 +19,9 @@ from trainers.methods.dstcbc import DstCbc, DstCbcConfig
 
 
 def made(model, *, pairs=False, **changes):
-    return DstCbc(DstCbcConfig(name="dstcbc", **changes), deep_kit(model, pairs=pairs, unlabelled=IMAGES, labelled=3))
+    return DstCbc(
+        DstCbcConfig(name="dstcbc", **changes), deep_context(model, pairs=pairs, unlabelled=IMAGES, labelled=3)
+    )
 
 
 @pytest.mark.parametrize("gamma", [0, 2.5])

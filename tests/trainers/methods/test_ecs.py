@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, count_or_one
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.interface.step import Progress, Step
@@ -19,7 +19,7 @@ B = 2
 
 def built(model, *, pairs=False, **changes):
     settings = {"corrector_width": 4, "start": 0.1, "ramp": 0.5, **changes}
-    method = Ecs(EcsConfig(name="ecs", **settings), deep_kit(model, pairs=pairs))
+    method = Ecs(EcsConfig(name="ecs", **settings), deep_context(model, pairs=pairs))
     shuffled(method.corrector, 4)
     return method
 

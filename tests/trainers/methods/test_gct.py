@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.config import OptimConfig
 from trainers.loop.optim import build_optimizer, set_lr
@@ -21,7 +21,7 @@ B, LARGE = 2, 4 * SIDE
 
 def built(model, *, pairs=False, **changes):
     config = GctConfig(**{"name": "gct", "detector_width": 4, "ramp_epochs": 4, **changes})
-    method = Gct(config, deep_kit(model, pairs=pairs))
+    method = Gct(config, deep_context(model, pairs=pairs))
     shuffled(method.peer, 3)
     shuffled(method.detector, 4)
     with torch.no_grad():  # flaws on both sides of the threshold

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.nets import CLASSES, SIDE, batch, kit, net, put, step_of, swap
+from tests.trainers.methods.nets import CLASSES, SIDE, batch, context, net, put, step_of, swap
 from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.losses.ramps import gaussian_ramp
 from trainers.methods.classmix import ClassMixConfig
@@ -20,7 +20,7 @@ B = 2
 
 def built(config, model, *, alpha=0.0):
     """The method, with a teacher that differs from its student."""
-    method = build_method(config, kit(model, InterPixelConfig(alpha=alpha)))
+    method = build_method(config, context(model, InterPixelConfig(alpha=alpha)))
     if hasattr(method, "teacher"):
         method.teacher.network.load_state_dict(net(3).state_dict())
     return method

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.nets import SIDE, batch, kit, net, step_of
+from tests.trainers.methods.nets import SIDE, batch, context, net, step_of
 from trainers.interface.batch import Labelled, SemiBatch
 from trainers.losses.interpixel_config import InterPixelConfig
 from trainers.methods.ema import EmaTeacher
@@ -80,7 +80,7 @@ def test_terms_weights_and_gradients_are_those_of_the_papers_steps(name, partner
     config, strong = CASES[name]
     model, data = net(), batch(strong, partner=partner)
     twin = copy.deepcopy(model)
-    method = build_method(config, kit(model))
+    method = build_method(config, context(model))
     output = method.losses(step_of(model, data))
     dropout = method._dropout(data) if name == "unimatch" else None
     expected = straight_line(twin, data, strong=strong, thresh=0.4, dropout=dropout)
@@ -98,7 +98,7 @@ def test_terms_weights_and_gradients_are_those_of_the_papers_steps(name, partner
 
 def method_of(name, model, *, interpixel=None, **changes):
     config = {"supervised": SupervisedConfig(name="supervised")} | {key: value[0] for key, value in CASES.items()}
-    return build_method(config[name].model_copy(update=changes), kit(model, interpixel or InterPixelConfig()))
+    return build_method(config[name].model_copy(update=changes), context(model, interpixel or InterPixelConfig()))
 
 
 @pytest.mark.parametrize("name", ["supervised", "fixmatch", "unimatch"])

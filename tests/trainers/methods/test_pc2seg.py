@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, count_or_one
 from trainers.common.errors import ConfigError
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
@@ -34,7 +34,7 @@ def data(count=B):
 
 def built(model, *, pairs=False, **changes):
     settings = {"projection_width": 4, "negatives": 7, "temperature": 0.5, **changes}
-    method = Pc2Seg(Pc2SegConfig(name="pc2seg", **settings), deep_kit(model, pairs=pairs))
+    method = Pc2Seg(Pc2SegConfig(name="pc2seg", **settings), deep_context(model, pairs=pairs))
     shuffled(method.head, 3)
     return method
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import HIGH, deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled
 from trainers.methods.pseudoseg import PseudoSeg, PseudoSegConfig
@@ -16,7 +16,7 @@ B, SMALL = 2, SIDE // 2
 
 
 def built(model, *, pairs=False, **changes):
-    method = PseudoSeg(PseudoSegConfig(name="pseudoseg", attention_dim=4, **changes), deep_kit(model, pairs=pairs))
+    method = PseudoSeg(PseudoSegConfig(name="pseudoseg", attention_dim=4, **changes), deep_context(model, pairs=pairs))
     shuffled(method.heads, 4)
     return method
 

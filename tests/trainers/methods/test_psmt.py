@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, images, put, step_of, swap
 from trainers.common.errors import ConfigError
 from trainers.interface.batch import Labelled, SemiBatch
@@ -68,7 +68,7 @@ def test_a_small_step_finds_the_direction_of_the_limit():
 
 @pytest.mark.parametrize(("labelled", "batch_size", "steps"), [(12, 4, 15), (10, 4, 13), (662, 32, 104)])
 def test_the_warm_up_is_passes_over_the_labelled_list(labelled, batch_size, steps):
-    method = PsMt(PsMtConfig(name="psmt"), deep_kit(deep_net(), labelled=labelled, batch_size=batch_size))
+    method = PsMt(PsMtConfig(name="psmt"), deep_context(deep_net(), labelled=labelled, batch_size=batch_size))
     assert method.warm == steps
 
 
@@ -90,7 +90,7 @@ def with_strong_labelled(data):
 
 def built(model, *, pairs=False, **changes):
     """A pass over the labelled list is one step."""
-    method = PsMt(PsMtConfig(name="psmt", **changes), deep_kit(model, pairs=pairs, labelled=4, batch_size=4))
+    method = PsMt(PsMtConfig(name="psmt", **changes), deep_context(model, pairs=pairs, labelled=4, batch_size=4))
     for number, teacher in enumerate(method.teachers):
         teacher.network.load_state_dict(shuffled(deep_net(), 3 + number).state_dict())
     return method
@@ -245,7 +245,7 @@ def test_the_mean_of_both_teachers_is_evaluated_and_teaches_the_inter_pixel_loss
 
 def test_random_teachers_keep_nothing_of_the_weights_they_were_given():
     model = deep_net()
-    method = PsMt(PsMtConfig(name="psmt", teachers="random"), deep_kit(model))
+    method = PsMt(PsMtConfig(name="psmt", teachers="random"), deep_context(model))
     weights = [teacher.network.classify.weight for teacher in method.teachers]
     assert not torch.equal(weights[0], weights[1])
     assert not any(torch.equal(weight, deep_net(7).classify.weight) for weight in weights)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import HIGH, deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import HIGH, deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.config import OptimConfig
 from trainers.loop.optim import build_optimizer
@@ -23,7 +23,7 @@ MEAN, STD = (
 
 def built(model, *, pairs=False, **changes):
     config = S4GanConfig(**{"name": "s4gan", "discriminator_width": WIDTH, "presence_start": 0.1, **changes})
-    method = S4Gan(config, deep_kit(model, pairs=pairs))
+    method = S4Gan(config, deep_context(model, pairs=pairs))
     shuffled(method.discriminator, 4)
     return method
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch
 from trainers.common.errors import ConfigError
 from trainers.data.read import mask_from_png, mask_to_png
@@ -50,11 +50,11 @@ def images_of(count=IMAGES):
 
 
 def st(model, *, pairs=False, **changes):
-    return St(StConfig(name="st", **changes), deep_kit(model, pairs=pairs, unlabelled=IMAGES))
+    return St(StConfig(name="st", **changes), deep_context(model, pairs=pairs, unlabelled=IMAGES))
 
 
 def stpp(model, **changes):
-    return StPlusPlus(StPlusPlusConfig(name="stpp", **changes), deep_kit(model, unlabelled=IMAGES))
+    return StPlusPlus(StPlusPlusConfig(name="stpp", **changes), deep_context(model, unlabelled=IMAGES))
 
 
 @pytest.mark.parametrize("strong", ["unlabelled", "both", "none"])
@@ -266,8 +266,8 @@ def test_fewer_epochs_than_stages_are_refused():
 
 def passes(make, config, labelled, unlabelled, **changes):
     """Steps of an epoch in each stage as its needs ask for them, with 8 labelled images a batch."""
-    kit = deep_kit(deep_net(), labelled=labelled, unlabelled=unlabelled)
-    stages = make(config(name=config.model_fields["name"].annotation.__args__[0], **changes), kit).stages()
+    context = deep_context(deep_net(), labelled=labelled, unlabelled=unlabelled)
+    stages = make(config(name=config.model_fields["name"].annotation.__args__[0], **changes), context).stages()
     needs = [stage.needs for stage in stages]
     return [one.epoch_images // (8 * (one.labelled_batches + one.unlabelled)) for one in needs]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch
 from trainers.data.read import mask_from_png, planes_from_png
 from trainers.interface.step import Progress, Step
@@ -20,12 +20,12 @@ PLAIN = {"scales": (1.0,), "flip": False}
 
 
 def naive(model, **changes):
-    return NaiveStudent(NaiveStudentConfig(name="naive_student", **changes), deep_kit(model, unlabelled=IMAGES))
+    return NaiveStudent(NaiveStudentConfig(name="naive_student", **changes), deep_context(model, unlabelled=IMAGES))
 
 
 def noisy(model, *, pairs=False, **changes):
     config = NoisyStudentConfig(name="noisy_student", soft_classes=K, **changes)
-    return NoisyStudent(config, deep_kit(model, pairs=pairs, unlabelled=IMAGES))
+    return NoisyStudent(config, deep_context(model, pairs=pairs, unlabelled=IMAGES))
 
 
 def images_of():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import WIDTH, deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import WIDTH, deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, count_or_one, step_of
 from trainers.interface.step import Progress, Step
 from trainers.methods.mixing import image_generators
@@ -17,7 +17,7 @@ QUICK = {"name": "u2pl", "supervised_epochs": 0, "bank_size": 40, "anchors": 6, 
 
 
 def built(model, *, pairs=False, **changes):
-    method = U2pl(U2plConfig(**{**QUICK, **changes}), deep_kit(model, pairs=pairs))
+    method = U2pl(U2plConfig(**{**QUICK, **changes}), deep_context(model, pairs=pairs))
     method.teacher.network.load_state_dict(shuffled(deep_net(), 3).state_dict())
     shuffled(method.head, 4)
     shuffled(method.head_teacher.network, 5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.deep_nets import deep_kit, deep_net, same_gradients, shuffled
+from tests.trainers.methods.deep_nets import deep_context, deep_net, same_gradients, shuffled
 from tests.trainers.methods.nets import CLASSES, SIDE, batch, step_of
 from trainers.methods.mixing import image_generators
 from trainers.methods.ucc import COPY_PASTE, Ucc, UccConfig
@@ -17,7 +17,7 @@ SEEN = torch.tensor([90.0, 10.0, 3.0], dtype=torch.float64)
 
 
 def built(model, *, pairs=False, **changes):
-    method = Ucc(UccConfig(**{"name": "ucc", "cross_weight": 0.7, **changes}), deep_kit(model, pairs=pairs))
+    method = Ucc(UccConfig(**{"name": "ucc", "cross_weight": 0.7, **changes}), deep_context(model, pairs=pairs))
     shuffled(method.head, 4)
     method.seen = SEEN.clone()
     return method

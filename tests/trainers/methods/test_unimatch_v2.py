@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainers.methods.nets import SIDE, count_or_one, kit, net
+from tests.trainers.methods.nets import SIDE, context, count_or_one, net
 from trainers.interface.batch import Labelled, SemiBatch, Unlabelled, View
 from trainers.interface.input_spec import InputSpec
 from trainers.interface.step import Progress, Step
@@ -61,7 +61,7 @@ def step_of(model, data):
 
 def method_of(model, *, alpha=0.0, **changes):
     config = UniMatchV2Config(name="unimatch_v2", **{"conf_thresh": 0.4, **changes})
-    return build_method(config, kit(model, InterPixelConfig(alpha=alpha)))
+    return build_method(config, context(model, InterPixelConfig(alpha=alpha)))
 
 
 def straight_line(model, teacher, data, masks, *, thresh, weight):
@@ -230,7 +230,7 @@ def test_one_view_is_fixmatch_with_an_averaged_teacher():
         FixMatchConfig(name="fixmatch", conf_thresh=0.4, teacher="ema", unsupervised_weight=0.7),
     ):
         model = transformer()
-        method = build_method(config, kit(model))
+        method = build_method(config, context(model))
         data = crops(CROP)
         assert method.needs.strong == 1
         unlabelled = data.unlabelled

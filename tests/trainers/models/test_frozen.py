@@ -65,7 +65,7 @@ def weights(tmp_path_factory):
 def test_a_frozen_encoder_runs_once_on_the_same_images_and_changes_no_bit(name, weights, tmp_path, monkeypatch):
     ours, losses, often, encoders = trained(name, tmp_path / "common", weights)
     monkeypatch.setattr("trainers.methods.ema.copied", copy.deepcopy)
-    monkeypatch.setattr("trainers.loop.method_kit.share", lambda *given: None)
+    monkeypatch.setattr("trainers.loop.method_context.share", lambda *given: None)
     monkeypatch.setattr(EmaTeacher, "_move", _moved_but_for_the_encoder)
     theirs, expected, own, apart = trained(name, tmp_path / "own", weights)
     assert same_tensors(ours, theirs)

@@ -12,7 +12,7 @@ from trainers.models.build import build_model
 from trainers.models.frozen import share
 
 
-def make_kit(
+def make_context(
     config: TrainConfig, *, num_classes: int, process: Process, labelled: int, unlabelled: int
 ) -> MethodContext:
     """A student, and how to make further networks.
