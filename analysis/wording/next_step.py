@@ -55,7 +55,8 @@ def next_step(study: StudyTrials, tables: Tables, place: Path, found: Confirmed 
         what="Confirm the leading configurations against the defaults with paired seeds, before you believe an order "
         "among them.",
         command=f"ipix-tune confirm {place}",
-        price=f"at least {_price(runs, study.max_epochs, tables)} with two leading configurations and the defaults",
+        price=f"at least {_price(runs, study.max_epochs, tables)} with two leading configurations and the defaults; "
+        "with --dry-run the command says what this study's own plan takes",
     )
 
 

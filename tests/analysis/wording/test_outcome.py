@@ -200,6 +200,7 @@ def test_the_price_is_in_this_studys_own_time():
     tables = build_tables(runs)
     step = next_step(from_tables(tables), tables, PLACE, None)
     assert step.price.startswith("at least 9 runs of 9 epochs, about 1.4 trial hours")
+    assert "with --dry-run the command says what this study's own plan takes" in step.price
     assert math.isclose(9 * 9 * 60 / 3600, 1.35)
 
 
