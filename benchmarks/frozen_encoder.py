@@ -59,7 +59,7 @@ def made(method: str, weights: Path, folder: Path, *, common: bool) -> Any:
 
 def turns(method: str, weights: Path, folder: Path, rounds: int) -> tuple[list[float], list[float], int, int]:
     """Seconds of the steps with one encoder and with one for each, and the weights that each side holds, in bytes."""
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     with ExitStack() as stack:
         sides: list[tuple[Any, Iterator[Any]]] = []
@@ -73,7 +73,7 @@ def turns(method: str, weights: Path, folder: Path, rounds: int) -> tuple[list[f
             for (run, batches), kept in zip(sides, seconds, strict=True):
                 batch = next(batches)
                 begun = time.process_time()
-                run.train_step(batch, Tally(run.process))
+                run.train_step(batch, StepMeans(run.process))
                 if number:  # the first one warms up
                     kept.append(time.process_time() - begun)
         kept_bytes, own_bytes = (weights_held(run) for run, _ in sides)

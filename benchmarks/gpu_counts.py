@@ -212,7 +212,7 @@ def _fills(method: str, filled: bool) -> int:
 
     from trainers.loop.fit import numerics
     from trainers.loop.run import Run
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     found = []
     for deterministic in (True, False):
@@ -221,10 +221,10 @@ def _fills(method: str, filled: bool) -> int:
         with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             run = Run(config, Path(folder))
-            batch, tally = next(iter(run.loader.epoch(0))), Tally(run.process)
-            run.train_step(batch, tally)
+            batch, step_means = next(iter(run.loader.epoch(0))), StepMeans(run.process)
+            run.train_step(batch, step_means)
             with profile(activities=[ProfilerActivity.CPU]) as profiled:
-                run.train_step(batch, tally)
+                run.train_step(batch, step_means)
             found.append(sum(one.count for one in profiled.key_averages() if one.key == "aten::fill_"))
             run.close()
     return int(found[0] - found[1])

@@ -95,18 +95,18 @@ def allocated(config: TrainConfig) -> int:
 
     from trainers.loop.fit import numerics
     from trainers.loop.run import Run
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
         run = Run(config, Path(folder))
-        batches, tally = run.loader.epoch(0), Tally(run.process)
-        run.train_step(next(batches), tally)
+        batches, step_means = run.loader.epoch(0), StepMeans(run.process)
+        run.train_step(next(batches), step_means)
         batch = next(batches)
         for optimizer in run.networks.optimizers.values():
             optimizer.zero_grad(set_to_none=True)  # as the step does first; the profiler does not see these go
         before = _held(run, batch)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-            run.train_step(batch, tally)
+            run.train_step(batch, step_means)
         events = list(seen.profiler.kineto_results.experimental_event_tree())
     found, stack = [], events
     while stack:

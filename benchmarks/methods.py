@@ -32,7 +32,7 @@ from trainers.common.yaml_file import read, validate
 from trainers.config import TrainConfig
 from trainers.loop.fit import numerics
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.models.interface import SegmentationModel
 
 STUDY = Path(__file__).with_name("methods.yaml")
@@ -74,7 +74,7 @@ class Stepper:
         config = config_of(name, alpha)
         longer = config.schedule.model_copy(update={"epochs": LONGER * config.schedule.epochs})
         self.run = Run(config.model_copy(update={"schedule": longer}), folder / f"{name}-{alpha:g}")
-        self.tally = Tally(self.run.process)
+        self.step_means = StepMeans(self.run.process)
         self.batches: Any = iter(())
         self.epoch = 0
 
@@ -86,7 +86,7 @@ class Stepper:
             self.epoch += 1
             batch = next(self.batches)
         begun = time.perf_counter()
-        self.run.train_step(batch, self.tally)
+        self.run.train_step(batch, self.step_means)
         return time.perf_counter() - begun
 
 

@@ -146,22 +146,22 @@ def roofline(
     from benchmarks.helpers.step_roofline import Counted, measure
     from trainers.loop.fit import numerics
     from trainers.loop.run import Run
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     side = ours(context, kind="cached", workers=0)
     config = config_of(side)
     with tempfile.TemporaryDirectory() as folder, numerics(config.precision):
         run = Run(config, Path(folder))
         batches = list(itertools.islice(run.loader.epoch(0), 3))
-        tally = Tally(run.process)
-        run.train_step(batches[0], tally)
+        step_means = StepMeans(run.process)
+        run.train_step(batches[0], step_means)
         rates = measure(device, precision=precision)
         with Counted(rates) as counted:
-            run.train_step(batches[1], tally)
+            run.train_step(batches[1], step_means)
         seconds = []
         for _ in range(3):
             begun = time.perf_counter()
-            run.train_step(batches[2], tally)
+            run.train_step(batches[2], step_means)
             if device == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - begun)

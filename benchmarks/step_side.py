@@ -23,7 +23,7 @@ def run_ours(side: Side, turns: Turns) -> None:
     from trainers.data.voc import CLASSES
     from trainers.loop.fit import numerics
     from trainers.loop.run import CHECK_EVERY, Run
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     if side.classes != len(CLASSES):
         _with_classes(side.classes)
@@ -38,12 +38,12 @@ def run_ours(side: Side, turns: Turns) -> None:
         if parts is not None:
             parts.watch(run)
             batches = parts.waited(batches)
-        tally = Tally(run.process)
-        one = bare_step(run) if side.kind == "bare" else lambda batch: run.train_step(batch, tally)
+        step_means = StepMeans(run.process)
+        one = bare_step(run) if side.kind == "bare" else lambda batch: run.train_step(batch, step_means)
         for number, batch in enumerate(batches, 1):
             one(batch)
             if number % CHECK_EVERY == 0 and side.kind != "bare":
-                tally.check(epoch=1)
+                step_means.check(epoch=1)
             if not turns.step(None if parts is None else parts.seconds):
                 break
         run.close()

@@ -7,7 +7,7 @@ from benchmarks.helpers.fake_cuda import Count, fake_cuda
 from trainers.config import TrainConfig
 from trainers.loop.fit import numerics
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 
 WARM_UP = 2
 """Steps before the counted one, so that banks and averages are what they are later."""
@@ -29,10 +29,10 @@ def counted_step(config: TrainConfig, folder: Path | None = None) -> Count:
         for epoch in range(last):
             run.train_epoch(epoch, None)
         run._reach(last)
-        tally, batches = Tally(run.process), iter(run.loader.epoch(last))
+        step_means, batches = StepMeans(run.process), iter(run.loader.epoch(last))
         for number in range(WARM_UP + 1):
             count.counting = number == WARM_UP
-            run.train_step(next(batches), tally)
+            run.train_step(next(batches), step_means)
         count.counting = False
         run.close()
     return count

@@ -93,16 +93,16 @@ def training(asked: Asked, **changes: Any) -> Iterator[Any]:
 def per_step(asked: Asked, run: Any, batches: Iterator[Any], *, steps: int, warm: int = 3) -> Row:
     """Milliseconds a step, of which the host was busy, and the peak of memory."""
     from trainers.loop.resource_meter import forget_peak, peak_mib
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
-    tally = Tally(run.process)
+    step_means = StepMeans(run.process)
     for batch in itertools.islice(batches, warm):
-        run.train_step(batch, tally)
+        run.train_step(batch, step_means)
     synchronise(asked)
     forget_peak(run.process.device)
     begun = time.perf_counter()
     for batch in itertools.islice(batches, steps):
-        run.train_step(batch, tally)
+        run.train_step(batch, step_means)
     host = time.perf_counter() - begun
     synchronise(asked)
     whole = time.perf_counter() - begun

@@ -61,14 +61,14 @@ def methods(asked: Asked) -> Iterator[Row]:
 
 def _timed(asked: Asked, run: Any, batches: list[Any]) -> tuple[float, int | None]:
     """Seconds of the last but one step, and the host's waits in the last."""
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
-    tally = Tally(run.process)
+    step_means = StepMeans(run.process)
     for batch in batches[:-2]:
-        run.train_step(batch, tally)
+        run.train_step(batch, step_means)
     synchronise(asked)
     begun = time.perf_counter()
-    run.train_step(batches[-2], tally)
+    run.train_step(batches[-2], step_means)
     synchronise(asked)
     seconds = time.perf_counter() - begun
-    return seconds, host_waits(asked, lambda: run.train_step(batches[-1], tally))
+    return seconds, host_waits(asked, lambda: run.train_step(batches[-1], step_means))

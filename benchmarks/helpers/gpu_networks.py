@@ -72,7 +72,7 @@ def _trained(asked: Asked, model: dict[str, Any], seconds: float) -> Row:
     from trainers.loop.fit import numerics
     from trainers.loop.resource_meter import forget_peak, peak_mib
     from trainers.loop.run import Run
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     made = _config(asked, model)
     with contextlib.ExitStack() as stack:
@@ -82,7 +82,7 @@ def _trained(asked: Asked, model: dict[str, Any], seconds: float) -> Row:
         forget_peak(run.process.device)
         batches = run.loader.epoch(0)
         stack.callback(batches.close)  # type: ignore[attr-defined]
-        begin, rest = Tally(run.process), Tally(run.process)
+        begin, rest = StepMeans(run.process), StepMeans(run.process)
         for batch in itertools.islice(batches, WARM):
             run.train_step(batch, begin)
         synchronise(asked)

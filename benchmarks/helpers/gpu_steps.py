@@ -37,12 +37,12 @@ def profile(asked: Asked, run: Any, batches: Iterator[Any]) -> list[tuple[str, f
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
 
-    from trainers.loop.step_means import Tally
+    from trainers.loop.step_means import StepMeans
 
     activities = [ProfilerActivity.CPU] + ([] if asked.cpu else [ProfilerActivity.CUDA])
     with profiled(activities=activities) as seen:
         for batch in itertools.islice(batches, 1 if asked.cpu else 2):
-            run.train_step(batch, Tally(run.process))
+            run.train_step(batch, StepMeans(run.process))
         synchronise(asked)
     key = "self_cpu_time_total" if asked.cpu else "self_device_time_total"
     heaviest = sorted(seen.key_averages(), key=lambda one: getattr(one, key), reverse=True)[:15]

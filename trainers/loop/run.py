@@ -32,7 +32,7 @@ from trainers.loop.network_check import check_input
 from trainers.loop.precision import autocast, precision_lines
 from trainers.loop.resource_meter import StepClock, forget_peak
 from trainers.loop.stages import stage_epochs, unlabelled_images
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.loop.together import together
 from trainers.loop.trained_networks import TrainedNetworks
 from trainers.losses.interpixel import InterPixelLoss
@@ -153,24 +153,24 @@ class Run:
     def train_epoch(self, epoch: int, on_step: StepHook | None) -> dict[str, float]:
         """All steps of an epoch, counted from 0; means over its steps."""
         self._reach(epoch)
-        tally, clock, begun = Tally(self.process), StepClock(self.process.device), time.monotonic()
+        step_means, clock, begun = StepMeans(self.process), StepClock(self.process.device), time.monotonic()
         batches = self.loader.epoch(epoch)
         with contextlib.closing(batches):  # type: ignore[type-var]
             for batch in batches:
-                self.train_step(batch, tally)
+                self.train_step(batch, step_means)
                 clock.step()
                 if self.step % CHECK_EVERY == 0:
-                    tally.check(epoch=epoch + 1)
+                    step_means.check(epoch=epoch + 1)
                 if on_step is not None:
                     on_step(self.step, self.total_steps)
         step_ms = clock.mean_ms()
-        tally.check(epoch=epoch + 1)
+        step_means.check(epoch=epoch + 1)
         if self.config.optim.batch_norm == "device":
             self.process.average_(statistics_of(self.weights()))
         self.networks.check(step=self.step - 1, epoch=epoch + 1)
         skipped = self.process.sum_(torch.tensor(float(self.loader.skipped), device=self.process.device))
         return {
-            **tally.means(),
+            **step_means.means(),
             **self.latest,
             **self.networks.scaling.of_epoch(),
             "train/skipped_images": float(skipped),
@@ -178,7 +178,7 @@ class Run:
             "time/step_ms": step_ms,
         }
 
-    def train_step(self, batch: SemiBatch, tally: Tally) -> None:
+    def train_step(self, batch: SemiBatch, step_means: StepMeans) -> None:
         """Forward, losses, backward, optimiser, teacher."""
         config, progress = self.config, self._progress()
         begin_step(config.precision.compile)
@@ -193,7 +193,7 @@ class Run:
         for part in batch.to(self.process.device).parts(config.optim.accumulate):
             with self._autocast():
                 output = self.method.losses(self._step(part))
-            loss = self._total(output, tally) / config.optim.accumulate
+            loss = self._total(output, step_means) / config.optim.accumulate
             self.networks.scaling.backward(loss)
         self.networks.end_step()
         self.method.after_step()
@@ -209,7 +209,7 @@ class Run:
             labelled_loss=self.labelled_loss,
         )
 
-    def _total(self, output: StepOutput, tally: Tally) -> Tensor:
+    def _total(self, output: StepOutput, step_means: StepMeans) -> Tensor:
         """The weighted sum of all terms; here, and only here, the inter-pixel loss attaches."""
         terms = dict(output.terms)
         loss = torch.stack([output.weights[name] * term for name, term in terms.items()]).sum()
@@ -220,8 +220,8 @@ class Run:
             loss = loss + self.config.interpixel.alpha * ramp * terms["interpixel"]
             metrics |= {f"train/interpixel/{name}": value for name, value in seen.items()}
             self.latest["train/interpixel/ramp"] = ramp
-        tally.watch(terms, step=self.step)
-        tally.add({"train/loss": loss, **{f"train/loss/{name}": term for name, term in terms.items()}, **metrics})
+        step_means.watch(terms, step=self.step)
+        step_means.add({"train/loss": loss, **{f"train/loss/{name}": term for name, term in terms.items()}, **metrics})
         return loss
 
     def _ramp(self) -> float:

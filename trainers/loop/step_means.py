@@ -9,7 +9,7 @@ from trainers.common.errors import TrainingError
 from trainers.loop.process_group import Process
 
 
-class Tally:
+class StepMeans:
     """Means over the steps of one epoch. Nothing is read back from the device before :meth:`check` or :meth:`means`."""
 
     def __init__(self, process: Process) -> None:

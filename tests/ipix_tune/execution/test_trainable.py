@@ -71,10 +71,10 @@ def small_memory(monkeypatch):
     """A device whose memory holds half of the batch."""
     step = Run.train_step
 
-    def train_step(run, batch, tally):
+    def train_step(run, batch, step_means):
         if run.config.optim.accumulate == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        step(run, batch, tally)
+        step(run, batch, step_means)
 
     monkeypatch.setattr(Run, "train_step", train_step)
 
@@ -104,13 +104,13 @@ def test_when_the_retry_begins_the_tensors_of_the_run_that_ran_out_of_memory_are
     """Those that only a local variable of the failed step refers to, and those of its run."""
     step, seen, alive = Run.train_step, [], []
 
-    def train_step(run, batch, tally):
+    def train_step(run, batch, step_means):
         if run.config.optim.accumulate == 1:
             activation = torch.zeros(1000)
             seen.extend([weakref.ref(activation), weakref.ref(next(run.student.parameters()))])
             raise torch.OutOfMemoryError("CUDA out of memory.")
         alive.append([one() is not None for one in seen])
-        step(run, batch, tally)
+        step(run, batch, step_means)
 
     monkeypatch.setattr(Run, "train_step", train_step)
     allowed = {**config(tmp_path), "on_out_of_memory": "accumulate"}

@@ -8,7 +8,7 @@ from trainers.common.errors import ConfigError, OutOfMemory
 from trainers.interface.epoch_record import Decision
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 
 SCHEDULE = {"epochs": 2, "steps_per_epoch": 2}
 
@@ -41,7 +41,7 @@ def test_one_part_is_the_batch_itself(tmp_path):
 def test_the_gradient_is_the_mean_of_the_parts_gradients(tmp_path):
     split, reference = Run(config_of(2), tmp_path / "split"), Run(config_of(1), tmp_path / "reference")
     batch = first_batch(split)
-    split.train_step(batch, Tally(split.process))
+    split.train_step(batch, StepMeans(split.process))
     for part in batch.parts(2):
         output = reference.method.losses(reference._step(part))
         (sum(output.weights[name] * term for name, term in output.terms.items()) / 2).backward()
@@ -63,7 +63,7 @@ def test_parts_of_unequal_size_are_refused(tmp_path):
 
 
 def test_a_step_that_does_not_fit_into_memory_says_what_would(tmp_path, monkeypatch):
-    def too_large(run, batch, tally):
+    def too_large(run, batch, step_means):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
     monkeypatch.setattr(Run, "train_step", too_large)

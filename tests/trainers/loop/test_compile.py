@@ -10,7 +10,7 @@ from trainers.config import TrainConfig
 from trainers.loop import trained_networks
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.models.build import build_model
 
 SCHEDULE = {"epochs": 1, "steps_per_epoch": 2}
@@ -68,9 +68,9 @@ def test_nothing_is_compiled_after_the_first_step(graphs, method, tmp_path):
     settings = {"cct": {"name": "cct"}, "psmt": {"name": "psmt", "warmup_passes": 0}}[method]
     config = TrainConfig.model_validate({**TINY, "method": settings, "schedule": {"epochs": 1, "steps_per_epoch": 3}})
     run = Run(config, tmp_path)
-    counts, tally = [], Tally(run.process)
+    counts, step_means = [], StepMeans(run.process)
     for batch in run.loader.epoch(0):
-        run.train_step(batch, tally)
+        run.train_step(batch, step_means)
         counts.append(len(graphs))
     assert counts[0] > 0
     assert counts == [counts[0]] * 3

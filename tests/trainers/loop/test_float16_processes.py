@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 
 from tests.trainers.methods.test_every_method import config
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 
 WORLD, STEPS = 2, 3
 METHODS = ("unimatch", "cps")
@@ -33,14 +33,14 @@ def trained(name, folder, rank):
     run = Run(config(name, precision={"amp": "fp16"}, data={"batch_size": 4}, schedule=schedule), folder)
     total = run._total
 
-    def overflowing(output, tally):
-        loss = total(output, tally)
+    def overflowing(output, step_means):
+        loss = total(output, step_means)
         return loss * 1e38 if (rank, run.step) == (1, 1) else loss
 
     run._total = overflowing
     found = [weights_of(run)]
     for batch in run.loader.epoch(0):
-        run.train_step(batch, Tally(run.process))
+        run.train_step(batch, StepMeans(run.process))
         found.append(weights_of(run))
     said = run.networks.scaling.of_epoch()
     run.close()

@@ -90,11 +90,11 @@ def test_a_run_in_float16_goes_on_bit_for_bit_with_its_scale(tmp_path, monkeypat
     made = tiny(precision={"amp": "fp16"}, schedule={"epochs": 2})
     before = Run.train_step
 
-    def overflowing(run, batch, tally):
+    def overflowing(run, batch, step_means):
         """In the first step a loss so large that its gradient overflows."""
         if run.step == 0:
             run.networks.scaling.scaler.load_state_dict({**run.networks.scaling.state_dict(), "scale": 2.0**120})
-        before(run, batch, tally)
+        before(run, batch, step_means)
 
     monkeypatch.setattr(Run, "train_step", overflowing)
     fit(made, tmp_path / "unbroken")

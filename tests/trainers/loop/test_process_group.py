@@ -23,7 +23,7 @@ from trainers.loop.evaluate import evaluate
 from trainers.loop.fit import fit
 from trainers.loop.process_group import Process, current, without_buffer_sync
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.losses.labelled import LabelledLoss
 from trainers.losses.labelled_config import LossConfig
 
@@ -61,7 +61,7 @@ def gradients(folder):
         run = Run(tiny(**STEP), folder)
     batch = in_double(next(iter(run.loader.epoch(0))))
     output = run.method.losses(run._step(batch))
-    run._total(output, Tally(run.process)).backward()
+    run._total(output, StepMeans(run.process)).backward()
     return {name: parameter.grad.clone() for name, parameter in run.student.named_parameters()}, run
 
 
@@ -221,7 +221,7 @@ def exchanges(over, folder):
     run = Run(tiny(**STEP, optim={"batch_norm": over}), folder)
     batch = next(iter(run.loader.epoch(0)))
     with Exchanges() as seen:
-        run.train_step(batch, Tally(run.process))
+        run.train_step(batch, StepMeans(run.process))
     return seen.count, sum(isinstance(one, nn.BatchNorm2d) for one in run.student.modules())
 
 
@@ -251,7 +251,7 @@ def train_on_own_images(rank, folder):
     config = tiny(**STEP, optim={"batch_norm": "device"})
     steps, epoch = (Run(config, folder / name) for name in ("steps", "epoch"))
     for batch in steps.loader.epoch(0):
-        steps.train_step(batch, Tally(steps.process))
+        steps.train_step(batch, StepMeans(steps.process))
     epoch.train_epoch(0, None)
     torch.save({"steps": steps.student.state_dict(), "epoch": epoch.student.state_dict()}, folder / f"images{rank}.pt")
 
@@ -270,10 +270,10 @@ def test_statistics_of_own_images_differ_in_an_epoch_and_are_averaged_after_it(t
 
 
 def watch_one_bad_rank(rank, folder):
-    tally = Tally(current("cpu"))
-    tally.watch({"fine": torch.tensor(1.0), "bad": torch.tensor(float("nan") if rank == 1 else 1.0)}, step=7)
+    step_means = StepMeans(current("cpu"))
+    step_means.watch({"fine": torch.tensor(1.0), "bad": torch.tensor(float("nan") if rank == 1 else 1.0)}, step=7)
     try:
-        tally.check(epoch=1)
+        step_means.check(epoch=1)
     except TrainingError as error:
         (folder / f"said{rank}").write_text(str(error))
 

@@ -45,9 +45,9 @@ def test_an_evaluation_after_the_steps_is_in_no_steps_time(tmp_path, monkeypatch
 
     train, score = Run.train_step, epoch_scores.evaluate
 
-    def slow_step(self, batch, tally):
+    def slow_step(self, batch, step_means):
         time(0.01)
-        train(self, batch, tally)
+        train(self, batch, step_means)
 
     def slow_evaluate(*args, **kwargs):
         time(100.0)

@@ -15,7 +15,7 @@ from trainers.interface.epoch_record import Decision
 from trainers.interface.labels import IGNORE
 from trainers.loop.fit import fit
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.methods.registry import BUILDERS, MethodConfig
 
 WORLD = 2
@@ -114,7 +114,7 @@ def gradients(name, folder):
     output = run.method.losses(
         last_step(run) if name in LATER else run._step(in_double(next(iter(run.loader.epoch(0)))))
     )
-    run._total(output, Tally(run.process)).backward()
+    run._total(output, StepMeans(run.process)).backward()
     run.networks.average_companions()
     return {
         f"{part}.{key}": parameter.grad.clone()

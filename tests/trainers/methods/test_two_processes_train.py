@@ -25,7 +25,7 @@ from tests.trainers.runs import in_double, in_float64
 from trainers.interface.batch import SemiBatch
 from trainers.loop.process_group import Process
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.models.build import build_model
 from trainers.models.model_config import ModelConfig
 
@@ -64,7 +64,7 @@ def trained(name, folder, sections, *, images=4, steps=STEPS):
             run._reach(epoch)
             before = state_of(run)
             for batch in run.loader.epoch(epoch):
-                run.train_step(in_double(batch), Tally(run.process))
+                run.train_step(in_double(batch), StepMeans(run.process))
     assert run.stage == (len(run.stages) - 1 if last else 0)
     after = state_of(run)
     run.close()

@@ -8,7 +8,7 @@ import torch
 from tests.trainers.methods.test_every_method import config, quick_ones
 from tests.trainers.runs import same_tensors
 from trainers.loop.run import Run
-from trainers.loop.step_means import Tally
+from trainers.loop.step_means import StepMeans
 from trainers.methods.ema import EmaTeacher
 from trainers.models import frozen
 from trainers.models.build import build_model
@@ -41,14 +41,14 @@ def trained(name, folder, weights):
     run = Run(config(name, model=model, schedule=schedule), folder)
     encoders = {id(one.backbone): one.backbone for one in run.method.networks().values() if hasattr(one, "backbone")}
     counts = [passes(encoder) for encoder in encoders.values()]
-    tally, batches = Tally(run.process), run.loader.epoch(0)
+    step_means, batches = StepMeans(run.process), run.loader.epoch(0)
     for _ in range(STEPS):
         for one in counts:
             one.clear()
-        run.train_step(next(batches), tally)
+        run.train_step(next(batches), step_means)
     batches.close()
     held = {f"{part}.{key}": value.clone() for part, kept in run.weights().items() for key, value in kept.items()}
-    found = held, tally.means(), sum(map(len, counts)), len(encoders)
+    found = held, step_means.means(), sum(map(len, counts)), len(encoders)
     run.close()
     return found
 
