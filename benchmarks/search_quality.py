@@ -32,7 +32,7 @@ from benchmarks.helpers.trained_curves import TrainedCurves
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.rank_transform import places
+from ipix_tune.search.rank_transform import ranks
 from ipix_tune.search.samplers import build_sampler, optuna_sampler
 from ipix_tune.search.warm_start import Past, foreign
 from ipix_tune.study.simulation.curve import Curve, Curves
@@ -84,9 +84,9 @@ class Repetition(Member):
         """Ours, after a study of `EARLIER_TRIALS` trials with another seed on ``curves``."""
         earlier = study_of(self.plain, sampler="tpe", scheduler="asha", trials=EARLIER_TRIALS, seed=self.seed + 500)
         entries = Simulation(earlier, curves, max_epochs=EPOCHS, concurrent=CONCURRENT).run().entries
-        found = places([one.scores for one in entries], stopped=[one.state == "stopped" for one in entries])
+        found = ranks([one.scores for one in entries], stopped=[one.state == "stopped" for one in entries])
         past = [
-            Past(values=one.values, place=where) for one, where in zip(entries, found, strict=True) if where is not None
+            Past(values=one.values, rank=where) for one, where in zip(entries, found, strict=True) if where is not None
         ]
         study = self._study(self.plain)
         space = SearchSpace(study)

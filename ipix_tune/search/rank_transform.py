@@ -1,7 +1,7 @@
 """What TPE is shown of a study's trials: where they stand among each other, however far each of them came.
 
 A trial that was stopped has no final score, and one that ran in full is not good for that alone. So every trial that
-has a score is given the final score that it would likely have had, and shown by its place among these.
+has a score is given the final score that it would likely have had, and shown by its rank among these.
 `docs/explanation/search.md` says why.
 """
 
@@ -21,7 +21,7 @@ from ipix_tune.search.study_view import view
 AS_BEFORE = 2
 """Trials that say that a lead at one rung stays as large at the next, beside those that were seen at both."""
 SHOWN, BEST = 1000, 100
-"""Trials with a place that TPE is shown at most, and how many of these are the best."""
+"""Trials with a rank that TPE is shown at most, and how many of these are the best."""
 FORGOTTEN = 4
 """Ended trials of a study after which it is shown half of the earlier ones."""
 
@@ -71,8 +71,8 @@ def _line(scores: np.ndarray) -> tuple[float, float, float]:
     return float(means[0]), float(slope), float(means[1])
 
 
-def places(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) -> list[float | None]:
-    """Where each curve stands among all, by :func:`expected_ends`: see :func:`place`. Rungs are the epochs after which
+def ranks(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) -> list[float | None]:
+    """Where each curve stands among all, by :func:`expected_ends`: see :func:`rank`. Rungs are the epochs after which
     curves were ``stopped``, and the longest curve's end."""
     rungs = {max(one) for one, early in zip(curves, stopped, strict=True) if early and one}
     rungs.add(max((max(one) for one in curves if one), default=0))
@@ -84,28 +84,26 @@ def places(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) ->
     return [where if has else None for where, has in zip(found.tolist(), known.tolist(), strict=True)]
 
 
-def place(score: float, ordered: Sequence[float]) -> float:
+def rank(score: float, ordered: Sequence[float]) -> float:
     """Where ``score`` stands among all scores, itself included, lowest first, between 0 and 1; equal ones share the
-    middle of their places. A single score stands at 0.5: whether it is a good one is not known."""
+    middle of their ranks. A single score stands at 0.5: whether it is a good one is not known."""
     return (bisect_left(ordered, score) + bisect_right(ordered, score)) / (2 * len(ordered))
 
 
 def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials with their places for final scores, those that still run included. What has no score at a rung is left
+    """The trials with their ranks for final scores, those that still run included. What has no score at a rung is left
     as it is, and so are failed trials and those that break a constraint, which TPE puts behind all others by itself."""
     shown = [
         one for one in trials if one.intermediate_values and one.state != TrialState.FAIL and not breaks_constraint(one)
     ]
-    found = places(
-        [one.intermediate_values for one in shown], stopped=[one.state == TrialState.PRUNED for one in shown]
-    )
+    found = ranks([one.intermediate_values for one in shown], stopped=[one.state == TrialState.PRUNED for one in shown])
     known = {one.number: where for one, where in zip(shown, found, strict=True) if where is not None}
     left_out = thinned_out(known)
     return [_at(one, known[one.number]) if one.number in known else one for one in trials if one.number not in left_out]
 
 
 def thinned_out(known: Mapping[int, float]) -> set[int]:
-    """Which of these trials, places by number, TPE is not shown: of more than `SHOWN`, all but the `BEST` and others at
+    """Which of these trials, ranks by number, TPE is not shown: of more than `SHOWN`, all but the `BEST` and others at
     even distances from the best of them to the lowest. TPE looks at every trial for every proposal, so that its time
     would grow with the square of their number; its good ones are 25 at most."""
     if len(known) <= SHOWN:
@@ -140,7 +138,7 @@ def _kinds(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 class RankedSampler(BaseSampler):
-    """Shows ``model`` a study's trials by their places, and to every other proposal those of earlier studies too.
+    """Shows ``model`` a study's trials by their ranks, and to every other proposal those of earlier studies too.
 
     Args:
         model: what learns from them.
@@ -160,7 +158,7 @@ class RankedSampler(BaseSampler):
         return [*self._remembered(trials), *ranked(trials)]
 
     def _remembered(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Fewer the more trials of this study have ended, at even distances from the lowest place to the highest."""
+        """Fewer the more trials of this study have ended, at even distances from the lowest rank to the highest."""
         ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
         count = round(len(self._past) / (1 + ended / FORGOTTEN))
         return [self._past[index] for index in _even_distances(len(self._past), count)]

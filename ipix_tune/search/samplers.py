@@ -53,7 +53,7 @@ def build_sampler(
     sign: int = 1,
     two_objectives: bool = False,
 ) -> BaseSampler:
-    """The study's sampler. TPE is shown trials by their places where there is one objective, and takes turns with even
+    """The study's sampler. TPE is shown trials by their ranks where there is one objective, and takes turns with even
     draws and with the priors, and so does the surrogate; in a discrete space every sampler is wrapped, so that no
     configuration is asked twice while others remain. A grid is enqueued; nothing is left to sample.
 

@@ -1,6 +1,6 @@
 """Warm start: the sampler learns from the trials of earlier studies, which stay no trials of this one.
 
-Scores of two studies are never compared: what TPE is shown of a trial is its place within its own study.
+Scores of two studies are never compared: what TPE is shown of a trial is its rank within its own study.
 `docs/explanation/search.md` has the rules.
 """
 
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, create_trial
 from ipix_tune.config.dimension import contains, describe_range, nearest_value
 from ipix_tune.config.search_space import SearchSpace, recorded_values
 from ipix_tune.config.study_config import StudyConfig
-from ipix_tune.search.rank_transform import places
+from ipix_tune.search.rank_transform import ranks
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError, did_you_mean
 
@@ -34,10 +34,10 @@ class WarmStartError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """A trial of an earlier study, and where it stands in that study: see `ipix_tune.search.rank_transform.places`."""
+    """A trial of an earlier study, and where it stands in that study: see `ipix_tune.search.rank_transform.ranks`."""
 
     values: dict[str, Value]
-    place: float
+    rank: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def _earlier(folder: str, study: StudyConfig, space: SearchSpace) -> Earlier:
         used.append(
             Past(
                 values={name: nearest_value(space.dimensions[name], value) for name, value in values.items()},
-                place=where[trial.run_id],
+                rank=where[trial.run_id],
             )
         )
     earlier = Earlier(folder=folder, used=used, left_out=left_out)
@@ -144,9 +144,9 @@ def tables_in(folder: str) -> Any:
 
 
 def _standing(recorded: "Recorded") -> dict[str, float]:
-    """The places of the trials that can be used."""
+    """The ranks of the trials that can be used."""
     trials = [trial for trial in recorded.trials if trial.state in USED and trial.curve]
-    found = places([trial.curve for trial in trials], stopped=[trial.state == "stopped" for trial in trials])
+    found = ranks([trial.curve for trial in trials], stopped=[trial.state == "stopped" for trial in trials])
     return {trial.run_id: where for trial, where in zip(trials, found, strict=True) if where is not None}
 
 
@@ -176,9 +176,9 @@ def _meant_otherwise(space: SearchSpace, config: Mapping[str, Any]) -> str | Non
 def foreign(past: Sequence[Past], space: SearchSpace) -> Iterator[FrozenTrial]:
     """Earlier studies' trials as Optuna's, worst rank first, numbered below 0 so that TPE takes them for the oldest."""
     distributions = space.fixed_distributions()
-    for number, one in enumerate(sorted(past, key=lambda one: one.place), -len(past)):
+    for number, one in enumerate(sorted(past, key=lambda one: one.rank), -len(past)):
         trial = create_trial(
-            value=one.place,
+            value=one.rank,
             params=dict(one.values),
             distributions={name: distributions[name] for name in one.values},
         )

@@ -15,9 +15,9 @@ from ipix_tune.search.rank_transform import (
     SHOWN,
     RankedSampler,
     expected_ends,
-    place,
-    places,
+    rank,
     ranked,
+    ranks,
     thinned_out,
 )
 
@@ -25,7 +25,7 @@ from ipix_tune.search.rank_transform import (
 def test_a_place_is_the_middle_rank_of_scipy():
     scores = [3.0, 1.0, 3.0, 2.0, 5.0]
     ordered = sorted(scores)
-    assert [place(one, ordered) for one in scores] == pytest.approx((stats.rankdata(scores) - 0.5) / 5)
+    assert [rank(one, ordered) for one in scores] == pytest.approx((stats.rankdata(scores) - 0.5) / 5)
 
 
 def test_a_curve_that_ran_in_full_keeps_its_score_and_one_that_reached_no_rung_has_none():
@@ -68,7 +68,7 @@ def test_ends_follow_the_scale_of_the_scores(scores, a, b):
 
 def test_a_poor_trial_that_ran_in_full_stands_below_a_stopped_one_that_was_ahead():
     curves = [{1: 30.0, 3: 40.0, 9: 45.0}, {1: 10.0, 3: 15.0, 9: 20.0}, {1: 25.0, 3: 34.0}, {1: 5.0}]
-    found = places(curves, stopped=[False, False, True, True])
+    found = ranks(curves, stopped=[False, False, True, True])
     assert found == pytest.approx([7 / 8, 3 / 8, 5 / 8, 1 / 8])
 
 
