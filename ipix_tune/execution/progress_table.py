@@ -149,7 +149,7 @@ class ProgressTable:
         done = sum(counts[state] for state in OVER)
         if self.phase == CONFIRM:
             return (
-                f"{done} runs ended of {self.total} at most ({counts['complete']} complete, "
+                f"{done} of at most {self.total} runs ended ({counts['complete']} complete, "
                 f"{counts['failed']} failed), {counts['running']} running"
             )
         infeasible = f"{counts['infeasible']} infeasible, " if counts["infeasible"] else ""

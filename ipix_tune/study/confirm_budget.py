@@ -29,13 +29,18 @@ class ConfirmationBudget:
         return self.arms * self.confirm.max_seeds * self.max_epochs
 
     def lines(self) -> list[str]:
-        confirm = self.confirm
+        confirm, first, most = self.confirm, self.confirm.first_seeds, self.confirm.max_seeds
+        runs = span(self.arms * first, self.arms * most)
         return [
-            f"{self.arms} configurations x {confirm.first_seeds} to {confirm.max_seeds} seeds: "
-            f"{self.arms * confirm.first_seeds} to {self.arms * confirm.max_seeds} runs of {self.max_epochs} epochs, "
-            f"{self.epochs_at_least} to {self.epochs_at_most} epochs",
+            f"{self.arms} configurations x {span(first, most)} seeds: {runs} runs of {self.max_epochs} epochs, "
+            f"{span(self.epochs_at_least, self.epochs_at_most)} epochs",
             f"verdicts at delta {amount(f'{confirm.delta:g}', self.metric)}, family-wise error {confirm.error:g}",
         ]
+
+
+def span(low: int, high: int) -> str:
+    """Such as "3 to 5", or "2" where both are 2."""
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def price(study: StudyConfig, *, max_epochs: int) -> ConfirmationBudget | None:

@@ -26,7 +26,7 @@ from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.storage.object_sync import ObjectCopy
 from ipix_tune.storage.study_folder import study_folder, trials_of
 from ipix_tune.storage.study_identity import identity
-from ipix_tune.study.confirm_budget import ConfirmationBudget
+from ipix_tune.study.confirm_budget import ConfirmationBudget, span
 from ipix_tune.study.confirm_extension import extended, judged, write_extension
 from ipix_tune.study.confirm_plan import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
 from ipix_tune.study.failed_trials import offer_failed
@@ -226,7 +226,7 @@ def _race(
     progress = progress_of(study, trials.entries(), total=total, max_epochs=max_epochs, phase=CONFIRM)
     say(
         console,
-        f"confirming {len(found.arms)} configurations, {found.plan.first_seeds} to {found.plan.seeds} seeds:",
+        f"confirming {len(found.arms)} configurations, {span(found.plan.first_seeds, found.plan.seeds)} seeds:",
     )
     for arm in found.arms:
         origin = f" (trial {arm.trial})" if arm.trial else ""

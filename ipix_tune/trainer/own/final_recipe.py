@@ -92,6 +92,11 @@ def _held_out(config: TrainConfig, give_back: bool | None) -> tuple[bool, str]:
     return can, why
 
 
+def _range(ends: tuple[float, float]) -> str:
+    """An interval of mIoU in words. One that stands on two or three runs may be wider than a percentage can be."""
+    return f"{max(ends[0], 0.0):.2f} to {min(ends[1], 100.0):.2f}"
+
+
 def _expected(
     config: TrainConfig, confirmed: "tuple[ArmResult, Confirmed] | None", *, seeds: int, back: bool
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -111,8 +116,8 @@ def _expected(
             lines.append(f"expected {metric} on the {called}: {len(typical)} typical runs have no spread to go by")
             continue
         lines.append(
-            f"expected {metric} on the {called}: a new run {told.one[0]:.2f} to {told.one[1]:.2f}, the mean of {seeds} "
-            f"{told.mean[0]:.2f} to {told.mean[1]:.2f} (95 % prediction intervals for runs that are not lost, from "
+            f"expected {metric} on the {called}: a new run {_range(told.one)}, the mean of {seeds} "
+            f"{_range(told.mean)} (95 % prediction intervals for runs that are not lost, from "
             f"{told.scores} runs, with allowance for the choice among {len(found.arms)} configurations)"
         )
         facts[name] = {

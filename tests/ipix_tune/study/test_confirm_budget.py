@@ -72,3 +72,9 @@ def test_the_plan_of_the_search_names_the_price_and_the_measured_hours(tmp_path)
 
 def test_without_a_confirmation_the_plan_names_none(tmp_path):
     assert "confirm" not in printed(render(make_plan(load(write(tmp_path, base())))))
+
+
+def test_as_many_first_seeds_as_seeds_in_all_are_said_once(tmp_path):
+    confirm = {"top": 1, "first_seeds": 2, "max_seeds": 2}
+    asked = price(load(write(tmp_path, {**base(), "confirm": confirm})), max_epochs=9)
+    assert asked.lines()[0] == "2 configurations x 2 seeds: 4 runs of 9 epochs, 36 epochs"

@@ -13,7 +13,7 @@ from ipix_tune.cli.export import app
 from ipix_tune.cli.train import app as train_app
 from ipix_tune.study.export import ExportError, export_best
 from ipix_tune.trainer.exported import RecipeError
-from ipix_tune.trainer.own.final_recipe import compared
+from ipix_tune.trainer.own.final_recipe import _range, compared
 from tests.analysis.confirmations import BARE, DEFAULTS, TOP, confirm_run, confirmed_runs, scores_of, searched
 from tests.ipix_tune.studies import base, config_of
 from tests.trainers.runs import rows, tiny
@@ -144,6 +144,11 @@ def test_the_expected_mean_is_a_prediction_interval_from_the_arms_typical_runs(t
     assert config.provenance["final"]["expected"]["final/last/miou"]["mean_of_runs"] == pytest.approx(
         [low, high], abs=1e-4
     )
+
+
+def test_an_expected_score_never_leaves_what_a_percentage_can_be():
+    assert _range((85.65, 100.75)) == "85.65 to 100.00"
+    assert _range((-3.0, 41.2)) == "0.00 to 41.20"
 
 
 def test_lost_runs_are_not_in_the_expected_score_and_are_counted_beside_it(tmp_path):
