@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trainers.common.environment import git_commit
+
 Row = dict[str, Any]
 HEADINGS = {
     "tests": "Tests marked `gpu`",
@@ -84,6 +86,8 @@ def _cell(text: str) -> str:
 
 
 def footer() -> str:
-    """Date, versions, cores."""
+    """Date, commit, versions, cores."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy", "pillow"))
-    return f"{datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, {versions}; {os.cpu_count()} cores."
+    commit = git_commit() or "not known"
+    made = f"{datetime.now(UTC):%Y-%m-%d}; commit {commit}; Python {platform.python_version()}, {versions}"
+    return f"{made}; {os.cpu_count()} cores."

@@ -1,6 +1,7 @@
 """The command for the first GPU, rehearsed on a CPU: rows as they come, and stages that survive each other."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -68,6 +69,7 @@ def test_rows_of_a_stage_that_has_not_ended_are_in_the_table(tmp_path):
     table = gpu_tables.render(gpu_tables.read(tmp_path / "rows"))
     assert "Stage `loader`: not ended." in table
     assert "| 2 workers | 12.3 | 1.0 |" in table
+    assert re.search(r"\d{4}-\d\d-\d\d; commit (not known|[0-9a-f]{40}(\+changes)?); Python 3", table)
 
 
 @pytest.mark.slow
