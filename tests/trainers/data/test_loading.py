@@ -138,7 +138,7 @@ def test_a_run_chooses_once_what_it_keeps_and_records_it(train_config, tmp_path,
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, next(free)))
     config = train_config(method="st", model={"backbone": "small", "weights": "none"}, schedule={"epochs": 2})
     run = Run(config, tmp_path / "run")
-    MetricsLog(run)
+    MetricsLog(run, there=False)
     later = run._loader_of(run.stages[1].needs, None)
     assert run.kept.size == later.loading.kept.size == 21 * GB // 4096 * 4096
     recorded = json.loads((tmp_path / "run" / "environment.json").read_text())
