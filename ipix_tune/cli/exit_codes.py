@@ -1,6 +1,7 @@
 """Where every command line of the study side ends: a user's mistake is one line on stderr and exit code 2."""
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ from trainers.common.errors import TrainingError, UserError
 
 def outlive_output() -> None:
     """From now on a terminal that was closed, or a pipe whose reader has gone, ends nothing: what is printed is
-    dropped. A study is worth more than the lines that it prints."""
+    dropped. A study is worth more than the lines that it prints. A library's own log that finds no room on its disk, as
+    W&B's in the study's folder, prints no traceback for each line: whoever keeps results there says it once."""
+    logging.raiseExceptions = False
     sys.stdout = _Lasting(sys.stdout)
     sys.stderr = _Lasting(sys.stderr)
 

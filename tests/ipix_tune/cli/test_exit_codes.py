@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.disks import small_disk
 
 CODE = """
@@ -77,3 +79,24 @@ def test_output_to_a_disk_that_stays_full_does_not_end_the_work(tmp_path):
         done = subprocess.run(command, input="go on\n", stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "file").read_text() == "done"
+
+
+LOGS_TO_A_FULL_DISK = """
+import logging, typer
+from ipix_tune.cli.exit_codes import run
+app = typer.Typer()
+@app.command()
+def work():
+    logger = logging.getLogger("a library")
+    logger.addHandler(logging.FileHandler("/dev/full"))
+    for number in range(3):
+        logger.warning("line %d", number)
+    print("done")
+run(app)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_librarys_log_on_a_full_disk_prints_no_traceback():
+    done = subprocess.run([sys.executable, "-c", LOGS_TO_A_FULL_DISK], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
