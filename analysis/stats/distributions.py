@@ -3,6 +3,7 @@ the bit, and takes 0.6 s to load, a tenth of a report in which little is new."""
 
 from typing import Any
 
+import numpy as np
 from scipy import special
 
 
@@ -12,8 +13,10 @@ def student(level: Any, freedom: Any) -> Any:
 
 
 def student_above(tail: Any, freedom: Any) -> Any:
-    """Where it has the share ``tail`` above, however small."""
-    return -special.stdtrit(freedom, tail)
+    """Where it has the share ``tail`` above, however small; infinite where SciPy finds no number any more, of which its
+    versions say NaN or infinity of the wrong sign."""
+    found = -special.stdtrit(freedom, tail)
+    return np.where((np.isnan(found) | np.isneginf(found)) & (np.asarray(tail) < 0.5), np.inf, found)[()]
 
 
 def normal_above(tail: Any) -> Any:
