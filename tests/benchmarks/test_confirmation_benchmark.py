@@ -23,7 +23,7 @@ def test_at_the_mixtures_boundary_the_bayes_factor_is_one_over_the_error(n):
     limit = mixture_boundary(0.05, np.array([n]), 4.0)[0]
     if math.isfinite(limit):
         evidence, _ = integrate.quad(
-            lambda effect: stats.nct.pdf(limit, n - 1, effect * math.sqrt(n)) * stats.norm.pdf(effect, scale=2), -15, 15
+            lambda effect: stats.nct.pdf(limit, n - 1, effect * math.sqrt(n)) * stats.norm.pdf(effect, scale=2), -9, 9
         )
         assert evidence / stats.t.pdf(limit, n - 1) == pytest.approx(20, rel=1e-3)
 

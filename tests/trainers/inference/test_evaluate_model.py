@@ -123,7 +123,8 @@ def test_intervals_agree_with_those_of_scipy():
         total = counts[chosen.astype(int)].sum(axis=0)
         return 100 * np.mean(total[0] / (total[1] + total[2] - total[0]))
 
-    theirs = bootstrap((np.arange(60.0),), miou, n_resamples=4000, method="percentile", vectorized=False, rng=1)
+    images = (np.arange(60.0),)
+    theirs = bootstrap(images, miou, n_resamples=4000, method="percentile", vectorized=False, random_state=1)
     ours = evaluation.means["miou"]
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.08 * width)
