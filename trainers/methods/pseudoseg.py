@@ -144,7 +144,10 @@ class PseudoSeg(Stateless):
         view = unlabelled.view
         self.heads.train()
         step.student.train()
-        present = unlabelled.presence[:, self.foreground] if config.image_labels else None  # type: ignore[index]
+        present = None
+        if config.image_labels:
+            assert unlabelled.presence is not None
+            present = torch.stack([unlabelled.presence[:, one] for one in self.foreground], dim=1)  # waits for nothing
         weak = self._weak(step)
         clean: Features = step.student(labelled.image, features=True)
         hole = self.holes(step.batch)
