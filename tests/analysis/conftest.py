@@ -180,10 +180,11 @@ def built(study_dir, once):
 
 @pytest.fixture(scope="session")
 def killed_dir(tmp_path_factory):
-    """A study whose driver was killed a moment ago with its only run open, after three flushed epochs."""
+    """A study whose machine died a moment ago with its only run open, after three flushed epochs. W&B's own process dies
+    first: it is in a session of its own, and one that outlives the client now and then still logs the run's end."""
     folder = tmp_path_factory.mktemp("killed") / "synthetic"
     code = (
-        "import os, signal, sys, time\nfrom pathlib import Path\nimport wandb\n"
+        "import os, signal, sys, time\nfrom pathlib import Path\nimport psutil\nimport wandb\n"
         "from tests.analysis.conftest import config_of, make_trials\n"
         "Path(sys.argv[1]).mkdir(parents=True)\n"
         "trial = make_trials()[2]\n"
@@ -192,7 +193,8 @@ def killed_dir(tmp_path_factory):
         "    silent=True, x_transaction_log_flush_interval=0.2))\n"
         "for epoch in (1, 2, 3):\n"
         "    run.log({'epoch': epoch, 'val/miou': trial['curve'][epoch]}, step=epoch, commit=True)\n"
-        "time.sleep(1.5)\nos.killpg(0, signal.SIGKILL)\n"
+        "time.sleep(1.5)\nfor child in psutil.Process().children(recursive=True):\n    child.kill()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run(
         [sys.executable, "-c", code, str(folder)],
