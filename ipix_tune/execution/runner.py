@@ -215,7 +215,7 @@ class Runner:
     def _outcome(self, lacking: tuple[str, ...]) -> Outcome:
         work, stop, progress = self._work, self._stop, self._work.progress
         failed = stop.storage_fault is not None  # then the record is not asked any more
-        unfinished = failed or work.trials.remaining or progress.count("interrupted")
+        unfinished = failed or work.trials.goes_on or progress.count("interrupted")
         return Outcome(
             folder=self._place,
             headline=progress.headline(),
