@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -11,7 +10,8 @@ from ipix_tune.config.confirm_config import ConfirmConfig
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.objective_config import ObjectiveConfig
 from ipix_tune.trainer.resources import ResourcesConfig, Value
-from trainers.common.errors import did_you_mean
+from trainers.common.errors import ConfigError, did_you_mean
+from trainers.common.home import expanded
 from trainers.common.section import Section
 
 
@@ -113,7 +113,10 @@ def _place(storage: str) -> str:
             f"{found[0]} is not replaced in a study file; write the path, or give it with --set, where the shell "
             "replaces it"
         )
-    return str(Path(storage).expanduser()) if storage.startswith("~") else storage
+    try:
+        return str(expanded(storage)) if storage.startswith("~") else storage
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 def _taken_by_wandb(name: str) -> str:

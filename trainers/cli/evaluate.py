@@ -24,6 +24,7 @@ from trainers.cli.model_options import (
     which,
 )
 from trainers.common.errors import ConfigError
+from trainers.common.home import expanded
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 PARTS = ("holdout", "val")
@@ -85,5 +86,5 @@ def evaluate(
         say(line)
     if out is not None:
         which_images = f"the run's {part} images" if part else str(listed)
-        for path in write_evaluation(out.expanduser(), loaded, found, listed=which_images):
+        for path in write_evaluation(expanded(out), loaded, found, listed=which_images):
             say(str(path))

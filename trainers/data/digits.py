@@ -1,11 +1,11 @@
 """`digits`: a small scene data set in VOC layout, made once into a cache from what scikit-learn ships."""
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from trainers.common.errors import ConfigError
+from trainers.common.home import expanded
 from trainers.common.object_uri import is_uri
 from trainers.data.base import BaseDataConfig
 from trainers.data.layout import Layout, cache_folder, plain_columns
@@ -34,7 +34,7 @@ class DigitsConfig(BaseDataConfig):
             raise ConfigError(
                 f"data.root = {self.root}: digits is made on every node; give a cache folder, or leave it out"
             )
-        cache = cache_folder() if self.root is None else Path(self.root).expanduser()
+        cache = cache_folder() if self.root is None else expanded(self.root)
         scenes = Scenes(unlabelled=self.train_scenes - Scenes.labelled)
         root = cached_scenes(cache, seed=self.scene_seed, scenes=scenes)
         return Layout(

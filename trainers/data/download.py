@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.common.errors import DataError
+from trainers.common.home import expanded
 from trainers.common.object_uri import WAIT_S, is_uri, open_uri, reason, without_query
 from trainers.common.retry import patiently
 from trainers.data.layout import cache_folder
@@ -32,7 +33,7 @@ def local_root(root: str) -> Path:
     Raises:
         DataError: the storage cannot be read, or holds nothing there.
     """
-    return _staged(root, cache_folder()) if is_uri(root) else Path(root).expanduser()
+    return _staged(root, cache_folder()) if is_uri(root) else expanded(root)
 
 
 @functools.lru_cache

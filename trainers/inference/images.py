@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from trainers.common.errors import ConfigError
+from trainers.common.home import expanded
 from trainers.data.band_files import ARRAY
 from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import read_split, split_path
@@ -44,7 +45,7 @@ def given_images(model: LoadedModel, paths: Sequence[str | Path], *, without: Pa
     endings = {*Image.registered_extensions(), *((ARRAY,) if model.config.data.image_bands() != RGB_BANDS else ())}
     found: list[Path] = []
     passed_over: list[Path] = []
-    for path in (Path(one).expanduser() for one in paths):
+    for path in (expanded(one) for one in paths):
         if path.is_dir():
             for file in _files_below(path, without):
                 (found if file.suffix.lower() in endings else passed_over).append(file)
@@ -58,7 +59,7 @@ def given_images(model: LoadedModel, paths: Sequence[str | Path], *, without: Pa
             ".png, .tif and others of Pillow's"
         )
     once = list({file.absolute(): file for file in found}.values())
-    root = _common_folder([Path(one).expanduser() for one in paths])
+    root = _common_folder([expanded(one) for one in paths])
     items = tuple(model.item(file, root=root) for file in once)
     return Images(items=items, names=names_of(items, root), passed_over=tuple(passed_over))
 
@@ -78,7 +79,7 @@ def listed_images(model: LoadedModel, name: str, *, labelled: bool = False) -> I
     layout = config.layout()
     if not layout.root.is_dir():
         raise ConfigError(f"data.root: no folder at {layout.root}; say where the data lie: --set data.root=FOLDER")
-    here = Path(name).expanduser()
+    here = expanded(name)
     path = here.absolute() if here.is_file() else split_path(layout, name, key="list")
     items = read_split(path, layout, labelled=labelled, encoding=config.list_encoding)
     once = tuple({item.image: item for item in items}.values())

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from trainers.common.config_keys import set_dotted
 from trainers.common.errors import CheckpointError, ConfigError
+from trainers.common.home import expanded
 from trainers.common.object_uri import is_uri, without_query
 from trainers.common.yaml_file import parse_value, read, validate
 from trainers.config import TrainConfig
@@ -34,7 +35,7 @@ def find(source: str | Path, which: Which | None = None) -> tuple[Path, dict[str
     """
     if is_uri(str(source)):
         raise ConfigError(f"{without_query(str(source))}: a model is read from a folder of this machine; copy it here")
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file():
         if which is not None:
             raise ConfigError(f"--weights {which}: {path} is one checkpoint; give the run's folder to choose by name")

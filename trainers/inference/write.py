@@ -10,6 +10,7 @@ from typing import Any
 
 from trainers.common.environment import package_versions
 from trainers.common.errors import ConfigError, DataError
+from trainers.common.home import expanded
 from trainers.data.bands import picture_of
 from trainers.data.layout import Item
 from trainers.data.opening import CorruptError
@@ -104,7 +105,7 @@ def write_predictions(
         ConfigError: the folder holds other files, or predictions of other weights or options.
         OutputError: a file cannot be written.
     """
-    outputs, folder = outputs or Outputs(), Path(out).expanduser()
+    outputs, folder = outputs or Outputs(), expanded(out)
     if not isinstance(images, Images):
         given = [images] if isinstance(images, str | Path) else images
         images = given_images(model, given, without=folder)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError, ConfigError
+from trainers.common.home import expanded
 from trainers.models.weights import of_bands
 
 FILE = "model.safetensors"
@@ -30,7 +31,7 @@ def load_dinov2(encoder: nn.Module, *, size: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    path = _from_hub(size) if weights == "imagenet" else Path(weights).expanduser()
+    path = _from_hub(size) if weights == "imagenet" else expanded(weights)
     state = {name: value for name, value in _read(path).items() if name != NOT_READ}
     own = encoder.state_dict()
     if PATCHES in state:

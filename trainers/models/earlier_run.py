@@ -3,13 +3,13 @@ classes. Nothing is left out in silence."""
 
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError
+from trainers.common.home import expanded
 
 STUDENT = "student"
 """Part of a checkpoint that has the network's tensors."""
@@ -22,7 +22,7 @@ def tensors_of_run(weights: str) -> dict[str, Tensor] | None:
     Raises:
         CheckpointError: the file is a checkpoint and damaged.
     """
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if not path.is_file() or not zipfile.is_zipfile(path):
         return None
     try:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trainers.common.errors import CheckpointError, ConfigError
+from trainers.common.home import expanded
 from trainers.models.libraries import TIMM, libraries, timm_name
 from trainers.models.model_config import ModelConfig
 
@@ -86,7 +87,7 @@ def untouched(fresh: nn.Module, loaded: nn.Module) -> list[str]:
 
 
 def _file(config: ModelConfig, *, tags: list[str]) -> Path:
-    path = Path(config.weights).expanduser()
+    path = expanded(config.weights)
     if not path.is_file():
         raise ConfigError(
             f"model.weights = {config.weights}: no such file, and no tag of encoder {config.encoder}; allowed: none, "

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError, ConfigError
+from trainers.common.home import expanded
 from trainers.models.backbones import first_convolution
 from trainers.models.model_config import ModelConfig
 
@@ -29,7 +30,7 @@ def load_weights(backbone: nn.Module, config: ModelConfig) -> None:
     if config.weights == "imagenet":
         source, state = f"torchvision's {config.backbone}", _imagenet(config)
     else:
-        source, state = config.weights, _from_path(Path(config.weights).expanduser())
+        source, state = config.weights, _from_path(expanded(config.weights))
     own = backbone.state_dict()
     counters = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
     state = counters | {name: value for name, value in state.items() if not name.startswith("fc.")}

@@ -11,6 +11,7 @@ from ipix_tune.trainer.command.command_config import Command, CommandRun
 from ipix_tune.trainer.command.placeholders import MEETING, filled, names_in, values_of
 from ipix_tune.trainer.peers import ALONE, Peers
 from trainers.common.atomic import replacing
+from trainers.common.home import expanded
 from trainers.common.yaml_file import dump_data
 
 OWN_FOLDER, CONFIG_FILE = "run", "config"
@@ -84,7 +85,7 @@ def workdir_of(config: CommandRun, values: Mapping[str, Any]) -> Path | None:
     """Where the command runs; None: where this process does."""
     if config.workdir is None:
         return None
-    return Path(filled(config.workdir, values)).expanduser().absolute()
+    return expanded(filled(config.workdir, values)).absolute()
 
 
 def where_of(config: CommandRun, values: Mapping[str, Any]) -> dict[str, Any]:

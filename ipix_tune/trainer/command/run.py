@@ -24,6 +24,7 @@ from ipix_tune.trainer.interface import Epoch, Report
 from ipix_tune.trainer.peers import ALONE, Peers
 from ipix_tune.trainer.told_epochs import ToldEpochs
 from trainers.common.errors import ConfigError
+from trainers.common.home import expanded
 
 LOOK_S = 0.25
 """How often a running command's metrics are looked at."""
@@ -55,7 +56,7 @@ def run_first(asked: CommandRun, folder: Path, report: Report, peers: Peers = AL
     peers.first_says(resumed)
     meeting = meeting_of(asked, peers)
     values = values_in(asked, folder, meeting)
-    place = Path(filled(asked.metrics.place, values)).expanduser()
+    place = expanded(filled(asked.metrics.place, values))
     workdir = workdir_of(asked, values)
     if workdir is not None and not place.is_absolute():
         place = workdir / place

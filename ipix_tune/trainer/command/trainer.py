@@ -32,6 +32,7 @@ from ipix_tune.trainer.resources import ResourcesConfig, Value
 from trainers.common.config_faults import Lines
 from trainers.common.config_keys import keys_of
 from trainers.common.errors import ConfigError
+from trainers.common.home import expanded
 from trainers.common.yaml_file import validate
 
 CHECK_S = 600.0
@@ -51,7 +52,7 @@ class CommandTrainer(FreeTrainer):
         data = super().data_of(section, values, choices)
         workdir = str(data.get("workdir") or ".")
         if not names_in(workdir):
-            workdir = str(Path(workdir).expanduser().absolute())  # trials run elsewhere
+            workdir = str(expanded(workdir).absolute())  # trials run elsewhere
         return {**data, "workdir": workdir, "seed_arguments": section.get("seed"), "seed": values.get(SEED, 0)}
 
     def validated(self, data: Any, *, source: str, lines: Lines) -> Config:

@@ -163,6 +163,8 @@ def test_a_tilde_is_the_users_home_and_a_variable_is_refused_by_name(tmp_path, m
     for given in ("$HOME/studies", "/data/${USER}"):
         with pytest.raises(ValidationError, match="is not replaced in a study file"):
             study(given)
+    with pytest.raises(ValidationError, match="there is no home folder ~nobody-here; write the whole path"):
+        study("~nobody-here/studies")
 
 
 @pytest.mark.parametrize("given", ["", "a\0b"])
