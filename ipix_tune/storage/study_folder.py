@@ -22,6 +22,8 @@ from trainers.loop.run_identity import differences
 
 TRIALS = "trials"
 ENVIRONMENT, LOCK = "environment.json", ".lock"
+LEFT = frozenset({IDENTITY, LOCK, TRIALS})
+"""What a start leaves that was refused, or cut off, before it wrote the study's file."""
 WORK = "studies"
 """Folder in which a driver works whose studies lie in object storage."""
 FREE_BYTES = 500 * 1024**2
@@ -66,7 +68,7 @@ def refuse(study: StudyConfig, *, resume: bool, copy: ObjectCopy | None = None) 
     folder = study_folder(study)
     file = folder / STUDY
     try:
-        begun, taken = file.is_file(), folder.exists() and any(folder.iterdir())
+        begun, taken = file.is_file(), _is_taken(folder)
     except OSError as error:
         raise FolderError(f"{folder}: cannot be read: {error.strerror}; give another --set storage=...") from None
     if resume:
@@ -83,6 +85,12 @@ def refuse(study: StudyConfig, *, resume: bool, copy: ObjectCopy | None = None) 
         raise FolderError(
             f"{folder} exists. Continue that study with --resume, or give this one another name with --name"
         )
+
+
+def _is_taken(folder: Path) -> bool:
+    """Whether something lies there that no start has left which never began."""
+    found = list(folder.iterdir()) if folder.exists() else []
+    return any(one.name not in LEFT or (one.is_dir() and any(one.iterdir())) for one in found)
 
 
 def prepare(study: StudyConfig, *, resume: bool, accept: Callable[[Path], object] = lambda folder: None) -> Path:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.storage import study_folder
-from ipix_tune.storage.atomic import FolderError
+from ipix_tune.storage.atomic import FolderError, replace_bytes
 from ipix_tune.study import run_search
 from tests.ipix_tune.studies import base
 
@@ -49,6 +49,26 @@ def test_the_budget_may_change_on_resume(tmp_path):
 def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr(study_folder, "FREE_BYTES", 2**62)
     with pytest.raises(FolderError, match="no space left on the study's disk"):
+        study_folder.prepare(study(tmp_path), resume=False)
+    monkeypatch.undo()
+    assert (study_folder.prepare(study(tmp_path), resume=False) / "study.yaml").is_file()
+
+
+def test_a_start_that_was_cut_off_before_the_studys_file_is_made_again(tmp_path, monkeypatch):
+    def cut(path, data):
+        replace_bytes(path, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_folder, "replace_bytes", cut)
+    with pytest.raises(KeyboardInterrupt):
+        study_folder.prepare(study(tmp_path), resume=False)
+    monkeypatch.undo()
+    assert (study_folder.prepare(study(tmp_path), resume=False) / "study.yaml").is_file()
+
+
+def test_a_folder_with_trials_and_without_a_studys_file_is_not_begun_anew(tmp_path):
+    (study_folder.study_folder(study(tmp_path)) / "trials" / "t0000").mkdir(parents=True)
+    with pytest.raises(FolderError, match=r"exists\. Continue that study"):
         study_folder.prepare(study(tmp_path), resume=False)
 
 
