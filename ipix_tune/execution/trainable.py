@@ -188,8 +188,7 @@ def _train(
     """Train, sending every epoch until ``send`` gives False. One that left a checkpoint is copied before it is sent, so
     that whoever goes on with the trial has every epoch that the study knows of."""
     metric, folder = config["metric"], Path(config["run_dir"])
-    if copy is None and peers.rank == 0:
-        make_in_study(folder)
+    make_in_study(folder)  # by every worker: one that made it anew would hide the storage from all
     if (function := config.get("function")) is not None:
         hand_over(function)
     trainer = trainer_of(config["trainer"])

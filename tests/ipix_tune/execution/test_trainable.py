@@ -1,4 +1,5 @@
 import errno
+import threading
 import weakref
 
 import pytest
@@ -175,3 +176,28 @@ def test_a_failed_trials_tensors_are_gone_when_its_last_word_is_sent(tmp_path, m
     monkeypatch.setattr("ray.tune.report", lambda row: alive.append((row, kept[0]() is not None)))
     in_actor(config(tmp_path))
     assert alive == [({"failed": "out of memory at step 0", "cause": "memory"}, False)]
+
+
+class Second:
+    """The second worker of a trial, which the first one has left."""
+
+    rank, count, address = 1, 2, "127.0.0.1"
+
+    def first_says(self, what=None):
+        return None
+
+
+def test_no_worker_of_a_trial_makes_the_folder_of_a_storage_that_is_away(tmp_path):
+    storage, elsewhere = tmp_path / "studies", tmp_path / "elsewhere"
+    (storage / "voc" / "trials" / "t0000").mkdir(parents=True)
+    storage.rename(elsewhere)
+    back = threading.Timer(0.7, lambda: elsewhere.rename(storage))
+    back.start()
+    trainer = {"function": "builtins:print", "epochs": 1, "score": "score", "config": {}, "seed": 0}
+    _train(
+        {**config(storage / "voc" / "trials" / "t0000", metric="score"), "trainer": trainer},
+        lambda row: True,
+        peers=Second(),
+    )
+    back.join()
+    assert not elsewhere.exists()
