@@ -23,7 +23,7 @@ def save(run: Run, *, same_weights: bool = False) -> None:
     No random state: every draw is derived from the seed, the epoch and the step.
 
     Args:
-        same_weights: those of the last checkpoint_files, though the epoch is not scored yet.
+        same_weights: those of the last checkpoint, though the epoch is not scored yet.
     """
     if run.process.rank != 0:
         return
@@ -47,7 +47,7 @@ def save(run: Run, *, same_weights: bool = False) -> None:
 
 
 def restore(run: Run) -> None:
-    """Take up the newest whole checkpoint_files, where there is one. A finished run that is asked for final scores only
+    """Take up the newest whole checkpoint, where there is one. A finished run that is asked for final scores only
     now gets them. One that is to be evaluated otherwise than before is scored anew, as far as its weights are there.
 
     Raises:

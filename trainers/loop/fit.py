@@ -56,7 +56,7 @@ def fit(
         config: the whole training config.
         run_dir: the run's folder.
         callbacks: called after every epoch on every process; rank 0's verdicts count.
-        resume: go on from the folder's checkpoint_files. False: start again, and overwrite the folder's files.
+        resume: go on from the folder's checkpoint. False: start again, and overwrite the folder's files.
         on_step: called after every step.
         on_start: told, before the first step, what was chosen for this run where the config leaves it open.
 
