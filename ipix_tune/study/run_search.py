@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from ipix_tune.execution.machine import check_machine
 from ipix_tune.execution.phase import Outcome, Work, checked_copy, opened, progress_of
 from ipix_tune.execution.runner import TOLD, Runner
 from ipix_tune.storage import study_folder
+from ipix_tune.storage.journal_file import WAIT_S
 from ipix_tune.storage.object_sync import CopyKeeper, ObjectCopy
 from ipix_tune.storage.study_identity import IDENTITY
 from ipix_tune.study.logged_facts import facts_of_search
@@ -25,11 +26,14 @@ from ipix_tune.tracking.probe import probe
 from ipix_tune.tracking.shell_environment import wandb_mode
 from trainers.common.errors import OutputError
 from trainers.common.object_uri import without_query
+from trainers.common.retry import FULL, patiently
 
 if TYPE_CHECKING:
     from ipix_tune.search.trial_store import TrialStore
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def run(
@@ -163,6 +167,25 @@ def finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     return made and not outcome.lacking
 
 
+class _StorageAway(OSError):
+    """The study's disk is full, or its folder is not there."""
+
+
+def _when_it_can_be_written(make: Callable[[], T], place: Path) -> T:
+    """What ``make`` gives of the study's folder. A disk that is full meanwhile, or away, is waited for as long as for a
+    trial's epoch."""
+
+    def attempt() -> T:
+        try:
+            return make()
+        except OSError as error:
+            if error.errno in FULL or not (place / IDENTITY).exists():
+                raise _StorageAway(error.errno, error.strerror or str(error), error.filename) from error
+            raise
+
+    return patiently(attempt, path=place, wait_s=WAIT_S, faults=(_StorageAway,))
+
+
 def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
     from analysis.page.build import build
     from ipix_tune.study.export import export_best
@@ -176,7 +199,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
         say(console, "no trial has reported anything yet: there is nothing to make a report of")
         return False
     try:
-        page = build(place)
+        page = _when_it_can_be_written(lambda: build(place), place)
     except Exception as error:
         logger.debug("no report", exc_info=True)
         say(console, f"the trials are safe, the report failed: {error}")
@@ -187,7 +210,7 @@ def _finish(study: StudyConfig, outcome: Outcome, *, console: Console) -> bool:
         say(console, "no trial ended with a score: there is no best config; the table says why")
         return True
     try:
-        choice = export_best(place, best, force=True)
+        choice = _when_it_can_be_written(lambda: export_best(place, best, force=True), place)
     except Exception as error:
         logger.debug("no best config", exc_info=True)
         say(console, f"the trials are safe, the export failed: {error}")

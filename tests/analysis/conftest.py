@@ -180,8 +180,8 @@ def built(study_dir, once):
 
 @pytest.fixture(scope="session")
 def killed_dir(tmp_path_factory):
-    """A study whose machine died a moment ago with its only run open, after three flushed epochs. W&B's own process dies
-    first: it is in a session of its own, and one that outlives the client now and then still logs the run's end."""
+    """A study whose machine died a moment ago with its only run open, after three flushed epochs. W&B's own process
+    dies first: it is in a session of its own, and one that outlives the client now and then logs the run's end."""
     folder = tmp_path_factory.mktemp("killed") / "synthetic"
     code = (
         "import os, signal, sys, time\nfrom pathlib import Path\nimport psutil\nimport wandb\n"
