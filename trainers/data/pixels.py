@@ -187,8 +187,11 @@ def _refuse_pages(path: Path, image: Image.Image, item: Item) -> None:
 
 
 def _has_further_pictures(image: Image.Image) -> bool:
-    """Whether a TIFF has pictures besides its first one, as pages or below it."""
-    return bool(getattr(image, "is_animated", False)) or tiff_tag(image, SUBDIRECTORIES, 0) > 0
+    """Whether a TIFF has pictures besides its first one, as pages or below it. Of a BigTIFF Pillow does not read where
+    those below it lie, so that it is taken to have some."""
+    if bool(getattr(image, "is_animated", False)) or tiff_tag(image, SUBDIRECTORIES, 0) > 0:
+        return True
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2._bigtiff)
 
 
 def _refuse_bands(path: Path, image: Image.Image, item: Item) -> None:

@@ -341,6 +341,18 @@ def test_a_mask_of_few_bits_holds_the_indices_that_are_stored(bits, kind, rng, t
     assert np.array_equal(read_mask(item(path, path)).numpy(), values)
 
 
+def test_a_large_tiff_that_begins_with_a_reduced_copy_is_refused_by_name_too(rng, tmp_path):
+    pixels, path = rng.integers(0, 256, (24, 32, 3)).astype(np.uint8), tmp_path / "a.dng"
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        file.write(pixels[::4, ::4].copy(), subfiletype=1, subifds=1, photometric="rgb")
+        file.write(pixels, subfiletype=0, photometric="rgb")
+    with pytest.raises(MeaningError, match="begins with a reduced copy"):
+        read_image(item(path))
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        file.write(pixels, photometric="rgb")
+    assert read_image(item(path)).shape == (3, 24, 32)
+
+
 @pytest.mark.parametrize("highest", [1, 2, 7, 100, 254, 255])
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_mask_in_a_pgm_holds_the_stored_indices_whatever_its_header_calls_white(highest, plain, rng, tmp_path):
