@@ -60,7 +60,7 @@ def _short_of_cpus(resources: ResourcesConfig, nodes: Sequence[Mapping[str, floa
         return None
     lacking = sum(missing for _, missing, _ in short) * worker["GPU"]
     each = math.floor(min(node.get("CPU", 0) / wanted for node, _, wanted in short))
-    remedy = f"resources.cpus_per_worker={each} uses all GPUs, or give" if each >= 1 else "give"
+    remedy = f"resources.cpus_per_worker={each} uses them, or give" if each >= 1 else "give"
     return (
         f"{lacking:g} of {sum(node.get('GPU', 0) for node in nodes):g} GPU stay idle for want of CPUs, of which "
         f"resources.cpus_per_worker takes {worker['CPU']:g} for each worker; {remedy} each node more CPUs"

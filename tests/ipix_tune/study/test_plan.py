@@ -96,8 +96,17 @@ def test_as_many_trials_run_at_once_as_have_room_for_all_their_workers(resources
 @pytest.mark.parametrize(
     ("resources", "nodes", "said"),
     [
-        ({"cpus_per_worker": 6}, [(32, 8)], ["3 of 8 GPU", "takes 6 for each", "resources.cpus_per_worker=4 uses all"]),
-        ({"cpus_per_worker": 6}, [(32, 4), (16, 4)], ["2 of 8 GPU", "resources.cpus_per_worker=4 uses all"]),
+        (
+            {"cpus_per_worker": 6},
+            [(32, 8)],
+            ["3 of 8 GPU", "takes 6 for each", "resources.cpus_per_worker=4 uses them"],
+        ),
+        ({"cpus_per_worker": 6}, [(32, 4), (16, 4)], ["2 of 8 GPU", "resources.cpus_per_worker=4 uses them"]),
+        (
+            {"cpus_per_worker": 6, "gpus_per_worker": 2},
+            [(6, 5)],
+            ["2 of 5 GPU", "resources.cpus_per_worker=3 uses them"],
+        ),
         ({"cpus_per_worker": 2}, [(4, 8)], ["6 of 8 GPU", "; give each node more CPUs"]),
         ({"cpus_per_worker": 4}, [(32, 8), (2, 0)], None),
         ({"cpus_per_worker": 6, "concurrent": 2}, [(32, 8)], None),
