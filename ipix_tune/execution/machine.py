@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainers.common.errors import UserError
+from trainers.common.home import home as system_home
+from trainers.common.paths import is_there
 from trainers.common.sockets import check_length
 
 OF_RAY = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
@@ -34,7 +36,7 @@ def check_machine(address: str | None, environment: Mapping[str, str] = os.envir
     """
     if not address and not environment.get("RAY_ADDRESS"):
         _check_for_ray(environment)
-    home = Path(environment.get("HOME") or Path.home())
+    home = _home(environment)
     if environment.get("XDG_CACHE_HOME") or (why := _unwritable(home / ".cache")) is None:
         return []
     return [
@@ -52,7 +54,7 @@ def _check_for_ray(environment: Mapping[str, str]) -> None:
             f"{name} = {folder}: {why}, and Ray keeps its sockets and logs there; set {name} to a folder of this "
             f"machine that can be written, such as {name}=/tmp"
         )
-    home = Path(environment.get("HOME") or Path.home())
+    home = _home(environment)
     if any(environment.get(one) for one in TOKEN) or (home / ".ray/auth_token").is_file():
         return
     if (why := _unwritable(home)) is not None:
@@ -62,9 +64,13 @@ def _check_for_ray(environment: Mapping[str, str]) -> None:
         )
 
 
+def _home(environment: Mapping[str, str]) -> Path:
+    return Path(given) if (given := environment.get("HOME")) else system_home()
+
+
 def _unwritable(folder: Path) -> str | None:
     """Why a folder, or the first one above it that is there, cannot be written."""
-    while not folder.exists() and folder != folder.parent:
+    while not is_there(folder) and folder != folder.parent:
         folder = folder.parent
     try:
         tempfile.TemporaryFile(dir=folder).close()

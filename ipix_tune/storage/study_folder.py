@@ -232,13 +232,14 @@ def load_study(place: Path, overrides: list[str]) -> "StudyConfig":
     from ipix_tune.storage.study_folder import STUDY
     from trainers.common.errors import did_you_mean
     from trainers.common.object_uri import is_uri
+    from trainers.common.paths import is_file, is_folder
 
-    if not place.is_dir():
-        if not place.is_file():
+    if not is_folder(place, what="the study"):
+        if not is_file(place, what="the study"):
             there = [str(folder.parent) for folder in place.parent.glob(f"*/{STUDY}")]
             raise ConfirmError(f"there is no study folder and no study file {place}{did_you_mean(str(place), there)}")
         return load(place, overrides)
-    if not (place / STUDY).is_file():
+    if not is_file(place / STUDY, what="the study"):
         raise ConfirmError(f"{place}: no study's folder: it holds no {STUDY}")
     study = load(place / STUDY, overrides)
     if is_uri(study.storage):

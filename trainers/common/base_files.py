@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.common.errors import ConfigError
+from trainers.common.paths import is_there
 from trainers.common.shipped import shipped
 from trainers.common.yaml_file import read
 
@@ -46,7 +47,7 @@ def _resolved(
         if not isinstance(one, str):
             raise ConfigError(f"{here}: base: expected the path of a YAML file, or a list of them; got {one!r}")
         path = file.parent / one
-        if not path.exists():
+        if not is_there(path):
             path = shipped(one) or path
         if path.resolve() in above:
             raise ConfigError(f"{here}: base: {one} lies below itself")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from trainers.common.paths import is_there
+
 FOLDERS = ("search_spaces", "presets")
 _PACKAGED = Path(__file__).parents[1] / "shipped"
 ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2]
@@ -22,4 +24,4 @@ def shipped(name: str | Path) -> Path | None:
 
 def found(file: Path) -> Path:
     """The file itself, or the shipped one of that name where there is no such file."""
-    return file if file.exists() else shipped(file) or file
+    return file if is_there(file) else shipped(file) or file

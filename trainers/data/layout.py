@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trainers.common.home import home
 from trainers.data.labelmap import LabelMap
 
 RGB_BANDS = 3
@@ -119,4 +120,4 @@ def plain_columns(columns: tuple[str, ...]) -> tuple[str, str | None]:
 def cache_folder() -> Path:
     """The user's cache folder for this program (`$XDG_CACHE_HOME` or `~/.cache`, then `ipix-tune`)."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ipix-tune"
+    return (Path(base) if base else home() / ".cache") / "ipix-tune"

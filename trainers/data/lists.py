@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainers.common.errors import DataError
 from trainers.common.home import expanded
+from trainers.common.paths import is_file
 from trainers.data.layout import Item, Layout
 from trainers.data.listfile import numbered_lines
 from trainers.data.names import Files
@@ -21,8 +22,10 @@ _UNWRITABLE = re.compile(r"[\x00-\x1f]|\A\ufeff|\ufeff\Z")
 
 def split_path(layout: Layout, name: str, *, key: str) -> Path:
     """The split file that `data.<key>` names: absolute, or relative to the root. DataError where it is missing."""
-    path = layout.root / expanded(name)
-    if not path.is_file():
+    path = layout.root / name
+    if name.startswith("~") and not is_file(path, what=f"data.{key}"):
+        path = expanded(name)
+    if not is_file(path, what=f"data.{key}"):
         raise DataError(f"data.{key}: no split file at {path}; give a path relative to {layout.root} or absolute")
     return path
 

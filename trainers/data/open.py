@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainers.common.errors import ConfigError, DataError
+from trainers.common.paths import is_folder
 from trainers.data import DataConfig
 from trainers.data.copies import Same, listed_once, refuse_overlap, scored_and_trained
 from trainers.data.layout import Item, Layout
@@ -55,7 +56,7 @@ def open_data(config: DataConfig, *, final: bool, with_val: bool = False) -> Ope
             "score on the list data.val"
         )
     layout = config.layout()
-    if not layout.root.is_dir():
+    if not is_folder(layout.root, what="data.root"):
         raise DataError(f"data.root: no folder at {layout.root}; give the folder of the data set")
     lists = _read_lists(config, layout, with_val=final or with_val)
     same = Same(item.image for items in lists.values() for item in items)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from trainers.common.errors import ConfigError
 from trainers.common.home import expanded
+from trainers.common.paths import is_file, is_folder
 from trainers.data.band_files import ARRAY
 from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import read_split, split_path
@@ -46,7 +47,7 @@ def given_images(model: LoadedModel, paths: Sequence[str | Path], *, without: Pa
     found: list[Path] = []
     passed_over: list[Path] = []
     for path in (expanded(one) for one in paths):
-        if path.is_dir():
+        if is_folder(path, what="images"):
             for file in _files_below(path, without):
                 (found if file.suffix.lower() in endings else passed_over).append(file)
         elif path.exists() or path.is_symlink():
@@ -77,10 +78,10 @@ def listed_images(model: LoadedModel, name: str, *, labelled: bool = False) -> I
     """
     config = model.config.data
     layout = config.layout()
-    if not layout.root.is_dir():
+    if not is_folder(layout.root, what="data.root"):
         raise ConfigError(f"data.root: no folder at {layout.root}; say where the data lie: --set data.root=FOLDER")
-    here = expanded(name)
-    path = here.absolute() if here.is_file() else split_path(layout, name, key="list")
+    here = Path(name)
+    path = here.absolute() if is_file(here, what="--list") else split_path(layout, name, key="list")
     items = read_split(path, layout, labelled=labelled, encoding=config.list_encoding)
     once = tuple({item.image: item for item in items}.values())
     return Images(items=once, names=names_of(once, layout.root))

@@ -8,6 +8,7 @@ from trainers.common.config_keys import set_dotted
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.common.home import expanded
 from trainers.common.object_uri import is_uri, without_query
+from trainers.common.paths import is_file
 from trainers.common.yaml_file import parse_value, read, validate
 from trainers.config import TrainConfig
 from trainers.loop import about_model, checkpoint_files
@@ -36,7 +37,7 @@ def find(source: str | Path, which: Which | None = None) -> tuple[Path, dict[str
     if is_uri(str(source)):
         raise ConfigError(f"{without_query(str(source))}: a model is read from a folder of this machine; copy it here")
     path = expanded(source)
-    if path.is_file():
+    if is_file(path, what="the model"):
         if which is not None:
             raise ConfigError(f"--weights {which}: {path} is one checkpoint; give the run's folder to choose by name")
         return path, checkpoint_files.load(path)

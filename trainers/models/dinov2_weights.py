@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.common.home import expanded
+from trainers.common.paths import is_file
 from trainers.models.weights import of_bands
 
 FILE = "model.safetensors"
@@ -74,7 +75,7 @@ def _from_hub(size: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
+    if not is_file(path, what="model.weights"):
         raise ConfigError(f"model.weights = {path}: no such file; allowed: imagenet, none, or the path of a state dict")
     try:
         if path.suffix == ".safetensors":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError
 from trainers.common.home import expanded
+from trainers.common.paths import is_file
 
 STUDENT = "student"
 """Part of a checkpoint that has the network's tensors."""
@@ -23,7 +24,7 @@ def tensors_of_run(weights: str) -> dict[str, Tensor] | None:
         CheckpointError: the file is a checkpoint and damaged.
     """
     path = expanded(weights)
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not is_file(path, what="model.weights") or not zipfile.is_zipfile(path):
         return None
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -12,6 +12,7 @@ from torch import nn
 
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.common.home import expanded
+from trainers.common.paths import is_file
 from trainers.models.libraries import TIMM, libraries, timm_name
 from trainers.models.model_config import ModelConfig
 
@@ -88,7 +89,7 @@ def untouched(fresh: nn.Module, loaded: nn.Module) -> list[str]:
 
 def _file(config: ModelConfig, *, tags: list[str]) -> Path:
     path = expanded(config.weights)
-    if not path.is_file():
+    if not is_file(path, what="model.weights"):
         raise ConfigError(
             f"model.weights = {config.weights}: no such file, and no tag of encoder {config.encoder}; allowed: none, "
             f"{', '.join(tags)}, or the path of a state dict (.pth, .safetensors)"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.common.errors import CheckpointError, ConfigError
 from trainers.common.home import expanded
+from trainers.common.paths import is_file
 from trainers.models.backbones import first_convolution
 from trainers.models.model_config import ModelConfig
 
@@ -86,7 +87,7 @@ def _imagenet(config: ModelConfig) -> dict[str, Tensor]:
 
 
 def _from_path(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
+    if not is_file(path, what="model.weights"):
         raise ConfigError(f"model.weights = {path}: no such file; allowed: imagenet, none, or the path of a state dict")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)

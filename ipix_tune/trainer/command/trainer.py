@@ -33,6 +33,7 @@ from trainers.common.config_faults import Lines
 from trainers.common.config_keys import keys_of
 from trainers.common.errors import ConfigError
 from trainers.common.home import expanded
+from trainers.common.paths import is_folder
 from trainers.common.yaml_file import validate
 
 CHECK_S = 600.0
@@ -143,7 +144,7 @@ class CommandTrainer(FreeTrainer):
         asked = _own(config)
         per_run = bool(names_in(asked.workdir or ""))
         workdir = None if per_run else workdir_of(asked, {})
-        if workdir is not None and not workdir.is_dir():
+        if workdir is not None and not is_folder(workdir, what="trainer.workdir"):
             raise ConfigError(f"trainer.workdir: {workdir}: there is no such folder")
         if isinstance(asked.command, str):
             return ""
