@@ -83,13 +83,26 @@ def _table(label_map: LabelMap) -> NDArray[np.int16]:
 
 
 def _as_written(given: Any) -> Any:
-    """Keys as text, colours as `#rrggbb`: YAML reads a bare number as a number."""
+    """Keys as text, colours as `#rrggbb`: YAML reads a bare number as a number.
+
+    Raises:
+        ValueError: two keys are the same value or colour, written in two ways.
+    """
     if not isinstance(given, Mapping):
         return given
-    return {_key(str(key).strip().lower()): value for key, value in given.items()}
+    found: dict[str, Any] = {}
+    written: dict[str, Any] = {}
+    for key, kind in given.items():
+        plain = _key(str(key).strip().lower())
+        if plain in found:
+            raise ValueError(f"{written[plain]} and {key} are the same; name it once")
+        found[plain], written[plain] = kind, key
+    return found
 
 
 def _key(text: str) -> str:
+    if text.isdecimal() and len(text) < 10:
+        return str(int(text))
     parts = [part for part in re.split(r"[\s,()\[\]]+", text) if part]
     if len(parts) == 3 and all(part.isdecimal() and int(part) <= IGNORE for part in parts):
         return "#{:02x}{:02x}{:02x}".format(*map(int, parts))

@@ -17,7 +17,7 @@ from trainers.data.listfile import numbered_lines
 from trainers.data.names import Files
 
 _BLANK = re.compile(r"[ \v\f]+")
-_UNWRITABLE = re.compile(r"[\x00-\x1f]|\A\ufeff|\ufeff\Z")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\ud800-\udfff]|\A\ufeff|\ufeff\Z")
 
 
 def split_path(layout: Layout, name: str, *, key: str) -> Path:
@@ -148,7 +148,7 @@ def _line(item: Item) -> str:
             if _UNWRITABLE.search(name) or name != name.strip():
                 raise DataError(
                     f"{str(path)!r}: no list can hold a name with a tab, an end of line or another control character, "
-                    "or with blanks at its ends; rename the file"
+                    "with blanks at its ends, or with bytes that are not UTF-8; rename the file"
                 )
             names.append(f"./{name}" if name.startswith("#") else name)
     blanks = any(_BLANK.search(name) for name in names)

@@ -1,18 +1,21 @@
 """`data.label_map`: what the masks hold, in every reader."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from trainers.cli.draw_splits import draw_splits
 from trainers.common.errors import ConfigError, DataError
 from trainers.data.check import check_data
 from trainers.data.describe import data_lines
 from trainers.data.evaluation import eval_batches
-from trainers.data.labelmap import label_map_of
+from trainers.data.labelmap import LabelMapConfig, label_map_of
 from trainers.data.layout import Decoding, Item
 from trainers.data.loader import TrainLoader
 from trainers.data.open import open_data
@@ -92,6 +95,16 @@ def test_reduce_zero_ignores_zero_and_lowers_the_rest():
 def test_a_map_that_cannot_be_used_is_refused(of_two, label_map, complaint):
     with pytest.raises(ConfigError, match=rf"data\.label_map: .*{complaint}"):
         open_data(of_two(label_map).data, final=False)
+
+
+@pytest.mark.parametrize(
+    "label_map",
+    [{"#FF0000": 1, "#ff0000": 0}, {"255 0 0": 1, "#ff0000": 0}, {"(255, 0, 0)": 0, "255 0 0": 0}, {"1": 0, "01": 1}],
+)
+def test_a_map_that_names_one_value_in_two_ways_is_refused(label_map):
+    first, second = (re.escape(key) for key in label_map)
+    with pytest.raises(ValidationError, match=f"{first} and {second} are the same; name it once"):
+        TypeAdapter(LabelMapConfig).validate_python(label_map)
 
 
 def test_training_evaluation_check_and_presence_see_the_same_classes(of_two):
