@@ -55,9 +55,9 @@ class OptimConfig(Section):
 class ScheduleConfig(Section):
     """How long, and how the learning rate falls, in each stage of a method anew."""
 
-    epochs: Annotated[int, Field(ge=1)] = 80
+    epochs: Annotated[int, Field(ge=1, lt=2**31)] = 80
     """Full length of the training; T = epochs * steps per epoch, also when a study stops the run early."""
-    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    steps_per_epoch: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     """Steps of one epoch; none: one pass over the list that `epoch_base` names."""
     epoch_base: Annotated[Literal["unlabelled", "labelled"], OnlyIf({"steps_per_epoch": None})] = "unlabelled"
     """The list whose length makes an epoch. Never compare runs across the two."""

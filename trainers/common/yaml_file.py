@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,9 +43,11 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], 
 def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
     """Parse a YAML text as :func:`read` does a file; ``source`` stands for the file in messages."""
     try:
-        tree = YAML(typ="rt").load(text)
+        tree = _parsed(text)
     except RecursionError:
         raise ConfigError(f"{source}: {_TOO_DEEP}") from None
+    except _ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark is not None else source
@@ -57,7 +60,7 @@ def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str
     lines: dict[tuple[str | int, ...], int] = {}
     try:
         data = _plain(tree, (), lines)
-    except _TagError as error:
+    except _PlainError as error:
         where = source if error.line is None else f"{source}:{error.line}"
         raise ConfigError(f"{where}: {error}") from None
     return data, lines
@@ -66,10 +69,10 @@ def read_text(text: str, *, source: str) -> tuple[dict[str, Any], dict[tuple[str
 def parse_value(text: str, *, source: str) -> Any:
     """One YAML value, as on a command line: ``1e-4``, ``[1, 2]``, ``{a: 1}``, ``text``."""
     try:
-        return _plain(YAML(typ="rt").load(text), (), {})
+        return _plain(_parsed(text), (), {})
     except (YAMLError, RecursionError):
         raise ConfigError(f"{source}: {text!r} is not a YAML value{_with_spaces(text)}") from None
-    except _TagError as error:
+    except (_ValueError, _PlainError) as error:
         raise ConfigError(f"{source}: {error}") from None
 
 
@@ -77,8 +80,8 @@ def _with_spaces(text: str) -> str:
     """What to write where only the space after a colon is missing, which YAML asks for within braces."""
     spaced = re.sub(r"[:,](?=\S)", r"\g<0> ", text)
     try:
-        YAML(typ="rt").load(spaced)
-    except (YAMLError, RecursionError):
+        _parsed(spaced)
+    except (YAMLError, RecursionError, _ValueError):
         return ""
     return f"; did you mean {spaced!r}? A space follows each colon"
 
@@ -86,12 +89,32 @@ def _with_spaces(text: str) -> str:
 _TOO_DEEP = "not valid YAML: brackets within brackets, too deep to be read"
 
 
-class _TagError(Exception):
-    """A value has a tag of YAML, such as !!python/object: files here hold plain values alone."""
+class _ValueError(Exception):
+    """A value looks like one of its kind and is none, such as 2026-13-01 or a number of thousands of digits."""
 
-    def __init__(self, tag: str, line: int | None) -> None:
-        super().__init__(f"the tag {tag} has no meaning here; write the value without it")
+
+def _parsed(text: str) -> Any:
+    """Raises YAMLError, RecursionError, `_ValueError`."""
+    try:
+        return YAML(typ="rt").load(text)
+    except (ValueError, LookupError, OverflowError) as error:
+        raise _ValueError(
+            f"a value cannot be read ({error}); a date, or a number of so many digits, that is meant as text stands in "
+            "quotes"
+        ) from None
+
+
+class _PlainError(Exception):
+    """Something that YAML allows and files here do not: a tag, such as !!python/object, or one key in two ways."""
+
+    def __init__(self, text: str, line: int | None) -> None:
+        super().__init__(text)
         self.line = line
+
+
+def _line_of(node: Any) -> int | None:
+    place = getattr(node, "lc", None)
+    return None if place is None or place.line is None else place.line + 1
 
 
 def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Any:
@@ -99,9 +122,14 @@ def _plain(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, 
     if isinstance(node, CommentedOrderedMap | CommentedSet | bytes):
         tag = "!!omap" if isinstance(node, CommentedOrderedMap) else "!!binary" if isinstance(node, bytes) else "!!set"
     if tag not in ("", f"{STANDARD}str", f"{STANDARD}map", f"{STANDARD}seq"):
-        place = getattr(node, "lc", None)
-        raise _TagError(tag.replace(STANDARD, "!!"), None if place is None or place.line is None else place.line + 1)
+        shown = tag.replace(STANDARD, "!!")
+        raise _PlainError(f"the tag {shown} has no meaning here; write the value without it", _line_of(node))
     if isinstance(node, CommentedMap):
+        for key, count in Counter(str(key) for key in node).items():
+            if count > 1:
+                raise _PlainError(
+                    f'the key "{key}" stands {count} times, with quotes and without; give it once', _line_of(node)
+                )
         for key in node:
             if key in node.lc.data:
                 lines[(*path, str(key))] = node.lc.key(key)[0] + 1

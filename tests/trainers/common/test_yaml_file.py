@@ -186,12 +186,32 @@ def test_a_tag_that_says_what_a_value_is_anyway_is_read():
     }
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["2026-13-01", "2026-02-30", "2001-12-14t21:59:43-25:00", "1" * 5000, "!!int one", "!!float one", "!!bool maybe"],
+)
+def test_a_value_that_looks_like_one_of_its_kind_and_is_none_is_refused_by_name(value):
+    with pytest.raises(ConfigError, match=r"f\.yaml: a value cannot be read \(.*stands in quotes"):
+        read_text(f"a: 1\nb: {value}\n", source="f.yaml")
+    with pytest.raises(ConfigError, match="--set b: a value cannot be read"):
+        parse_value(value, source="--set b")
+
+
+@pytest.mark.parametrize("text", ['{0: 1, "0": 2}', '{null: 1, "None": 2}', '{x: {1.5: 1, "1.5": 2}}'])
+def test_a_key_that_stands_twice_with_and_without_quotes_is_refused(text):
+    with pytest.raises(ConfigError, match=r"f\.yaml:2: the key .* stands 2 times"):
+        read_text(f"a: 1\nb: {text}\n", source="f.yaml")
+
+
 def test_brackets_without_end_are_refused():
     with pytest.raises(ConfigError, match="too deep to be read"):
         read_text("a: " + "[" * 5000, source="f.yaml")
 
 
-@given(text=st.text(alphabet="a1: -[]{}!&*#|>'\"%@`\n\t,?~", max_size=30))
+times = st.from_regex(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?", fullmatch=True)
+
+
+@given(text=times | st.text(alphabet="a10: -[]{}!&*#|>'\"\\U%@`\n\t,?~.", max_size=30))
 def test_any_text_is_data_or_a_named_error(text):
     with contextlib.suppress(ConfigError):
         read_text(text, source="f.yaml")
