@@ -11,6 +11,7 @@ import typer
 
 from ipix_tune.cli.shell_words import refuse_a_value_in_pieces
 from trainers.common.errors import TrainingError, UserError
+from trainers.common.output import print_any_letters
 
 
 def outlive_output() -> None:
@@ -18,6 +19,7 @@ def outlive_output() -> None:
     dropped. A study is worth more than the lines that it prints. A library's own log that finds no room on its disk, as
     W&B's in the study's folder, prints no traceback for each line: whoever keeps results there says it once."""
     logging.raiseExceptions = False
+    print_any_letters()
     sys.stdout = _Lasting(sys.stdout)
     sys.stderr = _Lasting(sys.stderr)
 

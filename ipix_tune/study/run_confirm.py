@@ -77,7 +77,7 @@ def confirm(
     probe = _probe(study, space)
     lines = space.trainer.check(probe, study.resources)
     for line in [*lines, *wandb_probe.probe(study)]:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     begun = must_have_begun(resume=resume, more_seeds=more_seeds)
 
     def acceptable(place: Path) -> None:

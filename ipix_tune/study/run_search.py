@@ -70,7 +70,7 @@ def run(
 
         lines += [f"warm start: {line}" for line in describe_warm_start(study, space)]
     for line in [*lines, *probe(study)]:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     accept = partial(acceptable, study, space, copy) if resume else lambda place: None
     with opened(study, first, copy, resume=resume, address=address, console=console, accept=accept) as (place, fit):
         on_begun()

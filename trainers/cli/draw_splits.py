@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter
 
 from trainers.common.errors import ConfigError, DataError, UserError
+from trainers.common.output import print_any_letters
 from trainers.common.yaml_file import parse_value
 from trainers.data.ade20k import Ade20kConfig
 from trainers.data.base import BaseDataConfig
@@ -48,6 +49,7 @@ def draw(
     ] = "utf-8",
 ) -> None:
     """Draw labelled splits: nested from small to large, every class shown as early as possible."""
+    print_any_letters()
     try:
         given = None if label_map is None else parse_value(label_map, source="--label-map")
         lines = draw_splits(

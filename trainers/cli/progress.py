@@ -38,9 +38,8 @@ class ProgressLine:
     def epoch(self, record: EpochRecord) -> Decision:
         """Print the epoch's line."""
         if self._shown:
-            self._console.print(
-                line(record, epochs=self._epochs, classes=self._classes), highlight=False, soft_wrap=True
-            )
+            text = line(record, epochs=self._epochs, classes=self._classes)
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
         return Decision.CONTINUE
 
 

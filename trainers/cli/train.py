@@ -17,6 +17,7 @@ from trainers.common.base_files import resolved
 from trainers.common.config_keys import set_dotted
 from trainers.common.errors import ConfigError, TrainingError, UserError
 from trainers.common.object_uri import is_uri, without_query
+from trainers.common.output import print_any_letters
 from trainers.common.shipped import found
 from trainers.common.yaml_file import parse_value, read, validate
 from trainers.config import TrainConfig
@@ -139,11 +140,11 @@ def train(
     first = int(os.environ.get("RANK", "0")) == 0
     if not resume and (run_dir / "checkpoints").exists():
         raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
-    console = Console()
+    console = Console(markup=False)
 
     def say(lines: Sequence[str]) -> None:
         for text in lines if first else ():
-            console.print(text, highlight=False, soft_wrap=True)
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     by_first(lambda: say(describe_data(config)))
     try:
@@ -159,8 +160,8 @@ def train(
         raise typer.Exit(130) from None
     if first:
         for text in closing_lines(config, result.records):
-            console.print(text, highlight=False, soft_wrap=True)
-        console.print(f"run: {run_dir}", highlight=False, soft_wrap=True)
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
+        console.print(f"run: {run_dir}", highlight=False, soft_wrap=True, markup=False)
         write_card(run_dir)
     return result
 
@@ -212,6 +213,7 @@ def process_group(config: TrainConfig) -> Iterator[None]:
 
 def run() -> None:
     """Entry point: a user's mistake ends with code 2, a loss that is not finite with 1, Ctrl-C with 130."""
+    print_any_letters()
     try:
         app()
     except UserError as error:

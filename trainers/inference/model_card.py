@@ -145,7 +145,7 @@ def _scores(config: TrainConfig, environment: dict[str, Any], last: EpochRecord)
     table = "| images | number | mIoU in % |\n|---|---|---|\n" + "\n".join(rows)
     classes = [
         f"| {name} | {metrics[key]:.2f} |" if (key := f"{prefix}/iou/{index}") in metrics else f"| {name} | absent |"
-        for index, name in enumerate(_classes(config, environment))
+        for index, name in enumerate(one.replace("|", "\\|") for one in _classes(config, environment))
     ]
     if not classes:
         return table
