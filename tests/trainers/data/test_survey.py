@@ -29,6 +29,8 @@ def paired(images, masks, *, folders=("/i", "/m")):
         (["a.jpg", "b.jpg"], ["a.png", "b.png"]),
         (["a.JPG", "b.JPG"], ["A.png", "B.png"]),
         (["e\u0301.jpg", "b.jpg"], ["\u00e9.png", "b.png"]),
+        (["A.jpg", "a.jpg", "b.jpg"], ["A.png", "a.png", "b.png"]),
+        (["e\u0301.jpg", "\u00e9.jpg"], ["e\u0301.png", "\u00e9.png"]),
         (["a.jpg", "b.jpg"], ["a_mask.png", "b_mask.png"]),
         (["ISIC_0012.jpg", "ISIC_0013.jpg"], ["ISIC_0012_segmentation.png", "ISIC_0013_segmentation.png"]),
         (["img_1.jpg", "img_12.jpg"], ["mask_1.png", "mask_12.png"]),
@@ -100,6 +102,19 @@ def test_masks_may_lie_beside_their_images():
 def test_names_that_have_nothing_in_common_are_an_error_that_shows_both():
     with pytest.raises(DataError, match=r"images are called as cat\.jpg, masks as 0001\.png"):
         paired(["cat.jpg", "dog.jpg"], ["0001.png", "0002.png"])
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "what"),
+    [
+        (["1.jpg", "1.png", "2.jpg"], ["1.png", "2.png"], r"images .*: /i/1\.jpg and /i/1\.png"),
+        (["1.jpg", "2.jpg"], ["1.png", "1.tif", "2.png"], r"masks .*: /m/1\.png and /m/1\.tif"),
+        (["A.jpg", "a.jpg"], ["A_mask.png", "a_mask.png"], r"images .*: /i/A\.jpg and /i/a\.jpg"),
+    ],
+)
+def test_two_files_of_one_name_are_named_as_the_cause(images, masks, what):
+    with pytest.raises(DataError, match=f"two {what}; which mask belongs to which image cannot be told"):
+        paired(images, masks)
 
 
 def mask(*values, kind="values", lossy=False, colours=None):

@@ -1,8 +1,9 @@
 """Which mask belongs to which image, by their names.
 
-Names are compared without their ending, in one Unicode form and without regard to case. Where they are not equal, the
-ways in which data sets name masks are tried: an addition at the end (`a.jpg`, `a_mask.png`), words that say what a file
-is (`img_12`, `label_12`), and what all images, or all masks, have in common. The way that pairs most images is taken.
+Names are compared without their ending: as they are, then in one Unicode form and without regard to case. Where they
+are not equal, the ways in which data sets name masks are tried: an addition at the end (`a.jpg`, `a_mask.png`), words
+that say what a file is (`img_12`, `label_12`), and what all images, or all masks, have in common. The way that pairs
+most images is taken.
 """
 
 import os
@@ -111,15 +112,30 @@ def pair(images: Sequence[Path], masks: Sequence[Path], *, roots: tuple[Path, Pa
     """
     if roots[0] == roots[1]:
         return _in_one_folder(images, roots[0])
-    tried = [_by_key(images, masks, roots, key) for key in (_stem, _meaning, _without_common(images, masks))]
-    tried.insert(1, _by_addition(images, masks, roots))
+    tried = [_by_key(images, masks, roots, key) for key in (_exact, _stem, _meaning, _without_common(images, masks))]
+    tried.insert(2, _by_addition(images, masks, roots))
     best = max(tried, key=lambda found: len(found.pairs))
     if not best.pairs:
+        for paths, what in ((images, "images"), (masks, "masks")):
+            if (twins := _twins(paths)) is not None:
+                raise DataError(
+                    f"two {what} have one name but for their ending, or upper and lower case: {twins[0]} and "
+                    f"{twins[1]}; which mask belongs to which image cannot be told. Rename one, or take it out"
+                )
         raise DataError(
             f"no mask has an image's name: images are called as {images[0].name}, masks as {masks[0].name}; give masks "
             "the names of their images (their endings may differ, and a word such as _mask may follow)"
         )
     return best
+
+
+def _twins(paths: Sequence[Path]) -> tuple[Path, Path] | None:
+    """The first two files of one folder whose names are the same as names are compared."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if (other := found.setdefault(path.parent / _stem(path), path)) != path:
+            return other, path
+    return None
 
 
 def _in_one_folder(files: Sequence[Path], root: Path) -> Pairs:
@@ -149,6 +165,10 @@ Key = Callable[[Path], str]
 
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold().strip()
+
+
+def _exact(path: Path) -> str:
+    return path.stem
 
 
 def _stem(path: Path) -> str:
