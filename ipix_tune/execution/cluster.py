@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ipix_tune.execution import placement
-from ipix_tune.execution.machine import check_machine
+from ipix_tune.execution.machine import asked_address, check_machine
 from trainers.common.errors import UserError
 
 SETTLE_S = 3.0
@@ -39,7 +39,6 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_THRESHOLD_S": "10",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_RESULT_BUFFER_LENGTH": "0",
 }
 """Set before Ray is imported: Ray's own printing off, our signal handling, no snapshots that we do not read."""
 
@@ -75,7 +74,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # its snapshots are not read
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    address = asked_address(address)
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -115,7 +114,7 @@ def connected(address: str | None, *, nested: bool) -> Iterator[None]:
 
 def may_grow(address: str | None) -> bool:
     """Whether nodes can join: the Ray is not one that is started here for the study alone."""
-    return bool(address or os.environ.get("RAY_ADDRESS"))
+    return asked_address(address) is not None
 
 
 def usable_cpus() -> int:

@@ -21,6 +21,13 @@ class MachineError(UserError):
     """Ray cannot be started on this machine as it is set up."""
 
 
+def asked_address(address: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The cluster's address, as given or by RAY_ADDRESS; None: a Ray is started on this machine, as Ray's own word
+    `local` says too."""
+    asked = address or environment.get("RAY_ADDRESS") or "local"
+    return None if asked == "local" else asked
+
+
 def check_machine(address: str | None, environment: Mapping[str, str] = os.environ) -> list[str]:
     """See that a Ray can be started here, where none runs already, and that there is a folder for caches.
 
@@ -34,7 +41,7 @@ def check_machine(address: str | None, environment: Mapping[str, str] = os.envir
     Raises:
         UserError: the temporary folder is too long a path, or it or the home folder cannot be written, with the cure.
     """
-    if not address and not environment.get("RAY_ADDRESS"):
+    if asked_address(address, environment) is None:
         _check_for_ray(environment)
     home = _home(environment)
     if environment.get("XDG_CACHE_HOME") or (why := _unwritable(home / ".cache")) is None:

@@ -18,6 +18,10 @@ CLEARED = {
     "WANDB_DISABLED": "no trial would be logged; logging.mode or WANDB_MODE says that",
     "WANDB_SERVICE": "another program's W&B process may hold runs of the same ids",
     "TUNE_RESULT_DIR": "Ray Tune would write beside the study's folder",
+    "RAY_AIR_LOCAL_CACHE_DIR": "Ray Tune would end with an error of its own",
+    "TUNE_RESULT_BUFFER_LENGTH": "trials would train epochs after the one at which they are stopped",
+    "TUNE_RESULT_BUFFER_MIN_TIME_S": "trials would train epochs after the one at which they are stopped",
+    "RAY_TRAIN_V2_ENABLED": "trials of several workers need Ray Train's second version",
     "TUNE_ORIG_WORKING_DIR": "relative paths would be another study's",
     "RAY_RUNTIME_ENV_HOOK": "trials would run in another environment than the study's",
 }

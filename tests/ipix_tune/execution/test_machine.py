@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ipix_tune.execution.machine import OF_RAY, MachineError, check_machine
+from ipix_tune.execution.cluster import may_grow
+from ipix_tune.execution.machine import OF_RAY, MachineError, asked_address, check_machine
 from tests.ipix_tune.studies import base, write
 from trainers.common.sockets import LONGEST, OF_LOADERS, TemporaryFolderError, check_for_loaders
 
@@ -68,6 +69,18 @@ def test_rays_own_variable_takes_precedence(short):
 def test_on_a_cluster_that_runs_already_this_machine_is_not_asked(short):
     check_machine("head:6379", environment(TMPDIR=of_length(short, 90)))
     check_machine(None, environment(TMPDIR=of_length(short, 90), RAY_ADDRESS="head:6379"))
+
+
+@pytest.mark.parametrize("address", ["local", "", None])
+@pytest.mark.parametrize("named", ["local", "", None])
+def test_what_ray_calls_local_is_a_ray_of_this_machine(address, named, monkeypatch):
+    """Its CPUs are counted as this process may use them, and no node is waited for."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if named is not None:
+        monkeypatch.setenv("RAY_ADDRESS", named)
+    assert asked_address(address) is None
+    assert not may_grow(address)
+    assert asked_address("auto") == "auto"
 
 
 def test_a_home_that_cannot_be_written_is_named_with_both_cures():
