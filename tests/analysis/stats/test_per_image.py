@@ -1,11 +1,14 @@
 """Image by image: what a trainer leaves is read back, compared, and said."""
 
+import contextlib
 import io
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
@@ -74,11 +77,37 @@ def test_an_images_score_is_the_mean_iou_of_its_own_classes(tmp_path, maps):
         assert score == pytest.approx(100 * expected)
 
 
+@pytest.fixture(scope="module")
+def held_out_bytes(tmp_path_factory):
+    masks = np.random.default_rng(0).integers(0, 3, (6, 8, 10))
+    return left_by(tmp_path_factory.mktemp("held_out"), masks, masks)
+
+
 def test_a_torn_file_is_an_error_and_no_crash(tmp_path, maps):
     masks, good, _ = maps
     data = left_by(tmp_path, good, masks)
     with pytest.raises(ValueError, match="no file of held-out images"):
         read_held_out(data[: len(data) // 2])
+
+
+@given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=200)
+def test_a_damaged_file_is_read_or_is_an_error_and_no_crash(held_out_bytes, changes):
+    data = bytearray(held_out_bytes)
+    for share, value in changes:
+        data[int(share * len(data))] = value
+    with contextlib.suppress(ValueError):
+        read_held_out(bytes(data))
+
+
+@pytest.mark.parametrize("part", [b"PK\x03\x04", b"PK\x01\x02"])
+@pytest.mark.parametrize("byte", range(46))
+def test_a_damaged_head_of_a_part_is_an_error_and_no_crash(held_out_bytes, part, byte):
+    for value in (1, 9, 99, 255):
+        data = bytearray(held_out_bytes)
+        data[held_out_bytes.index(part) + byte] ^= value
+        with contextlib.suppress(ValueError):
+            read_held_out(bytes(data))
 
 
 def study_of(*rows):
