@@ -21,6 +21,7 @@ from ipix_tune.config.dimension import from_unit, same, to_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.search.rank_transform import breaks_constraint
+from ipix_tune.search.recorded_trials import latest_trials
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.trainer.resources import Value
 
@@ -158,6 +159,8 @@ def evidence(trials: Sequence[FrozenTrial], *, maximize: bool) -> Evidence | Non
     reached = sorted((max(trial.intermediate_values) for trial in scored), reverse=True)
     epoch = reached[max(ENOUGH, math.ceil(ENOUGH_SHARE * len(scored))) - 1]
     there = [trial for trial in scored if epoch in trial.intermediate_values]
+    if len(there) < ENOUGH:  # others went past it and have no score there
+        return None
     there.sort(key=lambda trial: (trial.intermediate_values[epoch], -trial.number), reverse=maximize)
     return Evidence(ranked=[dict(trial.params) for trial in there])
 
@@ -217,7 +220,7 @@ class MixedSampler(WholeSampler):
             return "even", self._drawn(even(self._space), scale=1.0)
         if not self._space.has_priors:
             return "model", super().propose(study, trial)
-        trials = study.get_trials(deepcopy=False)
+        trials = latest_trials(study)  # one that was frozen and has gone on is one trial
         ended = sum(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials)
         expert = EXPERT_SHARE / (1 + ended / EXPERT_TRIALS)
         found = evidence(trials, maximize=study.directions[0] == StudyDirection.MAXIMIZE)

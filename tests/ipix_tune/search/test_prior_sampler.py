@@ -150,6 +150,14 @@ def found_in(*ranked):
     return evidence([trial_with(i, {1: -i}, {"optim.lr": value}) for i, value in enumerate(ranked)], maximize=True)
 
 
+def test_there_is_no_evidence_where_most_trials_lack_a_score_at_the_epoch():
+    known = [
+        optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, intermediate_values={1 + number: 1.0})
+        for number in range(9)
+    ]
+    assert evidence(known, maximize=True) is None
+
+
 def test_the_support_is_the_distance_of_the_good_from_all_in_standard_errors():
     ranked = (0.5, 0.6, 0.7, 0.8, 0.1, 0.3, 0.4, 0.2)
     logs = stats.truncnorm.logpdf(ranked[1:], -9, 1, loc=0.9, scale=0.1)
@@ -275,3 +283,19 @@ def test_without_a_prior_tpe_proposes_four_in_five_and_the_others_are_drawn_even
     assert stats.binomtest(len(even), 400, 0.2).pvalue > 0.01
     model = [values["optim.lr"] for values, source in zip(found, sources(store), strict=True) if source == "model"]
     assert sum(abs(value - 0.9) < 0.1 for value in model) > 0.6 * len(model)
+
+
+def test_a_trial_that_was_frozen_and_went_on_counts_once(tmp_path, monkeypatch):
+    config = study_with(sampler={"name": "surrogate", "startup_trials": 30}, scheduler={"name": "freeze_thaw"})
+    store, thawed, seen = TrialStore(tmp_path, config, SearchSpace(config), total=30), ["t0003"] * 5, []
+    store.thaw = lambda begin: thawed.pop() if thawed and store.started == 10 else None
+    for number in range(15):
+        key, _ = store.next()
+        store.report(key, epoch=1 + len(store.entry(key).scores), score=float(number))
+        store.end(key, state="stopped")
+    monkeypatch.setattr("ipix_tune.search.prior_sampler.evidence", lambda trials, **_: seen.append(trials))
+    while not seen:  # an even draw does not ask
+        store.end(store.next()[0], state="failed")
+    scored = [trial for trial in seen[0] if trial.intermediate_values]
+    assert thawed == []
+    assert sorted(len(trial.intermediate_values) for trial in scored) == [1] * 9 + [6]
