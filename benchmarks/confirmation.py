@@ -85,7 +85,7 @@ def cells(part: Part, repetitions: int, studies: int) -> Iterator[tuple[str, Cel
 def run(
     part: Part,
     pieces: Annotated[Path, typer.Option(help="Folder of the cells' results.")] = PIECES,
-    repetitions: Annotated[int, typer.Option(min=100, help="Of each cell.")] = 2000,
+    repetitions: Annotated[int, typer.Option(min=10, help="Of each cell.")] = 2000,
     studies: Annotated[int, typer.Option(min=1, help="Synthetic studies of the winner's curse, by noise.")] = 60,
 ) -> None:
     """Simulate the cells of a part that are not there yet."""

@@ -66,7 +66,7 @@ def test_a_share_that_was_never_seen_still_has_an_error():
 
 def test_cells_that_are_there_are_not_simulated_again(tmp_path):
     def run():
-        return CliRunner().invoke(app, ["run", "robustness", "--repetitions", "100", "--pieces", str(tmp_path)])
+        return CliRunner().invoke(app, ["run", "robustness", "--repetitions", "10", "--pieces", str(tmp_path)])
 
     first = run()
     written = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

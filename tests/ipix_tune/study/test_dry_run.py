@@ -18,6 +18,8 @@ from ipix_tune.trainer.own.preflight import check_run
 from tests.ipix_tune.studies import base, row
 from trainers.common.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("estimated_once")
+
 
 def study_of(**data):
     study = base()

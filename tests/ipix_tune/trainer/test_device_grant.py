@@ -116,6 +116,7 @@ def test_gpus_that_no_trial_is_granted_are_a_warning():
     assert idle_gpus("auto", ResourcesConfig(), {"CPU": 8.0}) is None
 
 
+@pytest.mark.usefixtures("estimated_once")
 def test_a_dry_run_prints_the_device_and_warns_of_gpus_that_no_trial_uses():
     console = Console(file=io.StringIO(), width=250)
     console.print(dry_run(study_of(), cluster={"CPU": 2, "GPU": 4}))
@@ -165,6 +166,7 @@ def test_one_worker_has_all_of_a_step():
     assert shares(config_of(), ResourcesConfig()) is None
 
 
+@pytest.mark.usefixtures("estimated_once")
 def test_a_dry_run_prints_the_share_of_each_of_several_workers():
     console = Console(file=io.StringIO(), width=250)
     console.print(dry_run(study_of(workers=2), cluster={"CPU": 2}))
