@@ -52,7 +52,7 @@ def test_a_misleading_prior_is_worse_than_a_good_one():
     assert score(good=True) > score(good=False) + 10
 
 
-@pytest.mark.parametrize("family", ["power", "kernel"])
+@pytest.mark.parametrize("family", ["power", pytest.param("kernel", marks=pytest.mark.slow)])
 def test_a_search_ends_with_the_first_full_trial_that_is_worth_the_target(family):
     one = Repetition(family, 2)
     study = one._study(one.plain, sampler="random", quota=False)

@@ -90,6 +90,7 @@ def test_figures_are_there_as_png_and_svg(built):
             assert f"{figure}{suffix}" in names
 
 
+@pytest.mark.slow
 def test_a_folder_without_rays_state_makes_the_same_tables_and_figures(built, study_dir, tmp_path):
     place = tmp_path / "synthetic"
     shutil.copytree(study_dir, place)

@@ -66,6 +66,7 @@ def test_overrides_are_laid_over_it_and_checked():
         ipix_tune.Study(base(), {"budget.trails": 3})
 
 
+@pytest.mark.usefixtures("estimated_once")
 def test_the_plan_is_text(tmp_path):
     text = ipix_tune.Study(data(tmp_path)).plan()
     assert "trials" in text

@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from ipix_tune.cli.exit_codes import run
 from ipix_tune.cli.train import app
 from tests.trainers.runs import rows, tiny
 from trainers.cli.train import describe_data
@@ -19,17 +20,29 @@ def train(folder, *options):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_options_of_ray_without_workers_are_refused(tmp_path):
-    done = train(tmp_path, "--gpus-per-worker", "1")
-    assert done.returncode == 2
-    assert "give --workers as well" in done.stderr
+@pytest.fixture
+def refused(tmp_path, capsys, monkeypatch):
+    """What the command says that ends with exit code 2, in this process: ``refused("--workers", "2")``."""
+
+    def call(*options):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "best.yaml").write_text(dump(tiny(schedule={"epochs": 2, "steps_per_epoch": 2})))
+        with pytest.raises(SystemExit) as left:
+            run(app, args=["best.yaml", "--run-dir", "run", *options])
+        assert left.value.code == 2
+        return capsys.readouterr().err
+
+    return call
+
+
+def test_options_of_ray_without_workers_are_refused(refused):
+    assert "give --workers as well" in refused("--gpus-per-worker", "1")
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")])
-def test_a_run_in_object_storage_is_refused_and_leaves_no_folder_of_that_name(tmp_path, options):
-    done = train(tmp_path, "--run-dir", "s3://key:secret@bucket/run", *options)
-    assert done.returncode == 2
-    assert "--run-dir s3://bucket/run: a run writes into a folder, not into object storage" in done.stderr
+def test_a_run_in_object_storage_is_refused_and_leaves_no_folder_of_that_name(refused, tmp_path, options):
+    said = refused("--run-dir", "s3://key:secret@bucket/run", *options)
+    assert "--run-dir s3://bucket/run: a run writes into a folder, not into object storage" in " ".join(said.split())
     assert [path.name for path in tmp_path.iterdir()] == ["best.yaml"]
 
 

@@ -189,8 +189,8 @@ def test_the_module_gives_the_same_answer_as_the_console_script(capsys):
     assert (module.returncode, module.stdout) == call(capsys, "validate", path)[:2]
 
 
-def test_a_name_of_digits_is_a_name(tmp_path):
-    command = [sys.executable, "-m", "ipix_tune.sweep", str(write(tmp_path, base())), f"--set=storage={tmp_path}"]
-    run = subprocess.run([*command, "--name", "20261128", "--resume"], capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert f"{tmp_path / '20261128'}: there is no study to resume" in " ".join(run.stderr.split())
+def test_a_name_of_digits_is_a_name(tmp_path, capsys):
+    options = [f"--set=storage={tmp_path}", "--name", "20261128", "--resume"]
+    code, _, err = call(capsys, "sweep", str(write(tmp_path, base())), *options)
+    assert code == 2
+    assert f"{tmp_path / '20261128'}: there is no study to resume" in " ".join(err.split())

@@ -87,8 +87,8 @@ POINTS = [
     ("sampler", "quota", "points"),
     [
         ("tpe", True, ()),
-        ("tpe", False, POINTS),
-        ("random", True, POINTS),
+        pytest.param("tpe", False, POINTS, marks=pytest.mark.slow),
+        pytest.param("random", True, POINTS, marks=pytest.mark.slow),
         ("grid", False, ()),
         pytest.param("surrogate", False, POINTS, marks=pytest.mark.slow),
     ],

@@ -63,7 +63,7 @@ def test_a_compiled_forward_makes_and_copies_no_upsampling_weights(graphs):
     )
 
 
-@pytest.mark.parametrize("method", ["cct", "psmt"])
+@pytest.mark.parametrize("method", [pytest.param("cct", marks=pytest.mark.slow), "psmt"])
 def test_nothing_is_compiled_after_the_first_step(graphs, method, tmp_path):
     settings = {"cct": {"name": "cct"}, "psmt": {"name": "psmt", "warmup_passes": 0}}[method]
     config = TrainConfig.model_validate({**TINY, "method": settings, "schedule": {"epochs": 1, "steps_per_epoch": 3}})

@@ -114,6 +114,7 @@ def work(rank, folder):
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_store_the_masks_of_one(unbroken, tmp_path):
     mp.spawn(work, args=(tmp_path,), nprocs=WORLD)
     one, two = masks(unbroken), masks(tmp_path / "run")

@@ -22,8 +22,8 @@ from trainers.losses.functional import pixel_nll, with_class
 from trainers.methods.registry import BUILDERS
 from trainers.models.build import build_model
 
-QUICK = {"unimatch", "u2pl", "alonso"}
-"""The plainest, and the two that once waited most."""
+QUICK = {"unimatch", "u2pl"}
+"""The plainest, and the one that once waited most."""
 
 
 def documented():
