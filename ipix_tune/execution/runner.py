@@ -109,6 +109,7 @@ class Runner:
                 self._tracker,
                 display,
                 values=self._handed_out,
+                retries=study.retries,
                 on_end=self._trial_ended,
                 on_step=self._look_around,
                 on_storage_fault=self._stop.storage_failed,

@@ -1,5 +1,6 @@
 """Ray Tune's callback: what trials report goes to W&B and to the progress table."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ class TuneCallback(Callback):
         tracker: W&B.
         display: the progress table on the console.
         values: values by trial key, filled by whoever hands trials out.
+        retries: how often a trial whose process died while it was handed to it is handed out again.
         on_end: called with a trial's key once it has ended.
         on_step: called often.
         on_storage_fault: called with the reason when a trial could not write to the study's storage.
@@ -40,6 +42,7 @@ class TuneCallback(Callback):
         display: Display,
         *,
         values: dict[str, Any],
+        retries: int,
         on_end: Callable[[str], None],
         on_step: Callable[[], None],
         on_storage_fault: Callable[[str], None],
@@ -51,12 +54,14 @@ class TuneCallback(Callback):
         self._tracker = tracker
         self._display = display
         self._values = values
+        self._retries = retries
         self._on_end = on_end
         self._on_step = on_step
         self._on_storage_fault = on_storage_fault
         self._alike, self._on_alike = alike or Alike(0), on_alike
         self._thaws = thaws
         self._recovered: dict[str, int] = {}
+        self._handed_out_again: Counter[str] = Counter()
         self._ended: set[str] = set()
         self._groups: dict[str, str] = {}
         self._releaser = Releaser()
@@ -128,10 +133,12 @@ class TuneCallback(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Of a process that dies while it is handed from one trial to the next Tune tells twice at once: that the trial
-        goes on, and, since it does not run yet, that it is over. Such a trial is handed out again."""
+        goes on, and, since it does not run yet, that it is over. Such a trial is handed out again, `retries` times at
+        most: Tune's own count begins anew with each."""
         key, reason = trial.config["key"], last_line(trial)
         self._open(trial)
-        if self._recovered.get(key) == iteration:
+        if self._recovered.get(key) == iteration and self._handed_out_again[key] < self._retries:
+            self._handed_out_again[key] += 1
             self._trials.take_back(key)
         else:
             self._end(key, "failed", reason, OTHER)

@@ -28,6 +28,7 @@ def watched(tmp_path):
         Tracker(tmp_path, study, {}),
         Display(progress, Console(quiet=True)),
         values={key: values},
+        retries=2,
         on_end=lambda key: None,
         on_storage_fault=lambda reason: None,
         on_step=lambda: None,
@@ -53,6 +54,18 @@ def test_a_trial_of_whose_death_tune_tells_twice_at_once_is_handed_out_again(wat
     assert progress.rows["t0000"].state == "running"
     assert store.next() == ("t0000", values)
     assert store.entry("t0000").retries == 1
+
+
+def test_a_trial_whose_process_always_dies_in_the_hand_over_is_handed_out_again_as_often_as_retries_say(watched):
+    watcher, store, progress, trial = watched
+    for death in (7, 8, 9):
+        assert store.entry("t0000").state == "running"
+        watcher.on_trial_recover(death, [], trial)
+        watcher.on_trial_error(death, [], trial)
+        if death < 9:
+            assert store.next()[0] == "t0000"
+    assert (progress.rows["t0000"].state, progress.rows["t0000"].retries) == ("failed", 3)
+    assert store.entries()[0].state == "failed"
 
 
 def test_a_trial_that_dies_again_later_and_has_no_retry_left_fails(watched):
