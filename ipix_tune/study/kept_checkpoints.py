@@ -27,6 +27,19 @@ def needed_of_search(study: StudyConfig, trials: TrialStore, progress: ProgressT
     return progress.contenders(unsettled=trials.unsettled(), top=top)
 
 
+def frozen(study: StudyConfig, entries: Iterable[TrialRecord]) -> set[str]:
+    """Keys of the trials that a search by `freeze_thaw` has stopped. While the search can be taken up again they may go
+    on; where it came to its end their checkpoints are gone.
+
+    Args:
+        study: its scheduler.
+        entries: the trials of the search.
+    """
+    if study.scheduler.name != "freeze_thaw":
+        return set()
+    return {entry.key for entry in entries if entry.state == "stopped"}
+
+
 def needed_of_confirmation(arms: Iterable[Arm], entries: Iterable[TrialRecord]) -> set[str]:
     """Keys of the runs of a confirmation that may be exported: the complete one with the lowest seed of every arm that
     repeats no trial of the search. More seeds may make any arm the winner.

@@ -30,7 +30,7 @@ from ipix_tune.study.confirm_budget import ConfirmationBudget, span
 from ipix_tune.study.confirm_extension import extended, judged, write_extension
 from ipix_tune.study.confirm_plan import ARM, FOLDER, PLAN, SEED, Confirmation, accept, load, looked_at, settled
 from ipix_tune.study.failed_trials import offer_failed
-from ipix_tune.study.kept_checkpoints import needed_of_confirmation, needed_of_search
+from ipix_tune.study.kept_checkpoints import frozen, needed_of_confirmation, needed_of_search
 from ipix_tune.study.logged_facts import facts_of_confirmation
 from ipix_tune.tracking import probe as wandb_probe
 from ipix_tune.tracking.run_facts import RunFacts
@@ -252,10 +252,13 @@ def _race(
 def _needed_of_search(
     study: StudyConfig, space: SearchSpace, found: Confirmation, place: Path, *, max_epochs: int
 ) -> set[str]:
-    """Keys of the trials of the search whose checkpoints stay: what the arms repeat, and what the search may name."""
+    """Keys of the trials of the search whose checkpoints stay: what the arms repeat, what the search may name, and what
+    goes on where it is taken up again."""
     trials = TrialStore(place, study, space, total=0)
-    progress = progress_of(study, trials.entries(), total=0, max_epochs=max_epochs, phase="search")
-    return needed_of_search(study, trials, progress) | {arm.trial for arm in found.arms if arm.trial is not None}
+    entries = trials.entries()
+    progress = progress_of(study, entries, total=0, max_epochs=max_epochs, phase="search")
+    repeated = {arm.trial for arm in found.arms if arm.trial is not None}
+    return needed_of_search(study, trials, progress) | repeated | frozen(study, entries)
 
 
 def facts_and_entries(

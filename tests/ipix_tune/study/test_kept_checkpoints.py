@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from ipix_tune.config.search_space import SearchSpace
+from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.search.trial_store import TrialStore
+from ipix_tune.study import run_confirm
 from ipix_tune.study.confirm_plan import ARM, SEED
 from ipix_tune.study.kept_checkpoints import needed_of_confirmation
 from tests.ipix_tune.running import TINY, entries, run, tiny
@@ -154,3 +156,21 @@ def test_of_a_confirmation_the_first_complete_seed_of_arms_that_are_no_trial_is_
     arms = [SimpleNamespace(name="top 1", trial="t0003"), SimpleNamespace(name="defaults", trial=None)]
     runs = [entry(0, "top 1", 0), entry(1, "defaults", 0, "failed"), entry(2, "defaults", 2), entry(3, "defaults", 1)]
     assert needed_of_confirmation(arms, runs) == {"c0003"}
+
+
+@pytest.mark.parametrize(("scheduler", "sampler", "kept"), [("freeze_thaw", "surrogate", 8), ("asha", "tpe", 5)])
+def test_a_confirmation_keeps_all_that_may_go_on_where_a_search_that_was_cut_short_is_taken_up_again(
+    tmp_path, scheduler, sampler, kept
+):
+    from types import SimpleNamespace
+
+    data = base() | {"scheduler": {"name": scheduler}, "sampler": {"name": sampler}, "confirm": {"top": 5}}
+    study = StudyConfig.model_validate(data)
+    store = TrialStore(tmp_path, study, SearchSpace(study), total=12)
+    for score in range(8):
+        key, _ = store.next()
+        store.stop(key, epoch=1)
+        store.report(key, epoch=1, score=float(score))
+        store.end(key, state="stopped")
+    found = SimpleNamespace(arms=[])
+    assert len(run_confirm._needed_of_search(study, SearchSpace(study), found, tmp_path, max_epochs=9)) == kept
