@@ -29,6 +29,12 @@ GONE = frozenset({errno.EPIPE, errno.EIO})
 where output goes to a file on a disk that is full for a while: then only what was printed meanwhile is lost."""
 
 
+OF_THE_PATH = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+)
+"""Errors of a path that was given: nobody may go there, or something else lies there."""
+
+
 class _Lasting:
     """A stream that goes on as the null device where it cannot be written any more, and drops what it cannot write
     now."""
@@ -75,6 +81,10 @@ def run(app: typer.Typer, *, args: Sequence[str] | None = None, prog_name: str |
         _leave(error, code=1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in OF_THE_PATH or error.filename is None:
+            raise
+        _leave(UserError(f"{os.fsdecode(error.filename)}: {error.strerror}"), code=2)
     except Exception as error:
         logs = sys.modules.get("analysis.errors")  # whoever raises its error has imported it
         if logs is not None and isinstance(error, logs.LogsError):

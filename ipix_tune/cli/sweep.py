@@ -71,7 +71,7 @@ def sweep(
     console = Console(markup=False)
     if retry_failed and not resume:
         raise ConfigError("--retry-failed belongs to --resume: a study that begins has no failed trials")
-    given = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
+    given = [*(overrides or []), *([] if name is None else [f"name={json.dumps(name)}"])]
     asked = study = load(file, given, say=lambda line: _say(console, line))
     if calibrate is not None:
         if smoke:

@@ -172,6 +172,61 @@ def test_an_error_in_a_log_is_a_users_error_too(capsys):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        (lambda folder: (folder / ("x" * 300)).stat(), "File name too long"),
+        (lambda folder: (folder / "file" / "x").open(), "Not a directory"),
+        (lambda folder: folder.open(), "Is a directory"),
+        (lambda folder: (folder / "file").mkdir(), "File exists"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_named_without_a_traceback(tmp_path, capsys, act, says):
+    (tmp_path / "file").touch()
+    failing = typer.Typer()
+
+    @failing.command()
+    def fail() -> None:
+        act(tmp_path)
+
+    with pytest.raises(SystemExit) as caught:
+        run(failing, args=[])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: /")
+    assert said.endswith(f": {says}\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report",
+        "export --out best.yaml",
+        "wandb-sync",
+        "wandb-workspace",
+        "model-card",
+        "draw-splits --sizes 2 --out o",
+    ],
+)
+def test_a_name_that_is_too_long_is_refused_by_every_command(capsys, command):
+    name, *options = command.split()
+    code, _, said = call(capsys, name, "x" * 300, *options)
+    assert code == 2
+    assert said.startswith("error: xxx")
+    assert said.endswith(": File name too long\n")
+
+
+def test_a_missing_file_of_our_own_keeps_its_traceback(tmp_path):
+    failing = typer.Typer(pretty_exceptions_enable=False)
+
+    @failing.command()
+    def fail() -> None:
+        (tmp_path / "gone").read_text()
+
+    with pytest.raises(FileNotFoundError):
+        run(failing, args=[])
+
+
 def test_a_defect_of_ours_keeps_its_traceback():
     failing = typer.Typer(pretty_exceptions_enable=False)
 
@@ -194,3 +249,11 @@ def test_a_name_of_digits_is_a_name(tmp_path, capsys):
     code, _, err = call(capsys, "sweep", str(write(tmp_path, base())), *options)
     assert code == 2
     assert f"{tmp_path / '20261128'}: there is no study to resume" in " ".join(err.split())
+
+
+def test_an_empty_name_is_refused_and_not_that_of_the_file(capsys, tmp_path):
+    """As a shell gives it for a variable that is not set."""
+    code, _, said = call(capsys, "sweep", str(write(tmp_path, base())), "--name", "")
+    assert code == 2
+    assert "name: " in said
+    assert "got ''" in said
