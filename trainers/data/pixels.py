@@ -76,10 +76,15 @@ def image_array(path: Path, item: Item) -> NDArray[Any]:
 
 def index_array(path: Path, item: Item, *, colours: bool) -> NDArray[Any]:
     """What a mask's file holds: values (H, W), or with ``colours`` (H, W, 3) uint8. Turned as an image is. Raises as
-    :func:`rgb_array`."""
+    :func:`image_array`; of colours also where the file is grey of more than 8 bits."""
     with _understood(path, item) as image:
         _refuse_pages(path, image, item)
         _refuse_bands(path, image, item)
+        if colours and image.mode.startswith(("I", "F")):
+            raise MeaningError(
+                f"{path}: {_kind(image)} has no colours, as data.label_map names them {_at(item)}; write the masks "
+                "with 8 bits, or name their values"
+            )
         highest, turn = highest_shade(image), load_turned(image, item)
         if colours:
             return turned(_colours(path, image, item), turn)

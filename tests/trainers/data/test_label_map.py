@@ -188,6 +188,24 @@ def test_a_map_of_colours_reads_masks_however_they_are_stored(mode, tmp_path):
     assert read_mask(item).tolist() == [[1, 0]]
 
 
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("m.png", np.array([[0, 0x8080, 0xFFFF]], np.uint16)),
+        ("m.tif", np.array([[0, 300, 600]], np.int32)),
+        ("m.tif", np.array([[0, 0.5, 1]], np.float32)),
+    ],
+)
+def test_deep_grey_has_no_colours_and_is_refused_by_name(tmp_path, name, pixels):
+    """Pillow would clip it to 0 .. 255, so that every value above is white."""
+    Image.fromarray(pixels).save(tmp_path / name)
+    given = TypeAdapter(LabelMapConfig).validate_python({"#000000": 0, "#808080": 1, "#ffffff": 2})
+    decoding = Decoding(label_map=label_map_of(given, num_classes=3))
+    item = Item(image=tmp_path / name, mask=tmp_path / name, where="l.txt:1", decoding=decoding)
+    with pytest.raises(DataError, match=rf"{name}: .* grey has no colours, .*\(named in l\.txt:1\)"):
+        read_mask(item)
+
+
 def test_a_colour_that_is_not_named_is_an_error_with_file_and_line(tmp_path):
     Image.new("RGB", (2, 2), (1, 2, 3)).save(tmp_path / "m.png")
     decoding = Decoding(label_map=label_map_of({"#ff0000": 1}, num_classes=2))
