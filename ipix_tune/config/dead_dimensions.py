@@ -177,8 +177,8 @@ def _some_values(dimension: Dimension) -> list[Value]:
     be the one value, met with probability 0, that switches something off."""
     if not is_discrete(dimension):
         return [from_unit(dimension, 0.5)]
-    every = list(every_value(dimension))
-    return every if len(every) <= VALUES else [every[len(every) // 2], every[0], every[-1]]
+    every = every_value(dimension)
+    return list(every) if len(every) <= VALUES else [every[len(every) // 2], every[0], every[-1]]
 
 
 def _combinations(choices: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from ipix_tune.config.dimension_config import Dimension
@@ -63,16 +63,15 @@ def is_discrete(dimension: Dimension) -> bool:
     return dimension.kind not in ("uniform", "loguniform")
 
 
-def every_value(dimension: Dimension) -> Iterator[Value]:
+def every_value(dimension: Dimension) -> Sequence[Value]:
+    """All values of a discrete dimension, in order. Whole numbers of a range are not held: they may be many."""
     if dimension.choice is not None:
-        yield from dimension.choice
-    elif dimension.quniform is not None:
+        return dimension.choice
+    if dimension.quniform is not None:
         low, high, step = dimension.quniform
-        for k in range(round((high - low) / step) + 1):
-            yield float(f"{low + k * step:.12g}")
-    else:
-        low, high = ends(dimension)
-        yield from range(int(low), int(high) + 1)
+        return [float(f"{low + k * step:.12g}") for k in range(round((high - low) / step) + 1)]
+    low, high = ends(dimension)
+    return range(int(low), int(high) + 1)
 
 
 def to_unit(dimension: Dimension, value: float) -> float:
@@ -111,7 +110,7 @@ def sample(rng: random.Random, dimension: Dimension, *, corners: bool) -> Value:
     if corners:
         return rng.choice(end_values(dimension))
     if dimension.choice is not None or dimension.quniform is not None:
-        return rng.choice(list(every_value(dimension)))
+        return rng.choice(every_value(dimension))
     low, high = ends(dimension)
     if dimension.kind == "int":
         return rng.randint(int(low), int(high))

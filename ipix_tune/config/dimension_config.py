@@ -11,6 +11,8 @@ from trainers.common.section import Section
 
 MOST_STEPS = 10_000
 """Most steps of a quniform dimension: all its values are listed, in plans and for grids."""
+LARGEST = 2**53
+"""Largest whole number of a search; above it a float has none of its own for each."""
 KINDS = ("uniform", "loguniform", "quniform", "int", "logint", "choice")
 
 
@@ -65,6 +67,8 @@ class Dimension(Section):
             raise ValueError(f"{kind} [{low}, {high}] is empty: low must be below high")
         if kind.startswith("log") and low <= 0:
             raise ValueError(f"{kind} [{low}, {high}] passes through 0: low must be above 0")
+        if kind in ("int", "logint") and max(-low, high) > LARGEST:
+            raise ValueError(f"{kind} [{low}, {high}]: whole numbers lie within -2^53 and 2^53")
         if kind == "quniform":
             _check_step(low, high, value[2])
         return self
@@ -80,12 +84,12 @@ def _check_step(low: float, high: float, step: float) -> None:
     """Decimal arithmetic, as YAML's numbers are decimal: 0.1 divides 0.7."""
     if step <= 0:
         raise ValueError(f"quniform step is {step}; it must be above 0")
-    steps = (Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step))
-    if steps > MOST_STEPS:
+    if (count := (high - low) / step) > MOST_STEPS + 0.5:
         raise ValueError(
-            f"quniform [{low}, {high}, {step}] has {steps:.0f} steps, and {MOST_STEPS} are the most: no study tells "
+            f"quniform [{low}, {high}, {step}] has {count:.0f} steps, and {MOST_STEPS} are the most: no study tells "
             "neighbours among so many apart. Give a larger step, or uniform"
         )
+    steps = (Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step))
     reached = Decimal(str(low)) + steps * Decimal(str(step))
     if reached != Decimal(str(high)):
         raise ValueError(

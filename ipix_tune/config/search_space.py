@@ -6,6 +6,7 @@ suggested nor set, and the config's own value stands.
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ipix_tune.config import dimension as dimensions
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import optuna
 
 _MISSING = object()
+MOST_OF_A_GRID = 100_000
+"""Most configurations of a grid: all are listed, and all are run."""
 
 
 class SearchSpace:
@@ -131,7 +134,7 @@ class SearchSpace:
         """Every value of every dimension, for a grid search.
 
         Raises:
-            SpaceError: a dimension is continuous and so has no grid.
+            SpaceError: a dimension is continuous and so has no grid; or there are too many configurations to list.
         """
         for name, dimension in self.dimensions.items():
             if not dimensions.is_discrete(dimension):
@@ -140,6 +143,12 @@ class SearchSpace:
                     "quniform [low, high, step], int or choice, or another sampler",
                     path=("search", name),
                 )
+        if next(islice(self.configurations(), MOST_OF_A_GRID, None), None) is not None:
+            raise SpaceError(
+                f"the grid has more than {MOST_OF_A_GRID} configurations, and all of them are run: give fewer "
+                "values, or another sampler",
+                path=("search",),
+            )
         return {name: list(dimensions.every_value(dimension)) for name, dimension in self.dimensions.items()}
 
     def grid_points(self) -> list[dict[str, Value]]:

@@ -69,7 +69,7 @@ def _example(dimension: Dimension) -> Value:
     if dimension.choice is not None:
         return dimension.choice[0]
     if is_discrete(dimension):
-        values = list(every_value(dimension))
+        values = every_value(dimension)
         return values[len(values) // 2]
     return float(f"{from_unit(dimension, 0.5):.2g}")
 

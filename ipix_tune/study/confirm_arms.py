@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.stats.best import DRAW_SEED, INFEASIBLE, SEED, SEEDS, settings_of, standings
 from ipix_tune.config.confirm_section import ConfirmError, confirm_of, defaults_of
-from ipix_tune.config.dimension import every_value, same
+from ipix_tune.config.dimension import end_values, every_value, same
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.study.plan import make_plan
@@ -178,7 +178,7 @@ def first_seed(study: StudyConfig, space: SearchSpace, arms: Sequence[Arm]) -> i
 
 
 def _highest(space: SearchSpace, name: str) -> int:
-    return max(int(str(value)) for value in every_value(space.dimensions[name]))
+    return max(int(str(value)) for value in end_values(space.dimensions[name]))
 
 
 def _config(space: SearchSpace, values: Mapping[str, Value]) -> Config:

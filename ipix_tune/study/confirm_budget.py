@@ -50,7 +50,7 @@ def price(study: StudyConfig, *, max_epochs: int) -> ConfirmationBudget | None:
         return None
     space = SearchSpace(study)
     bases = confirm.top + (confirm.defaults is not False)
-    others = sum(len(list(every_value(space.dimensions[name]))) - 1 for name in confirm.contrast)
+    others = sum(len(every_value(space.dimensions[name])) - 1 for name in confirm.contrast)
     others += len(confirm.variants)
     arms = bases * (1 + len(confirm.ladder)) + others
     return ConfirmationBudget(arms=arms, confirm=confirm, max_epochs=max_epochs, metric=study.objective.measured)

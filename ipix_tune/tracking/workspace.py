@@ -131,7 +131,7 @@ def sections(study: StudyConfig, *, rungs: Sequence[int], max_epochs: int) -> "l
 def _seeds_each(study: StudyConfig) -> str:
     """With how many seeds a configuration runs: all combinations of those that a grid searches, else one."""
     space = SearchSpace(study).dimensions
-    seeds = math.prod(len(list(every_value(space[name]))) for name in SEEDS if name in space)
+    seeds = math.prod(len(every_value(space[name])) for name in SEEDS if name in space)
     return f"{seeds} seed{'s' * (seeds != 1)} each"
 
 

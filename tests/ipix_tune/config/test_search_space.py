@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipix_tune.config.dead_dimensions import check_dead_dimensions
+from ipix_tune.config.dimension import every_value
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.config.validate_space import check_study
@@ -230,6 +232,27 @@ def test_a_grid_lists_every_value_in_the_leaves_types():
 def test_a_grid_refuses_a_continuous_dimension_by_name():
     with pytest.raises(SpaceError, match=r"interpixel\.alpha is continuous"):
         space_of({"interpixel.alpha": RANGES["interpixel.alpha"]}).grid()
+
+
+MANY = {"schedule.lr_warmup_steps": {"int": [0, 10**15]}}
+
+
+def test_whole_numbers_are_not_held_however_many_there_are():
+    """A seed of 0 .. 2^31 took all memory."""
+    space = space_of(MANY)
+    for corners in (True, False):
+        drawn = space.sample(random.Random(0), corners=corners)
+        assert 0 <= drawn["schedule.lr_warmup_steps"] <= 10**15
+    assert len(every_value(space.dimensions["schedule.lr_warmup_steps"])) == 10**15 + 1
+    assert check_dead_dimensions(space) == []
+
+
+@pytest.mark.parametrize(
+    "search", [MANY, {name: {"quniform": [0, 0.9, 0.0005]} for name in ("optim.momentum", "optim.weight_decay")}]
+)
+def test_a_grid_of_more_configurations_than_anyone_runs_is_refused(search):
+    with pytest.raises(SpaceError, match="more than 100000 configurations"):
+        space_of(search).grid()
 
 
 def test_grid_points_leave_out_inactive_dimensions_and_repeat_nothing():
