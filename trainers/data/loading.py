@@ -99,9 +99,11 @@ def _workers(count: int) -> str:
 
 
 def cores() -> int:
-    """CPU cores for this process: those it may run on, shared among the training processes of this machine."""
-    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, able // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """CPU cores for this process: those it may use, by its affinity and a container's quota, shared among the training
+    processes of this machine."""
+    from joblib import cpu_count
+
+    return max(1, int(cpu_count()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def auto_workers(device: Literal["cpu", "cuda"], *, cores: int) -> int:

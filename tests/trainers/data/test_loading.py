@@ -1,6 +1,10 @@
 """How many workers, and how much of the data is kept: chosen by cores, shared memory, data and disk."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import pytest
@@ -42,10 +46,33 @@ def test_for_a_gpu_all_cores_but_one_make_batches(cores, workers):
 
 
 def test_training_processes_of_one_machine_share_its_cores(monkeypatch):
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
     assert module.cores() == 16
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert module.cores() == 4
+
+
+COUNTED = "from trainers.data.loading import cores; from ipix_tune.execution.cluster import usable_cpus; "
+
+
+def counted(command):
+    """Cores for loader workers, and CPUs of a study's own Ray."""
+    program = [sys.executable, "-c", f"{COUNTED}print(cores(), usable_cpus())"]
+    return subprocess.run([*command, *program], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
+def test_an_affinity_counts_and_not_the_machine():
+    assert counted(["taskset", "-c", str(min(os.sched_getaffinity(0)))]) == ["1", "1"]
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_containers_quota_counts_and_not_the_machine():
+    """Its files as the kernel shows them in a container, of the second version of cgroups."""
+    files = "mount -t tmpfs none /sys/fs/cgroup && echo 100000 100000 > /sys/fs/cgroup/cpu.max"
+    if subprocess.run(["unshare", "-m", "sh", "-c", files], capture_output=True, check=False).returncode:
+        pytest.skip("no mount of its own is allowed here")
+    assert counted(["unshare", "-m", "sh", "-c", f'{files} && exec "$@"', "sh"]) == ["1", "1"]
 
 
 def test_on_a_cpu_the_training_process_makes_its_batches(train_config, room):
