@@ -74,6 +74,8 @@ def evaluate(
     console = Console(markup=False)
     say = plain(console)
     say(headline(loaded, len(images.items), views=augmentation.views))
+    for line in images.said:
+        say(line)
     with image_bar(console) as bar:
         task = bar.add_task("scoring", total=len(images.items))
         found = scored(

@@ -1,5 +1,6 @@
 """`evaluate`: all scores of a trained network on a list of images with masks, each with an interval over images."""
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from trainers.inference.model import LoadedModel, load_model
 from trainers.loop.evaluate import Absent, boundary_counts, confusion_matrix, scores
 from trainers.loop.fit import numerics
 from trainers.loop.out_of_memory import smaller_evaluation, told
+
+logger = logging.getLogger(__name__)
 
 BOUNDARY = 0.02
 """Width of the bands of boundary IoU as a share of the image's diagonal, as Cheng et al. have it."""
@@ -96,6 +99,8 @@ def evaluate(
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     if not isinstance(images, Images):
         images = listed_images(loaded, str(images), labelled=True)
+        for line in images.said:
+            logger.warning("%s", line)
     config, classes = loaded.config, loaded.num_classes
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     counts: list[Tensor] = []

@@ -8,12 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from trainers.common.errors import ConfigError
+from trainers.common.errors import ConfigError, UserError
 from trainers.common.home import expanded
 from trainers.common.paths import is_file, is_folder
 from trainers.data.band_files import ARRAY
+from trainers.data.copies import Same, how_same, listed_once, scored_and_trained
 from trainers.data.layout import RGB_BANDS, Item
 from trainers.data.lists import read_split, split_path
+from trainers.data.open import open_data
 from trainers.inference.model import LoadedModel
 
 
@@ -25,11 +27,13 @@ class Images:
         items: images, each once, in the order of a list, or by name.
         names: of their outputs, in the same order: a path below the output folder, without an ending.
         passed_over: files of the given folders that are no images by their ending.
+        said: lines for people about the list: images that it names twice, and images that trained the network.
     """
 
     items: tuple[Item, ...]
     names: tuple[str, ...]
     passed_over: tuple[Path, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def given_images(model: LoadedModel, paths: Sequence[str | Path], *, without: Path | None = None) -> Images:
@@ -71,7 +75,8 @@ def listed_images(model: LoadedModel, name: str, *, labelled: bool = False) -> I
     Args:
         model: whose config says how lines are read, and where `data.root` lies.
         name: of the file, absolute, relative to `data.root`, or to the working directory.
-        labelled: every line must lead to a mask.
+        labelled: every line must lead to a mask. An image that is named twice, in whatever spelling, is then scored
+            once.
 
     Raises:
         ConfigError, DataError: the root, the file or an image does not exist.
@@ -83,8 +88,30 @@ def listed_images(model: LoadedModel, name: str, *, labelled: bool = False) -> I
     here = Path(name)
     path = here.absolute() if is_file(here, what="--list") else split_path(layout, name, key="list")
     items = read_split(path, layout, labelled=labelled, encoding=config.list_encoding)
-    once = tuple({item.image: item for item in items}.values())
-    return Images(items=once, names=names_of(once, layout.root))
+    if not labelled:
+        once = tuple({item.image: item for item in items}.values())
+        return Images(items=once, names=names_of(once, layout.root))
+    found = listed_once(items, Same(item.image for item in items), key="list")
+    doubled = [] if found.said is None else [found.said.removeprefix("data.list: ")]
+    said = (*doubled, *_trained_too(model, found.items))
+    return Images(items=found.items, names=names_of(found.items, layout.root), said=said)
+
+
+def _trained_too(model: LoadedModel, items: Sequence[Item]) -> list[str]:
+    """A warning where images of a list trained the network; none where the run's own lists are not here."""
+    try:
+        data = open_data(model.config.data, final=model.config.evaluation.final)
+    except UserError:
+        return []
+    training = (*data.labelled, *data.unlabelled)
+    found = scored_and_trained(items, training, Same(item.image for item in (*items, *training)))
+    if not found:
+        return []
+    item, other = found[0]
+    return [
+        f"warning: {len(found)} of {len(items)} images trained this network, first {item.name} "
+        f"({how_same(item.image, other.image)} {other.name}): these scores do not tell what it makes of other images"
+    ]
 
 
 def names_of(items: Sequence[Item], root: Path) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,37 @@ def test_the_command_scores_a_list_and_writes_tables_that_agree(run, model, tmp_
     images = list(csv.DictReader((tmp_path / "out/images.csv").open()))
     assert sum(int(row["pixels"]) for row in images) == int(counts.sum())
     assert Image.open(tmp_path / "out/confusion.png").size[0] > 300
+
+
+def test_an_image_that_a_list_names_twice_counts_once_and_is_named(model, tmp_path):
+    root = model.config.data.layout().root
+    lines = (root / model.config.data.val).read_text().splitlines()[:3]
+    image, mask = lines[0].split()
+    (tmp_path / "link.jpg").symlink_to(root / image)
+    again = [lines[1], f"./{lines[2]}", f"{tmp_path / 'link.jpg'} {root / mask}"]
+    (tmp_path / "once.txt").write_text("\n".join(lines))
+    (tmp_path / "twice.txt").write_text("\n".join([*lines, *again]))
+    once, twice = (listed_images(model, str(tmp_path / f"{name}.txt"), labelled=True) for name in ("once", "twice"))
+    assert (once.said, len(twice.said)) == ((), 1)
+    assert "3 duplicate lines are left out, first: " in twice.said[0]
+    assert found(evaluate(model, twice, resamples=0)) == found(evaluate(model, once, resamples=0))
+
+
+def test_a_list_with_images_that_trained_is_warned_about(run, model, tmp_path, capsys):
+    root, lists = model.config.data.layout().root, model.config.data.layout().lists
+    trained, others = ((root / lists[key]).read_text().splitlines() for key in ("labelled", "val"))
+    image, mask = trained[-1].split()
+    shutil.copy(root / image, tmp_path / "copy.jpg")
+    (tmp_path / "test.txt").write_text("\n".join([*others[:3], trained[0], f"{tmp_path / 'copy.jpg'} {root / mask}"]))
+    said = listed_images(model, str(tmp_path / "test.txt"), labelled=True).said
+    assert len(said) == 1
+    assert said[0].startswith("warning: 2 of 5 images trained this network, first ")
+    with pytest.raises(SystemExit):
+        command_line(app, args=["evaluate", str(run), "--list", str(tmp_path / "test.txt")], prog_name="ipix-tune")
+    assert said[0] in capsys.readouterr().out
+    data = model.config.data.model_copy(update={"labelled": "gone.txt"})
+    elsewhere = replace(model, config=model.config.model_copy(update={"data": data}))
+    assert listed_images(elsewhere, str(tmp_path / "test.txt"), labelled=True).said == ()
 
 
 def test_an_image_alone_has_the_scores_of_a_list_of_it(model):
