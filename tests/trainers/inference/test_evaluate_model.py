@@ -81,9 +81,13 @@ def test_the_command_scores_a_list_and_writes_tables_that_agree(run, model, tmp_
     assert Image.open(tmp_path / "out/confusion.png").size[0] > 300
 
 
+def _val_lines(model):
+    return (model.config.data.layout().root / model.config.data.val).read_text().splitlines()
+
+
 def test_an_image_that_a_list_names_twice_counts_once_and_is_named(model, tmp_path):
     root = model.config.data.layout().root
-    lines = (root / model.config.data.val).read_text().splitlines()[:3]
+    lines = _val_lines(model)[:3]
     image, mask = lines[0].split()
     (tmp_path / "link.jpg").symlink_to(root / image)
     again = [lines[1], f"./{lines[2]}", f"{tmp_path / 'link.jpg'} {root / mask}"]
@@ -93,6 +97,14 @@ def test_an_image_that_a_list_names_twice_counts_once_and_is_named(model, tmp_pa
     assert (once.said, len(twice.said)) == ((), 1)
     assert "3 duplicate lines are left out, first: " in twice.said[0]
     assert found(evaluate(model, twice, resamples=0)) == found(evaluate(model, once, resamples=0))
+
+
+def test_an_image_with_two_masks_is_scored_with_both(model, tmp_path):
+    first, second = (line.split() for line in _val_lines(model)[:2])
+    (tmp_path / "both.txt").write_text(f"{' '.join(first)}\n{first[0]} {second[1]}\n")
+    images = listed_images(model, str(tmp_path / "both.txt"), labelled=True)
+    assert ([item.mask_name for item in images.items], images.said) == ([first[1], second[1]], ())
+    assert len(set(images.names)) == 2
 
 
 def test_a_list_with_images_that_trained_is_warned_about(run, model, tmp_path, capsys):
