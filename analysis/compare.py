@@ -35,7 +35,7 @@ def side_by_side(studies: list[Path], out: Path) -> None:
     except LogsError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     for section in sections:
         _say(section, console)
     typer.echo(f"comparison: {page}")

@@ -68,7 +68,7 @@ class Study:
 
         from ipix_tune.study.dry_run import dry_run
 
-        console = Console(file=io.StringIO(), record=True, width=120, markup=False)
+        console = Console(file=io.StringIO(), record=True, width=120, markup=False, emoji=False)
         console.print(dry_run(self.config, cluster=None))
         return console.export_text()
 
@@ -88,7 +88,7 @@ class Study:
 
         from ipix_tune.study.run_search import finish, run
 
-        console = console or Console(markup=False)
+        console = console or Console(markup=False, emoji=False)
         outcome = run(self.config, resume=resume, address=address, console=console)
         finish(self.config, outcome, console=console)
         return Results(outcome.folder)
@@ -106,7 +106,7 @@ class Study:
         from ipix_tune.study.run_confirm import confirm
         from ipix_tune.study.run_search import finish
 
-        console = console or Console(markup=False)
+        console = console or Console(markup=False, emoji=False)
         begun = (self.folder / FOLDER / PLAN).exists()
         outcome = confirm(self.config, resume=begun, address=address, console=console)
         finish(self.config, outcome, console=console)

@@ -59,7 +59,7 @@ def confirm(
     from ipix_tune.study.run_confirm import describe
     from ipix_tune.study.run_search import finish
 
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     if retry_failed and not resume:
         raise ConfirmError("--retry-failed belongs to --resume: a confirmation that begins has no failed runs")
     config = load_study(study, overrides or [])

@@ -85,7 +85,7 @@ def _progress(files: int) -> Callable[[], object]:
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True, markup=False)
+    console = Console(stderr=True, markup=False, emoji=False)
     if not console.is_terminal:
         return lambda: None
     bar = Progress(console=console, transient=True)

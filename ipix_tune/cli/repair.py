@@ -33,7 +33,7 @@ def repair(
     from ipix_tune.tracking.shell_environment import clear, wandb_mode
     from trainers.common.errors import UserError
 
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     for line in clear():
         say(console, line)
     config = load_study(study, [])

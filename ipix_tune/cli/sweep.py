@@ -68,7 +68,7 @@ def sweep(
     from ipix_tune.config.search_space import SearchSpace
     from trainers.common.errors import ConfigError
 
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     if retry_failed and not resume:
         raise ConfigError("--retry-failed belongs to --resume: a study that begins has no failed trials")
     given = [*(overrides or []), *([] if name is None else [f"name={json.dumps(name)}"])]

@@ -71,7 +71,7 @@ def evaluate(
         overrides=config_overrides(sliding=sliding, window=window, threads=threads, given=overrides),
     )
     images = listed_images(loaded, listed, labelled=True) if listed else run_images(loaded, part)  # type: ignore[arg-type]
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     say = plain(console)
     say(headline(loaded, len(images.items), views=augmentation.views))
     for line in images.said:

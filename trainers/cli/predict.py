@@ -83,7 +83,7 @@ def predict(
         overrides=config_overrides(sliding=sliding, window=window, threads=threads, given=overrides),
     )
     found = given_images(loaded, images, without=out) if images else listed_images(loaded, str(listed))
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     say = plain(console)
     say(headline(loaded, len(found.items), views=augmentation.views))
     if found.passed_over:

@@ -140,7 +140,7 @@ def train(
     first = int(os.environ.get("RANK", "0")) == 0
     if not resume and (run_dir / "checkpoints").exists():
         raise ConfigError(f"{run_dir} holds a run: go on with --resume, or give another --run-dir")
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
 
     def say(lines: Sequence[str]) -> None:
         for text in lines if first else ():

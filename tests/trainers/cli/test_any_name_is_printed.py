@@ -32,7 +32,7 @@ def test_the_line_of_an_epoch_has_a_class_whose_name_is_in_brackets(capsys):
 
 
 def test_a_training_into_a_folder_whose_name_is_in_brackets_says_where_it_is(tmp_path, capsys):
-    folder = tmp_path / "[/b]" / "[red]"
+    folder = tmp_path / "[/b]" / "[red]" / "a:car:b"
     train(tiny(schedule={"epochs": 1, "steps_per_epoch": 1}), folder)
     assert capsys.readouterr().out.splitlines()[-1] == f"run: {folder}"
 
@@ -46,8 +46,10 @@ def consoles():
 
 
 @pytest.mark.parametrize("console", list(consoles()))
-def test_no_console_reads_markup_in_what_it_prints(console):
-    assert {one.arg: ast.unparse(one.value) for one in console.keywords}.get("markup") == "False"
+def test_no_console_reads_markup_or_emoji_in_what_it_prints(console):
+    """A class `road:car:red` would be printed with a picture of a car in it."""
+    keywords = {one.arg: ast.unparse(one.value) for one in console.keywords}
+    assert (keywords.get("markup"), keywords.get("emoji")) == ("False", "False")
 
 
 @pytest.mark.parametrize("module", ["ipix_tune.cli.exit_codes", "trainers.common.output"])
