@@ -83,6 +83,7 @@ def themed(theme: Theme) -> Iterator[None]:
         "axes.titlesize": theme.font * 1.15,
         "axes.titlelocation": "left",
         "font.size": theme.font,
+        "text.parse_math": False,  # names of users may hold dollars
         "pdf.fonttype": 42,
         "legend.frameon": False,
         "svg.hashsalt": "ipix-tune",

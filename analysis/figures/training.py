@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
+from analysis.figures.ticks import log_ticks
 
 WIDE = 20
 """Ratio of the largest to the smallest value above which the axis is logarithmic."""
@@ -26,6 +27,7 @@ def draw(
         values = [value for curve in terms.values() for value in curve.values()]
         if min(values) > 0 and max(values) > WIDE * min(values):
             axes.set_yscale("log")
+            log_ticks(axes.yaxis, min(values), max(values))
         axes.set_ylabel("loss term")
         axes.set_title(f"Mean over each epoch's steps, {called}")
         style.legend(figure, axes, theme)

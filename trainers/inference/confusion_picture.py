@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -22,6 +23,11 @@ def draw(confusion: NDArray[np.int64], classes: tuple[str, ...], path: Path) -> 
         classes: names.
         path: a PNG file.
     """
+    with rc_context({"text.parse_math": False}):  # names of classes may hold dollars
+        _draw(confusion, classes, path)
+
+
+def _draw(confusion: NDArray[np.int64], classes: tuple[str, ...], path: Path) -> None:
     count = len(classes)
     totals = confusion.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):

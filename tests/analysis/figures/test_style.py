@@ -1,11 +1,13 @@
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from analysis.figures import style
+from analysis.figures import style, training
 
 LIMITS = [
     *[(0.5, 4), (1, 16), (0.01, 10), (1e-5, 0.1), (0.0005, 0.05), (3, 30), (0.02, 0.3), (0.8, 1.6), (1e-7, 1e3)],
@@ -57,3 +59,21 @@ def test_a_figure_is_drawn_once_for_each_of_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "draw", counted)
     files = style.save(figure, tmp_path, "panel", style.LIGHT)
     assert len(drawn) == len(files)
+
+
+@pytest.mark.parametrize("name", ["a$x_{$", "from $5 to $9", "a$b$c$", r"\frac", "50%"])
+def test_a_name_with_dollars_is_text_and_no_formula(tmp_path, name):
+    curve = {1: 100.0, 2: 1.0, 3: 0.01}
+    figure = training.draw({name: curve, "b": curve}, {}, style.LIGHT, called=name)
+    style.save(figure, tmp_path, "training", style.LIGHT)
+    texts = [one.get_text() for one in figure.findobj(Text)]
+    assert name in texts
+    assert [one for one in texts if "mathdefault" in one] == []
+    assert "10⁻¹" in texts
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in Path(style.__file__).parent.glob("*.py")))
+def test_no_logarithmic_axis_has_matplotlibs_own_labels(module):
+    """They are formulas, which would be shown as they are written."""
+    text = Path(style.__file__).with_name(f"{module}.py").read_text()
+    assert text.count('scale("log")') <= text.count("log_ticks(")

@@ -231,6 +231,11 @@ def test_a_run_without_held_out_images_says_what_to_give(model):
         run_images(without, "holdout")
 
 
+def test_a_class_with_dollars_in_its_name_is_text_and_no_formula(tmp_path):
+    draw(np.eye(2, dtype=np.int64), ("a$x_{$", "from $5 to $9"), tmp_path / "x.png")
+    assert Image.open(tmp_path / "x.png").size[1] > 300
+
+
 def test_a_matrix_of_many_classes_is_drawn_without_numbers_and_of_few_with_them(tmp_path):
     for classes in (2, 40):
         draw(np.eye(classes, dtype=np.int64), tuple(f"class {index}" for index in range(classes)), tmp_path / "x.png")
