@@ -203,23 +203,36 @@ def disk(tmp_path):
         yield folder
 
 
-def fill(disk):
-    """Leave not a byte. Most of it is taken at once: a study may come to its end while many megabytes are written."""
-    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-        free = shutil.disk_usage(disk).free
-        os.posix_fallocate(file.fileno(), 0, max(free - (8 << 20), 1))
-        file.seek(0, os.SEEK_END)
+def fill(disk, name="filler", *, but=0):
+    """Leave so many bytes of it."""
+    with contextlib.suppress(OSError), (disk / name).open("wb", buffering=0) as file:
+        if but:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - but)
+            return
         while True:
             file.write(bytes(1 << 20))
 
 
+def fill_in_the_middle(process, disk):
+    """Leave not a byte in the middle of a trial. Most is taken before, once the study has seen that there is room: it
+    might come to its end while so much is written."""
+    in_the_middle(process, disk / "tiny", trial="t0000", epoch=1)
+    fill(disk, "most", but=100 << 20)
+    in_the_middle(process, disk / "tiny")
+    fill(disk)
+
+
+def make_room(disk):
+    for name in ("most", "filler"):
+        (disk / name).unlink()
+
+
 def test_a_disk_that_is_full_for_a_while_is_waited_for(study_file, disk, undisturbed, cost):
     place, process = disk / "tiny", sweep(study_file)
-    in_the_middle(process, place)
+    fill_in_the_middle(process, disk)
     watch = Watch(place, how="by itself")
-    fill(disk)
     time.sleep(15)
-    (disk / "filler").unlink()
+    make_room(disk)
     ended(process)
     cost("the disk is full for 15 s", watch.end())
     assert_same_answer(place, undisturbed)
@@ -227,15 +240,14 @@ def test_a_disk_that_is_full_for_a_while_is_waited_for(study_file, disk, undistu
 
 def test_a_disk_that_stays_full_ends_the_study_clearly_and_a_resume_goes_on(study_file, disk, undisturbed, cost):
     place, process = disk / "tiny", sweep(study_file)
-    in_the_middle(process, place)
+    fill_in_the_middle(process, disk)
     watch = Watch(place, how="a clear stop after 60 to 70 s, then `--resume`")
-    fill(disk)
     output, _ = process.communicate(timeout=BUSY_S)
     assert process.returncode == 1, output
     assert "the study's storage" in output
     assert "\ngo on with: " in output
     assert "Traceback" not in output, output[max(output.find("Traceback") - 500, 0) :]
-    (disk / "filler").unlink()
+    make_room(disk)
     ended(sweep(study_file, "--resume"))
     cost("the disk stays full", watch.end())
     assert_same_answer(place, undisturbed)
