@@ -1,6 +1,7 @@
 """Runs a phase of a study: the trials that its store gives, through Ray Tune, to their ends."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ class Runner:
                 raise
             self._stop.storage_fault = fault
 
+    def _written(self, act: Callable[[], object]) -> bool:
+        """Do what writes into the record; False: the study's storage has failed, now or before, and the study ends."""
+        if self._stop.storage_fault is None:
+            self._guarded(act)
+        return self._stop.storage_fault is None
+
     def _tune(self) -> None:
         """All trials through Ray Tune, until there are none or something stops the study."""
         from ray import tune
@@ -113,6 +120,7 @@ class Runner:
                 on_end=self._trial_ended,
                 on_step=self._look_around,
                 on_storage_fault=self._stop.storage_failed,
+                write=self._written,
                 alike=Alike(
                     study.stop_after_same_error, fitted=work.progress.count("complete", "stopped", "infeasible") > 0
                 ),
@@ -126,6 +134,7 @@ class Runner:
                 converged=work.converged,
                 max_epochs=work.progress.max_epochs,
                 watched=True,
+                write=self._written,
             )
             tune.Tuner(
                 tune.with_resources(over_workers if study.resources.workers > 1 else in_actor, _actor_resources(study)),

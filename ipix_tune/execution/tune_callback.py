@@ -9,12 +9,14 @@ from ray.tune import Callback
 from analysis.columns import State
 from ipix_tune.execution.placement import Releaser
 from ipix_tune.execution.progress_table import Display, TrialRow
-from ipix_tune.search.ray_searcher import end_of
+from ipix_tune.search.ray_searcher import Write, end_of, write_and_raise
 from ipix_tune.search.repeated_error import OTHER, Alike
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.tracking.pictures import left_by
 from ipix_tune.tracking.runs import Tracker
+
+UNRECORDED = "its end could not be recorded"
 
 
 class TuneCallback(Callback):
@@ -29,6 +31,7 @@ class TuneCallback(Callback):
         on_end: called with a trial's key once it has ended.
         on_step: called often.
         on_storage_fault: called with the reason when a trial could not write to the study's storage.
+        write: how a trial's end is written into the record. Where that fails, the trial goes on when the study does.
         alike: counts failures with the same error.
         on_alike: called with the reason when there were too many of them in a row.
         thaws: a trial that the scheduler stopped may go on later, so that its W&B run stays open until the study ends:
@@ -46,6 +49,7 @@ class TuneCallback(Callback):
         on_end: Callable[[str], None],
         on_step: Callable[[], None],
         on_storage_fault: Callable[[str], None],
+        write: Write = write_and_raise,
         alike: Alike | None = None,
         on_alike: Callable[[str], None] = lambda reason: None,
         thaws: bool = False,
@@ -58,6 +62,7 @@ class TuneCallback(Callback):
         self._on_end = on_end
         self._on_step = on_step
         self._on_storage_fault = on_storage_fault
+        self._write = write
         self._alike, self._on_alike = alike or Alike(0), on_alike
         self._thaws = thaws
         self._recovered: dict[str, int] = {}
@@ -129,6 +134,8 @@ class TuneCallback(Callback):
         state, error = end_of(last, max_epochs=self._display.progress.max_epochs)
         if state == "interrupted":
             self._on_storage_fault(str(error))
+        elif not self._write(lambda: None):
+            state, error = "interrupted", UNRECORDED
         self._end(trial.config["key"], state, error, last.cause)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -161,10 +168,13 @@ class TuneCallback(Callback):
         self._display.progress.finished_here += 1
         if not row.paused:
             self._finish(key, row)
-        if state != "interrupted":
-            self._trials.end(key, state=state, error=error, cause=cause)
+        if state == "interrupted":
+            pass
+        elif self._write(lambda: self._trials.end(key, state=state, error=error, cause=cause)):
             if (reason := self._alike.ended(state=state, error=error, cause=cause)) is not None:
                 self._on_alike(reason)
+        else:
+            row.state, row.error, row.paused = "interrupted", UNRECORDED, False
         self._ended.add(key)
         if (group := self._groups.pop(key, None)) is not None:
             self._releaser.ended(group)

@@ -9,6 +9,15 @@ from analysis.columns import State
 from ipix_tune.search.trial_message import SCORE, TrialMessage
 from ipix_tune.search.trial_store import TrialStore
 
+Write = Callable[[Callable[[], object]], bool]
+"""Does what writes into the record; False: its storage has failed, now or before."""
+
+
+def write_and_raise(act: Callable[[], object]) -> bool:
+    """Where nobody is there who would end the study, a storage that fails is an error."""
+    act()
+    return True
+
 
 class TrialStoreSearcher(Searcher):
     """Hands out the store's trials, as many at once as ``concurrent`` says, and writes back what they report.
@@ -21,6 +30,8 @@ class TrialStoreSearcher(Searcher):
         max_epochs: full length of a trial.
         watched: a `ipix_tune.execution.tune_callback.TuneCallback` ends the trials, once their logs are closed; else
             they end here.
+        write: how the end of a trial is written. Ray Tune takes an error of its searcher at a trial's end for one of
+            the trial, which has failed then.
     """
 
     def __init__(
@@ -32,6 +43,7 @@ class TrialStoreSearcher(Searcher):
         converged: Callable[[], str | None] = lambda: None,
         max_epochs: int,
         watched: bool = False,
+        write: Write = write_and_raise,
     ) -> None:
         super().__init__(metric=SCORE)
         self._trials = trials
@@ -39,6 +51,7 @@ class TrialStoreSearcher(Searcher):
         self._concurrent, self._converged = concurrent, converged
         self._max_epochs = max_epochs
         self._watched = watched
+        self._write = write
         self._keys: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -71,6 +84,9 @@ class TrialStoreSearcher(Searcher):
         if key is None or error:
             return
         told = TrialMessage.from_result(result or {})
+        self._write(lambda: self._record_end(key, told))
+
+    def _record_end(self, key: str, told: TrialMessage) -> None:
         state, reason = end_of(told, max_epochs=self._max_epochs)
         if state == "stopped" and told.epoch is not None:
             self._trials.stop(key, epoch=told.epoch)

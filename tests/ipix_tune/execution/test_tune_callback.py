@@ -1,5 +1,6 @@
 """What Ray Tune tells of trials, in orders that a healthy cluster never gives."""
 
+import errno
 import types
 
 import pytest
@@ -11,6 +12,7 @@ from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution import placement
 from ipix_tune.execution.progress_table import Display, ProgressTable
 from ipix_tune.execution.tune_callback import TuneCallback
+from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.tracking.runs import Tracker
 from tests.ipix_tune.studies import base
@@ -172,3 +174,50 @@ def test_the_journal_is_told_of_an_end_after_the_log_is_closed(watched, monkeypa
     watcher.on_trial_complete(0, [], trial)
     assert states == ["running"]
     assert store.entries()[0].state == "stopped"
+
+
+@pytest.fixture
+def full(watched):
+    """The watcher, its store, which has no room for a trial's end, and a searcher over it; as `Runner` joins them."""
+    watcher, store, progress, trial = watched
+    faults = []
+
+    def write(act):
+        if not faults:
+            try:
+                act()
+            except OSError as error:
+                faults.append(str(error))
+        return not faults
+
+    def no_room(*given, **told):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    watcher._write = write
+    return watcher, store, progress, trial, no_room, write
+
+
+def test_a_trial_whose_end_finds_no_room_goes_on_when_the_study_does(full, monkeypatch):
+    watcher, store, progress, trial, no_room, _ = full
+    monkeypatch.setattr(store, "end", no_room)
+    watcher.on_trial_start(0, [], trial)
+    watcher.on_trial_complete(0, [], trial)
+    row = progress.rows["t0000"]
+    assert (row.state, row.error) == ("interrupted", "its end could not be recorded")
+    assert progress.ended() == set()
+    assert [one.state for one in store.entries()] == ["running"]
+
+
+def test_no_error_of_the_record_reaches_ray_tune_at_a_trials_end(full, monkeypatch):
+    """Tune would take it for one of the trial, which has failed then, and print it."""
+    watcher, store, progress, trial, no_room, write = full
+    searcher = TrialStoreSearcher(
+        store, trial_config=lambda key, values: {}, concurrent=lambda: 2, max_epochs=9, watched=True, write=write
+    )
+    searcher.suggest("a")
+    monkeypatch.setattr(store, "report", no_room)
+    searcher.on_trial_complete("a", {"epoch": 1, "objective": 50.0})
+    assert write(lambda: None) is False
+    watcher.on_trial_start(0, [], trial)
+    watcher.on_trial_complete(0, [], trial)
+    assert progress.rows["t0000"].state == "interrupted"
