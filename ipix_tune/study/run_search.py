@@ -175,11 +175,13 @@ def _when_it_can_be_written(make: Callable[[], T], place: Path) -> T:
     """What ``make`` gives of the study's folder. A disk that is full meanwhile, or away, is waited for as long as for a
     trial's epoch."""
 
+    mark = place / IDENTITY if (place / IDENTITY).exists() else place
+
     def attempt() -> T:
         try:
             return make()
         except OSError as error:
-            if error.errno in FULL or not (place / IDENTITY).exists():
+            if error.errno in FULL or not mark.exists():
                 raise _StorageAway(error.errno, error.strerror or str(error), error.filename) from error
             raise
 
