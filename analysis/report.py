@@ -2,16 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from analysis.compare import OUT, side_by_side
 from analysis.errors import LogsError
 from analysis.page.build import build
-
-if TYPE_CHECKING:
-    pass
 
 LOCAL = "127.0.0.1"
 

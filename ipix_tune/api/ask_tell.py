@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.columns import State
 from analysis.stats import constraints
@@ -12,9 +12,6 @@ from ipix_tune.trainer.interface import Config
 from ipix_tune.trainer.resources import Value
 from trainers.common.errors import UserError
 from trainers.common.object_uri import is_uri
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(kw_only=True)

@@ -39,10 +39,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 MEASURED = ("time/", "memory/")
 """How the names of metrics begin that are measured on the machine, and so differ between equal runs."""
