@@ -165,8 +165,8 @@ class TuneCallback(Callback):
         if row.state != "running":
             return
         row.state, row.error, row.paused = state, error, self._thaws and state == "stopped"
-        self._display.progress.finished_here += 1
         if not row.paused:
+            self._display.progress.finished_here += 1
             self._finish(key, row)
         if state == "interrupted":
             pass

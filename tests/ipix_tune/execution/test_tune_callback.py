@@ -176,6 +176,17 @@ def test_the_journal_is_told_of_an_end_after_the_log_is_closed(watched, monkeypa
     assert store.entries()[0].state == "stopped"
 
 
+def test_a_trial_that_may_go_on_does_not_count_as_ended_for_the_time_to_go(watched):
+    watcher, _, progress, trial = watched
+    watcher._thaws = True
+    watcher.on_trial_start(0, [], trial)
+    trial.last_result = {"epoch": 1, "objective": 50.0}
+    watcher.on_trial_result(0, [], trial, trial.last_result)
+    watcher.on_trial_complete(0, [], trial)
+    assert progress.rows["t0000"].paused
+    assert progress.finished_here == 0
+
+
 @pytest.fixture
 def full(watched):
     """The watcher, its store, which has no room for a trial's end, and a searcher over it; as `Runner` joins them."""
