@@ -98,11 +98,11 @@ def listed_images(model: LoadedModel, name: str, *, labelled: bool = False) -> I
 
 
 def _trained_too(model: LoadedModel, items: Sequence[Item]) -> list[str]:
-    """A warning where images of a list trained the network; none where the run's own lists are not here."""
+    """A warning where images of a list trained the network; a note where the run's own lists are not here."""
     try:
         data = open_data(model.config.data, final=model.config.evaluation.final)
-    except UserError:
-        return []
+    except UserError as error:
+        return [f"note: not compared with the images that trained this network, which cannot be found here: {error}"]
     training = (*data.labelled, *data.unlabelled)
     found = scored_and_trained(items, training, Same(item.image for item in (*items, *training)))
     if not found:

@@ -119,9 +119,15 @@ def test_a_list_with_images_that_trained_is_warned_about(run, model, tmp_path, c
     with pytest.raises(SystemExit):
         command_line(app, args=["evaluate", str(run), "--list", str(tmp_path / "test.txt")], prog_name="ipix-tune")
     assert said[0] in capsys.readouterr().out
+
+
+def test_a_list_that_cannot_be_compared_with_what_trained_says_so(model, tmp_path):
+    (tmp_path / "test.txt").write_text("\n".join(_val_lines(model)[:3]))
     data = model.config.data.model_copy(update={"labelled": "gone.txt"})
     elsewhere = replace(model, config=model.config.model_copy(update={"data": data}))
-    assert listed_images(elsewhere, str(tmp_path / "test.txt"), labelled=True).said == ()
+    (said,) = listed_images(elsewhere, str(tmp_path / "test.txt"), labelled=True).said
+    assert said.startswith("note: not compared with the images that trained this network, which cannot be found here: ")
+    assert "gone.txt" in said
 
 
 def test_an_image_alone_has_the_scores_of_a_list_of_it(model):
