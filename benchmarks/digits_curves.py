@@ -3,6 +3,7 @@
     python -m benchmarks.digits_curves record --folder F      # goes on where it was left
     python -m benchmarks.digits_curves pack --folder F        # benchmarks/digits_curves.parquet
     python -m benchmarks.digits_curves study --out S          # as a study's folder, for `ipix-tune simulate --curves S`
+    python -m benchmarks.digits_curves predicted              # how well configurations left out are predicted
 
 The configurations are a scrambled Sobol sequence over the search space of `digits_curves.yaml`, the same ones every
 time. All are trained with seed 0 first, then every fifth with two more. `F/rows.jsonl` has a line a training: the
@@ -10,18 +11,22 @@ configuration's number, its values, the seed, `val/miou` of every epoch, and how
 """
 
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from scipy.stats import qmc
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.neighbors import KNeighborsRegressor
 
 from analysis.ingest import tables
-from benchmarks.helpers.recorded_digits import RECORDED, STUDY
+from benchmarks.helpers.recorded_digits import RECORDED, STUDY, Features, RecordedDigits, forest, shipped
 from ipix_tune.config.dimension import from_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.load_study import load
@@ -166,6 +171,27 @@ def study(
             history.append({"run_id": run_id, "epoch": epoch, "time": epoch * epoch_s, "val/miou": score})
     tables.save(tables.assemble(runs, pa.Table.from_pylist(history), {"study": "digits-curves"}), out)
     typer.echo(f"{out}: {len(runs)} trainings; ipix-tune simulate {STUDY.name} --curves {out}")
+
+
+@app.command()
+def predicted(folds: Annotated[int, typer.Option(min=2)] = 20) -> None:
+    """Leave configurations out and predict the mean of their last scores from the others: by the forest that the family
+    digits of `benchmarks.anytime` is, and by the nearest one. Print the share of the variance that each explains, and
+    what seeds differ by."""
+    curves = RecordedDigits(shipped(), seed=0)
+    own: dict[int, list[float]] = {}
+    for row in shipped():
+        own.setdefault(row["configuration"], []).append(curves.whole(row)[-1])
+    values = {row["configuration"]: row["values"] for row in shipped()}
+    features = Features(SearchSpace(load(STUDY))).of([values[number] for number in own])
+    ends = np.array([np.mean(scores) for scores in own.values()])
+    models: dict[str, Any] = {"forest": forest(), "nearest": KNeighborsRegressor(1)}
+    for name, model in models.items():
+        found = cross_val_predict(model, features, ends, cv=KFold(folds, shuffle=True, random_state=0))
+        left = float(np.mean((found - ends) ** 2))
+        typer.echo(f"{name}: R2 {1 - left / ends.var():.2f}, root mean squared error {math.sqrt(left):.1f}")
+    variances = [np.var(scores, ddof=1) for scores in own.values() if len(scores) > 1]
+    typer.echo(f"standard deviation between seeds: {math.sqrt(float(np.mean(variances))):.1f}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ipix_tune.search.curve_surrogate import CurveSurrogate, Guess
 from ipix_tune.search.trial_message import TrialMessage
-from ipix_tune.search.trial_record import TrialRecord
+from ipix_tune.search.trial_record import TrialRecord, trial_number
 
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
@@ -27,6 +27,8 @@ class FreezeThaw(FIFOScheduler):
         seed: of the draws.
         records: gives all trials as they are.
         may_begin: whether the study has room for a new configuration.
+        believed: whether the study's first trial is what its author would bet on, a point or the priors' center. It
+            then runs in full without a pause: until a trial has, the others have nothing to be compared with.
     """
 
     def __init__(
@@ -37,10 +39,11 @@ class FreezeThaw(FIFOScheduler):
         seed: int,
         records: Callable[[], Sequence[TrialRecord]],
         may_begin: Callable[[], bool],
+        believed: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fitted, self._seed, self._records, self._may_begin = fitted, seed, records, may_begin
-        self._rungs, self._full = tuple(levels[:-1]), levels[-1]
+        self._rungs, self._full, self._believed = tuple(levels[:-1]), levels[-1], believed
         self._decided: tuple[tuple[bool, int, int, int], str | None] | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
@@ -51,7 +54,7 @@ class FreezeThaw(FIFOScheduler):
 
     def decide(self, key: str, epoch: int, score: float) -> str:
         """Whether the trial goes on at once: CONTINUE or STOP."""
-        if epoch not in self._rungs:
+        if epoch not in self._rungs or (self._believed and trial_number(key) == 0):
             return CONTINUE
         records = self._records()
         known = next((one for one in records if one.key == key), None)

@@ -8,6 +8,7 @@ has a score is given the final score that it would likely have had, and shown by
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,21 @@ def expected_ends(curves: Sequence[Mapping[int, float]], rungs: Sequence[int]) -
 
 def _ends(curves: Sequence[Mapping[int, float]], rungs: Sequence[int]) -> np.ndarray:
     """As :func:`expected_ends`, (curves,); not a number where a curve reached no rung."""
-    scores = np.array([[one.get(rung, math.nan) for rung in rungs] for one in curves]).reshape(-1, len(rungs))
+    return _ends_of(np.array([_at_rungs(one, rungs) for one in curves]).reshape(-1, len(rungs)))
+
+
+def _at_rungs(curve: Mapping[int, float], rungs: Sequence[int]) -> list[float]:
+    return [curve.get(rung, math.nan) for rung in rungs]
+
+
+def _ends_of(scores: np.ndarray) -> np.ndarray:
+    """The same of scores (curves, rungs)."""
     known = ~np.isnan(scores)
-    ends = np.full(len(curves), math.nan)
-    for here in range(len(rungs)):
+    ends = np.full(len(scores), math.nan)
+    for here in range(scores.shape[1]):
         reached = known[:, here]
         ends[reached] = scores[reached, here]
-        if here + 1 < len(rungs):
+        if here + 1 < scores.shape[1]:
             mean, slope, next_mean = _line(scores[:, here : here + 2])
             ends = next_mean + slope * (ends - mean)
     return ends
@@ -76,12 +85,14 @@ def ranks(curves: Sequence[Mapping[int, float]], *, stopped: Sequence[bool]) -> 
     curves were ``stopped``, and the longest curve's end."""
     rungs = {max(one) for one, early in zip(curves, stopped, strict=True) if early and one}
     rungs.add(max((max(one) for one in curves if one), default=0))
-    ends = _ends(curves, sorted(rungs))
-    known = ~np.isnan(ends)
-    ordered = np.sort(ends[known])
+    return [None if math.isnan(where) else where for where in _places(_ends(curves, sorted(rungs))).tolist()]
+
+
+def _places(ends: np.ndarray) -> np.ndarray:
+    """:func:`rank` of every one that is a number among these."""
+    ordered = np.sort(ends[~np.isnan(ends)])
     below = np.searchsorted(ordered, ends, side="left") + np.searchsorted(ordered, ends, side="right")
-    found = below / (2 * max(len(ordered), 1))
-    return [where if has else None for where, has in zip(found.tolist(), known.tolist(), strict=True)]
+    return np.where(np.isnan(ends), math.nan, below / (2 * max(len(ordered), 1)))
 
 
 def rank(score: float, ordered: Sequence[float]) -> float:
@@ -90,28 +101,75 @@ def rank(score: float, ordered: Sequence[float]) -> float:
     return (bisect_left(ordered, score) + bisect_right(ordered, score)) / (2 * len(ordered))
 
 
+@dataclass(slots=True)
+class _Curve:
+    """What ranking needs of a trial. ``counts``: whether it is ranked; ``last``: its last epoch with a score; ``row``:
+    its scores at ``rungs``."""
+
+    trial: FrozenTrial
+    counts: bool
+    last: int
+    stopped: bool
+    rungs: tuple[int, ...] = ()
+    row: list[float] = field(default_factory=list)
+
+    def at(self, rungs: tuple[int, ...]) -> list[float]:
+        """Scores there."""
+        if self.rungs != rungs:
+            self.rungs, self.row = rungs, _at_rungs(self.trial.intermediate_values, rungs)
+        return self.row
+
+
+class Ranking:
+    """Ranks a study's trials time and again. Of a trial that has ended it looks up once what will not change: in a long
+    study that is nearly all of the work."""
+
+    def __init__(self) -> None:
+        self._ended: dict[int, _Curve] = {}
+
+    def ranked(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """See :func:`ranked`."""
+        known = [self._ended.get(id(one)) or self._curve(one) for one in trials]
+        counted = np.array([one.counts for one in known], dtype=bool)
+        curves = [one for one in known if one.counts]
+        longest = max((one.last for one in curves), default=0)
+        rungs = tuple(sorted({longest, *(one.last for one in curves if one.stopped)}))
+        where = np.full(len(trials), math.nan)
+        where[counted] = _places(_ends_of(np.array([one.at(rungs) for one in curves]).reshape(-1, len(rungs))))
+        stays = np.isnan(where)
+        numbers = np.flatnonzero(~stays)
+        shown = np.ones(len(trials), dtype=bool)
+        shown[numbers[thinned_out(where[numbers])]] = False
+        return [
+            trials[index] if stays[index] else _at(trials[index], float(where[index]))
+            for index in np.flatnonzero(shown).tolist()
+        ]
+
+    def _curve(self, trial: FrozenTrial) -> _Curve:
+        values = trial.intermediate_values
+        counts = bool(values) and trial.state != TrialState.FAIL and not breaks_constraint(trial)
+        found = _Curve(trial, counts, max(values, default=0), trial.state == TrialState.PRUNED)
+        if trial.state.is_finished():
+            self._ended[id(trial)] = found  # which keeps the trial, so that no other one gets its id
+        return found
+
+
 def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials with their ranks for final scores, those that still run included. What has no score at a rung is left
     as it is, and so are failed trials and those that break a constraint, which TPE puts behind all others by itself."""
-    shown = [
-        one for one in trials if one.intermediate_values and one.state != TrialState.FAIL and not breaks_constraint(one)
-    ]
-    found = ranks([one.intermediate_values for one in shown], stopped=[one.state == TrialState.PRUNED for one in shown])
-    known = {one.number: where for one, where in zip(shown, found, strict=True) if where is not None}
-    left_out = thinned_out(known)
-    return [_at(one, known[one.number]) if one.number in known else one for one in trials if one.number not in left_out]
+    return Ranking().ranked(trials)
 
 
-def thinned_out(known: Mapping[int, float]) -> set[int]:
-    """Which of these trials, ranks by number, TPE is not shown: of more than `SHOWN`, all but the `BEST` and others at
-    even distances from the best of them to the lowest. TPE looks at every trial for every proposal, so that its time
-    would grow with the square of their number; its good ones are 25 at most."""
-    if len(known) <= SHOWN:
-        return set()
-    numbers = np.array(list(known))
-    others = numbers[np.lexsort((numbers, -np.array(list(known.values()))))][BEST:].tolist()
-    kept = {others[index] for index in _even_distances(len(others), SHOWN - BEST)}
-    return set(others) - kept
+def thinned_out(places: np.ndarray) -> np.ndarray:
+    """Which of the trials with these ranks, in the order of their numbers, TPE is not shown, as positions: of more than
+    `SHOWN`, all but the `BEST` and others at even distances from the best of them to the lowest. TPE looks at every
+    trial for every proposal, so that its time would grow with the square of their number; its good ones are 25 at
+    most."""
+    if len(places) <= SHOWN:
+        return np.array([], dtype=int)
+    others = np.argsort(-places, kind="stable")[BEST:]
+    kept = _even_distances(len(others), SHOWN - BEST)
+    return np.delete(others, kept)
 
 
 def breaks_constraint(trial: FrozenTrial) -> bool:
@@ -148,14 +206,15 @@ class RankedSampler(BaseSampler):
     def __init__(self, model: BaseSampler, past: Sequence[FrozenTrial] = ()) -> None:
         self._model = model
         self._past = list(past)
+        self._ranking = Ranking()
 
     def _shown(self, study: Study, trial: FrozenTrial) -> Study:
         if trial.number % 2 == 0:
             return view(study, self._with_past)
-        return view(study, ranked)
+        return view(study, self._ranking.ranked)
 
     def _with_past(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        return [*self._remembered(trials), *ranked(trials)]
+        return [*self._remembered(trials), *self._ranking.ranked(trials)]
 
     def _remembered(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Fewer the more trials of this study have ended, at even distances from the lowest rank to the highest."""

@@ -26,6 +26,7 @@ def build_scheduler(study: StudyConfig, trials: TrialStore, *, max_epochs: int) 
             seed=study.sampler.seed,
             records=trials.entries,
             may_begin=lambda: trials.remaining > 0,
+            believed=bool(study.points) or any(one.prior is not None for one in study.search.values()),
         )
         trials.thaw = frozen.thaw
         return frozen

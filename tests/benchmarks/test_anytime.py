@@ -94,25 +94,32 @@ def rows():
     ]
 
 
+def near(step=0.0):
+    return {"optim.lr": 0.01 + step, "optim.weight_decay": 1e-4, "method.name": "supervised"}
+
+
 def test_a_recorded_configuration_is_worth_the_mean_of_its_seeds(rows):
     curves = RecordedDigits(rows, seed=0)
-    asked = curves.curve({"optim.lr": 0.8, "optim.weight_decay": 1e-4, "method.name": "supervised"})
+    asked = curves.curve({"optim.lr": 1.0, "optim.weight_decay": 1e-4, "method.name": "supervised"})
     assert curves.worth(asked) == pytest.approx(60)
+
+
+def test_what_lies_between_two_recorded_configurations_is_worth_something_between_them(rows):
+    curves = RecordedDigits(rows, seed=0)
+    assert 20 < curves.worth(curves.curve(near(0.1))) < 60
 
 
 def test_two_proposals_near_one_recorded_configuration_have_luck_of_their_own(rows):
     curves = RecordedDigits(rows, seed=0)
-    ends = [
-        curves.curve({"optim.lr": 0.01 + k / 1e4, "optim.weight_decay": 1e-4, "method.name": "supervised"}).scores[-1]
-        for k in range(30)
-    ]
+    asked = [curves.curve(near(k / 1e4)) for k in range(30)]
     step = 3 * math.sqrt(1.5)
-    assert {round(end, 6) for end in ends} == {round(20 + luck, 6) for luck in (-step, 0, step)}
+    luck = {round(one.scores[-1] - curves.worth(one), 6) for one in asked}
+    assert luck == {round(one, 6) for one in (-step, 0, step)}
 
 
 def test_a_training_that_diverged_has_the_lowest_score_from_there_on(rows):
     rows[0]["scores"] = rows[0]["scores"][:4]
-    assert RecordedDigits(rows, seed=0).mean(0)[3:].tolist() == [pytest.approx(5 + 15 * 3 / 26), *[0.0] * 23]
+    assert RecordedDigits(rows, seed=0).whole(rows[0]) == [*rows[0]["scores"], *[0.0] * 23]
 
 
 def test_the_table_has_a_row_a_search_and_says_never():

@@ -74,14 +74,16 @@ def test_a_study_does_not_end_while_a_frozen_trial_is_likely_to_become_the_best(
     assert scheduler(outcome.entries, least=6).thaw(begin=False) is None
 
 
-def scheduler(known, *, least=5, seed=0):
+def scheduler(known, *, least=5, seed=0, believed=False):
     model = surrogate(least=least)
 
     def fitted(records):
         model.fit(records)
         return model
 
-    return FreezeThaw(fitted, levels=(1, 3, EPOCHS), seed=seed, records=lambda: known, may_begin=lambda: True)
+    return FreezeThaw(
+        fitted, levels=(1, 3, EPOCHS), seed=seed, records=lambda: known, may_begin=lambda: True, believed=believed
+    )
 
 
 def test_before_anything_is_modelled_a_trial_is_frozen_and_a_new_one_begins():
@@ -109,6 +111,28 @@ def test_an_outstanding_trial_goes_on_rather_than_a_new_one_beginning():
     known[7].scores[1] = raised
     wins = [scheduler(known, seed=seed).thaw(begin=True) for seed in range(12)]
     assert wins.count(known[7].key) >= 10
+
+
+@pytest.mark.parametrize(("believed", "said"), [(True, "CONTINUE"), (False, "STOP")])
+def test_the_first_trial_runs_in_full_where_the_author_would_bet_on_it(believed, said):
+    judge = scheduler(records(8, reached=lambda number: (1,) if number else ()), least=20, believed=believed)
+    assert judge.decide("t0000", 1, 0.0) == said
+
+
+POINT = {"optim.lr": 0.1, "interpixel.tau": 0.5, "method.teacher": "shared"}
+TAU = {"uniform": [0, 1], "prior": {"center": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"points": [POINT]}, "CONTINUE"), ({"search": {**SEARCH, "interpixel.tau": TAU}}, "CONTINUE"), ({}, "STOP")],
+)
+def test_a_point_and_the_center_of_a_prior_are_what_the_author_would_bet_on(changes, said):
+    config = study(**changes)
+    store = TrialStore(None, config, SearchSpace(config), total=5, max_epochs=EPOCHS)
+    judge = build_scheduler(config, store, max_epochs=EPOCHS)
+    key, _ = store.next()
+    assert judge.decide(key, 1, 0.0) == said
 
 
 def test_a_trial_is_not_judged_between_rungs_nor_at_its_end():

@@ -14,6 +14,7 @@ from ipix_tune.search.rank_transform import (
     BEST,
     SHOWN,
     RankedSampler,
+    Ranking,
     expected_ends,
     rank,
     ranked,
@@ -99,15 +100,31 @@ def test_the_trials_themselves_keep_their_scores_and_states():
     assert study.trials[0].value == 20.0
 
 
+def test_what_is_remembered_of_ended_trials_gives_the_ranks_that_looking_anew_gives():
+    study, remembering, rng = optuna.create_study(direction="maximize"), Ranking(), np.random.default_rng(0)
+    running: list[optuna.Trial] = []
+    for step in range(60):
+        running.append(study.ask())
+        one = running[rng.integers(len(running))]
+        for epoch in (1, 3, 9)[: rng.integers(4)]:
+            study._storage.set_trial_intermediate_value(one._trial_id, epoch, float(rng.normal()))
+        if rng.random() < 0.7:
+            running.remove(one)
+            state = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL][step % 3]
+            study.tell(one, 1.0 if state == TrialState.COMPLETE else None, state=state)
+        trials = study.get_trials(deepcopy=False)
+        assert remembering.ranked(trials) == ranked(trials)
+
+
 def test_up_to_the_limit_every_trial_is_shown():
-    assert thinned_out({number: number / SHOWN for number in range(SHOWN)}) == set()
+    assert len(thinned_out(np.arange(SHOWN) / SHOWN)) == 0
 
 
 def test_of_more_the_best_are_shown_and_of_the_others_some_at_even_distances():
     count = 2503
-    known = {number: (number * 7 % count) / count for number in range(count)}
-    order = sorted(known, key=lambda number: -known[number])
-    shown = [position for position, number in enumerate(order) if number not in thinned_out(known)]
+    places = (np.arange(count) * 7 % count) / count
+    order, left_out = np.argsort(-places), set(thinned_out(places).tolist())
+    shown = [position for position, number in enumerate(order.tolist()) if number not in left_out]
     assert len(shown) == SHOWN
     assert shown[:BEST] == list(range(BEST))
     assert shown[-1] == count - 1
