@@ -4,16 +4,17 @@
     python -m benchmarks.anytime table --raw RAW.jsonl --out benchmarks/results/anytime_202611.md
 
 Families and problems are those of `benchmarks.search_quality`, with the recorded trainings on `digits` as a fifth. The
-target is what the best of 512 random configurations, trained in full, is worth; regret is how far the search's best is
-from it, as a share of the way from the median of these 512. A search's best is the configuration with the best score
-after the last epoch, as a user would take it, and what counts is what that one is worth: a formula without its jitter,
-of a real training the mean of other seeds. A run ends at the target or after `BUDGET` epochs.
+target is what the best of many random configurations, trained in full, is worth (`TARGETS`); regret is how far the
+search's best is from it, as a share of the way from their median. A search's best is the configuration with the best
+score after the last epoch, as a user would take it, and what counts is what that one is worth: a formula without its
+jitter, of a real training the mean of other seeds. A run ends at the target or after `BUDGET` epochs.
 
 The searches of other projects are in `benchmarks.peers`; they are measured by the same functions.
 """
 
 import json
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.helpers.anytime_tables import BASE, RANDOM, REFERENCE, plot, render
+from benchmarks.helpers.anytime_tables import BASE, MEDIAN_OF, REFERENCE, TARGETS, plot, render
 from benchmarks.helpers.anytime_tables import BUDGET as BUDGET  # given on to whoever races beside
 from benchmarks.helpers.anytime_tables import FAMILIES as FAMILIES
 from benchmarks.helpers.anytime_tables import Raw as Raw
@@ -74,13 +75,14 @@ class Problem(Member):
         return truth(self.curves, values)
 
     def reference(self) -> dict[str, float]:
-        """What the best of `RANDOM` random configurations by last score is worth, and the median of their scores."""
-        space = SearchSpace(study_of(self.plain, sampler="random", scheduler="none", trials=1, seed=0))
+        """The target, and the median of random configurations' scores."""
+        wanted, space = TARGETS[self.family], SearchSpace(self.study(sampler="random", scheduler="none", trials=1))
         rng = random.Random(self.seed)
-        drawn = [space.sample(rng) for _ in range(RANDOM)]
+        drawn = [space.sample(rng) for _ in range(max(wanted.random, MEDIAN_OF))]
         scores = [self.curves.curve(values).scores[-1] or 0.0 for values in drawn]
-        best = max(range(RANDOM), key=scores.__getitem__)
-        return {"target": self.worth(drawn[best]), "median": sorted(scores)[RANDOM // 2]}
+        leading = sorted(range(wanted.random), key=scores.__getitem__, reverse=True)[: wanted.confirmed]
+        target = max(self.worth(drawn[number]) for number in leading)
+        return {"target": target, "median": statistics.median(scores[:MEDIAN_OF])}
 
     def race(self, study: StudyConfig, target: float, *, sampler: BaseSampler | None = None) -> Race:
         """A study in virtual time, until its best is worth ``target``."""

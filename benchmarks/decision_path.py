@@ -2,18 +2,16 @@
 
     python -m benchmarks.decision_path --work FOLDER --trials 1000 --concurrent 200 --seconds 20 --out RESULTS.md
 
-The record on disk, the searcher and the scheduler are the study's own, in real time. A trial is a thread that sleeps,
-reports the scores of a made-up curve and waits for what is decided: Ray, which gives every trial a process, is left
-out, and so is W&B. `benchmarks.many_trials` has both, with as many trials at once as the machine has room for.
+The record on disk, the searcher and the scheduler are the study's own, in real time. A trial is an actor of Ray, a
+process of its own, that sleeps; the driver has the scores of a made-up curve for it and says what is decided. Ray Tune,
+training and W&B are left out. `benchmarks.many_trials` has all three, with as many trials at once as the machine has
+room for.
 """
 
 import dataclasses
 import itertools
 import os
 import platform
-import queue
-import random
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,10 +22,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import psutil
+import ray
 import typer
 
 from benchmarks.helpers.command_line import called, run_command, written
 from benchmarks.helpers.search_problems import EPOCHS, problem, search_of, study_of
+from benchmarks.helpers.sleeper import Sleeper
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.search.ray_searcher import TrialStoreSearcher
 from ipix_tune.search.schedulers import build_scheduler
@@ -52,20 +52,6 @@ class Decided:
     memory: float
 
 
-class Sleeper(threading.Thread):
-    """A worker: trains what it is given, and says nothing else."""
-
-    def __init__(self, results: "queue.SimpleQueue[Any]", seconds: float, seed: int) -> None:
-        super().__init__(daemon=True)
-        self.orders: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._results, self._seconds, self._rng = results, seconds, random.Random(seed)
-
-    def run(self) -> None:
-        while (epoch := self.orders.get()) is not None:
-            time.sleep(self._seconds * (0.5 + self._rng.random()))
-            self._results.put((self, epoch, time.perf_counter()))
-
-
 class Driver:
     """A study's own decisions, for sleeping trials.
 
@@ -85,9 +71,9 @@ class Driver:
         self._searcher = TrialStoreSearcher(
             self._trials, trial_config=self._begun, concurrent=lambda: concurrent, max_epochs=EPOCHS
         )
-        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._workers = [Sleeper(self._results, seconds, seed) for seed in range(concurrent)]
-        self._trained: dict[Sleeper, tuple[str, str]] = {}
+        actor: Any = ray.remote(num_cpus=0)(Sleeper)
+        self._workers = [actor.remote(seconds, seed) for seed in range(concurrent)]
+        self._trained: dict[Any, _Epoch] = {}
         self._scores: dict[str, Sequence[float | None]] = {}
         self._ids = itertools.count()
         self._me = psutil.Process()
@@ -95,24 +81,25 @@ class Driver:
 
     def run(self) -> list[Decided]:
         """To the end of the study."""
+        ray.get([worker.train.remote() for worker in self._workers])  # all processes are there
         for worker in self._workers:
-            worker.start()
             self._propose(worker)
         found = []
         while self._trained:
-            worker, epoch, sent = self._results.get()
-            taken, cpu = time.perf_counter(), time.thread_time()
-            goes_on = self._decide(worker, epoch)
-            decided, decided_cpu = time.perf_counter(), time.thread_time()
+            ready = ray.wait(list(self._trained), num_returns=1)[0][0]
+            sent, epoch = ray.get(ready), self._trained.pop(ready)
+            taken, cpu = time.monotonic(), time.thread_time()
+            goes_on = self._decide(epoch)
+            decided, decided_cpu = time.monotonic(), time.thread_time()
             if goes_on:
-                worker.orders.put(epoch + 1)
-            begun = not goes_on and self._propose(worker)
+                self._train(dataclasses.replace(epoch, number=epoch.number + 1))
+            begun = not goes_on and self._propose(epoch.worker)
             found.append(
                 Decided(
                     waited=taken - sent,
                     decided=decided - taken,
                     decided_cpu=decided_cpu - cpu,
-                    proposed=time.perf_counter() - decided if begun else 0.0,
+                    proposed=time.monotonic() - decided if begun else 0.0,
                     proposed_cpu=time.thread_time() - decided_cpu if begun else 0.0,
                     ended=self._ended,
                     memory=self._me.memory_info().rss / 2**20,
@@ -120,35 +107,46 @@ class Driver:
             )
         return found
 
+    def _train(self, epoch: "_Epoch") -> None:
+        self._trained[epoch.worker.train.remote()] = epoch
+
     def _begun(self, key: str, values: dict[str, Any]) -> dict[str, Any]:
         self._scores[key] = self._curves.curve(values).scores
         return {"key": key}
 
-    def _propose(self, worker: Sleeper) -> bool:
+    def _propose(self, worker: Any) -> bool:
         """Whether there is a trial for it."""
         tune_id = f"trial-{next(self._ids)}"
         config = self._searcher.suggest(tune_id)
-        if isinstance(config, dict):
-            self._trained[worker] = (tune_id, config["key"])
-        worker.orders.put(1 if isinstance(config, dict) else None)
-        return isinstance(config, dict)
+        if not isinstance(config, dict):
+            return False
+        self._train(_Epoch(worker=worker, tune_id=tune_id, key=config["key"], number=1))
+        return True
 
-    def _decide(self, worker: Sleeper, epoch: int) -> bool:
-        tune_id, key = self._trained[worker]
-        score = self._scores[key][epoch - 1]
-        result = TrialMessage(epoch=epoch, score=score, metrics={"time/epoch_s": 1.0}).to_result()
-        trial = SimpleNamespace(config={"key": key}, trial_id=tune_id)
+    def _decide(self, epoch: "_Epoch") -> bool:
+        score = self._scores[epoch.key][epoch.number - 1]
+        result = TrialMessage(epoch=epoch.number, score=score, metrics={"time/epoch_s": 1.0}).to_result()
+        trial = SimpleNamespace(config={"key": epoch.key}, trial_id=epoch.tune_id)
         stopped = self._scheduler.on_trial_result(None, trial, result) == "STOP"
-        if not stopped and epoch < EPOCHS:
-            self._searcher.on_trial_result(tune_id, result)
+        if not stopped and epoch.number < EPOCHS:
+            self._searcher.on_trial_result(epoch.tune_id, result)
             return True
         if not stopped:
-            self._searcher.on_trial_result(tune_id, result)
-        self._searcher.on_trial_complete(tune_id, result)
-        self._trained.pop(worker)
-        self._scores.pop(key)
+            self._searcher.on_trial_result(epoch.tune_id, result)
+        self._searcher.on_trial_complete(epoch.tune_id, result)
+        self._scores.pop(epoch.key)
         self._ended += 1
         return False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Epoch:
+    """What a worker trains."""
+
+    worker: Any
+    tune_id: str
+    key: str
+    number: int
 
 
 def render(found: Sequence[Decided], *, concurrent: int, seconds: float, took: float, command: str) -> str:
@@ -156,9 +154,9 @@ def render(found: Sequence[Decided], *, concurrent: int, seconds: float, took: f
     lines = [
         f"# {found[-1].ended} trials, {concurrent} at once: the decision path",
         "",
-        f"{len(found)} results in {took:.0f} s; an epoch sleeps {seconds:g} s on the average. Trials are threads. In",
-        "milliseconds, median and 95th percentile: until the driver takes a result up, to decide (record on disk,",
-        "scheduler), and to propose the next configuration where a trial ended.",
+        f"{len(found)} results in {took:.0f} s; an epoch sleeps {seconds:g} s on the average. Trials are actors of",
+        "Ray. In milliseconds, median and 95th percentile: until the driver takes a result up, to decide (record on",
+        "disk, scheduler), and to propose the next configuration where a trial ended.",
         "",
         "| trials ended | waits | decides, clock | decides, CPU | proposes, clock | proposes, CPU | memory (MiB) |",
         "|---|---|---|---|---|---|---|",
@@ -202,10 +200,11 @@ def main(
 ) -> None:
     """Run a study of sleeping trials and print, or write, the table."""
     work.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    began = time.monotonic()
     driver = Driver(work, trials=trials, concurrent=concurrent, seconds=seconds, sampler=sampler)
     found = driver.run()
-    took = time.perf_counter() - began
+    took = time.monotonic() - began
     written(
         render(found, concurrent=concurrent, seconds=seconds, took=took, command=called("decision_path")),
         out,

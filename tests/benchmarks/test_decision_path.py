@@ -1,12 +1,15 @@
 import pytest
+import ray
 
 from benchmarks.decision_path import Decided, Driver, render
 
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory):
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     driver = Driver(tmp_path_factory.mktemp("record"), trials=12, concurrent=3, seconds=1e-4, sampler="random")
-    return driver, driver.run()
+    yield driver, driver.run()
+    ray.shutdown()
 
 
 def test_every_sleeping_trial_ends_and_every_result_is_decided_on(driven):
