@@ -10,9 +10,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ipix_tune.search.curve_surrogate import CurveSurrogate, Guess
+from ipix_tune.search.prior_sampler import EVEN
 from ipix_tune.search.trial_message import TrialMessage
 from ipix_tune.search.trial_record import TrialRecord, trial_number
 
+EXPLORED = 0.15
+"""Share of a study's epochs that go to evenly drawn trials which run in full whatever they score. Without them, where
+early scores mislead, nothing would ever show it: what looks bad early would never be seen late."""
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
 
@@ -61,7 +65,20 @@ class FreezeThaw(FIFOScheduler):
         if known is not None and epoch in known.scores:  # reported again after the driver died: it was decided then
             return STOP if known.stops == epoch == max(known.scores) else CONTINUE
         records = [_reported(one, epoch, score) if one.key == key else one for one in records]
+        if known is not None and self._explores(known, epoch, records):
+            return CONTINUE
         return CONTINUE if self._chosen(records, begin=self._may_begin()) == key else STOP
+
+    def _explores(self, own: TrialRecord, epoch: int, records: Sequence[TrialRecord]) -> bool:
+        """Whether the trial is one of the evenly drawn ones that run in full (`EXPLORED`). It is known by never having
+        been frozen, so that a study that is taken up again knows it too."""
+        if not _even_throughout(own):
+            return False
+        first = self._rungs[0]
+        if epoch > first:
+            return True
+        explored = sum(_even_throughout(one) and max(one.scores, default=0) > first for one in records)
+        return (explored + 0.5) * self._full <= EXPLORED * sum(max(one.scores, default=0) for one in records)
 
     def thaw(self, begin: bool) -> str | None:
         """Key of the stopped trial that goes on; None: a new configuration is worth more. Where none may ``begin``
@@ -113,6 +130,10 @@ def _better(guess: Guess, stopped: Sequence[TrialRecord], *, than: float | None)
     ends = {one.key: guess.ends[one.key] for one in stopped if one.key in guess.ends}
     chosen = max(ends, key=ends.__getitem__, default=None)
     return chosen if chosen is not None and (than is None or ends[chosen] > than) else None
+
+
+def _even_throughout(one: TrialRecord) -> bool:
+    return one.source == EVEN and not one.again
 
 
 def _complete(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -21,7 +21,7 @@ from ipix_tune.config.dimension import from_unit, same, to_unit
 from ipix_tune.config.dimension_config import Dimension
 from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.search.rank_transform import breaks_constraint
-from ipix_tune.search.recorded_trials import latest_trials
+from ipix_tune.search.recorded_trials import SOURCE, latest_trials
 from ipix_tune.search.unique_sampler import WholeSampler
 from ipix_tune.trainer.resources import Value
 
@@ -48,8 +48,8 @@ SCALES = (1.0, 0.5, 0.25)
 """Draws from prior and neighbourhood are this much narrower, in turn by chance: in many dimensions a draw of full
 width is almost surely farther away than the center."""
 
-SOURCE = "source"
-"""System attribute of a trial: which of the sources proposed it."""
+EVEN = "even"
+"""The source of those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,7 @@ class MixedSampler(WholeSampler):
             return "prior", self._space.draw(lambda name, _: self._center(name))
         chance = self._rng.random()
         if chance >= 1 - EVEN_SHARE:
-            return "even", self._drawn(even(self._space), scale=1.0)
+            return EVEN, self._drawn(even(self._space), scale=1.0)
         if not self._space.has_priors:
             return "model", super().propose(study, trial)
         trials = latest_trials(study)  # one that was frozen and has gone on is one trial

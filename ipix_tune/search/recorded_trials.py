@@ -1,6 +1,6 @@
 """Optuna's trials as a study's trials: which is which, and what is noted with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -20,6 +20,8 @@ has that trial's key, and so its folder and its checkpoints."""
 MEASURED = "measured"
 """User attribute of a trial: by constrained metric, the value that was nearest to breaking its constraint or broke it
 most, and its excess (`analysis.stats.constraints`)."""
+SOURCE = "source"
+"""System attribute of a trial: which of the sources of `ipix_tune.search.prior_sampler` proposed it."""
 CAUSE, DATA_STATE = "cause", "data_state"
 """User attributes of a trial that failed: the kind of error (`ipix_tune.search.repeated_error`), and what the data were
 then."""
@@ -27,7 +29,12 @@ then."""
 
 def latest_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Every trial as it is now, in the order of their keys: of one that was offered again its latest part."""
-    latest = {original_number(trial): trial for trial in study.get_trials(deepcopy=False)}
+    return latest_of(study.get_trials(deepcopy=False))
+
+
+def latest_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """:func:`latest_trials` of a study's trials."""
+    latest = {original_number(trial): trial for trial in trials}
     return [latest[number] for number in sorted(latest)]
 
 
@@ -67,6 +74,8 @@ def record_of(trial: FrozenTrial, letter: str) -> TrialRecord:
         stops=attributes.get(STOPS),
         cause=attributes.get(CAUSE),
         data_state=attributes.get(DATA_STATE),
+        source=trial.system_attrs.get(SOURCE),
+        again=AGAIN in attributes,
         measured={name: (value, excess) for name, (value, excess) in attributes.get(MEASURED, {}).items()},
     )
 

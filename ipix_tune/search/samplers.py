@@ -66,7 +66,8 @@ def build_sampler(
         two_objectives: whether there are two.
     """
     if config.name == "surrogate":
-        model = SurrogateSampler(space, levels=levels, sign=sign, least=config.startup_trials, seed=config.seed)
+        tpe = RankedSampler(optuna_sampler(config.model_copy(update={"name": "tpe"})))
+        model = SurrogateSampler(space, tpe, levels=levels, sign=sign, least=config.startup_trials, seed=config.seed)
         return MixedSampler(space, model, seed=config.seed)
     sampler = optuna_sampler(config, two_objectives=two_objectives)
     if config.name == "tpe" and not two_objectives:

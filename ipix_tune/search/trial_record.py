@@ -28,6 +28,11 @@ class TrialRecord:
     """Kind of error of a failed trial; None where it was not recorded."""
     data_state: str | None = None
     """What the data were when it failed."""
+    source: str | None = None
+    """Who proposed its configuration: prior, incumbent, model or even; None: a point, or a sampler that says nothing of
+    it."""
+    again: bool = False
+    """Whether it has ended before and was handed out once more: it was frozen, or it failed."""
     measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """By constrained metric its worst value so far, and by how much that breaks the constraint
     (`analysis.stats.constraints.excess`)."""

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.progress_table import ProgressTable, TrialRow
 from ipix_tune.execution.runner import Runner
-from ipix_tune.search.freeze_thaw import FreezeThaw
+from ipix_tune.search.freeze_thaw import EXPLORED, FreezeThaw
 from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_store import TrialStore
 from ipix_tune.study.simulation.parametric_curves import ParametricCurves
@@ -117,6 +118,37 @@ def test_an_outstanding_trial_goes_on_rather_than_a_new_one_beginning():
 def test_the_first_trial_runs_in_full_where_the_author_would_bet_on_it(believed, said):
     judge = scheduler(records(8, reached=lambda number: (1,) if number else ()), least=20, believed=believed)
     assert judge.decide("t0000", 1, 0.0) == said
+
+
+def drawn_evenly(known, *numbers):
+    return [replace(one, source="even") if number in numbers else one for number, one in enumerate(known)]
+
+
+def judged(known, epoch, key="t0000"):
+    return scheduler(known, least=1000).decide(key, epoch, 0.0)
+
+
+def but_the_first(number):
+    return (1,) if number else ()
+
+
+@pytest.mark.parametrize(("count", "said"), [(29, "STOP"), (30, "CONTINUE")])
+def test_an_evenly_drawn_trial_runs_in_full_once_half_of_it_is_the_share_of_all_epochs(count, said):
+    assert EXPLORED * 30 == EPOCHS / 2
+    known = records(count, reached=but_the_first)
+    assert judged(drawn_evenly(known, 0), 1) == said
+    assert judged(known, 1) == "STOP"
+
+
+def test_one_that_runs_in_full_goes_on_at_every_rung_and_leaves_less_for_others():
+    known = records(70, reached=lambda number: (1, 3) if number == 5 else (1,) if number else ())
+    assert judged(drawn_evenly(known, 0), 1) == "CONTINUE"
+    assert judged(drawn_evenly(known, 0, 5), 1) == "STOP"  # of 72 epochs; one and a half trials are the share of 90
+    assert judged(drawn_evenly(known, 5), 3, key="t0099") == "STOP"
+    known[5].scores.pop(3)
+    assert judged(drawn_evenly(known, 5), 3, key="t0005") == "CONTINUE"
+    frozen = [replace(one, again=True) for one in drawn_evenly(known, 5)]
+    assert judged(frozen, 3, key="t0005") == "STOP"
 
 
 POINT = {"optim.lr": 0.1, "interpixel.tau": 0.5, "method.teacher": "shared"}

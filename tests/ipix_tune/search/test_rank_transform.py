@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -114,6 +115,19 @@ def test_what_is_remembered_of_ended_trials_gives_the_ranks_that_looking_anew_gi
             study.tell(one, 1.0 if state == TrialState.COMPLETE else None, state=state)
         trials = study.get_trials(deepcopy=False)
         assert remembering.ranked(trials) == ranked(trials)
+
+
+def test_a_copied_ranking_takes_no_trial_for_another_one():
+    def scored(score):
+        return create_trial(state=TrialState.COMPLETE, value=score, intermediate_values={1: score})
+
+    remembering = Ranking()
+    remembering.ranked([scored(0.0), scored(1.0)])
+    copied = copy.deepcopy(remembering)
+    later = [scored(2.0), scored(3.0)]
+    copied._ended = dict(zip(map(id, later), copied._ended.values(), strict=True))  # memory that is used again
+    later[1].intermediate_values = {}
+    assert [one.value for one in copied.ranked(later)] == [0.5, 3.0]
 
 
 def test_up_to_the_limit_every_trial_is_shown():
