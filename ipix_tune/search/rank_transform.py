@@ -129,7 +129,7 @@ class Ranking:
 
     def ranked(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """See :func:`ranked`."""
-        known = [self._known(one) for one in trials]
+        known = [self._ended.get(id(one)) or self._curve(one) for one in trials]
         counted = np.array([one.counts for one in known], dtype=bool)
         curves = [one for one in known if one.counts]
         longest = max((one.last for one in curves), default=0)
@@ -145,17 +145,15 @@ class Ranking:
             for index in np.flatnonzero(shown).tolist()
         ]
 
-    def _known(self, trial: FrozenTrial) -> _Curve:
-        found = self._ended.get(id(trial))
-        # of a copied ranking the trials are copies, and their ids others
-        return found if found is not None and found.trial is trial else self._curve(trial)
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Ranking":
+        return Ranking()  # a copy's trials would be copies, which nobody asks for; samplers are copied time and again
 
     def _curve(self, trial: FrozenTrial) -> _Curve:
         values = trial.intermediate_values
         counts = bool(values) and trial.state != TrialState.FAIL and not breaks_constraint(trial)
         found = _Curve(trial, counts, max(values, default=0), trial.state == TrialState.PRUNED)
         if trial.state.is_finished():
-            self._ended[id(trial)] = found
+            self._ended[id(trial)] = found  # which keeps the trial, so that no other one gets its id
         return found
 
 

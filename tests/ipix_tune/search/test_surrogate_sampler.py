@@ -18,6 +18,9 @@ class Tpe(BaseSampler):
     def __init__(self):
         self.shown = []
 
+    def __deepcopy__(self, memo):
+        return self  # a trial that goes on leaves the study with a copy of its sampler
+
     def infer_relative_search_space(self, study, trial):
         return {}
 
