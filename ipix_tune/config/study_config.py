@@ -45,8 +45,8 @@ class SamplerConfig(Section):
 
     name: Literal["tpe", "surrogate", "random", "gp", "cmaes", "grid"] = "tpe"
     """`tpe`: tree-structured Parzen estimator; `surrogate`: the report's surrogate of score over configuration and
-    epochs, and a third of its proposals by TPE; `gp`: Gaussian process over complete trials; `cmaes`: evolution strategy; `grid`: every value of discrete
-    dimensions; docs/explanation/search.md compares them."""
+    epochs, and a third of its proposals by TPE; `gp`: Gaussian process over complete trials; `cmaes`: evolution
+    strategy; `grid`: every value of discrete dimensions; docs/explanation/search.md compares them."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Fixes what the sampler draws."""
     startup_trials: Annotated[int, Field(ge=0)] = 10
