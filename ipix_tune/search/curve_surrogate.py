@@ -144,11 +144,7 @@ class CurveSurrogate:
     def standing(self, one: TrialRecord) -> tuple[int, float]:
         """By which trials are ordered: the highest rung with a score, and the score there."""
         level = max(at for at in self._levels if at in one.scores)
-        return level, self.signed(one.scores[level])
-
-    def signed(self, score: float) -> float:
-        """The score such that more is better."""
-        return self._sign * score
+        return level, self._sign * one.scores[level]
 
     def maximum(self, function: Function, leaders: Floats, rng: np.random.Generator) -> tuple[Floats, float]:
         """Where the function is highest, (axes,), and its value there.

@@ -17,9 +17,6 @@ from ipix_tune.search.trial_record import TrialRecord, trial_number
 EXPLORED = 0.15
 """Share of a study's epochs that go to evenly drawn trials which run in full whatever they score. Without them, where
 early scores mislead, nothing would ever show it: what looks bad early would never be seen late."""
-BY_SCORE = 0.25
-"""Chance that a decision is that of successive halving and not the surrogate's: scores that the surrogate explains away
-are followed all the same."""
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
 
@@ -31,7 +28,6 @@ class FreezeThaw(FIFOScheduler):
     Args:
         fitted: gives the sampler's surrogate, fitted to these trials and kept so.
         levels: the rungs and the full length, in epochs, ascending.
-        reduction: one in so many goes on by its score.
         seed: of the draws.
         records: gives all trials as they are.
         may_begin: whether the study has room for a new configuration.
@@ -44,7 +40,6 @@ class FreezeThaw(FIFOScheduler):
         fitted: Callable[[Sequence[TrialRecord]], CurveSurrogate],
         *,
         levels: Sequence[int],
-        reduction: int,
         seed: int,
         records: Callable[[], Sequence[TrialRecord]],
         may_begin: Callable[[], bool],
@@ -52,7 +47,6 @@ class FreezeThaw(FIFOScheduler):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fitted, self._seed, self._records, self._may_begin = fitted, seed, records, may_begin
-        self._reduction = reduction
         self._rungs, self._full, self._believed = tuple(levels[:-1]), levels[-1], believed
         self._decided: tuple[tuple[bool, int, int, int], str | None] | None = None
 
@@ -120,8 +114,6 @@ class FreezeThaw(FIFOScheduler):
             running = [one for one in records if one.state == "running"]
             guess = posterior.draw(rng) if running else posterior.mean
             return _better(guess, stopped, than=_best_end(guess, [*_complete(records), *running]))
-        if rng.random() < BY_SCORE and (leading := self._leading(surrogate, records)) is not None:
-            return leading
         guess = posterior.draw(rng)
         best = _best_end(guess, _complete(records))
         chosen, most = None, _gain(posterior.maximum(guess, rng)[1], best, left=self._full)
@@ -132,17 +124,6 @@ class FreezeThaw(FIFOScheduler):
             if gain > most:
                 chosen, most = one.key, gain
         return chosen
-
-    def _leading(self, surrogate: CurveSurrogate, records: Sequence[TrialRecord]) -> str | None:
-        """The best of the stopped trials that are in the first 1 in `reduction` of their rung, at the highest rung that
-        has one."""
-        for rung in reversed(self._rungs):
-            there = [one for one in surrogate.scored(records) if rung in one.scores]
-            there.sort(key=lambda one: surrogate.signed(one.scores[rung]), reverse=True)
-            for one in there[: len(there) // self._reduction]:
-                if one.state == "stopped" and max(one.scores) == rung:
-                    return one.key
-        return None
 
 
 def _better(guess: Guess, stopped: Sequence[TrialRecord], *, than: float | None) -> str | None:

@@ -23,7 +23,6 @@ def build_scheduler(study: StudyConfig, trials: TrialStore, *, max_epochs: int) 
         frozen = FreezeThaw(
             trials.fitted_surrogate,
             levels=ladder(study, max_epochs=max_epochs),
-            reduction=study.scheduler.reduction,
             seed=study.sampler.seed,
             records=trials.entries,
             may_begin=lambda: trials.remaining > 0,

@@ -8,7 +8,6 @@ from ipix_tune.config.search_space import SearchSpace
 from ipix_tune.config.study_config import StudyConfig
 from ipix_tune.execution.progress_table import ProgressTable, TrialRow
 from ipix_tune.execution.runner import Runner
-from ipix_tune.search import freeze_thaw
 from ipix_tune.search.freeze_thaw import EXPLORED, FreezeThaw
 from ipix_tune.search.schedulers import build_scheduler
 from ipix_tune.search.trial_store import TrialStore
@@ -84,13 +83,7 @@ def scheduler(known, *, least=5, seed=0, believed=False):
         return model
 
     return FreezeThaw(
-        fitted,
-        levels=(1, 3, EPOCHS),
-        reduction=3,
-        seed=seed,
-        records=lambda: known,
-        may_begin=lambda: True,
-        believed=believed,
+        fitted, levels=(1, 3, EPOCHS), seed=seed, records=lambda: known, may_begin=lambda: True, believed=believed
     )
 
 
@@ -172,18 +165,6 @@ def test_a_point_and_the_center_of_a_prior_are_what_the_author_would_bet_on(chan
     judge = build_scheduler(config, store, max_epochs=EPOCHS)
     key, _ = store.next()
     assert judge.decide(key, 1, 0.0) == said
-
-
-def test_what_leads_by_its_score_goes_on_where_the_surrogate_does_not_decide(monkeypatch):
-    monkeypatch.setattr(freeze_thaw, "BY_SCORE", 1.0)
-    known = records(41, reached=lambda number: (1, 3) if number < 10 else (1,))
-    at_three = sorted(known[:10], key=lambda one: one.scores[3], reverse=True)
-    assert scheduler(known).thaw(begin=True) == at_three[0].key
-    for one in at_three[:3]:  # a third of these go on; then it is the turn of the rung before
-        one.scores[EPOCHS] = one.scores[3]
-    at_one = sorted(known, key=lambda one: one.scores[1], reverse=True)[: 41 // 3]
-    left = [one.key for one in at_one if one not in known[:10]]
-    assert scheduler(known).thaw(begin=True) == left[0]
 
 
 def test_a_trial_is_not_judged_between_rungs_nor_at_its_end():
