@@ -26,7 +26,7 @@ import typer
 from optuna.samplers import BaseSampler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.helpers.anytime_tables import BASE, MEDIAN_OF, REFERENCE, TARGETS, plot, render
+from benchmarks.helpers.anytime_tables import BASE, BASE_AGAIN, MEDIAN_OF, REFERENCE, TARGETS, plot, render
 from benchmarks.helpers.anytime_tables import BUDGET as BUDGET  # given on to whoever races beside
 from benchmarks.helpers.anytime_tables import FAMILIES as FAMILIES
 from benchmarks.helpers.anytime_tables import Raw as Raw
@@ -131,7 +131,7 @@ def baseline(one: Problem, target: float, *, seed: int) -> Race:
 SEARCHES: dict[str, Callable[[Problem, float], Race]] = {
     "random": lambda one, target: one.race(one.study(sampler="random", scheduler="none"), target),
     BASE: lambda one, target: baseline(one, target, seed=one.seed),
-    "ASHA + TPE, another seed": lambda one, target: baseline(one, target, seed=one.seed + 100_000),
+    BASE_AGAIN: lambda one, target: baseline(one, target, seed=one.seed + 100_000),
     "ours, no prior": lambda one, target: one.race(one.study(), target),
     "ours, no prior, quota: false": lambda one, target: one.race(one.study(quota=False), target),
     "ours, surrogate": lambda one, target: one.race(one.study(sampler="surrogate"), target),
