@@ -76,5 +76,6 @@ def test_tpe_is_shown_a_trial_that_was_frozen_and_went_on_once(freeze):
 def test_before_there_are_enough_trials_tpe_is_not_asked():
     tpe = Tpe()
     store = sampled(tpe, least=9)
-    store.next()
+    for _ in range(20):
+        store.end(store.next()[0], state="failed")
     assert tpe.shown == []
